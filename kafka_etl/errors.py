@@ -1,0 +1,264 @@
+"""Every error of the framework, each with a stable code, one sentence and the next step.
+
+::
+
+    Exception
+    ├── Permanent            an operator says: do not try this record again
+    ├── Retry                an operator says: try this record again
+    ├── RecordErrors         a batch operator names its bad records
+    └── KafkaEtlError        what a user meets; has a code and a next step
+        ├── ConfigError              E100  findings of E101-E119, all at once
+        ├── UnknownPlugin            E201
+        ├── BrokenPlugin             E202
+        ├── OperatorSignatureError   E203
+        ├── BrokersUnreachable       E301
+        ├── TopicMissing             E302
+        ├── NotAuthorized            E303
+        ├── OffsetsLost              E304
+        ├── TopicNotCreated          E305
+        ├── KafkaRefused             E306
+        ├── UnreadableBatch          E307
+        ├── RecordFailed             E401
+        ├── DeadLetterRefused        E402
+        ├── Fenced                   E403
+        ├── BreakerTripped           E404
+        ├── WorkerUnstable           E405
+        ├── SinkFailed               E406
+        ├── InstanceInUse            E501
+        ├── StateFolderUnusable      E502
+        ├── AddressInUse             E503
+        ├── DaemonUnreachable        E504
+        ├── UnknownPipeline          E505
+        ├── DownloadFailed           E601
+        ├── BrokerNotStarted         E602
+        └── ExtraMissing             E603
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Permanent(Exception):  # noqa: N818 - reads as the verdict it is: raise Permanent("...")
+    """Raised by an operator: the record is bad for good, do not try it again."""
+
+
+class Retry(Exception):  # noqa: N818 - likewise
+    """Raised by an operator: try the record again, though its error class says otherwise.
+
+    Args:
+        message: Why; ends up in the dead letter when the attempts run out.
+        after: Seconds to wait before the next attempt; default: the pipeline's back-off.
+    """
+
+    def __init__(self, message: str = "", *, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class RecordErrors(Exception):  # noqa: N818 - a set of errors, not one
+    """Raised by a batch operator: the records at these positions are bad, the others are not.
+
+    The batch is run again without the named records.
+    """
+
+    def __init__(self, errors: Mapping[int, BaseException]) -> None:
+        super().__init__(f"{len(errors)} records failed")
+        self.errors = dict(errors)
+
+
+class Code(StrEnum):
+    """Codes of findings in pipeline files; `ConfigError` carries any number of them."""
+
+    UNREADABLE_FILE = "E101"
+    INVALID_YAML = "E102"
+    NO_PIPELINE = "E103"
+    UNKNOWN_KEY = "E104"
+    MISSING_KEY = "E105"
+    INVALID_VALUE = "E106"
+    VARIABLE_NOT_SET = "E107"
+    KAFKA_SETTING_REFUSED = "E108"
+    GUARANTEE_NOT_HELD = "E109"
+    TOPIC_LOOP = "E110"
+    DUPLICATE_NAME = "E111"
+    OPERATORS_DO_NOT_FIT = "E112"
+    UNKNOWN_PLUGIN = "E201"
+    BROKEN_PLUGIN = "E202"
+    OPERATOR_SIGNATURE = "E203"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as a value: it crosses processes, logs and HTTP unchanged."""
+
+    code: str
+    what: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"error[{self.code}]: {self.what}\n  next: {self.next_step}"
+
+
+class KafkaEtlError(Exception):
+    """Base of every error a user meets.
+
+    Args:
+        what: One sentence: what happened, with the names involved.
+        next_step: What to do about it; default: the class's own advice.
+    """
+
+    code: ClassVar[str] = "E000"
+    exit_status: ClassVar[int] = 1
+    advice: ClassVar[str] = "Please report this: it should have a code of its own."
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(what, next_step)
+        self.what = what
+        self.next_step = next_step or self.advice
+
+    def __str__(self) -> str:
+        return str(self.problem)
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(self.code, self.what, self.next_step)
+
+
+class ConfigError(KafkaEtlError):
+    """A pipeline cannot be built from its file; `what` lists every finding."""
+
+    code = "E100"
+    exit_status = 2
+    advice = "Correct the lines named above; `kafka-etl validate PATH` checks them without Kafka."
+
+
+class UnknownPlugin(KafkaEtlError):
+    code = Code.UNKNOWN_PLUGIN
+    exit_status = 2
+    advice = "`kafka-etl plugins` lists what is installed."
+
+
+class BrokenPlugin(KafkaEtlError):
+    code = Code.BROKEN_PLUGIN
+    exit_status = 2
+    advice = "Mend the import named above; only pipelines that use this plug-in are affected."
+
+
+class OperatorSignatureError(KafkaEtlError):
+    code = Code.OPERATOR_SIGNATURE
+    exit_status = 2
+    advice = "Annotate the first parameter with what the operator takes, for example `dict`."
+
+
+class BrokersUnreachable(KafkaEtlError):
+    code = "E301"
+    advice = "Check bootstrap.servers, the port and the network; `kafka-etl broker start` runs one."
+
+
+class TopicMissing(KafkaEtlError):
+    code = "E302"
+    advice = "Create the topic, or give the sink `create: {partitions: N}`."
+
+
+class NotAuthorized(KafkaEtlError):
+    code = "E303"
+    advice = "Grant the missing right to this pipeline's Kafka user and restart."
+
+
+class OffsetsLost(KafkaEtlError):
+    code = "E304"
+    advice = (
+        "Records were deleted before they were read. Decide where to go on, commit that offset "
+        "for the group (`kafka-consumer-groups --reset-offsets`), and restart."
+    )
+
+
+class TopicNotCreated(KafkaEtlError):
+    code = "E305"
+    advice = "Create the topic by hand, or correct the `create` settings."
+
+
+class KafkaRefused(KafkaEtlError):
+    code = "E306"
+    advice = "Correct the setting or the right named above and restart."
+
+
+class UnreadableBatch(KafkaEtlError):
+    code = "E307"
+    advice = (
+        "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
+        "without it, commit an offset past it for the group and restart."
+    )
+
+
+class RecordFailed(KafkaEtlError):
+    code = "E401"
+    advice = "Add `dead_letter: {topic: NAME}` to the pipeline, or mend the operator, and restart."
+
+
+class DeadLetterRefused(KafkaEtlError):
+    code = "E402"
+    advice = "Correct the dead-letter topic (size limit, compaction, rights) and resume."
+
+
+class Fenced(KafkaEtlError):
+    code = "E403"
+    advice = "Another daemon uses the same instance name: give each its own `--instance`."
+
+
+class BreakerTripped(KafkaEtlError):
+    code = "E404"
+    advice = "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass."
+
+
+class WorkerUnstable(KafkaEtlError):
+    code = "E405"
+    advice = "See the worker's log lines above for the reason of each death."
+
+
+class SinkFailed(KafkaEtlError):
+    code = "E406"
+    advice = "The offsets have not moved; mend the sink and restart."
+
+
+class InstanceInUse(KafkaEtlError):
+    code = "E501"
+    advice = "Stop the other daemon, or give this one its own `--state-dir` and `--instance`."
+
+
+class StateFolderUnusable(KafkaEtlError):
+    code = "E502"
+    advice = "Free some space or choose another folder with `--state-dir`."
+
+
+class AddressInUse(KafkaEtlError):
+    code = "E503"
+    advice = "Choose another address with `--http HOST:PORT`, or `--http off`."
+
+
+class DaemonUnreachable(KafkaEtlError):
+    code = "E504"
+    advice = "Check that the daemon runs and pass its address with `--http HOST:PORT`."
+
+
+class UnknownPipeline(KafkaEtlError):
+    code = "E505"
+    advice = "`kafka-etl status` lists the pipelines of the daemon."
+
+
+class DownloadFailed(KafkaEtlError):
+    code = "E601"
+    advice = "Run the same command again: it goes on where it stopped."
+
+
+class BrokerNotStarted(KafkaEtlError):
+    code = "E602"
+    advice = "The broker's own log is in the folder named above."
+
+
+class ExtraMissing(KafkaEtlError):
+    code = "E603"
+    advice = "Install the extra named above."

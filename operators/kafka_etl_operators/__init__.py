@@ -1,0 +1,1 @@
+"""Operators shipped with kafka-etl: one file each, found by entry point."""
