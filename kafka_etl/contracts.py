@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, Offsets, Partition
 
+
 class Guarantee(StrEnum):
     """What a reader of the outputs may rely on, strongest first."""
 
@@ -59,7 +60,7 @@ Pulse = Callable[[], None]
 """Called about twice a second in every wait; raises `Abandoned` when the wait must end."""
 
 
-class Abandoned(Exception):  # noqa: N818 - control flow: the wait was given up, nothing failed
+class Abandoned(Exception):
     """The worker must stop now; what is unsettled stays unsettled and is run again later."""
 
 
@@ -117,7 +118,7 @@ class Source(Protocol):
         ...
 
     def serve(self) -> None:
-        """Keep the membership alive between two slices, fetching nothing. Refreshes `lease`."""
+        """Keep the membership alive and refresh `lease`; fetch nothing until the next `poll`."""
         ...
 
     @property
@@ -144,12 +145,6 @@ class Source(Protocol):
     def reload(self) -> None:
         """Whether the commit happened is unknown: the committed offsets are the truth."""
         ...
-
-    def pause(self) -> None:
-        """Fetch nothing until `resume`; partitions assigned meanwhile included."""
-        ...
-
-    def resume(self) -> None: ...
 
     def positions(self) -> Mapping[Partition, Position]:
         """How far each assigned partition is."""
@@ -206,7 +201,7 @@ class Refusal:
     dead_letter: bool = False
 
 
-class Aborted(Exception):  # noqa: N818 - a verdict, not necessarily an error
+class Aborted(Exception):
     """Nothing of the settlement became durable; it may be tried again from the source.
 
     Args:
@@ -224,7 +219,7 @@ class Aborted(Exception):  # noqa: N818 - a verdict, not necessarily an error
         self.routine = routine
 
 
-class OutcomeUnknown(Exception):  # noqa: N818 - likewise
+class OutcomeUnknown(Exception):
     """The answer to a commit was lost; only the committed offsets can tell.
 
     Args:
@@ -239,7 +234,7 @@ class OutcomeUnknown(Exception):  # noqa: N818 - likewise
         self.fenced = fenced
 
 
-class Reconnect(Exception):  # noqa: N818 - likewise
+class Reconnect(Exception):
     """The client is beyond repair: build a new one and go on from the committed offsets."""
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:

@@ -42,11 +42,11 @@ from enum import StrEnum
 from typing import ClassVar
 
 
-class Permanent(Exception):  # noqa: N818 - reads as the verdict it is: raise Permanent("...")
+class Permanent(Exception):
     """Raised by an operator: the record is bad for good, do not try it again."""
 
 
-class Retry(Exception):  # noqa: N818 - likewise
+class Retry(Exception):
     """Raised by an operator: try the record again, though its error class says otherwise.
 
     Args:
@@ -59,7 +59,7 @@ class Retry(Exception):  # noqa: N818 - likewise
         self.after = after
 
 
-class RecordErrors(Exception):  # noqa: N818 - a set of errors, not one
+class RecordErrors(Exception):
     """Raised by a batch operator: the records at these positions are bad, the others are not.
 
     The batch is run again without the named records.

@@ -159,6 +159,7 @@ class Outcome:
 
     outputs: Outputs
     failed: tuple[Failure, ...] = ()
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +232,11 @@ def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:
 
 
 def _format(tb: TracebackType | None) -> str:
-    """The frames of user code, one a line. `traceback.format_tb` costs 30 times as much: it reads
-    the source files, and one bad record in a hundred must not slow down the others."""
+    """The frames of user code, one a line.
+
+    `traceback.format_tb` costs many times as much, because it reads source files: one bad record
+    in a hundred must not slow down the others.
+    """
     lines: list[str] = []
     while tb is not None:
         code = tb.tb_frame.f_code

@@ -46,8 +46,10 @@ class _Keep:
 
 KEEP: Final = _Keep()
 
-_Changes = tuple[Any, Headers | _Keep, int | _Keep, str | _Keep]
-"""Key, headers, timestamp and topic that differ from the source record."""
+Changes = tuple[Any, Headers | _Keep, int | _Keep, str | _Keep]
+"""Key, headers, timestamp and topic of the output; KEEP: as the source record has it."""
+
+UNCHANGED: Final[Changes] = (KEEP, KEEP, KEEP, KEEP)
 
 
 class Record:
@@ -67,7 +69,7 @@ class Record:
 
     value: Any
     _source: SourceRecord | None
-    _changes: _Changes | None
+    _changes: Changes | None
 
     def __init__(
         self,
@@ -147,13 +149,29 @@ class Record:
 
     def tombstone(self) -> Record:
         """A copy without a value: on a compacted topic it deletes its key."""
-        return self._copy(None, (KEEP, KEEP, KEEP, KEEP))
+        return self._copy(None, UNCHANGED)
 
-    def _copy(self, value: Any, changes: _Changes) -> Record:
-        copy = RecordView(value, self._source)
+    @property
+    def source(self) -> SourceRecord | None:
+        """The source record behind it; None for a record an operator made."""
+        return self._source
+
+    @property
+    def changes(self) -> Changes | None:
+        """What differs from the source record; None: nothing but the value."""
+        return self._changes
+
+    def onto(self, base: Record) -> Record:
+        """This record, with what it leaves open taken from `base`."""
+        if self._source is not None:
+            return self
+        return base._copy(self.value, self._changes or UNCHANGED)
+
+    def _copy(self, value: Any, changes: Changes) -> Record:
         before = self._changes
-        copy._changes = changes if before is None else _newer(changes, before)
-        return copy
+        return RecordView(
+            value, self._source, changes if before is None else _newer(changes, before)
+        )
 
     def __repr__(self) -> str:
         at = f" from {self.topic}[{self.partition}]@{self.offset}" if self._source else ""
@@ -165,17 +183,21 @@ class RecordView(Record):
 
     __slots__ = ()
 
-    def __init__(self, value: Any, source: SourceRecord | None) -> None:
+    def __init__(
+        self, value: Any, source: SourceRecord | None, changes: Changes | None = None
+    ) -> None:
         self.value = value
         self._source = source
-        self._changes = None
+        self._changes = changes
 
 
-def _newer(changes: _Changes, before: _Changes) -> _Changes:
-    key, headers, timestamp, topic = (
-        old if new is KEEP else new for new, old in zip(changes, before, strict=True)
+def _newer(changes: Changes, before: Changes) -> Changes:
+    return (
+        before[0] if changes[0] is KEEP else changes[0],
+        before[1] if isinstance(changes[1], _Keep) else changes[1],
+        before[2] if isinstance(changes[2], _Keep) else changes[2],
+        before[3] if isinstance(changes[3], _Keep) else changes[3],
     )
-    return key, headers, timestamp, topic
 
 
 def _number(number: int | None) -> int:
@@ -211,13 +233,12 @@ class Batch:
         progress: The offsets to commit once every record is settled; past markers and aborted
             records where the source has seen the end of a partition. May name partitions without
             a record here.
-        lease: Whatever the source wants back from the sink's commit; for Kafka, proof of
-            membership in the group. The engine only carries it.
+        begins: Where those partitions stand before this batch.
     """
 
     records: Sequence[SourceRecord]
     progress: Offsets
-    lease: object = None
+    begins: Offsets
 
     def __len__(self) -> int:
         return len(self.records)
@@ -225,11 +246,12 @@ class Batch:
     def split(self, size: int) -> tuple[Batch, Batch]:
         """The first `size` records, and the rest, which keeps the progress of the whole."""
         if size >= len(self.records):
-            return self, Batch((), {}, self.lease)
+            return self, Batch((), {}, {})
         front = self.records[:size]
+        done = next_offsets(front)
         return (
-            Batch(front, next_offsets(front), self.lease),
-            Batch(self.records[size:], self.progress, self.lease),
+            Batch(front, done, self.begins),
+            Batch(self.records[size:], self.progress, {**self.begins, **done}),
         )
 
     def without(self, partitions: frozenset[Partition]) -> Batch:
@@ -237,7 +259,7 @@ class Batch:
         return Batch(
             [r for r in self.records if origin(r) not in partitions],
             {tp: offset for tp, offset in self.progress.items() if tp not in partitions},
-            self.lease,
+            {tp: offset for tp, offset in self.begins.items() if tp not in partitions},
         )
 
 

@@ -1,0 +1,1 @@
+"""The path of a batch between source and sink: attempts, slices, settlements."""

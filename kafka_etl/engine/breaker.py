@@ -1,0 +1,47 @@
+"""Stopping a run-away: too many dead letters in a row."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+from kafka_etl.invocation import Failure
+
+
+class Breaker:
+    """Counts dead letters in a row over the slices of a worker.
+
+    Trips *before* the slice that reaches the limit is committed. `let_pass` lets the next such
+    slice through, once, and starts counting anew.
+    """
+
+    def __init__(self, max_consecutive: int) -> None:
+        self._max = max_consecutive
+        self._run = 0
+        self._pass = False
+        self._errors: deque[str] = deque(maxlen=max_consecutive)
+
+    def trips(self, records: int, failed: Iterable[Failure]) -> bool:
+        """Take in a slice of `records` of which these failed; whether the limit is reached."""
+        run, position = self._run, 0
+        longest = run
+        for failure in failed:
+            run = run + 1 if failure.index == position else 1
+            position = failure.index + 1
+            longest = max(longest, run)
+            self._errors.append(f"{failure.error.type}: {failure.error.message}")
+        run = run if position == records else 0
+        if longest < self._max:
+            self._run = run
+            return False
+        self._run = 0
+        passing, self._pass = self._pass, False
+        return not passing
+
+    def let_pass(self) -> None:
+        self._run = 0
+        self._pass = True
+
+    def commonest(self, count: int = 3) -> list[str]:
+        """The commonest errors since it was closed, most frequent first, with their counts."""
+        return [f"{text} ({n} times)" for text, n in Counter(self._errors).most_common(count)]

@@ -1,0 +1,62 @@
+"""Records that become dead letters without another call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from kafka_etl.contracts import Refusal
+from kafka_etl.engine.careful import Suspect, Suspicion
+from kafka_etl.invocation import Condition, ErrorInfo, Failure
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
+
+
+class Condemned:
+    """Records that killed their workers, and records the sink refused when they came alone."""
+
+    def __init__(self, suspicion: Suspicion) -> None:
+        self.suspicion = suspicion
+        self._refused: dict[tuple[Partition, int], Refusal] = {}
+
+    def __bool__(self) -> bool:
+        """Whether records must be run one by one for now."""
+        return bool(self._refused) or bool(self.suspicion)
+
+    def refuse(self, records: Iterable[SourceRecord], refusal: Refusal) -> None:
+        """The sink refused these, and nothing else was in the commit."""
+        for record in records:
+            self._refused[origin(record), offset_of(record)] = refusal
+
+    def failure(self, index: int, record: SourceRecord) -> Failure | None:
+        """Why the record may not be run again; `index` is its place in the slice."""
+        refusal = self._refused.get((origin(record), offset_of(record)))
+        if refusal is not None:
+            condition = Condition.RECORD_TOO_LARGE if refusal.too_large else Condition.REFUSED
+            return Failure(index, condition, ErrorInfo(refusal.code, refusal.message), "sink")
+        suspect = self.suspicion.condemned(record)
+        return None if suspect is None else _killed(index, suspect)
+
+    def stretch(self, records: Sequence[SourceRecord]) -> int:
+        """How many records from the first on are condemned like it, or are not like it."""
+        verdicts = (self.failure(0, record) is None for record in records)
+        _, same = next(groupby(verdicts), (True, iter(())))
+        return max(1, sum(1 for _ in same))
+
+    def settled(self, progress: Offsets) -> None:
+        """Progress was committed: what lies behind it is dealt with."""
+        self.suspicion.settled(progress)
+        self._refused = {
+            (partition, offset): refusal
+            for (partition, offset), refusal in self._refused.items()
+            if progress.get(partition, -1) <= offset
+        }
+
+    def forget(self, partitions: frozenset[Partition]) -> None:
+        self.suspicion.forget(partitions)
+        self._refused = {k: v for k, v in self._refused.items() if k[0] not in partitions}
+
+
+def _killed(index: int, suspect: Suspect) -> Failure:
+    times = f"{suspect.deaths} times" if suspect.deaths > 1 else "once"
+    message = f"the worker died {times} on this record: {suspect.reason}"
+    return Failure(index, suspect.condition, ErrorInfo(suspect.condition, message))

@@ -1,0 +1,157 @@
+"""The records of one attempt on their way through the chain, in columns of equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kafka_etl.engine.mapping import map_each
+from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.record import KEEP, Record, RecordView, SourceRecord
+
+
+class _Null:
+    """A Kafka null value (a tombstone), as opposed to a decoded `null`."""
+
+    def __repr__(self) -> str:
+        return "NULL"
+
+
+NULL: Final = _Null()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a record failed in this attempt."""
+
+    error: BaseException
+    condition: Condition
+    operator: str = ""
+
+
+class GroupFault(Exception):
+    """A batch operator failed, or an output without one origin did: any record may be to blame.
+
+    Args:
+        fault: What happened.
+        splittable: Whether a part of the group may be tried alone; not after an operator that
+            mixes rows.
+    """
+
+    def __init__(self, fault: Fault, *, splittable: bool) -> None:
+        super().__init__(str(fault.error))
+        self.fault = fault
+        self.splittable = splittable
+
+
+class NamedFaults(Exception):
+    """A batch operator named its bad records; the others must be run again without them."""
+
+    def __init__(self, faults: Mapping[int, Fault]) -> None:
+        super().__init__(f"{len(faults)} records")
+        self.faults = faults
+
+
+@dataclass(slots=True)
+class Flow:
+    """Columns: entry i has a value, an origin and perhaps a `Record` with changes.
+
+    Attributes:
+        source: The attempt's records, one per origin.
+        values: Current values; NULL for tombstones.
+        origins: Index into `source` or SHARED; None: entry i comes from record i.
+        records: What operators set besides the value; None: nothing so far.
+        nulls: Whether any value is NULL.
+        mixed: Whether an operator that mixes rows has run.
+        faults: Origin -> why it failed; its entries are gone from the columns.
+        dropped: Entries an operator dropped on purpose.
+        keys: Decoded keys, one per origin; None: nothing decodes them.
+    """
+
+    source: Sequence[SourceRecord]
+    values: list[Any] = field(default_factory=list[Any])
+    origins: list[int] | None = None
+    records: list[Record | None] | None = None
+    nulls: bool = False
+    mixed: bool = False
+    faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
+    dropped: int = 0
+    keys: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def origin(self, entry: int) -> int:
+        return entry if self.origins is None else self.origins[entry]
+
+    def fail(self, entry: int, fault: Fault) -> None:
+        """The record behind this entry failed; without one origin, the whole attempt did."""
+        origin = self.origin(entry)
+        if origin == SHARED:
+            raise GroupFault(fault, splittable=not self.mixed)
+        self.faults[origin] = fault
+
+    def keep(self, entries: Sequence[int]) -> None:
+        """Go on with these entries only, in this order."""
+        self.values = [self.values[e] for e in entries]
+        self.origins = list(entries) if self.origins is None else [self.origins[e] for e in entries]
+        if self.records is not None:
+            self.records = [self.records[e] for e in entries]
+
+    def without_faults(self) -> None:
+        """Leave out every entry of a failed record: it yields all of its outputs or none."""
+        self.keep([e for e in range(len(self)) if self.origin(e) not in self.faults])
+
+    def present(self) -> list[int]:
+        """Entries that have a value."""
+        return [e for e, value in enumerate(self.values) if value is not NULL]
+
+    def each(
+        self,
+        function: Callable[[Any], Any],
+        column: Sequence[Any],
+        *,
+        nulls: bool,
+        condition: Condition,
+        operator: str,
+    ) -> list[Any]:
+        """Apply `function` to each entry of `column`; with `nulls` False, NULL passes by.
+
+        Returns:
+            A result per entry, with NULL where it passed by and FAILED where the function raised;
+            those records are in `faults`.
+        """
+        if nulls or not self.nulls:
+            results, failed = map_each(function, len(column), column)
+            entries: Sequence[int] = range(len(column))
+        else:
+            entries = self.present()
+            done, failed = map_each(function, len(entries), [column[e] for e in entries])
+            results = [NULL] * len(column)
+            for entry, result in zip(entries, done, strict=True):
+                results[entry] = result
+        for row, error in failed:
+            self.fail(entries[row], Fault(error, condition, operator))
+        return results
+
+    def as_values(self) -> list[Any]:
+        """The current values, None for null."""
+        return [None if v is NULL else v for v in self.values] if self.nulls else self.values
+
+    def as_records(self) -> list[Record]:
+        """A `Record` per entry, with the current value."""
+        if self.records is None and self.origins is None and self.keys is None:
+            return list(map(RecordView, self.as_values(), self.source))
+        return [self.base(entry).replace(value=v) for entry, v in enumerate(self.as_values())]
+
+    def base(self, entry: int) -> Record:
+        """What this entry's output has so far besides its value."""
+        record = None if self.records is None else self.records[entry]
+        if record is not None:
+            return record
+        origin = self.origin(entry)
+        if origin == SHARED:
+            return RecordView(None, None)
+        changes = None if self.keys is None else (self.keys[origin], KEEP, KEEP, KEEP)
+        return RecordView(None, self.source[origin], changes)

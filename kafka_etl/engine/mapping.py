@@ -1,0 +1,46 @@
+"""The loop over records, in C: one function for decode, operators, encode and produce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final
+
+FAILED: Final = object()
+"""Stands in the results where the function raised."""
+
+
+class EscapedStopIteration(Exception):
+    """The function let a bare StopIteration escape, which would end any loop over it."""
+
+    def __init__(self) -> None:
+        super().__init__("the function let a StopIteration escape; did it call next() on its own?")
+
+
+def map_each(
+    function: Callable[..., Any], count: int, *columns: Iterable[Any]
+) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """Apply `function` to `count` rows of `columns`; a row that raises does not stop the others.
+
+    `extend` runs the loop in C and keeps what succeeded when the function raises: its length then
+    names the row that failed, and the same `map` goes on behind it. Two traps: a bare
+    StopIteration ends `extend` without an exception, so the length is checked; and a `sys.exit()`
+    in an operator is that record's error, so every BaseException is caught.
+
+    Returns:
+        Results, with FAILED where the function raised, and (row, error) of those.
+    """
+    results: list[Any] = []
+    failed: list[tuple[int, BaseException]] = []
+    rows = map(function, *columns)
+    while len(results) < count:
+        try:
+            results.extend(islice(rows, count - len(results)))
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is a record's
+            failed.append((len(results), error))
+            results.append(FAILED)
+        else:
+            if len(results) < count:
+                failed.append((len(results), EscapedStopIteration()))
+                results.append(FAILED)
+    return results, failed

@@ -1,0 +1,289 @@
+"""The stages of a chain: decode, operators, encode. Each turns over the columns of a `Flow`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final, TypeGuard
+
+from kafka_etl.bind import BoundOperator
+from kafka_etl.contracts import Codec
+from kafka_etl.declare import DROP
+from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
+from kafka_etl.engine.mapping import FAILED
+from kafka_etl.errors import RecordErrors
+from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.record import Record
+from kafka_etl.signature import Takes
+
+_MORE_THAN_A_VALUE: Final = (
+    list,
+    Iterator,
+    Record,
+    type(None),
+    type(DROP),
+    type(NULL),
+    type(FAILED),
+)
+_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
+_GONE_OR_NONE: Final[set[type]] = _GONE | {type(None)}
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Source bytes to what the first operator takes.
+
+    Attributes:
+        value: None: the bytes as they are.
+        key: None: no operator looks at decoded keys.
+    """
+
+    value: Codec | None
+    key: Codec | None = None
+
+    def apply(self, flow: Flow) -> None:
+        read = type(flow.source[0])
+        raw = list(map(read.value, flow.source))
+        flow.nulls = not all(raw) and None in raw  # b"" is no null, but rare enough to look again
+        flow.values = [NULL if v is None else v for v in raw] if flow.nulls else raw
+        if self.value is not None:
+            flow.values = _decoded(flow, self.value, self.value.decode, flow.values, nulls=False)
+        if self.key is not None:
+            keys = list(map(read.key, flow.source))
+            flow.keys = _decoded(flow, self.key, _sparing_none(self.key), keys, nulls=True)
+        if flow.faults:
+            flow.without_faults()
+
+
+def _decoded(
+    flow: Flow, codec: Codec, decode: Callable[[Any], Any], column: list[Any], *, nulls: bool
+) -> list[Any]:
+    return flow.each(
+        decode, column, nulls=nulls, condition=Condition.DECODE_ERROR, operator=codec.name
+    )
+
+
+def _sparing_none(codec: Codec) -> Callable[[Any], Any]:
+    return lambda key: None if key is None else codec.decode(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """One operator over all entries: record by record, or as lists."""
+
+    operator: BoundOperator
+
+    def apply(self, flow: Flow) -> None:
+        if not flow.values:
+            return
+        if self.operator.shape.batch:
+            _BatchCall(self.operator, flow).run()
+        else:
+            self._record_by_record(flow)
+
+    def _record_by_record(self, flow: Flow) -> None:
+        shape = self.operator.shape
+        arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
+        results = self._each(flow, self.operator.call, arguments, nulls=shape.nullable)
+        kinds = _special(results)
+        if any(issubclass(kind, Iterator) for kind in kinds):
+            # A generator runs its body only now; its errors are the record's, too.
+            results = self._each(flow, _finished, results, nulls=True)
+        if not kinds:
+            flow.values = results
+        elif kinds <= _GONE or (shape.may_drop and kinds <= _GONE_OR_NONE):
+            _leave_out(flow, results)
+        else:
+            spread = _Spread(flow, self.operator)
+            for entry, result in enumerate(results):
+                if result is not FAILED:
+                    spread.add(entry, flow.origin(entry), result)
+            spread.finish()
+
+    def _each(
+        self, flow: Flow, call: Callable[[Any], Any], column: list[Any], *, nulls: bool
+    ) -> list[Any]:
+        return flow.each(
+            call,
+            column,
+            nulls=nulls,
+            condition=Condition.OPERATOR_ERROR,
+            operator=self.operator.name,
+        )
+
+
+def _special(results: list[Any]) -> set[type]:
+    """Which results are more than one plain value; looks at types, not at each record."""
+    return {kind for kind in set(map(type, results)) if issubclass(kind, _MORE_THAN_A_VALUE)}
+
+
+def _finished(result: Any) -> Any:
+    return list(result) if _is_iterator(result) else result
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
+    return isinstance(value, Iterator)
+
+
+def _leave_out(flow: Flow, results: list[Any]) -> None:
+    """The common case of a filter: every entry has one value or none."""
+    flow.values = results
+    kept = [
+        entry
+        for entry, result in enumerate(results)
+        if result is not DROP and result is not FAILED and result is not None
+    ]
+    flow.dropped += len(results) - len(kept) - sum(result is FAILED for result in results)
+    flow.keep(kept)
+    if flow.faults:
+        flow.without_faults()
+
+
+class _Spread:
+    """Collects what an operator gave where that is not simply one value per entry."""
+
+    def __init__(self, flow: Flow, operator: BoundOperator) -> None:
+        self._flow = flow
+        self._operator = operator
+        self._values: list[Any] = []
+        self._origins: list[int] = []
+        self._records: list[Record | None] = []
+
+    def add(self, entry: int, origin: int, result: Any) -> None:
+        """What the operator gave for one entry: an output, several, or none."""
+        if result is None and self._operator.shape.may_drop:
+            result = DROP
+        outputs = result if _is_list(result) else [result]
+        for item in outputs:
+            self.add_output(entry, origin, item)
+
+    def add_output(self, entry: int, origin: int, item: Any) -> None:
+        """One output. `entry` is the one it was made from, or any when origin is SHARED."""
+        flow = self._flow
+        if item is DROP:
+            flow.dropped += 1
+            return
+        if item is None:
+            error = TypeError("returned None; return DROP, or annotate `-> dict | None`")
+            flow.fail(entry, Fault(error, Condition.OPERATOR_ERROR, self._operator.name))
+            return
+        record = None if flow.records is None or origin == SHARED else flow.records[entry]
+        if isinstance(item, Record):
+            record = item if origin == SHARED else item.onto(flow.base(entry))
+            item = NULL if item.value is None else item.value
+        self._values.append(item)
+        self._origins.append(origin)
+        self._records.append(record)
+
+    def finish(self) -> None:
+        flow = self._flow
+        flow.values = self._values
+        flow.nulls = any(value is NULL for value in self._values)
+        flow.records = self._records if any(r is not None for r in self._records) else None
+        one_to_one = self._origins == list(range(len(flow.source)))
+        flow.origins = None if one_to_one else self._origins
+        if flow.faults:
+            flow.without_faults()
+
+
+class _BatchCall:
+    """One call of a batch operator per run of entries with a value; null values pass by."""
+
+    def __init__(self, operator: BoundOperator, flow: Flow) -> None:
+        self._operator = operator
+        self._flow = flow
+        shape = operator.shape
+        self._mixes = shape.mixes
+        self._arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
+
+    def run(self) -> None:
+        flow = self._flow
+        everything = list(range(len(flow)))
+        if not flow.nulls or self._operator.shape.nullable:
+            outputs = self._call(everything)
+            if not self._mixes and len(outputs) == len(flow) and not _special(outputs):
+                flow.values = outputs
+                return
+            segments = [(everything, outputs)]
+        else:
+            segments = [
+                (entries, self._call(entries) if present else [NULL] * len(entries))
+                for present, entries in self._runs(everything)
+            ]
+        self._collect(segments)
+
+    def _runs(self, everything: list[int]) -> Iterator[tuple[bool, list[int]]]:
+        """Stretches with and without values, in order.
+
+        So a tombstone keeps its place among the values of its key. An operator that mixes rows is
+        called once, and the nulls follow.
+        """
+        has_value = [value is not NULL for value in self._flow.values]
+        if self._mixes:
+            yield True, [entry for entry in everything if has_value[entry]]
+            yield False, [entry for entry in everything if not has_value[entry]]
+            return
+        for present, entries in groupby(everything, key=has_value.__getitem__):
+            yield present, list(entries)
+
+    def _call(self, entries: list[int]) -> list[Any]:
+        if not entries:
+            return []
+        try:
+            outputs = _finished(self._operator.call([self._arguments[entry] for entry in entries]))
+        except RecordErrors as named:
+            raise self._named(named, entries) from named
+        except BaseException as error:
+            raise self._failed(error) from error
+        if outputs is DROP or (outputs is None and self._operator.shape.may_drop):
+            self._flow.dropped += len(entries)
+            return []
+        if not _is_list(outputs):
+            raise self._failed(
+                TypeError(f"a batch operator returns a list; got {type(outputs).__name__}")
+            )
+        return outputs
+
+    def _collect(self, segments: list[tuple[list[int], list[Any]]]) -> None:
+        flow = self._flow
+        flow.mixed = flow.mixed or self._mixes
+        spread = _Spread(flow, self._operator)
+        for entries, outputs in segments:
+            for entry, item in zip(self._made_from(entries, outputs), outputs, strict=True):
+                origin = SHARED if entry is None else flow.origin(entry)
+                spread.add_output(entries[0] if entry is None else entry, origin, item)
+        spread.finish()
+
+    def _made_from(self, entries: list[int], outputs: list[Any]) -> list[int | None]:
+        """The entry behind each output; None where it belongs to all of them."""
+        nulls = bool(entries) and self._flow.values[entries[0]] is NULL
+        if len(outputs) == len(entries) and (nulls or not self._mixes):
+            return list(entries)
+        if self._mixes:
+            return [None] * len(outputs)
+        by_source = {id(self._flow.base(entry).source): entry for entry in entries}
+        return [
+            by_source.get(id(item.source)) if isinstance(item, Record) else None for item in outputs
+        ]
+
+    def _named(self, named: RecordErrors, entries: list[int]) -> Exception:
+        name = self._operator.name
+        strangers = [row for row in named.errors if not 0 <= row < len(entries)]
+        if strangers or not named.errors:
+            return self._failed(
+                ValueError(f"RecordErrors names rows {strangers} of {len(entries)} records")
+            )
+        faults = {
+            self._flow.origin(entries[row]): Fault(error, Condition.OPERATOR_ERROR, name)
+            for row, error in named.errors.items()
+        }
+        return self._failed(named) if SHARED in faults else NamedFaults(faults)
+
+    def _failed(self, error: BaseException) -> GroupFault:
+        fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
+        return GroupFault(fault, splittable=not (self._mixes or self._flow.mixed))

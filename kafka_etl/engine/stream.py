@@ -1,0 +1,381 @@
+"""The engine of a stream pipeline: one batch from the source to the sink, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Final, Protocol
+
+from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Sink, Source
+from kafka_etl.engine.breaker import Breaker
+from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.invoker import Invoker
+from kafka_etl.engine.pace import Pace
+from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed
+from kafka_etl.invocation import DeadLetter, Invocation, Outcome, Outputs, Settlement
+from kafka_etl.metrics import Counters
+from kafka_etl.record import Batch, Partition, offset_of, origin
+from kafka_etl.retry import Backoff
+from kafka_etl.settle import excluding, settle
+
+_FRESH: Final = 0.5
+"""Seconds the proof of membership is good for: a rebalance may renew it while we work."""
+
+
+class Recorder(Protocol):
+    """Where the engine leaves what it is about, for whoever watches it or succeeds it."""
+
+    def phase(self, name: str) -> None:
+        """The part of the path that begins now."""
+        ...
+
+    def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
+        """The offsets operators are about to see, until the next call."""
+        ...
+
+    def in_hand(self, partition: Partition, offset: int) -> None:
+        """Operators are about to see this record alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch is settled in part, and what happens to what fails.
+
+    Attributes:
+        dead_letters: Whether there is a place for them.
+        settle_after: Seconds of work after which the finished slices are committed.
+        settle_bytes: Bytes of outputs after which they are.
+    """
+
+    dead_letters: bool
+    settle_after: float = 5.0
+    settle_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine needs of its worker.
+
+    Attributes:
+        stopping: Whether to finish the slice in hand and gather no more.
+        sleep: Waits some seconds; raises `Abandoned` when the worker is stopping.
+        fenced: Told that another client took our id; raises when that happens too often.
+        trouble: Told in a few words what is in the way, and None when it is gone.
+        clock: Seconds, monotonic.
+        now_ms: Milliseconds since the epoch.
+        random: 0 to 1.
+    """
+
+    stopping: Callable[[], bool]
+    sleep: Callable[[float], None]
+    fenced: Callable[[str], None]
+    trouble: Callable[[str | None], None]
+    clock: Callable[[], float]
+    now_ms: Callable[[], int]
+    random: Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Finished:
+    """Slices of the batch in hand that are run and judged, but not committed."""
+
+    since: float
+    slices: list[tuple[Batch, Settlement]] = field(default_factory=list[tuple[Batch, Settlement]])
+    dropped: int = 0
+
+    @property
+    def records(self) -> int:
+        return sum(len(batch) for batch, _ in self.slices)
+
+    @property
+    def size(self) -> int:
+        return sum(settlement.outputs.size for _, settlement in self.slices)
+
+    def leave_out(self, partitions: frozenset[Partition]) -> None:
+        """These partitions left: what was done for them is for their next owner to do."""
+        remaining: list[tuple[Batch, Settlement]] = []
+        for batch, settlement in self.slices:
+            rest = excluding(batch, settlement, partitions)
+            if rest is None:
+                raise Aborted("a partition left that outputs were made from", routine=True)
+            remaining.append((batch.without(partitions), rest))
+        self.slices = remaining
+
+
+class StreamEngine:
+    """Moves batches from a source through the operators to a sink, each record exactly once.
+
+    `step` is the whole path. Between two steps nothing is in flight: what was not committed is
+    read again. User code runs before anything is open at the sink, so it may take its time.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts; the worker is the one caller
+        self,
+        source: Source,
+        sink: Sink,
+        invoker: Invoker,
+        *,
+        limits: Limits,
+        pace: Pace,
+        breaker: Breaker,
+        condemned: Condemned,
+        recorder: Recorder,
+        counters: Counters,
+        around: Surroundings,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._invoker = invoker
+        self._limits = limits
+        self._pace = pace
+        self._breaker = breaker
+        self._condemned = condemned
+        self._recorder = recorder
+        self._counters = counters
+        self._around = around
+        self._backoff = Backoff(initial=0.1, max=5.0)
+        self._failures = 0
+        self._served = 0.0
+        self._notes: dict[Partition, tuple[int, str]] = {}
+
+    def step(self) -> None:
+        """Gather one batch and settle it.
+
+        Raises:
+            KafkaEtlError: The pipeline must pause or stop; everything before is committed.
+            Reconnect: The source needs a new client.
+            Abandoned: The worker is stopping; everything finished is committed.
+        """
+        finished = _Finished(self._around.clock())
+        try:
+            batch = self._gather()
+            self._commit_notes()
+            if batch is not None:
+                self._process(batch, finished)
+        except Aborted as abort:
+            self._aborted(abort, finished)
+        except OutcomeUnknown as unknown:
+            self._outcome_unknown(unknown, finished)
+
+    def idle(self) -> None:
+        """Keep the membership alive without fetching: the pipeline is paused."""
+        self._recorder.phase("idle")
+        self._serve()
+        self._around.sleep(0.1)
+
+    def wait(self, seconds: float) -> None:
+        """Wait before the next attempt, keeping the membership alive."""
+        self._recorder.phase("wait")
+        self._counters.add("retry_waves")
+        deadline = self._around.clock() + seconds
+        while (left := deadline - self._around.clock()) > 0:
+            self._source.serve()
+            self._around.sleep(min(left, 0.2))
+
+    def _gather(self) -> Batch | None:
+        self._recorder.phase("gather")
+        started = perf_counter()
+        batch = self._source.poll(self._pace.limit)
+        self._counters.add("phase_seconds", perf_counter() - started, "gather")
+        self._note_changes()
+        return batch
+
+    def _process(self, batch: Batch, finished: _Finished) -> None:
+        begins = batch.begins
+        self._recorder.operating({tp: (begins[tp], at) for tp, at in batch.progress.items()})
+        rest = batch
+        while True:
+            part, rest = rest.split(self._slice_size(rest))
+            try:
+                self._run(part, finished)
+            except Abandoned:
+                self._commit(finished)
+                raise
+            if not rest.records:
+                break
+            rest = rest.without(self._serve(finished))
+            if self._around.stopping():
+                break
+            if self._is_due(finished):
+                self._commit(finished)
+        self._commit(finished)
+
+    def _is_due(self, finished: _Finished) -> bool:
+        """Whether to settle the batch in part."""
+        worked = self._around.clock() - finished.since
+        return worked > self._limits.settle_after or finished.size > self._limits.settle_bytes
+
+    def _slice_size(self, rest: Batch) -> int:
+        if not self._condemned:
+            return self._pace.slice_size
+        if not self._invoker.chain.mixes:
+            return 1
+        return self._condemned.stretch(rest.records)
+
+    def _run(self, part: Batch, finished: _Finished) -> None:
+        """Give one slice to the operators, and judge what comes of it."""
+        if not part.records:
+            finished.slices.append((part, Settlement(Outputs(), (), part.progress)))
+            return
+        invocation = Invocation(self._invocation_id(part), part, self._around.now_ms())
+        outcome = self._condemned_outcome(part) or self._invoke(invocation)
+        if self._limits.dead_letters and self._breaker.trips(len(part), outcome.failed):
+            self._trip(finished)
+        verdict = settle(
+            invocation,
+            outcome,
+            dead_letters=self._limits.dead_letters,
+            at_ms=self._around.now_ms(),
+        )
+        finished.slices.append((part, verdict.settlement))
+        finished.dropped += outcome.dropped
+        if verdict.stop is not None:
+            self._commit(finished)
+            raise _record_failed(verdict.stop)
+
+    def _invoke(self, invocation: Invocation) -> Outcome:
+        part = invocation.batch
+        if self._condemned:
+            self._recorder.in_hand(origin(part.records[0]), offset_of(part.records[0]))
+        started = self._around.clock()
+        outcome = self._invoker.run(invocation)
+        self._recorder.phase("settle")
+        self._pace.ran(len(part), self._around.clock() - started)
+        return outcome
+
+    def _condemned_outcome(self, part: Batch) -> Outcome | None:
+        """The outcome of records that may not be run again; slices are cut to hold no others."""
+        if not self._condemned:
+            return None
+        failures = [self._condemned.failure(i, r) for i, r in enumerate(part.records)]
+        failed = tuple(failure for failure in failures if failure is not None)
+        return Outcome(Outputs(origins=[]), failed) if failed else None
+
+    def _invocation_id(self, part: Batch) -> str:
+        """Names the slice: from its content, so that a repeated run is recognised."""
+        first = part.records[0]
+        return f"{origin(first)}@{offset_of(first)}+{len(part)}"
+
+    def _serve(self, finished: _Finished | None = None) -> frozenset[Partition]:
+        """Serve the client. Returns, and leaves out of `finished`, the partitions that left."""
+        self._source.serve()
+        gone = self._note_changes()
+        if gone and finished is not None:
+            finished.leave_out(gone)
+        return gone
+
+    def _note_changes(self) -> frozenset[Partition]:
+        """Take in which partitions came and left since the last time."""
+        self._served = self._around.clock()
+        gone = self._source.departures()
+        arrivals = self._source.arrivals()
+        if gone or arrivals:
+            self._counters.add("rebalances")
+            self._condemned.forget(gone)
+            self._notes = {tp: note for tp, note in self._notes.items() if tp not in gone}
+            self._notes |= self._condemned.suspicion.consider(arrivals)
+        return gone
+
+    def _commit_notes(self) -> None:
+        """What is known of deaths becomes durable before any suspect is run."""
+        if self._notes:
+            progress = {tp: offset for tp, (offset, _) in self._notes.items()}
+            notes = {tp: note for tp, (_, note) in self._notes.items()}
+            lease = self._source.lease
+            self._sink.commit(Settlement(Outputs(), (), progress, lease, notes))
+            self._notes = {}
+
+    def _commit(self, finished: _Finished) -> None:
+        """Make everything finished durable, as one act."""
+        if self._around.clock() - self._served > _FRESH:
+            self._serve(finished)
+        if not finished.slices:
+            return
+        joined = Settlement.joined([settlement for _, settlement in finished.slices])
+        settlement = replace(
+            joined,
+            lease=self._source.lease,
+            notes=self._condemned.suspicion.notes(joined.progress),
+        )
+        self._recorder.phase("commit")
+        started = perf_counter()
+        self._sink.commit(settlement)
+        self._counters.add("phase_seconds", perf_counter() - started, "commit")
+        self._source.advance(settlement.progress)
+        self._condemned.settled(settlement.progress)
+        self._count(finished, settlement)
+        self._succeeded(finished)
+
+    def _succeeded(self, finished: _Finished) -> None:
+        if self._failures:
+            self._failures = 0
+            self._around.trouble(None)
+        self._pace.succeeded()
+        finished.slices.clear()
+        finished.dropped = 0
+        finished.since = self._around.clock()
+
+    def _count(self, finished: _Finished, settlement: Settlement) -> None:
+        add = self._counters.add
+        add("commits")
+        add("records_in", finished.records)
+        add("records_out", len(settlement.outputs))
+        add("records_dropped", finished.dropped)
+        add("bytes_out", settlement.outputs.size)
+        for letter in settlement.dead_letters:
+            add("dead_letters", 1, letter.failure.condition)
+        spent = self._invoker.chain.spent
+        for phase in ("decode", "operators", "encode"):
+            add("phase_seconds", getattr(spent, phase), phase)
+            setattr(spent, phase, 0.0)
+
+    def _trip(self, finished: _Finished) -> None:
+        """Too many dead letters in a row: settle what was before them, and pause."""
+        self._commit(finished)
+        self._source.rewind()
+        raise BreakerTripped(
+            "too many records in a row became dead letters; the commonest errors: "
+            + "; ".join(self._breaker.commonest())
+        )
+
+    def _aborted(self, abort: Aborted, finished: _Finished) -> None:
+        """Nothing was committed: go back, and try a smaller batch."""
+        records = [record for batch, _ in finished.slices for record in batch.records]
+        self._counters.add("aborts")
+        self._source.rewind()
+        self._pace.failed(len(records))
+        refusal = abort.refusal
+        if refusal is not None and (len(records) == 1 or self._invoker.chain.mixes):
+            if refusal.dead_letter:
+                raise DeadLetterRefused(
+                    f"a dead letter was refused: {refusal.code}: {refusal.message}"
+                )
+            self._condemned.refuse(records, refusal)
+        if refusal is None and not abort.routine:
+            self._back_off(abort.reason)
+
+    def _outcome_unknown(self, unknown: OutcomeUnknown, finished: _Finished) -> None:
+        """The committed offsets are the truth; the sink has a new client already."""
+        self._counters.add("outcomes_unknown")
+        if unknown.fenced:
+            self._around.fenced(unknown.reason)
+        self._source.reload()
+        self._pace.failed(finished.records)
+        self._back_off(unknown.reason)
+
+    def _back_off(self, reason: str) -> None:
+        self._failures += 1
+        self._around.trouble(reason)
+        self._around.sleep(self._backoff.delay(self._failures, self._around.random))
+
+
+def _record_failed(letter: DeadLetter) -> RecordFailed:
+    failure = letter.failure
+    at = f"{origin(letter.record)}@{offset_of(letter.record)}"
+    where = f" in operator {failure.operator}" if failure.operator else ""
+    return RecordFailed(
+        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
+        f"{failure.error.message}), and the pipeline has no place for dead letters"
+    )

@@ -1,0 +1,66 @@
+"""What follows from an outcome: pure functions of what came and of the pipeline's policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kafka_etl.invocation import SHARED, DeadLetter, Failure, Invocation, Outcome, Settlement
+from kafka_etl.record import Batch, Partition, next_offsets, origin
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A settlement, and the dead letter that stops the pipeline because it has nowhere to go."""
+
+    settlement: Settlement
+    stop: DeadLetter | None = None
+
+
+def settle(invocation: Invocation, outcome: Outcome, *, dead_letters: bool, at_ms: int) -> Verdict:
+    """Decide what becomes durable of an invocation.
+
+    With a place for dead letters: everything; each record is in the outputs, dropped on purpose,
+    or a dead letter. Without one: the records before the first that failed, and then stop.
+    """
+    batch = invocation.batch
+    letters = tuple(
+        DeadLetter(batch.records[failure.index], failure, invocation.id, at_ms)
+        for failure in outcome.failed
+    )
+    if not letters or dead_letters:
+        return Verdict(Settlement(outcome.outputs, letters, batch.progress))
+    return Verdict(_before(batch, outcome, outcome.failed[0]), stop=letters[0])
+
+
+def _before(batch: Batch, outcome: Outcome, failure: Failure) -> Settlement:
+    origins = outcome.outputs.origins
+    if origins is None:
+        origins = list(range(len(outcome.outputs)))
+    if SHARED in origins:  # its outputs are of the failed record, too
+        return Settlement(outcome.outputs.take(()), (), {})
+    kept = [row for row, index in enumerate(origins) if index < failure.index]
+    return Settlement(outcome.outputs.take(kept), (), next_offsets(batch.records[: failure.index]))
+
+
+def excluding(
+    batch: Batch, settlement: Settlement, partitions: frozenset[Partition]
+) -> Settlement | None:
+    """What remains of a settled slice when these partitions have left.
+
+    None when it cannot be told apart: some outputs belong to all of the slice.
+    """
+    if partitions.isdisjoint(settlement.progress):
+        return settlement
+    outputs = settlement.outputs
+    origins = range(len(outputs)) if outputs.origins is None else outputs.origins
+    if SHARED in origins:
+        return None
+    gone = [origin(record) in partitions for record in batch.records]
+    return replace(
+        settlement,
+        outputs=outputs.take([row for row, index in enumerate(origins) if not gone[index]]),
+        dead_letters=tuple(
+            letter for letter in settlement.dead_letters if origin(letter.record) not in partitions
+        ),
+        progress={tp: at for tp, at in settlement.progress.items() if tp not in partitions},
+    )
