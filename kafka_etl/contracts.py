@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from kafka_etl.envelope import Provenance
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, Offsets, Partition
+from kafka_etl.units import Duration, Size
 
 
 class Guarantee(StrEnum):
@@ -35,8 +37,60 @@ class Settings(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
 
-class NoSettings(Settings):
-    """For a plug-in that has nothing to set."""
+class BatchSettings(Settings):
+    """When a batch is full; the first limit reached counts.
+
+    Attributes:
+        max_records: Records in a batch.
+        max_bytes: Bytes of their values; a larger record travels alone.
+        max_wait: How long to fill a batch, counted from the last commit: an idle pipeline does
+            not wait at all.
+    """
+
+    max_records: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_bytes: Size = Field(default=16 * 1024 * 1024, ge=1)
+    max_wait: Duration = Field(default=0.02, ge=0, le=60)
+
+
+class SourceSettings(Settings):
+    """What every source can be told.
+
+    Attributes:
+        value: Codec of values.
+        key: Codec of keys.
+        batch: When a batch is full.
+    """
+
+    value: str = "bytes"
+    key: str = "bytes"
+    batch: BatchSettings = BatchSettings()
+
+    def reads(self, topic: str) -> bool:
+        """Whether the source would read what is written to this topic."""
+        del topic
+        return False
+
+
+class SinkSettings(Settings):
+    """What every sink can be told.
+
+    Attributes:
+        value: Codec of values; default: the source's.
+        key: Codec of keys; default: the source's.
+    """
+
+    value: str | None = None
+    key: str | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where records can go; the first is the default. Empty for a sink without topics."""
+        return ()
+
+    @property
+    def source_timestamp(self) -> bool:
+        """Whether outputs carry the timestamp of their source record."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +128,8 @@ class Deployment:
         kafka: Client settings for every client of the pipeline.
         consumer: Further ones for consumers.
         producer: Further ones for producers.
-        dead_letter_topic: Where dead letters go, if anywhere.
+        provenance: What dead letters say about where they come from.
+        dead_letter_topic: Where they go, if anywhere.
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
     """
@@ -84,6 +139,7 @@ class Deployment:
     kafka: ClientSettings
     consumer: ClientSettings
     producer: ClientSettings
+    provenance: Provenance
     dead_letter_topic: str | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -162,14 +218,16 @@ class Source(Protocol):
 class Sink(Protocol):
     """Makes a settlement durable as one act."""
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """Become ready; after `OutcomeUnknown` again, which settles what was left undecided."""
+        ...
 
     def commit(self, settlement: Settlement) -> None:
         """Return when the whole settlement is durable.
 
         Raises:
             Aborted: Nothing of it is durable.
-            OutcomeUnknown: It may or may not be; the sink has been rebuilt since.
+            OutcomeUnknown: It may or may not be; `open` decides it.
             KafkaEtlError: It never will be; the pipeline stops.
         """
         ...
@@ -243,7 +301,8 @@ class Reconnect(Exception):
         self.fenced = fenced
 
 
-S = TypeVar("S", bound=Settings)
+SourceS = TypeVar("SourceS", bound=SourceSettings)
+SinkS = TypeVar("SinkS", bound=SinkSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +316,7 @@ class Preflight:
 
 
 @dataclass(frozen=True, slots=True)
-class SourcePlugin(Generic[S]):
+class SourcePlugin(Generic[SourceS]):
     """A source to be named in YAML.
 
     Attributes:
@@ -267,27 +326,26 @@ class SourcePlugin(Generic[S]):
         summary: One line for `kafka-etl plugins`.
     """
 
-    settings: type[S]
-    build: Callable[[S, Deployment, Pulse], Source]
-    check: Callable[[S, Deployment], Preflight]
+    settings: type[SourceS]
+    build: Callable[[SourceS, Deployment, Pulse], Source]
+    check: Callable[[SourceS, Deployment], Preflight]
     summary: str
 
 
 @dataclass(frozen=True, slots=True)
-class SinkPlugin(Generic[S]):
+class SinkPlugin(Generic[SinkS]):
     """A sink to be named in YAML.
 
     Attributes:
-        settings: Model of the `with:` block. Fields `value` and `key`, where it has them, name the
-            codecs; `topic` and `routes` the topics an operator may route to.
+        settings: Model of the `with:` block.
         guarantee: The strongest it holds together with a Kafka source.
         build: Makes the sink in a worker; a `Writer` is wrapped so that offsets follow it.
         check: Preflight.
         summary: One line for `kafka-etl plugins`.
     """
 
-    settings: type[S]
+    settings: type[SinkS]
     guarantee: Guarantee
-    build: Callable[[S, Deployment, Pulse], Sink | Writer]
+    build: Callable[[SinkS, Deployment, Pulse], Sink | Writer]
     summary: str
-    check: Callable[[S, Deployment], Preflight] = lambda _settings, _deployment: Preflight()
+    check: Callable[[SinkS, Deployment], Preflight] = lambda _settings, _deployment: Preflight()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 Headers = list[tuple[str, bytes | None]]
 """Header names and values in order; names may repeat, values may be absent."""
@@ -36,8 +36,11 @@ class SourceRecord(Protocol):
     def offset(self) -> int | None: ...
     def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
-    def headers(self) -> Headers | None: ...
+    def headers(self) -> Any: ...  # Headers | None; the client's own stub allows more
     def timestamp(self) -> tuple[int, int]: ...
+
+
+R = TypeVar("R", bound=SourceRecord)
 
 
 class _Keep:
@@ -204,8 +207,8 @@ def _number(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def next_offsets(records: Sequence[SourceRecord]) -> dict[Partition, int]:
-    """Partition -> offset after its last record among `records`, in one pass without Python code.
+def last_records(records: Sequence[R]) -> dict[Partition, R]:
+    """The last record of each partition, in one pass without Python code.
 
     Records of one partition stand in the order of their offsets, so the last one wins.
     """
@@ -214,14 +217,17 @@ def next_offsets(records: Sequence[SourceRecord]) -> dict[Partition, int]:
     read = type(records[0])
     topics = set(map(read.topic, records))
     if len(topics) == 1:
-        (topic,) = topics
-        last = dict(zip(map(read.partition, records), records, strict=True))
-        return {Partition(topic or "", n or 0): _number(r.offset()) + 1 for n, r in last.items()}
-    pairs = zip(map(read.topic, records), map(read.partition, records), strict=True)
-    return {
-        Partition(t or "", n or 0): _number(r.offset()) + 1
-        for (t, n), r in dict(zip(pairs, records, strict=True)).items()
-    }
+        topic = topics.pop() or ""
+        by_number = dict(zip(map(read.partition, records), records, strict=True))
+        return {Partition(topic, _number(n)): record for n, record in by_number.items()}
+    places = zip(map(read.topic, records), map(read.partition, records), strict=True)
+    by_place = dict(zip(places, records, strict=True))
+    return {Partition(t or "", _number(n)): record for (t, n), record in by_place.items()}
+
+
+def next_offsets(records: Sequence[SourceRecord]) -> dict[Partition, int]:
+    """Partition -> offset after its last record."""
+    return {tp: offset_of(record) + 1 for tp, record in last_records(records).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Shape:
         nullable: Whether it is called for null values; else they pass by unchanged.
         may_drop: Whether a returned None is a drop; else it is an error.
         mixes: Whether the outputs of a batch belong to all of its records.
+        gives: What it returns, where the annotation says it plainly.
     """
 
     takes: Takes = Takes.VALUE
@@ -45,6 +46,7 @@ class Shape:
     nullable: bool = False
     may_drop: bool = False
     mixes: bool = False
+    gives: Takes | None = None
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -88,7 +90,8 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
             f"operator {name} says mixes=True but takes one record at a time",
             f"Annotate `{first.name}` with `list[...]`: only a batch operator can mix rows.",
         )
-    return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes)
+    gives = _element(_without_none(hints["return"])[0]) if "return" in hints else None
+    return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes, gives)
 
 
 def takes_anything(function: Callable[..., Any]) -> bool:

@@ -357,10 +357,11 @@ class StreamEngine:
             self._back_off(abort.reason)
 
     def _outcome_unknown(self, unknown: OutcomeUnknown, finished: _Finished) -> None:
-        """The committed offsets are the truth; the sink has a new client already."""
+        """The committed offsets are the truth, once the sink has settled what was left open."""
         self._counters.add("outcomes_unknown")
         if unknown.fenced:
             self._around.fenced(unknown.reason)
+        self._sink.open()
         self._source.reload()
         self._pace.failed(finished.records)
         self._back_off(unknown.reason)

@@ -1,0 +1,314 @@
+"""A dead letter as a Kafka record: the original byte for byte, and everything about its failure.
+
+What does not fit is cut in a fixed order, the traceback first and the payload last; what was cut
+is said in the context. A dead letter is never lost for being too large.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from kafka_etl.invocation import DeadLetter, printable
+from kafka_etl.record import Headers, offset_of, origin
+
+PREFIX: Final = "kafka_etl."
+FOREIGN: Final[Mapping[str, str]] = {
+    "__connect.errors.": "connect",
+    "__streams.errors.": "streams",
+    "__dlq.errors.": "share_group",
+    "kafka_dlt-": "spring_kafka",
+    "x-original-": "spring_cloud_stream",
+    "x-exception-": "spring_cloud_stream",
+    "dead-letter-": "smallrye",
+}
+"""Header prefixes of other systems' dead letters, and how we call the system."""
+
+_FRAMING: Final = 512
+_MESSAGE: Final = 2_000
+_HISTORY: Final = 10
+_JAVA_NUMBERS: Final = (4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Which pipeline, code and process a dead letter comes from.
+
+    Attributes:
+        versions: Operator -> version.
+    """
+
+    pipeline: str
+    config_hash: str
+    group: str
+    worker: str
+    host: str
+    pid: int
+    kafka_etl: str
+    python: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Key, value and headers of a dead letter."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers + _FRAMING
+
+
+def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
+    """The dead letter in format `raw`, in at most `limit` bytes.
+
+    The original key, value and headers unchanged; `kafka_etl.*` headers, all UTF-8 text; and
+    `kafka_etl.context`, the whole invocation as JSON. Headers of an earlier failure, ours or of
+    other systems, are moved into the context's history: a record that fails again and again does
+    not grow without bound.
+    """
+    own, earlier = _parted(letter.record.headers() or [])
+    context = _context(letter, about, earlier)
+    encoded = Encoded(letter.record.key(), letter.record.value(), own)
+    for cut in _CUTS:
+        attempt = replace(encoded, headers=encoded.headers + _headers(letter, about, context))
+        if attempt.size <= limit:
+            return attempt
+        encoded = cut(encoded, context)
+    return replace(encoded, headers=encoded.headers + _headers(letter, about, context))
+
+
+def fingerprint(letter: DeadLetter) -> str:
+    """Equal for failures of the same kind at the same place in the code."""
+    failure = letter.failure
+    frame = failure.error.traceback.rsplit("\n", 1)[-1].strip()
+    kind = f"{failure.condition}|{failure.operator}|{failure.error.type}|{frame}"
+    return hashlib.sha256(kind.encode()).hexdigest()[:16]
+
+
+def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> Headers:
+    failure, record = letter.failure, letter.record
+    place = origin(record)
+    texts = {
+        "topic": place.topic,
+        "partition": place.number,
+        "offset": offset_of(record),
+        "timestamp": record.timestamp()[1],
+        "pipeline": about.pipeline,
+        "operator": failure.operator,
+        "operator.version": about.versions.get(failure.operator, ""),
+        "condition": failure.condition,
+        "error.type": failure.error.type,
+        "error.message": failure.error.message[:_MESSAGE],
+        "fingerprint": context["error"]["fingerprint"],
+        "attempts": len(failure.attempts),
+    }
+    headers: Headers = [(PREFIX + name, str(text).encode()) for name, text in texts.items()]
+    return [*headers, (PREFIX + "context", orjson.dumps(context))]
+
+
+def _context(
+    letter: DeadLetter, about: Provenance, earlier: list[dict[str, Any]]
+) -> dict[str, Any]:
+    failure, record = letter.failure, letter.record
+    place = origin(record)
+    headers: Headers = record.headers() or []
+    traceparent = next((v for name, v in headers if name == "traceparent" and v), b"")
+    return {
+        "version": "1.0",
+        "at_ms": letter.at_ms,
+        "invocation": {
+            "id": letter.invocation_id,
+            "attempts": [
+                {
+                    "number": attempt.number,
+                    "started_ms": attempt.started_ms,
+                    "ended_ms": attempt.ended_ms,
+                    "error": attempt.error[:_MESSAGE],
+                }
+                for attempt in failure.attempts
+            ],
+        },
+        "source": {
+            "topic": place.topic,
+            "partition": place.number,
+            "offset": offset_of(record),
+            "timestamp_ms": record.timestamp()[1],
+            "group": about.group,
+            "key_bytes": None if (key := record.key()) is None else len(key),
+            "value_bytes": None if (value := record.value()) is None else len(value),
+        },
+        "pipeline": {"name": about.pipeline, "config_hash": about.config_hash},
+        "operator": {
+            "name": failure.operator,
+            "version": about.versions.get(failure.operator, ""),
+        },
+        "worker": {
+            "id": about.worker,
+            "host": about.host,
+            "pid": about.pid,
+            "kafka_etl": about.kafka_etl,
+            "python": about.python,
+        },
+        "error": {
+            "condition": failure.condition,
+            "type": failure.error.type,
+            "message": failure.error.message,
+            "traceback": failure.error.traceback,
+            "causes": list(failure.error.causes),
+            "fingerprint": fingerprint(letter),
+        },
+        "traceparent": printable(traceparent.decode("utf-8", "replace")),
+        "history": earlier[-_HISTORY:],
+        "truncated": [],
+    }
+
+
+# Earlier failures
+
+
+def _parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
+    """The record's own headers, and what dead-letter headers among them tell, oldest first."""
+    own: Headers = []
+    ours: dict[str, bytes] = {}
+    foreign: dict[str, dict[str, str]] = {}
+    for name, value in headers:
+        family = next((f for prefix, f in FOREIGN.items() if name.startswith(prefix)), None)
+        if name.startswith(PREFIX):
+            ours[name.removeprefix(PREFIX)] = value or b""
+        elif family is not None:
+            foreign.setdefault(family, {})[name] = _readable(value)
+        else:
+            own.append((name, value))
+    told = [{"family": family, "headers": texts} for family, texts in foreign.items()]
+    return own, [*told, *_our_history(ours)]
+
+
+def _our_history(ours: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
+    if not ours:
+        return
+    try:
+        context = orjson.loads(ours.get("context", b"{}"))
+        yield from context.get("history", [])
+        at_ms = context.get("at_ms")
+    except (orjson.JSONDecodeError, AttributeError, TypeError):
+        at_ms = None
+    names = ("topic", "partition", "offset", "pipeline", "operator", "condition")
+    texts = {name: _readable(ours[name]) for name in names if name in ours}
+    error = f"{_readable(ours.get('error.type'))}: {_readable(ours.get('error.message'))}"
+    yield {"family": "kafka_etl", "at_ms": at_ms, **texts, "error": error[:_MESSAGE]}
+
+
+def _readable(value: bytes | None) -> str:
+    """A header as text; numbers of four or eight bytes are what Java systems write."""
+    if value is None:
+        return ""
+    try:
+        text = value.decode()
+        if text.isprintable() or "\n" in text:
+            return text[:_MESSAGE]
+    except UnicodeDecodeError:
+        pass
+    if len(value) in _JAVA_NUMBERS:
+        return str(int.from_bytes(value, "big", signed=True))
+    return "hex:" + value[: _MESSAGE // 2].hex()
+
+
+# Cutting to size, in this order
+
+
+def _shorten_traceback(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    _cut_text(context, context["error"], "traceback", 8_192)
+    return encoded
+
+
+def _drop_traceback(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    _cut_text(context, context["error"], "traceback", 0)
+    return encoded
+
+
+def _shorten_errors(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    _cut_text(context, context["error"], "message", _MESSAGE)
+    _cut_list(context, context["error"], "causes", 0)
+    attempts = context["invocation"]["attempts"]
+    ends = [attempts[0], attempts[-1]] if attempts else []
+    if len(attempts) > len(ends):
+        _said(context, "invocation.attempts", len(attempts), len(ends))
+        context["invocation"]["attempts"] = ends
+    return encoded
+
+
+def _drop_history(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    _cut_list(context, context, "history", 0)
+    return encoded
+
+
+def _refer_to_value(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    """The payload is the last to go: what remains says where it still is."""
+    if encoded.value is None:
+        return encoded
+    _said(context, "value", len(encoded.value), 0)
+    digest = hashlib.sha256(encoded.value).hexdigest()
+    source = {name: context["source"][name] for name in ("topic", "partition", "offset")}
+    reference = {"reference": {**source, "bytes": len(encoded.value), "sha256": digest}}
+    return replace(encoded, value=orjson.dumps(reference))
+
+
+def _drop_headers(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    _said(context, "headers", len(encoded.headers), 0)
+    return replace(encoded, headers=[])
+
+
+def _drop_key(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    if encoded.key is None or len(encoded.key) <= _MESSAGE:
+        return encoded
+    _said(context, "key", len(encoded.key), 0)
+    return replace(encoded, key=hashlib.sha256(encoded.key).hexdigest().encode())
+
+
+def _drop_context(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+    """What is left is the core: the `kafka_etl.*` headers beside the context."""
+    error = {"fingerprint": context["error"]["fingerprint"]}
+    truncated = [cut["what"] for cut in context["truncated"]]
+    context.clear()
+    context.update({"version": "1.0", "error": error, "truncated": [*truncated, "context"]})
+    return encoded
+
+
+_CUTS: Final = (
+    _shorten_traceback,
+    _drop_traceback,
+    _shorten_errors,
+    _drop_history,
+    _refer_to_value,
+    _drop_headers,
+    _drop_key,
+    _drop_context,
+)
+
+
+def _cut_text(context: dict[str, Any], owner: dict[str, Any], name: str, keep: int) -> None:
+    text: str = owner[name]
+    if len(text) > keep:
+        _said(context, f"error.{name}", len(text), keep)
+        half = keep // 2
+        owner[name] = f"{text[:half]}\n...\n{text[-half:]}" if keep else ""
+
+
+def _cut_list(context: dict[str, Any], owner: dict[str, Any], name: str, keep: int) -> None:
+    entries: list[Any] = owner[name]
+    if len(entries) > keep:
+        _said(context, name, len(entries), keep)
+        owner[name] = entries[:keep]
+
+
+def _said(context: dict[str, Any], what: str, original: int, kept: int) -> None:
+    context["truncated"].append({"what": what, "original": original, "kept": kept})

@@ -1,0 +1,118 @@
+"""What a client error means: pure decisions on the error's name and flags."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from kafka_etl.contracts import Refusal
+from kafka_etl.errors import (
+    BrokersUnreachable,
+    KafkaEtlError,
+    KafkaRefused,
+    NotAuthorized,
+    OffsetsLost,
+    TopicMissing,
+    UnreadableBatch,
+)
+
+
+class Verdict(enum.Enum):
+    """What to do about an error of a transactional call."""
+
+    RETRY = "call again"
+    ABORT = "abort the transaction and go back"
+    REBUILD = "drop the producer: what became of the transaction is unknown"
+
+
+_FENCED: Final = frozenset(
+    {"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "FENCED_INSTANCE_ID"}
+)
+_REBALANCE: Final = frozenset(
+    {"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN_PROGRESS", "STALE_MEMBER_EPOCH"}
+)
+_TOO_LARGE: Final = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE", "RECORD_LIST_TOO_LARGE"})
+_REFUSED: Final = _TOO_LARGE | {
+    "INVALID_RECORD",
+    "INVALID_TIMESTAMP",
+    "INVALID_MSG",
+    "POLICY_VIOLATION",
+    "UNSUPPORTED_FOR_MESSAGE_FORMAT",
+}
+_MISSING: Final = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
+_UNREADABLE: Final = frozenset({"_BAD_COMPRESSION", "_BAD_MSG", "_UNDERFLOW", "INVALID_MSG"})
+_LOST: Final = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
+_UNREACHABLE: Final = frozenset(
+    {"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT_QUEUE"}
+)
+_DENIED: Final = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
+_PASSING: Final = _UNREACHABLE | {"_MAX_POLL_EXCEEDED", "_WAIT_COORD", "_WAIT_CACHE"}
+
+
+def error_of(raised: KafkaException) -> KafkaError:
+    """The client's error in what it raised."""
+    error = raised.args[0] if raised.args else None
+    return error if isinstance(error, KafkaError) else KafkaError(-1, str(raised))
+
+
+def of_transaction(error: KafkaError) -> Verdict:
+    """The order of the questions matters: a fatal error may carry the other flags, too."""
+    if error.fatal():
+        return Verdict.REBUILD
+    if error.txn_requires_abort():
+        return Verdict.ABORT
+    return Verdict.RETRY if error.retriable() else Verdict.REBUILD
+
+
+def fenced(error: KafkaError) -> bool:
+    """Whether another client took our id; a coordinator's timeout looks the same."""
+    return error.name() in _FENCED
+
+
+def routine(error: KafkaError) -> bool:
+    """Whether a rebalance is behind it: normal operation."""
+    return error.name() in _REBALANCE
+
+
+def refusal(error: KafkaError, *, dead_letter: bool = False) -> Refusal | None:
+    """The refusal, if the broker said no to what a record is, rather than being away."""
+    if error.name() not in _REFUSED:
+        return None
+    too_large = error.name() in _TOO_LARGE
+    return Refusal(error.name(), error.str(), too_large=too_large, dead_letter=dead_letter)
+
+
+def passing(error: KafkaError) -> bool:
+    """Whether the client gets over it on its own."""
+    return error.retriable() or error.name() in _PASSING
+
+
+def final(error: KafkaError, what: str) -> KafkaEtlError | None:
+    """The error that stops the pipeline, if no repetition can mend this one.
+
+    Args:
+        error: The client's.
+        what: What was tried, for the sentence: "reading orders[3]".
+    """
+    name, said = error.name(), f"{what} failed: {error.name()}: {error.str()}"
+    if name in _LOST:
+        return OffsetsLost(said)
+    if name in _UNREADABLE:
+        return UnreadableBatch(said)
+    if name in _DENIED or name.endswith("_AUTHORIZATION_FAILED"):
+        return NotAuthorized(said)
+    if name in {"INVALID_TRANSACTION_TIMEOUT", "_UNSUPPORTED_FEATURE", "_INVALID_ARG"}:
+        return KafkaRefused(said)
+    return None
+
+
+def explained(error: KafkaError, what: str) -> KafkaEtlError:
+    """The error to show for a request that failed in preflight, where nothing is tried for long."""
+    name = error.name()
+    if name in _MISSING:
+        return TopicMissing(f"{what} failed: the broker knows no such topic")
+    if name in _UNREACHABLE:
+        return BrokersUnreachable(f"{what} failed: no broker answered ({name})")
+    return final(error, what) or KafkaRefused(f"{what} failed: {name}: {error.str()}")

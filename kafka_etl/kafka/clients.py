@@ -1,0 +1,62 @@
+"""Settings of the clients we make: what exactly-once needs, then what suits it, then the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kafka_etl.contracts import Deployment
+
+_QUIET: Final[Mapping[str, Any]] = {"log_level": 3, "log.connection.close": False}
+
+
+def admin_settings(deployment: Deployment) -> dict[str, Any]:
+    return {**_QUIET, "client.id": deployment.member, **deployment.kafka}
+
+
+def consumer_settings(deployment: Deployment, group: str, *, static: bool) -> dict[str, Any]:
+    """Settings of the one consumer of a worker."""
+    suitable: dict[str, Any] = {
+        **_QUIET,
+        "client.id": deployment.member,
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 2_000,
+        # Its default of a second starves a fast loop: the next fetch waits for it.
+        "fetch.queue.backoff.ms": 5,
+        "queued.max.messages.kbytes": 32_768,
+        "check.crcs": True,
+    }
+    needed: dict[str, Any] = {
+        "group.id": group,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+    }
+    if static:
+        needed["group.instance.id"] = deployment.member
+    return {**suitable, **deployment.kafka, **deployment.consumer, **needed}
+
+
+def producer_settings(deployment: Deployment) -> dict[str, Any]:
+    """Settings of the one transactional producer of a worker."""
+    limits = deployment.size_limits.values()
+    suitable: dict[str, Any] = {
+        **_QUIET,
+        "client.id": deployment.member,
+        "linger.ms": 5,
+        # A broker refuses a whole set of records for being larger than its topic allows.
+        "batch.size": min([1_000_000, *limits]),
+        "message.max.bytes": max([1_000_000, *limits]),
+        "queue.buffering.max.messages": 1_000_000,
+        "transaction.timeout.ms": 10_000,
+        # Transactions back to back meet CONCURRENT_TRANSACTIONS: ask again soon.
+        "retry.backoff.ms": 10,
+    }
+    needed: dict[str, Any] = {
+        "transactional.id": deployment.member,
+        "partitioner": "murmur2_random",
+    }
+    return {**suitable, **deployment.kafka, **deployment.producer, **needed}

@@ -1,0 +1,305 @@
+"""A consumer group's view of topics: batches, tracked offsets, and what to do when either moves.
+
+Four rules hold everything together, each pinned by a test in tests/integration/test_source.py:
+
+- The offsets we track are the truth; the client's `position()` never is. After anything that did
+  not end in a commit we seek back to them.
+- The end-of-partition event carries an offset past commit markers and aborted records. It moves
+  the tracked offset once all before it is settled; that is how lag comes down to 0.
+- Callbacks run inside `consume`. They note what came and left; they never commit, never raise.
+- No proof of membership, no commit: to a broker an empty one looks like a free consumer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, takewhile
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
+from kafka_etl.errors import KafkaEtlError, KafkaRefused
+from kafka_etl.kafka import classify
+from kafka_etl.kafka.clients import consumer_settings
+from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.log import client_logger, get_logger
+from kafka_etl.record import Batch, Offsets, Partition, last_records, offset_of, origin
+
+_FIRST_RECORD: Final = 0.1
+"""Seconds to wait for the first record of a batch."""
+_END_EVERY: Final = 0.25
+"""Seconds between commits that only say that the end is reached."""
+_REQUEST: Final = 5.0
+_PATIENCE: Final = 60.0
+
+
+class KafkaSource:
+    """See `kafka_etl.contracts.Source`."""
+
+    def __init__(self, settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> None:
+        self._log = get_logger("source")
+        self._limits = settings.batch
+        self._pulse = pulse
+        self._own_topics = frozenset(deployment.size_limits)
+        self._settled: dict[Partition, int] = {}
+        self._held: list[Message] = []
+        self._touched: set[Partition] = set()
+        self._ends: dict[Partition, int] = {}
+        self._stamps: dict[Partition, int] = {}
+        self._arrived: dict[Partition, Arrival] = {}
+        self._departed: set[Partition] = set()
+        self._moved: set[Partition] = set()
+        self._callback_error: Exception | None = None
+        self._lease: object = None
+        self._holding = False
+        self._last_commit = 0.0
+        static = settings.membership == "static"
+        config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
+        self._consumer = Consumer(config, logger=client_logger())
+        self._consumer.subscribe(
+            list(settings.topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_leave,
+            on_lost=self._on_leave,
+        )
+
+    # What the engine calls
+
+    def poll(self, limit: int) -> Batch | None:
+        self._release()
+        self._touched = set(map(origin, self._held))
+        if not self._held:
+            self._take_in(self._consume(1, _FIRST_RECORD))
+        if self._held and len(self._held) < limit:
+            wait = self._last_commit + self._limits.max_wait - monotonic()
+            self._take_in(self._consume(limit - len(self._held), max(0.0, wait)))
+        self._refresh_lease()
+        if self._held or self._end_is_due():
+            return self._cut(limit)
+        return None
+
+    def serve(self) -> None:
+        if not self._holding:
+            self._consumer.pause(self._consumer.assignment())
+            self._holding = True
+        self._take_in(self._consume(1, 0))
+        self._refresh_lease()
+
+    @property
+    def lease(self) -> object:
+        return self._lease
+
+    def arrivals(self) -> Mapping[Partition, Arrival]:
+        arrived, self._arrived = self._arrived, {}
+        return arrived
+
+    def departures(self) -> frozenset[Partition]:
+        departed = frozenset(self._departed)
+        self._departed.clear()
+        return departed
+
+    def advance(self, progress: Offsets) -> None:
+        self._settled.update({tp: at for tp, at in progress.items() if tp in self._settled})
+        self._last_commit = monotonic()
+
+    def rewind(self) -> None:
+        self._seek([tp for tp in self._touched if tp in self._settled])
+
+    def reload(self) -> None:
+        committed = self._committed([TopicPartition(*tp) for tp in self._settled])
+        self._settled = {tp: arrival.offset for tp, arrival in committed.items()}
+        self._seek(list(self._settled))
+
+    def positions(self) -> Mapping[Partition, Position]:
+        positions: dict[Partition, Position] = {}
+        for tp, settled in self._settled.items():
+            marks = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
+            end = max(settled, marks[1])
+            positions[tp] = Position(settled, end, self._stamps.get(tp, -1))
+        return positions
+
+    def finished(self, ends: Offsets) -> bool:
+        if any(self._settled[tp] < end for tp, end in ends.items() if tp in self._settled):
+            return False
+        elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._settled]
+        if not elsewhere:
+            return True
+        try:
+            committed = self._consumer.committed(elsewhere, timeout=_REQUEST)
+        except KafkaException:
+            return False  # asked again in a moment
+        return all(c.offset >= ends[Partition(c.topic, c.partition)] for c in committed)
+
+    def close(self) -> None:
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            self._log.warning("closing the consumer failed", error=str(error))
+
+    # Gathering
+
+    def _consume(self, count: int, seconds: float) -> list[Message]:
+        """Fetch, and serve callbacks: partitions may come and leave in here."""
+        try:
+            messages = self._consumer.consume(count, seconds)
+        except KafkaException as raised:
+            error = classify.error_of(raised)
+            raise Reconnect(f"consuming failed: {error}", fenced=classify.fenced(error)) from raised
+        if self._callback_error is not None:
+            failed, self._callback_error = self._callback_error, None
+            if isinstance(failed, KafkaEtlError):
+                raise failed
+            raise Reconnect(f"taking over partitions failed: {failed}") from failed
+        return messages
+
+    def _take_in(self, messages: list[Message]) -> None:
+        """Sort what came: records are held, events are acted upon."""
+        if any(map(Message.error, messages)):
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._event(message, error)
+            messages = [message for message in messages if message.error() is None]
+        self._held = [*self._held, *messages] if self._held else messages
+        if self._moved:
+            # What was read of a partition before it left is void, even if it is back already.
+            self._held = [m for m in self._held if origin(m) not in self._moved]
+            self._seek_to_settled(tp for tp in self._moved if tp in self._settled)
+            self._moved = set()
+
+    def _cut(self, limit: int) -> Batch | None:
+        """Take a batch from what is held: so many records and bytes, but one record at least."""
+        size = self._fitting(self._held[:limit])
+        records, self._held = self._held[:size], self._held[size:]
+        last = last_records(records)
+        progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
+        self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
+        held = set(map(origin, self._held))
+        for tp, end in self._ends.items():
+            if tp not in held and end > progress.get(tp, self._settled[tp]):
+                progress[tp] = end
+        self._touched |= last.keys()
+        begins = {tp: self._settled[tp] for tp in progress}
+        return Batch(records, progress, begins) if progress else None
+
+    def _fitting(self, records: Sequence[Message]) -> int:
+        """How many of them fit into a batch."""
+        if sum(map(len, records)) <= self._limits.max_bytes:
+            return len(records)
+        sizes = accumulate(map(len, records))
+        return max(1, sum(1 for _ in takewhile(self._limits.max_bytes.__ge__, sizes)))
+
+    def _end_is_due(self) -> bool:
+        """Whether to tell the group that it stands at the end, past the last marker."""
+        if monotonic() < self._last_commit + _END_EVERY:
+            return False
+        return any(end > self._settled[tp] for tp, end in self._ends.items())
+
+    def _refresh_lease(self) -> None:
+        self._lease = None
+        if self._settled and self._consumer.memberid():
+            proof = self._consumer.consumer_group_metadata()
+            self._lease = proof if _generation(proof) >= 0 else None
+
+    def _event(self, message: Message, error: KafkaError) -> None:
+        """Something other than a record came along with the records."""
+        tp = origin(message)
+        if error.name() == "_PARTITION_EOF":
+            if tp in self._settled:
+                self._ends[tp] = offset_of(message)
+            return
+        if error.fatal() or classify.fenced(error):
+            raise Reconnect(f"the consumer is of no use: {error}", fenced=classify.fenced(error))
+        stop = classify.final(error, f"reading {tp} at offset {offset_of(message)}")
+        if stop is not None:
+            raise stop
+        self._log.warning("the client reports", partition=str(tp), error=str(error))
+
+    # Offsets
+
+    def _committed(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
+        """Where the group stands, and the notes it left; asks until the brokers answer."""
+        deadline = monotonic() + _PATIENCE
+        while True:
+            try:
+                committed = self._consumer.committed(partitions, timeout=_REQUEST)
+                return {_place(c): self._arrival(c) for c in committed}
+            except KafkaException as raised:
+                error = classify.error_of(raised)
+                if monotonic() > deadline or not classify.passing(error):
+                    raise
+                self._pulse()
+
+    def _arrival(self, committed: TopicPartition) -> Arrival:
+        if committed.error is not None:
+            raise KafkaException(committed.error)
+        if committed.offset >= 0:
+            return Arrival(committed.offset, committed.metadata or "")
+        # `start` was applied before any worker joined: this partition is new, or was new then.
+        marks = self._consumer.get_watermark_offsets(committed, timeout=_REQUEST)
+        return Arrival(marks[0], "")
+
+    def _seek(self, partitions: Sequence[Partition]) -> None:
+        """Read these partitions again from their settled offsets, and forget what was read."""
+        self._release()
+        self._seek_to_settled(partitions)
+        self._held = []
+        self._touched = set()
+
+    def _seek_to_settled(self, partitions: Iterable[Partition]) -> None:
+        for tp in partitions:
+            self._ends.pop(tp, None)  # what lies before that end is unread again
+            try:
+                self._consumer.seek(TopicPartition(*tp, self._settled[tp]))
+            except KafkaException as raised:
+                raise Reconnect(f"seeking in {tp} failed: {raised}") from raised
+
+    def _release(self) -> None:
+        """Fetch again what `serve` has paused."""
+        if self._holding:
+            self._consumer.resume(self._consumer.assignment())
+            self._holding = False
+
+    # Callbacks
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            looping = {p.topic for p in partitions} & self._own_topics
+            if looping:
+                raise KafkaRefused(
+                    f"the source would read what the pipeline writes: {', '.join(sorted(looping))}",
+                    "Narrow the regular expression under source.with.topics.",
+                )
+            arrived = self._committed(partitions)
+            consumer.incremental_assign(
+                [TopicPartition(*tp, arrival.offset) for tp, arrival in arrived.items()]
+            )
+            if self._holding:
+                consumer.pause(partitions)
+        except Exception as error:  # noqa: BLE001 - out of a callback it would destroy a fetch
+            self._callback_error = error
+            return
+        self._settled.update({tp: arrival.offset for tp, arrival in arrived.items()})
+        self._arrived.update(arrived)
+
+    def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        left = set(map(_place, partitions))
+        self._departed |= left
+        self._moved |= left
+        for state in (self._settled, self._ends, self._stamps, self._arrived):
+            for tp in left:
+                state.pop(tp, None)
+        try:
+            consumer.incremental_unassign(partitions)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._callback_error = error
+
+
+def _place(partition: TopicPartition) -> Partition:
+    return Partition(partition.topic, partition.partition)
+
+
+def _generation(proof: Any) -> int:
+    """The group generation inside the client's opaque proof: `CGMDv2:`, then four bytes."""
+    return int.from_bytes(proof[7:11], "little", signed=True)

@@ -1,0 +1,200 @@
+"""One transactional producer: a transaction is one burst, and a lost answer costs the producer.
+
+The client does not tell when it repeated a request on its own, and a delayed commit may then end a
+*later* transaction. What protects us: after any sign of trouble the next transaction begins with a
+new producer of the same id, whose initialisation fences everything the old one may have in
+flight. Signs are a word from the error callback, a call slower than the client's own back-off,
+and a timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
+from kafka_etl.failpoints import failpoint
+from kafka_etl.kafka import classify
+from kafka_etl.log import client_logger, get_logger
+
+_PIECE: Final = 0.3
+"""Seconds a call may block before it is made again: a refusal shows at the next call."""
+_REQUEST: Final = 2.0
+_SLOW: Final = 0.07
+"""Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
+_PATIENCE: Final = 30.0
+"""Seconds to go on with one transaction before its outcome is left to the broker."""
+_ABORT_PATIENCE: Final = 10.0
+
+
+@dataclass(slots=True)
+class Reports:
+    """Delivery reports of a transaction that is watched closely: what the broker refused."""
+
+    errors: list[tuple[KafkaError, str]] = field(default_factory=list[tuple[KafkaError, str]])
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and not error.name().startswith("_PURGE"):
+            self.errors.append((error, message.topic() or ""))
+
+
+Write = Callable[[Producer, Reports | None], None]
+
+
+class Transactions:
+    """Transactions of one id, one after the other.
+
+    Args:
+        settings: Of the producer.
+        dead_letter_topic: Refusals there are told apart.
+        pulse: Called between the pieces of long waits.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], dead_letter_topic: str | None, pulse: Pulse
+    ) -> None:
+        self._settings = settings
+        self._dead_letter_topic = dead_letter_topic
+        self._pulse = pulse
+        self._log = get_logger("sink")
+        self._producer: Producer | None = None
+        self._trouble = False
+        self._watched = False
+
+    def open(self) -> Producer:
+        """Take over the id: finishes or aborts whatever a predecessor left open."""
+        producer = Producer({**self._settings, "error_cb": self._on_error}, logger=client_logger())
+        while True:
+            try:
+                producer.init_transactions(_REQUEST)
+                break
+            except KafkaException as raised:
+                error = classify.error_of(raised)
+                stop = classify.final(error, f"taking over id {self._settings['transactional.id']}")
+                if stop is not None:
+                    raise stop from raised
+                if not (error.retriable() or classify.passing(error)):
+                    raise OutcomeUnknown(
+                        f"taking over the transactional id failed: {error}",
+                        fenced=classify.fenced(error),
+                    ) from raised
+            self._pulse()
+            producer.poll(0)
+        self._producer = producer
+        self._trouble = False
+        return producer
+
+    def close(self) -> None:
+        """Let go; between transactions nothing is lost by it."""
+        self._producer = None
+
+    def commit(self, write: Write, offsets: Sequence[TopicPartition], lease: object) -> None:
+        """Everything `write` produces, and the offsets, in one transaction.
+
+        Raises:
+            Aborted: Nothing of it happened.
+            OutcomeUnknown: Only the committed offsets can tell, once `open` has been called.
+        """
+        if lease is None:
+            raise Aborted("the consumer is not a member of its group", routine=True)
+        producer = self._ready()
+        # Reports cost as much as the record itself: only after a failure, to learn whose it was.
+        reports = Reports() if self._watched else None
+        self._watched = True
+        deadline = monotonic() + _PATIENCE
+        try:
+            producer.begin_transaction()
+            failpoint("after_begin")
+            self._write(producer, write, reports)
+            failpoint("after_produce")
+            producer.flush(_PIECE)  # apart, so that the time of the next calls is their own
+            self._timed(
+                lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST),
+                deadline,
+            )
+            failpoint("after_send_offsets")
+            self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
+            failpoint("after_commit")
+        except KafkaException as raised:
+            raise self._failed(producer, classify.error_of(raised), reports) from raised
+        self._watched = False
+
+    def _ready(self) -> Producer:
+        """The producer; a new one if anything may still be on its way from the old."""
+        if self._producer is not None:
+            self._producer.poll(0)  # the error callback speaks in here
+        if self._trouble:
+            self._log.info("renewing the producer: an answer may have been lost")
+            self._producer = None
+        return self._producer or self.open()
+
+    def _write(self, producer: Producer, write: Write, reports: Reports | None) -> None:
+        try:
+            write(producer, reports)
+        except KafkaException:
+            raise
+        except Exception as error:
+            # The client takes no such record: a header of the wrong type, say.
+            self._abort(producer)
+            refusal = Refusal(type(error).__name__, str(error))
+            raise Aborted(f"producing failed: {error}", refusal=refusal) from error
+
+    def _timed(self, call: Callable[[], None], deadline: float) -> None:
+        """Make a call until it succeeds or fails for good; note whether it was slow."""
+        while True:
+            started = monotonic()
+            try:
+                call()
+                return
+            except KafkaException as raised:
+                verdict = classify.of_transaction(classify.error_of(raised))
+                if verdict is not classify.Verdict.RETRY or monotonic() > deadline:
+                    raise
+                self._trouble = True
+                self._pulse()
+            finally:
+                if monotonic() - started > _SLOW:
+                    self._trouble = True
+
+    def _failed(
+        self, producer: Producer, error: KafkaError, reports: Reports | None
+    ) -> Aborted | OutcomeUnknown:
+        """What a failed call means for the settlement."""
+        verdict = classify.of_transaction(error)
+        # A record too large for the client is refused without any damage to the transaction.
+        refusal = self._refusal(error, reports)
+        if verdict is classify.Verdict.ABORT or refusal is not None:
+            if self._abort(producer):
+                return Aborted(str(error), refusal=refusal, routine=classify.routine(error))
+            return OutcomeUnknown(f"aborting did not succeed after: {error}")
+        self._producer = None
+        return OutcomeUnknown(str(error), fenced=classify.fenced(error) and not self._trouble)
+
+    def _refusal(self, error: KafkaError, reports: Reports | None) -> Refusal | None:
+        said = reports.errors if reports is not None else []
+        for reported, topic in said:
+            refusal = classify.refusal(reported, dead_letter=topic == self._dead_letter_topic)
+            if refusal is not None:
+                return refusal
+        return classify.refusal(error)
+
+    def _abort(self, producer: Producer) -> bool:
+        """Abort, in pieces; whether it succeeded. If not, the producer is dropped."""
+        deadline = monotonic() + _ABORT_PATIENCE
+        while True:
+            try:
+                producer.abort_transaction(_PIECE)
+                return True
+            except KafkaException as raised:
+                if not classify.error_of(raised).retriable() or monotonic() > deadline:
+                    self._producer = None
+                    return False
+                self._pulse()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._trouble = True
+        self._log.warning("the producer reports", error=str(error))

@@ -1,0 +1,68 @@
+"""Durations and sizes with units, as types for settings models."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES: Final = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds of "20ms", "5s", "1.5m", "2h"; a bare number is refused, except 0."""
+    if value == 0:
+        return 0.0
+    return _parse(value, _SECONDS, "a duration with its unit, such as 20ms, 5s, 10m or 1h")
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of "16MiB", "1MB", "512KiB", or of a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and value.strip().isdigit():
+        return int(value)
+    return int(_parse(value, _BYTES, "a size with its unit, such as 16MiB, 1MB or 512KiB"))
+
+
+def _parse(value: Any, units: dict[str, Any], wanted: str) -> float:
+    match = _NUMBER_AND_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"should be {wanted}")
+    return float(match[1]) * units[match[2]]
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact text: 0.02 -> 20ms, 300 -> 5m."""
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        amount = round(seconds / _SECONDS[unit], 9)
+        if amount >= 1 and amount.is_integer():
+            return f"{int(amount)}{unit}"
+    return f"{seconds:g}s"
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "examples": ["20ms", "5s", "10m"]}),
+]
+"""Seconds; written with a unit."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["16MiB", "1MB"]}),
+]
+"""Bytes; written with a unit, or as a whole number."""
