@@ -1,0 +1,207 @@
+"""The jars of one Kafka version in a cache on this machine, exactly as `kafka.lock` lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from kafka_etl.broker.maven import MAVEN_CENTRAL, Repository
+from kafka_etl.errors import DownloadFailed
+
+LOCK_FILE: Final = Path(__file__).with_name("kafka.lock")
+KAFKA: Final = "org.apache.kafka:kafka_2.13"
+_THREADS: Final = 4
+_TRIES: Final = 2
+_ABANDONED_S: Final = 24 * 3600
+
+
+class Progress(Protocol):
+    """Told how a download gets on; never called twice at the same time."""
+
+    def __call__(self, done_bytes: int, total_bytes: int, name: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of the lock."""
+
+    coordinate: str
+    sha256: str
+    size: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies in a folder laid out as Maven does it."""
+        group, artifact, version = self.coordinate.split(":")
+        return Path(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the folder holds it: a look at its size, cheap enough for every start.
+
+        Its hash was compared before it got there.
+        """
+        try:
+            return (folder / self.path).stat().st_size == self.size
+        except OSError:
+            return False
+
+
+def locked_jars() -> list[Jar]:
+    lines = LOCK_FILE.read_text(encoding="utf-8").splitlines()
+    fields = [line.split() for line in lines if line and not line.startswith("#")]
+    return [Jar(coordinate, sha256, int(size)) for coordinate, sha256, size in fields]
+
+
+def kafka_version() -> str:
+    versions = dict(jar.coordinate.rsplit(":", 1) for jar in locked_jars())
+    return versions[KAFKA]
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again."""
+    if own := os.environ.get("KAFKA_ETL_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kafka-etl"
+
+
+def classpath(progress: Progress | None = None) -> list[Path]:
+    """The jars of Kafka; those still missing are downloaded.
+
+    Raises:
+        DownloadFailed: A jar could not be had. The others stay for the next try.
+        ExtraMissing: Jars are missing and so is the package that fetches them.
+    """
+    jars = locked_jars()
+    folder = cache_folder() / "maven"
+    if missing := [jar for jar in jars if not jar.is_in(folder)]:
+        url = os.environ.get("KAFKA_ETL_MAVEN", MAVEN_CENTRAL).rstrip("/")
+        try:
+            _Download(url, folder, missing, progress).run()
+        except _JarError as failed:
+            there = sum(jar.is_in(folder) for jar in jars)
+            raise DownloadFailed(
+                f"{urlsplit(url).hostname} did not give {failed.jar.coordinate}: {failed.cause}; "
+                f"{there} of {len(jars)} jars are there"
+            ) from failed
+        except OSError as error:
+            raise DownloadFailed(
+                f"Kafka's jars cannot be put into {folder}: {error.strerror}",
+                "Set KAFKA_ETL_CACHE to a folder that can be written.",
+            ) from error
+    return [folder / jar.path for jar in jars]
+
+
+class _JarError(Exception):
+    def __init__(self, jar: Jar, cause: str) -> None:
+        super().__init__(jar, cause)
+        self.jar = jar
+        self.cause = cause
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class _Download:
+    """Fetches jars in a few threads, each into a private folder and from there to its place.
+
+    A jar appears in the cache whole and checked or not at all, whoever else does the same.
+    """
+
+    def __init__(
+        self, url: str, folder: Path, jars: Sequence[Jar], progress: Progress | None
+    ) -> None:
+        self._url = url
+        self._folder = folder
+        self._jars = jars
+        self._progress = progress
+        self._total = sum(jar.size for jar in jars)
+        self._received = {jar.path.name: 0 for jar in jars}
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self) -> None:
+        with _private_folder(self._folder) as private, ThreadPoolExecutor(_THREADS) as pool:
+            repository = Repository(self._url, private, self._on_bytes)
+            tasks = [pool.submit(self._obtain, repository, private, jar) for jar in self._jars]
+            try:
+                done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+            finally:
+                self._stopped = True  # ends the other threads at their next bytes
+                pool.shutdown(cancel_futures=True)
+            for task in done:
+                task.result()
+
+    def _obtain(self, repository: Repository, private: Path, jar: Jar) -> None:
+        """Fetch a jar, with a second try: a cut or a wrong answer of a proxy may pass."""
+        for tries_left in reversed(range(_TRIES)):
+            if jar.is_in(self._folder):
+                return  # meanwhile another process has got it
+            try:
+                # What an earlier try left would be taken for the jar.
+                (private / jar.path).unlink(missing_ok=True)
+                self._received[jar.path.name] = 0
+                file = repository.fetch(jar.coordinate)
+                _check(file, jar)
+                target = self._folder / jar.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            except _StoppedError:
+                raise
+            except Exception as error:  # requests, urllib3, ssl and jgo all have their own
+                if not tries_left:
+                    raise _JarError(jar, _sentence(error)) from error
+            else:
+                return
+
+    def _on_bytes(self, name: str, received: int) -> None:
+        if self._stopped:
+            raise _StoppedError
+        with self._lock:
+            self._received[name] += received
+            if self._progress:
+                self._progress(sum(self._received.values()), self._total, name)
+
+
+@contextmanager
+def _private_folder(parent: Path) -> Generator[Path]:
+    """A folder of our own on the cache's file system; those of killed processes are cleared."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.glob(".download-*"):
+        with suppress(FileNotFoundError):  # others clear up as well
+            if time.time() - old.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=parent) as private:
+        yield Path(private)
+
+
+def _check(file: Path, jar: Jar) -> None:
+    """Compare with the lock, and bring the bytes to disk before the file gets its real name."""
+    with file.open("rb+") as opened:
+        size = file.stat().st_size
+        if size != jar.size:
+            raise ValueError(f"the answer has {size} bytes instead of {jar.size}")
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+        if sha256 != jar.sha256:
+            raise ValueError(f"the answer has the SHA-256 {sha256} instead of {jar.sha256}")
+        os.fsync(opened.fileno())
+
+
+def _sentence(error: BaseException) -> str:
+    """The innermost cause: the layers above it wrap it in their own words."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    if isinstance(error, RuntimeError):  # jgo, for any status but 200
+        return "it has no such file, or refuses it"
+    return f"{error.strerror if isinstance(error, OSError) and error.strerror else error}"
