@@ -1,0 +1,23 @@
+"""The operator `filter`: keeps the records for which an expression is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka_etl import Record
+from kafka_etl.expression import Expression
+
+
+def filter_records(*, where: Expression) -> Callable[[Any], Any]:
+    """Keep the records for which `where` is true; the others are dropped and counted.
+
+    A tombstone has no fields to look at: it passes, unless `where` does without the value or
+    compares the value itself with null (`value != null`).
+    """
+    if where.value_only and not where.nullable:
+        return where.value_filter()
+    keep = where.record_filter()
+    if where.nullable:
+        keep.__annotations__["record"] = Record | None
+    return keep
