@@ -206,6 +206,11 @@ class Source(Protocol):
         """How far each assigned partition is."""
         ...
 
+    @property
+    def joined(self) -> bool:
+        """Whether it is a member of its group, be it without a partition."""
+        ...
+
     def finished(self, ends: Offsets) -> bool:
         """Whether the group has committed these offsets, wherever its members run."""
         ...
@@ -339,7 +344,8 @@ class SinkPlugin(Generic[SinkS]):
     Attributes:
         settings: Model of the `with:` block.
         guarantee: The strongest it holds together with a Kafka source.
-        build: Makes the sink in a worker; a `Writer` is wrapped so that offsets follow it.
+        build: Makes the sink in a worker: a `Sink` when it holds exactly_once, else a `Writer`,
+            which is wrapped so that offsets follow its outputs.
         check: Preflight.
         summary: One line for `kafka-etl plugins`.
     """

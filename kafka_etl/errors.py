@@ -29,6 +29,7 @@
         ├── AddressInUse             E503
         ├── DaemonUnreachable        E504
         ├── UnknownPipeline          E505
+        ├── OrderRefused             E506
         ├── DownloadFailed           E601
         ├── BrokerNotStarted         E602
         └── ExtraMissing             E603
@@ -247,6 +248,11 @@ class DaemonUnreachable(KafkaEtlError):
 class UnknownPipeline(KafkaEtlError):
     code = "E505"
     advice = "`kafka-etl status` lists the pipelines of the daemon."
+
+
+class OrderRefused(KafkaEtlError):
+    code = "E506"
+    advice = "`kafka-etl status` shows what the daemon is doing."
 
 
 class DownloadFailed(KafkaEtlError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -56,6 +57,11 @@ class Counters:
         if (name, bool(label)) not in _KNOWN:
             raise KeyError(f"no metric {name!r} {'with' if label else 'without'} a label")
         self._values[name, label] += amount
+
+    def include(self, counts: Mapping[tuple[str, str], float]) -> None:
+        """Count all of these, too."""
+        for key, amount in counts.items():
+            self._values[key] += amount
 
     def snapshot(self) -> dict[tuple[str, str], float]:
         """(name, label value) -> count so far."""

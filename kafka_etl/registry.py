@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -65,6 +66,12 @@ class Registry:
             return _import_target(use), ""
         plugin = self._find("operators", use)
         return _load(plugin), plugin.version
+
+    def summary(self, plugin: Plugin) -> str:
+        """One line about a plug-in, which is loaded for it; raises BrokenPlugin."""
+        loaded = _load(plugin)
+        text = getattr(loaded, "summary", None) or inspect.getdoc(loaded) or ""
+        return str(text).strip().partition("\n")[0] if plugin.kind != "codecs" else ""
 
     def _typed(self, kind: Kind, name: str, expected: type) -> Any:
         loaded = _load(self._find(kind, name))

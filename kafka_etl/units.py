@@ -41,7 +41,7 @@ def _parse(value: Any, units: dict[str, Any], wanted: str) -> float:
     match = _NUMBER_AND_UNIT.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2] not in units:
         raise ValueError(f"should be {wanted}")
-    return float(match[1]) * units[match[2]]
+    return float(match[1]) * float(units[match[2]])
 
 
 def show_duration(seconds: float) -> str:

@@ -29,23 +29,27 @@ class Invoker:
     Attributes:
         chain: The stages.
         policy: Which errors are tried again, and when.
-        wait: Waits some seconds, serving the client meanwhile; may raise `Abandoned`.
+        policies: Operator -> its own policy.
         now_ms: The wall clock, for the attempts in a dead letter.
         random: 0 to 1, for jitter.
     """
 
     chain: Chain
     policy: RetryPolicy
-    wait: Callable[[float], None]
+    policies: Mapping[str, RetryPolicy]
     now_ms: Callable[[], int]
     random: Callable[[], float]
 
-    def run(self, invocation: Invocation) -> Outcome:
+    def run(self, invocation: Invocation, wait: Callable[[float], None]) -> Outcome:
         """Attempt all records, then in waves those that may succeed yet.
 
         A wave tries everything that failed together, after one wait. A group that failed without
         naming a record is retried as a group while its error allows, then halved until the
         guilty records are found.
+
+        Args:
+            invocation: The slice.
+            wait: Waits some seconds, serving the client meanwhile; may raise `Abandoned`.
 
         Raises:
             Abandoned: The worker stops during a wait; nothing of this invocation counts.
@@ -58,7 +62,7 @@ class Invoker:
             wave = run.wave(groups, number)
             if not wave.groups:
                 return run.outcome()
-            self.wait(wave.delay)
+            wait(wave.delay)
             groups, number = wave.groups, number + 1
 
 
@@ -156,7 +160,9 @@ class _Run:
         return next((f for f in faults.values() if self._delay(f, number) is not None), None)
 
     def _delay(self, fault: Fault, number: int) -> float | None:
-        return self._invoker.policy.wait_before_next(fault.error, number, self._invoker.random)
+        invoker = self._invoker
+        policy = invoker.policies.get(fault.operator, invoker.policy)
+        return policy.wait_before_next(fault.error, number, invoker.random)
 
     def _note(
         self, indices: Sequence[int], fault: Fault, number: int, started: int, *, final: bool

@@ -14,6 +14,7 @@ from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed
 from kafka_etl.invocation import DeadLetter, Invocation, Outcome, Outputs, Settlement
+from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, offset_of, origin
 from kafka_etl.retry import Backoff
@@ -135,6 +136,7 @@ class StreamEngine:
         self._recorder = recorder
         self._counters = counters
         self._around = around
+        self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
         self._served = 0.0
@@ -193,11 +195,10 @@ class StreamEngine:
             except Abandoned:
                 self._commit(finished)
                 raise
-            if not rest.records:
+            if not rest.records or self._around.stopping():
                 break
-            rest = rest.without(self._serve(finished))
-            if self._around.stopping():
-                break
+            if not self._is_fresh():
+                rest = rest.without(self._serve(finished))
             if self._is_due(finished):
                 self._commit(finished)
         self._commit(finished)
@@ -240,7 +241,7 @@ class StreamEngine:
         if self._condemned:
             self._recorder.in_hand(origin(part.records[0]), offset_of(part.records[0]))
         started = self._around.clock()
-        outcome = self._invoker.run(invocation)
+        outcome = self._invoker.run(invocation, self.wait)
         self._recorder.phase("settle")
         self._pace.ran(len(part), self._around.clock() - started)
         return outcome
@@ -266,6 +267,10 @@ class StreamEngine:
             finished.leave_out(gone)
         return gone
 
+    def _is_fresh(self) -> bool:
+        """Whether the client was served, and the membership proven, a moment ago."""
+        return self._around.clock() - self._served < _FRESH
+
     def _note_changes(self) -> frozenset[Partition]:
         """Take in which partitions came and left since the last time."""
         self._served = self._around.clock()
@@ -289,7 +294,7 @@ class StreamEngine:
 
     def _commit(self, finished: _Finished) -> None:
         """Make everything finished durable, as one act."""
-        if self._around.clock() - self._served > _FRESH:
+        if not self._is_fresh():
             self._serve(finished)
         if not finished.slices:
             return
@@ -302,7 +307,15 @@ class StreamEngine:
         self._recorder.phase("commit")
         started = perf_counter()
         self._sink.commit(settlement)
-        self._counters.add("phase_seconds", perf_counter() - started, "commit")
+        spent = perf_counter() - started
+        self._counters.add("phase_seconds", spent, "commit")
+        self._log.debug(
+            "committed",
+            records=finished.records,
+            outputs=len(settlement.outputs),
+            dead_letters=len(settlement.dead_letters),
+            ms=round(spent * 1000, 1),
+        )
         self._source.advance(settlement.progress)
         self._condemned.settled(settlement.progress)
         self._count(finished, settlement)

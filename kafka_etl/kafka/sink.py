@@ -6,7 +6,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from kafka_etl.contracts import Abandoned, Aborted, Deployment, Pulse, Refusal, Writer
 from kafka_etl.envelope import encode_raw
-from kafka_etl.errors import Permanent
+from kafka_etl.errors import KafkaEtlError, Permanent
 from kafka_etl.invocation import DeadLetter, Settlement, type_name
 from kafka_etl.kafka.clients import producer_settings
 from kafka_etl.kafka.produce import produce_outputs, produce_record
@@ -40,7 +40,7 @@ class Ledger:
                 self._produce(producer, letter, reports)
 
         offsets = [
-            TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp))
+            TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
             for tp, offset in settlement.progress.items()
         ]
         self._transactions.commit(write, offsets, settlement.lease)
@@ -95,7 +95,7 @@ class FollowedSink:
         if len(settlement.outputs):
             try:
                 self._writer.write(settlement.outputs)
-            except Abandoned:
+            except (Abandoned, KafkaEtlError):
                 raise
             except Permanent as error:
                 raise Aborted(str(error), refusal=Refusal("Permanent", str(error))) from error

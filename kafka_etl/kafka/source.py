@@ -25,7 +25,15 @@ from kafka_etl.kafka import classify
 from kafka_etl.kafka.clients import consumer_settings
 from kafka_etl.kafka.plugin import KafkaSourceSettings
 from kafka_etl.log import client_logger, get_logger
-from kafka_etl.record import Batch, Offsets, Partition, last_records, offset_of, origin
+from kafka_etl.record import (
+    Batch,
+    Offsets,
+    Partition,
+    last_records,
+    next_offsets,
+    offset_of,
+    origin,
+)
 
 _FIRST_RECORD: Final = 0.1
 """Seconds to wait for the first record of a batch."""
@@ -105,12 +113,12 @@ class KafkaSource:
         self._last_commit = monotonic()
 
     def rewind(self) -> None:
-        self._seek([tp for tp in self._touched if tp in self._settled])
+        self._go_back(self._touched)
 
     def reload(self) -> None:
         committed = self._committed([TopicPartition(*tp) for tp in self._settled])
         self._settled = {tp: arrival.offset for tp, arrival in committed.items()}
-        self._seek(list(self._settled))
+        self._go_back(self._settled)
 
     def positions(self) -> Mapping[Partition, Position]:
         positions: dict[Partition, Position] = {}
@@ -119,6 +127,10 @@ class KafkaSource:
             end = max(settled, marks[1])
             positions[tp] = Position(settled, end, self._stamps.get(tp, -1))
         return positions
+
+    @property
+    def joined(self) -> bool:
+        return bool(self._consumer.memberid())
 
     def finished(self, ends: Offsets) -> bool:
         if any(self._settled[tp] < end for tp, end in ends.items() if tp in self._settled):
@@ -165,7 +177,7 @@ class KafkaSource:
         if self._moved:
             # What was read of a partition before it left is void, even if it is back already.
             self._held = [m for m in self._held if origin(m) not in self._moved]
-            self._seek_to_settled(tp for tp in self._moved if tp in self._settled)
+            self._seek({tp: self._settled[tp] for tp in self._moved if tp in self._settled})
             self._moved = set()
 
     def _cut(self, limit: int) -> Batch | None:
@@ -240,26 +252,35 @@ class KafkaSource:
         marks = self._consumer.get_watermark_offsets(committed, timeout=_REQUEST)
         return Arrival(marks[0], "")
 
-    def _seek(self, partitions: Sequence[Partition]) -> None:
+    def _go_back(self, partitions: Iterable[Partition]) -> None:
         """Read these partitions again from their settled offsets, and forget what was read."""
-        self._release()
-        self._seek_to_settled(partitions)
+        self._resume()
+        self._seek({tp: self._settled[tp] for tp in partitions if tp in self._settled})
         self._held = []
         self._touched = set()
 
-    def _seek_to_settled(self, partitions: Iterable[Partition]) -> None:
-        for tp in partitions:
-            self._ends.pop(tp, None)  # what lies before that end is unread again
-            try:
-                self._consumer.seek(TopicPartition(*tp, self._settled[tp]))
-            except KafkaException as raised:
-                raise Reconnect(f"seeking in {tp} failed: {raised}") from raised
-
     def _release(self) -> None:
-        """Fetch again what `serve` has paused."""
+        """Fetch again after `serve` has paused.
+
+        Resuming alone takes up to a second to show: a timer of the client's. A seek, to where each
+        partition stands anyway, wakes it up.
+        """
+        if self._holding:
+            self._resume()
+            self._seek(self._settled | next_offsets(self._held))
+
+    def _resume(self) -> None:
         if self._holding:
             self._consumer.resume(self._consumer.assignment())
             self._holding = False
+
+    def _seek(self, offsets: Offsets) -> None:
+        for tp, offset in offsets.items():
+            self._ends.pop(tp, None)  # the end will be reached, and reported, again
+            try:
+                self._consumer.seek(TopicPartition(*tp, offset))
+            except KafkaException as raised:
+                raise Reconnect(f"seeking in {tp} failed: {raised}") from raised
 
     # Callbacks
 

@@ -1,0 +1,56 @@
+"""All commands, and how their errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kafka_etl.cli import broker, control, demo, plugins, run, validate
+from kafka_etl.errors import KafkaEtlError
+
+app = typer.Typer(
+    name="kafka-etl",
+    help="Kafka pipelines in YAML and plain Python: exactly once, dead letters included.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,  # help must come at once, and rich takes its time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(validate.validate)
+app.command()(control.status)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.restart)
+app.command()(plugins.plugins)
+app.command()(demo.demo)
+app.add_typer(broker.app, name="broker")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("kafka-etl"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Kafka pipelines in YAML and plain Python: exactly once, dead letters included."""
+
+
+def run_app() -> None:
+    """Run the command line; a user's mistake ends in one readable error, never in a traceback."""
+    try:
+        app()
+    except KafkaEtlError as error:
+        typer.echo(str(error.problem), err=True)
+        sys.exit(error.exit_status)

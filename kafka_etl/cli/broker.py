@@ -1,0 +1,78 @@
+"""`kafka-etl broker start|stop|status`: a real Kafka on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kafka_etl.broker import Progress
+
+app = typer.Typer(help="A real Apache Kafka on this machine, for trying things out.")
+
+Folder = Annotated[
+    Path | None, typer.Option("--dir", metavar="DIR", help="Where it keeps its data.")
+]
+
+
+@app.command()
+def start(folder: Folder = None) -> None:
+    """Start the broker, downloading Kafka the first time; prints its address."""
+    from kafka_etl.broker import local
+
+    with download_progress() as progress:
+        broker = local.start(folder, progress)
+    typer.echo(broker.bootstrap)
+
+
+@app.command()
+def stop(folder: Folder = None) -> None:
+    """Stop the broker; its data stays."""
+    from kafka_etl.broker import local
+
+    stopped = local.stop(folder)
+    typer.echo("stopped" if stopped else "no broker runs", err=True)
+
+
+@app.command()
+def status(folder: Folder = None) -> None:
+    """Print the broker's address; exit 1 if none runs."""
+    from kafka_etl.broker import local
+
+    broker = local.status(folder)
+    if broker is None:
+        typer.echo("no broker runs", err=True)
+        raise typer.Exit(1)
+    typer.echo(broker.bootstrap)
+    typer.echo(f"Kafka {broker.version}, pid {broker.pid}, log {broker.log}", err=True)
+
+
+@contextmanager
+def download_progress() -> Generator[Progress]:
+    """Draws the download of Kafka on stderr, from its first byte on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("Downloading Apache Kafka", start=False)
+
+    def show(done: int, total: int, name: str) -> None:
+        bar.start()
+        bar.start_task(task)
+        bar.update(task, completed=done, total=total, description=f"Downloading {name[:40]}")
+
+    try:
+        yield show
+    finally:
+        bar.stop()

@@ -1,0 +1,90 @@
+"""`kafka-etl status|pause|resume|restart`: talking to a running daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
+
+Name = Annotated[str, typer.Argument(help="The pipeline's name.")]
+
+
+def status(
+    *,
+    http: Http = DEFAULT_HTTP,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show the pipelines of a daemon."""
+    import orjson
+
+    answer = _ask(http, "GET", "/pipelines")
+    if json:
+        typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return
+    for pipeline in answer["pipelines"]:
+        typer.echo(_line(pipeline))
+        for key in ("trouble", "error"):
+            if pipeline[key]:
+                said = pipeline[key] if key == "trouble" else _said(pipeline["error"])
+                typer.echo(f"  {key}: {said}")
+
+
+def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+    """Stop fetching; the workers stay members of their group."""
+    _order(http, name, "pause")
+
+
+def resume(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+    """Go on after a pause; lets what tripped the breaker pass, once."""
+    _order(http, name, "resume")
+
+
+def restart(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+    """Drain, read the pipeline's file again, and start anew."""
+    _order(http, name, "restart")
+
+
+def _order(http: str, name: str, verb: str) -> None:
+    _ask(http, "POST", f"/pipelines/{name}/{verb}")
+    typer.echo(f"{name}: {verb} ordered", err=True)
+
+
+def _ask(address: str, method: str, path: str) -> Any:
+    """The daemon's answer as data; what it refuses is raised here."""
+    from http.client import HTTPConnection, HTTPException
+
+    import orjson
+
+    from kafka_etl.errors import DaemonUnreachable, OrderRefused
+
+    host, port = parse_address(address)
+    connection = HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        data = orjson.loads(answer.read())
+    except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+        raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
+    finally:
+        connection.close()
+    if "error" in data:
+        refusal = data["error"]
+        raise OrderRefused(refusal["what"], refusal.get("next_step", ""))
+    return data
+
+
+def _line(pipeline: dict[str, Any]) -> str:
+    lag, rates, counts = pipeline["lag"], pipeline["rates"], pipeline["counts"]
+    return (
+        f"{pipeline['name']}: {pipeline['state']} ({pipeline['guarantee']}), "
+        f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
+        f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
+        f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s; "
+        f"{counts['dead_letters']:,} dead letters"
+    )
+
+
+def _said(error: dict[str, str]) -> str:
+    return f"[{error['code']}] {error['what']} Next: {error['next_step']}"

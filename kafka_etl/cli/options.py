@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_HTTP = "127.0.0.1:8321"
+
+Paths = Annotated[
+    list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PATH...")
+]
+Sets = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one place of the files, such as source.with.group=other.",
+    ),
+]
+Http = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the daemon serves HTTP.")]
+
+
+def parse_sets(sets: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping."""
+    parsed: dict[str, str] = {}
+    for text in sets:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise typer.BadParameter(f"`{text}` is not KEY=VALUE", param_hint="--set")
+        parsed[key] = value
+    return parsed
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """HOST:PORT as a pair."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit():
+        raise typer.BadParameter(f"`{text}` is not HOST:PORT", param_hint="--http")
+    return host.strip("[]") or "127.0.0.1", int(port)

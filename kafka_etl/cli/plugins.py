@@ -1,0 +1,19 @@
+"""`kafka-etl plugins`: what is installed, broken plug-ins included."""
+
+from __future__ import annotations
+
+import typer
+
+
+def plugins() -> None:
+    """List sources, operators, sinks and codecs."""
+    from kafka_etl.errors import BrokenPlugin
+    from kafka_etl.registry import Registry
+
+    registry = Registry.installed()
+    for plugin in registry:
+        try:
+            note = registry.summary(plugin)
+        except BrokenPlugin as error:
+            note = f"BROKEN: {error.what}"
+        typer.echo(f"{plugin.kind:<10} {plugin.name:<12} {plugin.distribution:<12} {note}")

@@ -1,0 +1,73 @@
+"""How a run goes, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+from kafka_etl.log import get_logger
+from kafka_etl.runtime.daemon import Rates, View
+from kafka_etl.runtime.pipelines import PipelineStatus
+
+_LOG_EVERY: Final = 10.0
+_WIPE: Final = "\r\x1b[2K"
+
+
+class Progress:
+    """One line that is overwritten on a terminal; one log line each ten seconds elsewhere."""
+
+    def __init__(self, *, until_end: bool) -> None:
+        self._until_end = until_end
+        self._terminal = sys.stderr.isatty()
+        self._log = get_logger("daemon")
+        self._logged_at = time.monotonic()
+
+    def show(self, view: View) -> None:
+        """Take in the daemon's view, about once a second."""
+        if self._terminal:
+            texts = [
+                self._line(status, view.rates[name]) for name, status in view.pipelines.items()
+            ]
+            sys.stderr.write(_WIPE + " | ".join(texts)[:200])
+            sys.stderr.flush()
+        elif time.monotonic() - self._logged_at >= _LOG_EVERY:
+            self._logged_at = time.monotonic()
+            for name, status in view.pipelines.items():
+                self._log.info("progress", pipeline=name, **_numbers(status, view))
+
+    def finish(self, view: View) -> None:
+        """Say what became of each pipeline."""
+        if self._terminal:
+            sys.stderr.write(_WIPE)
+        for name, status in view.pipelines.items():
+            sys.stderr.write(
+                f"{name}: {status.state}. {status.count('records_in'):,.0f} records in, "
+                f"{status.count('records_out'):,.0f} out, "
+                f"{status.count('records_dropped'):,.0f} dropped, "
+                f"{status.count('dead_letters'):,.0f} dead letters.\n"
+            )
+            if status.problem is not None:
+                sys.stderr.write(f"{status.problem}\n")
+        sys.stderr.flush()
+
+    def _line(self, status: PipelineStatus, rates: Rates) -> str:
+        lag, rate = status.lag_records, rates.records_in
+        eta = f", {lag / rate:,.0f} s to go" if self._until_end and rate and lag else ""
+        trouble = f" ({status.trouble})" if status.trouble else ""
+        letters = status.count("dead_letters")
+        dead = f", {letters:,.0f} dead letters" if letters else ""
+        return f"{status.name}: {status.state}, {rate:,.0f} rec/s, lag {lag:,}{dead}{eta}{trouble}"
+
+
+def _numbers(status: PipelineStatus, view: View) -> dict[str, object]:
+    rates = view.rates[status.name]
+    return {
+        "state": status.state.value,
+        "records_in": int(status.count("records_in")),
+        "rate_in": round(rates.records_in),
+        "lag": status.lag_records,
+        "lag_seconds": round(status.lag_seconds(view.at), 1),
+        "dead_letters": int(status.count("dead_letters")),
+        "trouble": status.trouble,
+    }

@@ -1,0 +1,125 @@
+"""`kafka-etl run`: the daemon."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kafka_etl.cli.options import DEFAULT_HTTP, Paths, Sets, parse_address, parse_sets
+
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.runtime.daemon import Loaded
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def run(  # noqa: PLR0913 - one parameter per option
+    paths: Paths,
+    *,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Stop at the end offsets seen at the start.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Workers of each pipeline.")
+    ] = None,
+    instance: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Default: a name kept in the state folder.")
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where this daemon keeps its state.")
+    ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|off", help=f"Default: {DEFAULT_HTTP}; off with --until-end."
+        ),
+    ] = None,
+    sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
+    fail_on_dead_letter: Annotated[
+        bool, typer.Option("--fail-on-dead-letter", help="Exit 3 if there were any.")
+    ] = False,
+    log_level: Annotated[
+        list[str],
+        typer.Option(metavar="[COMPONENT=]LEVEL", help=f"One of {', '.join(_LEVELS)}."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Run pipelines until SIGTERM or SIGINT, or until the end."""
+    from kafka_etl.cli.progress import Progress
+    from kafka_etl.log import configure
+    from kafka_etl.runtime.daemon import Daemon, DaemonOptions
+    from kafka_etl.runtime.http import HttpServer
+    from kafka_etl.runtime.messages import LogSettings
+    from kafka_etl.runtime.pipelines import RunOptions
+    from kafka_etl.runtime.state_folder import default_folder
+
+    logs = LogSettings(_parse_levels(log_level))
+    configure(logs.levels)
+    overrides = parse_sets(sets)
+    progress = Progress(until_end=until_end)
+    daemon = Daemon(
+        read_pipelines(paths, overrides),
+        DaemonOptions(
+            run=RunOptions(until_end=until_end, workers=workers, logs=logs),
+            state_folder=state_dir or default_folder(),
+            instance=instance,
+            reload=lambda path: read_pipelines([path], overrides)[0],
+            look=progress.show,
+            fail_on_dead_letter=fail_on_dead_letter,
+        ),
+    )
+    address = http or ("off" if until_end else DEFAULT_HTTP)
+    server = None if address == "off" else HttpServer(*parse_address(address), daemon)
+    if server is not None:
+        server.start()
+    status = daemon.run()
+    if server is not None:
+        server.stop()
+    progress.finish(daemon.view())
+    raise typer.Exit(status)
+
+
+def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]:
+    """Read pipeline files as far as that goes without importing plug-ins.
+
+    Raises:
+        ConfigError: With every finding.
+    """
+    from kafka_etl.config.build import read_spec
+    from kafka_etl.config.load import load
+    from kafka_etl.config.report import Finding, config_error
+    from kafka_etl.errors import Code
+
+    loaded = load(paths, env=os.environ, overrides=overrides)
+    findings: list[Finding] = list(loaded.findings)
+    read: dict[str, Loaded] = {}
+    for document in loaded.documents:
+        spec = read_spec(document)
+        if isinstance(spec, list):
+            findings += spec
+        elif spec.name in read:
+            message = f"another file has a pipeline `{spec.name}`: {read[spec.name][0].path}"
+            findings.append(document.finding(Code.DUPLICATE_NAME, message, ("name",)))
+        else:
+            read[spec.name] = document, spec
+    if findings:
+        raise config_error(findings)
+    return list(read.values())
+
+
+def _parse_levels(texts: list[str]) -> dict[str, str]:
+    from kafka_etl.log import COMPONENTS
+
+    levels = {"": "info"}
+    for text in texts:
+        component, _, level = text.rpartition("=")
+        if level not in _LEVELS or (component and component not in COMPONENTS):
+            raise typer.BadParameter(
+                f"`{text}`: a level is {', '.join(_LEVELS)}; a component is "
+                f"{', '.join(COMPONENTS)}",
+                param_hint="--log-level",
+            )
+        levels[component] = level
+    return levels

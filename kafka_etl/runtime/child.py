@@ -1,0 +1,97 @@
+"""A process of ours: started fresh, given a task, connected by a pipe that carries values."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Child:
+    """Runs `python -m module` and hands it a task.
+
+    Never a fork: a forked process would share the Kafka client's sockets without its threads. In a
+    session of its own, so that Ctrl-C reaches the daemon alone.
+    """
+
+    def __init__(self, module: str, task: object) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self.connection: Connection[Any, Any] = Connection(ours.detach())
+        self.send(task)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: object) -> None:
+        """Send a value; a child that is gone is noticed elsewhere."""
+        try:
+            self.connection.send(message)
+        except OSError:
+            return
+
+    def received(self) -> list[Any]:
+        """Everything it has sent since the last call."""
+        messages: list[Any] = []
+        try:
+            while self.connection.poll():
+                messages.append(self.connection.recv())
+        except (EOFError, OSError):
+            pass
+        return messages
+
+    def exit_status(self) -> int | None:
+        """None while it runs; the exit status, or minus the signal that killed it."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended within this time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def task_of_child() -> tuple[Any, Connection[Any, Any]]:
+    """In the child: its task, and the connection to its parent.
+
+    From here on it dies with its parent: a worker without a daemon would work unwatched.
+    """
+    connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        return connection.recv(), connection
+    except EOFError:  # it died before we could ask to die with it
+        os._exit(1)
+
+
+def describe_exit(status: int) -> str:
+    """`killed by SIGSEGV`, `exit status 1`."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

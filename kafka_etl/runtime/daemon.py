@@ -1,0 +1,223 @@
+"""The daemon: many pipelines, one loop, no Kafka client of its own."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import wait
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Final, Protocol
+
+from kafka_etl.config.load import Document
+from kafka_etl.config.model import PipelineSpec
+from kafka_etl.errors import ConfigError, KafkaEtlError, UnknownPipeline
+from kafka_etl.log import get_logger
+from kafka_etl.runtime.notify import notify
+from kafka_etl.runtime.pipelines import (
+    ManagedPipeline,
+    PipelineStatus,
+    RunOptions,
+)
+from kafka_etl.runtime.state_folder import StateFolder
+
+Loaded = tuple[Document, PipelineSpec]
+
+_LOOP: Final = 0.2
+_LOOK_EVERY: Final = 1.0
+_RATE_WINDOW: Final = 10
+
+
+class Verb(StrEnum):
+    """What may be ordered of a pipeline."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Records a second, over the last seconds."""
+
+    records_in: float
+    records_out: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The daemon at one moment: what HTTP, metrics and the progress line show."""
+
+    at: float
+    instance: str
+    pipelines: Mapping[str, PipelineStatus]
+    rates: Mapping[str, Rates]
+
+    @property
+    def ready(self) -> bool:
+        """Every pipeline has what it needs of its group."""
+        return all(status.joined for status in self.pipelines.values())
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """Beside the pipelines themselves.
+
+    Attributes:
+        reload: Reads a pipeline's file again for `restart`; raises ConfigError.
+        look: Called about once a second with the current view.
+        fail_on_dead_letter: Whether dead letters make the exit status 3.
+    """
+
+    run: RunOptions
+    state_folder: Path
+    instance: str | None
+    reload: Callable[[Path], Loaded]
+    look: Callable[[View], None]
+    fail_on_dead_letter: bool = False
+
+
+class Orders(Protocol):
+    """What may be asked of a daemon from other threads."""
+
+    def view(self) -> View: ...
+
+    def order(self, name: str, verb: Verb) -> None:
+        """Raises UnknownPipeline, or ConfigError when the file to restart from is wrong."""
+        ...
+
+    def ticked_at(self) -> float:
+        """When the main loop last came around, on the monotonic clock."""
+        ...
+
+
+class Daemon:
+    """Runs pipelines until they end or it is told to stop."""
+
+    def __init__(self, pipelines: Sequence[Loaded], options: DaemonOptions) -> None:
+        self._options = options
+        self._log = get_logger("daemon")
+        self._folder = StateFolder(options.state_folder, options.instance)
+        self._pipelines = {
+            spec.name: ManagedPipeline(document, spec, self._folder, options.run)
+            for document, spec in pipelines
+        }
+        self._files = {spec.name: document.path for document, spec in pipelines}
+        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._signals = 0
+        self._acted_on = 0
+        self._ticked_at = time.monotonic()
+        self._samples: deque[tuple[float, Mapping[str, PipelineStatus]]] = deque(
+            maxlen=_RATE_WINDOW
+        )
+        self._view = self._look()
+        self._ready = False
+
+    def run(self) -> int:
+        """Until everything is over.
+
+        Returns:
+            The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for pipeline in self._pipelines.values():
+            pipeline.begin()
+        looked_at = 0.0
+        while True:
+            now = time.monotonic()
+            self._ticked_at = now
+            self._obey_signals()
+            self._obey_orders()
+            for pipeline in self._pipelines.values():
+                pipeline.tick(now)
+            if now - looked_at >= _LOOK_EVERY:
+                looked_at = now
+                self._look_around()
+            if self._is_over():
+                break
+            connections = [c.connection for p in self._pipelines.values() for c in p.children]
+            wait(connections, _LOOP) if connections else time.sleep(_LOOP)
+        self._look_around()
+        notify("STOPPING=1")
+        self._folder.close()
+        return self._exit_status()
+
+    def view(self) -> View:
+        return self._view
+
+    def ticked_at(self) -> float:
+        return self._ticked_at
+
+    def order(self, name: str, verb: Verb) -> None:
+        pipeline = self._pipelines.get(name)
+        if pipeline is None:
+            raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
+        match verb:
+            case Verb.PAUSE:
+                self._orders.put(pipeline.pause)
+            case Verb.RESUME:
+                self._orders.put(pipeline.resume)
+            case Verb.RESTART:
+                loaded = self._options.reload(self._files[name])
+                self._orders.put(lambda: pipeline.restart(*loaded))
+
+    # Parts
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _obey_signals(self) -> None:
+        if self._signals == self._acted_on:
+            return
+        self._acted_on = self._signals
+        if self._signals == 1:
+            self._log.info("stopping: finishing what is in hand; a second signal stops at once")
+        for pipeline in self._pipelines.values():
+            pipeline.drain() if self._signals == 1 else pipeline.kill()
+
+    def _obey_orders(self) -> None:
+        while True:
+            try:
+                self._orders.get_nowait()()
+            except Empty:
+                return
+
+    def _is_over(self) -> bool:
+        """Nothing runs, and either it was told to stop or nothing is left to wait for."""
+        return all(p.is_over and not p.begins_again for p in self._pipelines.values())
+
+    def _look_around(self) -> None:
+        self._view = self._look()
+        notify("WATCHDOG=1")
+        if not self._ready and self._view.ready:
+            self._ready = True
+            notify("READY=1")
+        self._options.look(self._view)
+
+    def _look(self) -> View:
+        now = time.monotonic()
+        statuses = {name: pipeline.status() for name, pipeline in self._pipelines.items()}
+        self._samples.append((now, statuses))
+        then, before = self._samples[0]
+        seconds = max(now - then, 1e-9)
+
+        def rate(name: str, metric: str) -> float:
+            return max(0.0, (statuses[name].count(metric) - before[name].count(metric)) / seconds)
+
+        rates = {n: Rates(rate(n, "records_in"), rate(n, "records_out")) for n in statuses}
+        return View(time.time(), self._folder.instance, statuses, rates)
+
+    def _exit_status(self) -> int:
+        statuses = self._view.pipelines.values()
+        problems = [status.problem for status in statuses if status.problem is not None]
+        if problems:
+            configuration = all(problem.code == ConfigError.code for problem in problems)
+            return ConfigError.exit_status if configuration else KafkaEtlError.exit_status
+        letters = sum(status.count("dead_letters") for status in statuses)
+        return 3 if letters and self._options.fail_on_dead_letter else 0

@@ -1,0 +1,56 @@
+"""Metrics for Prometheus, rendered from the daemon's view and the one table of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kafka_etl.metrics import METRICS
+from kafka_etl.runtime.daemon import View
+from kafka_etl.runtime.pipelines import PipelineStatus, State
+
+
+class _Collector(Collector):
+    def __init__(self, view: Callable[[], View]) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        view = self._view()
+        for metric in METRICS:
+            labels = ["pipeline", metric.label] if metric.label else ["pipeline"]
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = kind(f"kafka_etl_{metric.name}", metric.help, labels=labels)
+            for name, status in view.pipelines.items():
+                for label, value in _series(metric.name, status, view.at):
+                    family.add_metric([name, label] if metric.label else [name], value)
+            yield family
+
+
+def _series(metric: str, status: PipelineStatus, now: float) -> Iterator[tuple[str, float]]:
+    """(label value, value) of one metric of one pipeline."""
+    match metric:
+        case "workers":
+            yield "", status.workers
+        case "partitions":
+            yield "", len(status.positions)
+        case "lag_records":
+            yield "", status.lag_records
+        case "lag_seconds":
+            yield "", status.lag_seconds(now)
+        case "state":
+            for state in State:
+                yield state, float(state is status.state)
+        case _:
+            for (name, label), value in status.counters.items():
+                if name == metric:
+                    yield label, value
+
+
+def render(view: Callable[[], View]) -> bytes:
+    """The text Prometheus scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(view))
+    return generate_latest(registry)

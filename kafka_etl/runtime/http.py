@@ -1,0 +1,182 @@
+"""The daemon over HTTP: liveness, readiness, metrics, and orders to its pipelines."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from typing import Any, Final
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kafka_etl.errors import AddressInUse, KafkaEtlError, UnknownPipeline
+from kafka_etl.runtime.daemon import Orders, Verb, View
+from kafka_etl.runtime.exporter import render
+from kafka_etl.runtime.pipelines import PipelineStatus
+
+_ALIVE_WITHIN: Final = 30.0
+_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
+
+
+class HttpServer:
+    """Serves in a thread. Orders are taken on loopback only: there is no login."""
+
+    def __init__(self, host: str, port: int, orders: Orders) -> None:
+        try:
+            self._socket = socket.create_server((host, port))
+        except OSError as error:
+            raise AddressInUse(f"{host}:{port} cannot be served: {error.strerror}") from error
+        self.host = host
+        self.port = int(self._socket.getsockname()[1])
+        app = make_app(orders, takes_orders=_is_loopback(host))
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=2)
+        self._socket.close()
+
+
+def make_app(orders: Orders, *, takes_orders: bool) -> Starlette:
+    """The application, apart from any socket."""
+    handlers = _Handlers(orders, takes_orders=takes_orders)
+    return Starlette(
+        routes=[
+            Route("/live", handlers.live),
+            Route("/ready", handlers.ready),
+            Route("/metrics", handlers.metrics),
+            Route("/pipelines", handlers.pipelines),
+            Route("/pipelines/{name}/{verb}", handlers.order, methods=["POST"]),
+        ]
+    )
+
+
+class _Handlers:
+    """One method per route."""
+
+    def __init__(self, orders: Orders, *, takes_orders: bool) -> None:
+        self._orders = orders
+        self._takes_orders = takes_orders
+
+    def live(self, _request: Request) -> Response:
+        """The main loop goes round. A broker that is away is no reason to restart the daemon."""
+        age = time.monotonic() - self._orders.ticked_at()
+        return _answer({"main_loop_s_ago": round(age, 1)}, 200 if age < _ALIVE_WITHIN else 503)
+
+    def ready(self, _request: Request) -> Response:
+        """Every pipeline's workers are members of their group."""
+        statuses = self._orders.view().pipelines.values()
+        waiting = [status.name for status in statuses if not status.joined]
+        return _answer({"waiting_for": waiting}, 503 if waiting else 200)
+
+    def metrics(self, _request: Request) -> Response:
+        return Response(render(self._orders.view), media_type="text/plain; version=0.0.4")
+
+    def pipelines(self, _request: Request) -> Response:
+        view = self._orders.view()
+        shown = [describe(view, status) for status in view.pipelines.values()]
+        return _answer({"instance": view.instance, "pipelines": shown})
+
+    def order(self, request: Request) -> Response:
+        if not self._takes_orders:
+            return _problem(403, "orders are taken on a loopback address only")
+        if not _from_here(request):
+            return _problem(403, "the order comes from a page of another site")
+        name, verb = request.path_params["name"], request.path_params["verb"]
+        if verb not in set(Verb):
+            return _problem(404, f"there is no order `{verb}`; there are {', '.join(Verb)}")
+        try:
+            self._orders.order(name, Verb(verb))
+        except UnknownPipeline as error:
+            return _problem(404, error.what, error)
+        except KafkaEtlError as error:
+            return _problem(409, error.what, error)
+        return _answer({"pipeline": name, "order": verb}, 202)
+
+
+def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
+    """A pipeline as JSON-ready data; `kafka-etl status` prints it."""
+    rates = view.rates[status.name]
+    problem = status.problem
+    phases = {
+        label: value for (name, label), value in status.counters.items() if name == "phase_seconds"
+    }
+    letters = {
+        label: value for (name, label), value in status.counters.items() if name == "dead_letters"
+    }
+    return {
+        "name": status.name,
+        "state": status.state,
+        "guarantee": status.guarantee,
+        "workers": status.workers,
+        "partitions": len(status.positions),
+        "lag": {
+            "records": status.lag_records,
+            "seconds": round(status.lag_seconds(view.at), 3),
+        },
+        "rates": {
+            "records_in": round(rates.records_in, 1),
+            "records_out": round(rates.records_out, 1),
+        },
+        "counts": {
+            metric: int(status.count(metric))
+            for metric in (
+                "records_in",
+                "records_out",
+                "records_dropped",
+                "dead_letters",
+                "commits",
+                "aborts",
+                "rebalances",
+                "worker_deaths",
+            )
+        },
+        "dead_letters": {condition: int(count) for condition, count in letters.items()},
+        "seconds": {phase: round(value, 3) for phase, value in phases.items()},
+        "trouble": status.trouble,
+        "error": None
+        if problem is None
+        else {"code": problem.code, "what": problem.what, "next_step": problem.next_step},
+    }
+
+
+def _answer(data: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(data), status, media_type="application/json")
+
+
+def _problem(status: int, what: str, error: KafkaEtlError | None = None) -> Response:
+    body = {"what": what}
+    if error is not None:
+        body |= {"code": error.code, "next_step": error.next_step}
+    return _answer({"error": body}, status)
+
+
+def _from_here(request: Request) -> bool:
+    """Whether no web page of another site is behind the request, nor a name that leads here."""
+    host = request.headers.get("host", "").rsplit(":", 1)[0] or "localhost"
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and origin.split("://")[-1] != request.headers.get("host")
+    return host in _NAMES and site in {"none", "same-origin"} and not foreign
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,303 @@
+"""One pipeline under the daemon: preflight, its workers, and the state it is in as a whole."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from kafka_etl.config.load import Document
+from kafka_etl.config.model import PipelineSpec
+from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.engine.careful import Evidence
+from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
+from kafka_etl.log import get_logger
+from kafka_etl.metrics import Counters
+from kafka_etl.record import Partition
+from kafka_etl.runtime.assemble import member_id
+from kafka_etl.runtime.child import Child, describe_exit
+from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.slot import Watch, WorkerSlot
+from kafka_etl.runtime.state_folder import StateFolder
+
+_GRACE: Final = 3.0
+"""Seconds a worker gets beyond its drain timeout before it is killed."""
+_GIVE_UP_AFTER: Final = 10
+"""Deaths in a row after which a run that should end by itself is given up."""
+
+
+class State(StrEnum):
+    """What a pipeline is doing."""
+
+    PREFLIGHT = "preflight"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    BREAKER = "paused: breaker"
+    DRAINING = "draining"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    FENCED = "fenced"
+
+
+OVER: Final = frozenset({State.FINISHED, State.STOPPED, State.FAILED, State.FENCED})
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a daemon runs its pipelines."""
+
+    until_end: bool
+    workers: int | None
+    logs: LogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """A pipeline at one moment, for people and metrics.
+
+    Attributes:
+        counters: (metric, label value) -> count since the daemon began.
+        positions: Of the partitions assigned to this daemon's workers.
+        trouble: What is in the way, as the workers tell.
+        problem: Why it paused or stopped.
+    """
+
+    name: str
+    state: State
+    guarantee: Guarantee | None
+    workers: int
+    joined: bool
+    counters: Mapping[tuple[str, str], float]
+    positions: Mapping[Partition, Position]
+    trouble: str | None
+    problem: Problem | None
+
+    @property
+    def lag_records(self) -> int:
+        return sum(position.end - position.next for position in self.positions.values())
+
+    def lag_seconds(self, now: float) -> float:
+        """Age of the last settled record of the partition that is furthest behind; 0: none is."""
+        behind = [
+            now - position.timestamp_ms / 1000
+            for position in self.positions.values()
+            if position.end > position.next and position.timestamp_ms > 0
+        ]
+        return max(behind, default=0.0)
+
+    def count(self, metric: str) -> float:
+        """A counter, over all its label values."""
+        return sum(value for (name, _), value in self.counters.items() if name == metric)
+
+
+class ManagedPipeline:
+    """Brings one pipeline up, keeps it up, and takes it down."""
+
+    def __init__(
+        self, document: Document, spec: PipelineSpec, folder: StateFolder, options: RunOptions
+    ) -> None:
+        self._document = document
+        self._spec = spec
+        self._folder = folder
+        self._options = options
+        self._log = get_logger("daemon").bind(pipeline=spec.name)
+        self._checking: Child | None = None
+        self._checked: Checked | None = None
+        self._slots: list[WorkerSlot] = []
+        self._paused = False
+        self._draining_since: float | None = None
+        self._problem: Problem | None = None
+        self._next: tuple[Document, PipelineSpec] | None = None
+        self.name = spec.name
+
+    # Orders
+
+    def begin(self) -> None:
+        """Start with preflight; workers follow when it finds nothing wrong."""
+        self._problem = None
+        self._checked = None
+        self._draining_since = None
+        self._slots = []
+        task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
+        self._checking = Child("kafka_etl.runtime.preflight", task)
+
+    def pause(self) -> None:
+        self._paused = True
+        self._tell("pause")
+
+    def resume(self) -> None:
+        self._paused = False
+        self._tell("resume")
+
+    def restart(self, document: Document, spec: PipelineSpec) -> None:
+        """Drain, then begin anew with what the file says now."""
+        self._next = document, spec
+        self._paused = False
+        self.drain()
+
+    def drain(self) -> None:
+        """Let the workers finish what is in hand, and stop."""
+        if self._draining_since is None:
+            self._draining_since = time.monotonic()
+            for slot in self._slots:
+                slot.drain()
+            if self._checking is not None:
+                self._checking.signal(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Stop at once."""
+        self.drain()
+        for slot in self._slots:
+            slot.kill()
+
+    # Life
+
+    def tick(self, now: float) -> None:
+        """Do whatever is due."""
+        if self._checking is not None:
+            self._hear_preflight(self._checking)
+        for slot in self._slots:
+            slot.tick(now)
+        self._stop_together()
+        if self._draining_since is not None:
+            if now - self._draining_since > self._spec.drain_timeout + _GRACE:
+                for slot in self._slots:
+                    slot.kill()
+            if self._next is not None and self.is_over:
+                (self._document, self._spec), self._next = self._next, None
+                self.begin()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs, and nothing will without an order."""
+        return self._checking is None and all(slot.over for slot in self._slots)
+
+    @property
+    def begins_again(self) -> bool:
+        """Whether it was told to restart and only waits for its workers to be gone."""
+        return self._next is not None
+
+    @property
+    def children(self) -> list[Child]:
+        """Its processes."""
+        children = [slot.child for slot in self._slots]
+        return [child for child in (self._checking, *children) if child is not None]
+
+    def status(self) -> PipelineStatus:
+        """How it stands."""
+        counters = Counters()
+        positions: dict[Partition, Position] = {}
+        for slot in self._slots:
+            counters.include(slot.counters())
+            if slot.snapshot is not None:
+                positions.update(slot.snapshot.positions)
+        said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
+        return PipelineStatus(
+            name=self.name,
+            state=self._state(),
+            guarantee=self._checked.guarantee if self._checked else None,
+            workers=sum(slot.child is not None for slot in self._slots),
+            joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
+            counters=counters.snapshot(),
+            positions=positions,
+            trouble=next((s.trouble for s in said if s.trouble), None),
+            problem=self._problem or next((s.problem for s in said if s.problem), None),
+        )
+
+    # Parts
+
+    def _state(self) -> State:
+        if self._checking is not None:
+            return State.PREFLIGHT
+        if self.is_over:
+            return self._final_state()
+        if self._draining_since is not None:
+            return State.DRAINING
+        said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
+        paused = [s.problem for s in said if s.state == "paused"]
+        if any(problem and problem.code == BreakerTripped.code for problem in paused):
+            return State.BREAKER
+        if paused:
+            return State.PAUSED
+        return State.RUNNING if any(s.state == "running" for s in said) else State.STARTING
+
+    def _final_state(self) -> State:
+        if self._problem is not None:
+            return State.FENCED if self._problem.code == Fenced.code else State.FAILED
+        finished = [s.ended is not None and s.ended.how == "finished" for s in self._slots]
+        return State.FINISHED if finished and all(finished) else State.STOPPED
+
+    def _hear_preflight(self, child: Child) -> None:
+        answers = child.received()
+        status = child.exit_status()
+        if not answers and status is not None:
+            answers = child.received()  # it may have spoken and gone in between
+        if not answers and status is None:
+            return
+        self._checking = None
+        child.close()
+        answer = answers[0] if answers else _preflight_died(status or 0)
+        if isinstance(answer, Problem):
+            self._fail(answer)
+        elif isinstance(answer, Checked):
+            self._checked = answer
+            for note in answer.preflight.notes:
+                self._log.info(note)
+            self._log.info("starts", guarantee=answer.guarantee, workers=self._worker_count)
+            self._slots = [self._slot(n, answer.preflight) for n in range(self._worker_count)]
+
+    def _slot(self, number: int, preflight: Preflight) -> WorkerSlot:
+        recorder = self._folder.recorder(self.name, number)
+
+        def make_task(evidence: Evidence | None) -> WorkerTask:
+            return WorkerTask(
+                document=self._document,
+                worker=number,
+                member=self._member(number),
+                recorder=recorder,
+                preflight=preflight,
+                until_end=self._options.until_end,
+                evidence=evidence,
+                paused=self._paused,
+                logs=self._options.logs,
+            )
+
+        operators = [(use.label, use.timeout) for use in self._spec.operators]
+        return WorkerSlot(make_task, recorder, Watch(operators))
+
+    def _stop_together(self) -> None:
+        """One worker that failed for good stops the others: they would fail at the same place."""
+        for slot in self._slots:
+            if slot.ended is not None and slot.ended.problem is not None:
+                self._fail(slot.ended.problem)
+        if self._options.until_end:
+            for slot in self._slots:
+                if slot.deaths_in_a_row >= _GIVE_UP_AFTER and not slot.over:
+                    what = f"worker {self.name} died {slot.deaths_in_a_row} times in a row"
+                    self._fail(WorkerUnstable(what).problem)
+
+    def _fail(self, problem: Problem) -> None:
+        if self._problem is None:
+            self._problem = problem
+            self._log.error("failed", code=problem.code, error=problem.what)
+            self.drain()
+
+    def _tell(self, command: str) -> None:
+        for slot in self._slots:
+            slot.send(command)
+
+    @property
+    def _worker_count(self) -> int:
+        return self._options.workers or self._spec.workers
+
+    def _member(self, worker: int | str) -> str:
+        return member_id(self.name, self._folder.instance, worker)
+
+
+def _preflight_died(status: int) -> Problem:
+    return WorkerUnstable(f"preflight ended without an answer ({describe_exit(status)})").problem

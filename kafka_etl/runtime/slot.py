@@ -1,0 +1,204 @@
+"""One worker slot of a pipeline: the process in it, its deaths, and what each leaves behind."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kafka_etl.engine.careful import Evidence
+from kafka_etl.invocation import Condition
+from kafka_etl.log import get_logger
+from kafka_etl.metrics import Counters
+from kafka_etl.retry import Backoff
+from kafka_etl.runtime.child import Child, describe_exit
+from kafka_etl.runtime.messages import Ended, Snapshot, WorkerTask
+from kafka_etl.runtime.recorder import RecorderFile
+from kafka_etl.units import show_duration
+
+_STARTING_LIMIT: Final = 600.0
+_OTHER_LIMIT: Final = 60.0
+_CODEC_LIMIT: Final = 300.0
+_STABLE_AFTER: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How long a worker may stand still, by what it is about.
+
+    Attributes:
+        operators: (name, timeout) in the order of the chain.
+    """
+
+    operators: Sequence[tuple[str, float]]
+
+    def limit(self, phase: str, stage: int) -> float:
+        """Seconds; `stage` counts the operators from 1 in phase `operator`."""
+        if phase == "starting":
+            return _STARTING_LIMIT
+        if phase != "operator":
+            return _OTHER_LIMIT
+        if 1 <= stage <= len(self.operators):
+            return self.operators[stage - 1][1]
+        return _CODEC_LIMIT
+
+    def place(self, phase: str, stage: int) -> str:
+        """Where that is, in words."""
+        if phase != "operator":
+            return f"phase {phase}"
+        if 1 <= stage <= len(self.operators):
+            return f"operator {self.operators[stage - 1][0]}"
+        return "decoding" if stage == 0 else "encoding"
+
+
+class WorkerSlot:
+    """Keeps one worker running: starts it, watches it, and starts it again after a death.
+
+    Args:
+        make_task: The task of the next process, given the evidence its predecessor left.
+        recorder: The file of its flight recorder.
+        watch: What counts as standing still.
+    """
+
+    def __init__(
+        self, make_task: Callable[[Evidence | None], WorkerTask], recorder: Path, watch: Watch
+    ) -> None:
+        self._make_task = make_task
+        self._recorder = RecorderFile(recorder)
+        self._watch = watch
+        self._log = get_logger("daemon")
+        self._backoff = Backoff(initial=0.2, max=30.0)
+        self._child: Child | None = None
+        self._started_at = 0.0
+        self._start_at: float | None = 0.0
+        self._evidence = self._left_by_a_daemon()
+        self._killed_for: str | None = None
+        self._counters = Counters()
+        self.deaths_in_a_row = 0
+        self.snapshot: Snapshot | None = None
+        self.ended: Ended | None = None
+
+    def tick(self, now: float) -> None:
+        """Hear the worker, watch it, bury it, start the next: whatever is due."""
+        if self._child is None:
+            if self.ended is None and self._start_at is not None and now >= self._start_at:
+                self._start(now)
+            return
+        self._hear()
+        status = self._child.exit_status()
+        if status is not None:
+            self._hear()
+            self._bury(status, now)
+        elif self._killed_for is None:
+            self._check_progress()
+
+    def send(self, command: str) -> None:
+        if self._child is not None:
+            self._child.send(command)
+
+    def drain(self) -> None:
+        """Ask the worker to finish what is in hand; one that is dead stays so."""
+        self._start_at = None
+        if self._child is not None:
+            self._child.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the worker at once; what it had not committed is run again later."""
+        if self._child is not None and self._killed_for is None:
+            self._killed_for = "our own stop"
+            self._child.signal(signal.SIGKILL)
+
+    @property
+    def child(self) -> Child | None:
+        """The process; None between two."""
+        return self._child
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs here and nothing will."""
+        return self._child is None and (self.ended is not None or self._start_at is None)
+
+    def counters(self) -> Mapping[tuple[str, str], float]:
+        """Counts of this slot's workers, the dead ones included."""
+        total = Counters()
+        total.include(self._counters.snapshot())
+        if self.snapshot is not None:
+            total.include(self.snapshot.counters)
+        return total.snapshot()
+
+    # Life and death
+
+    def _start(self, now: float) -> None:
+        task = self._make_task(self._evidence)
+        self._killed_for = None
+        self._child = Child("kafka_etl.runtime.worker", task)
+        self._started_at = now
+        if self.deaths_in_a_row:
+            self._counters.add("worker_restarts")
+
+    def _hear(self) -> None:
+        for message in self._child.received() if self._child is not None else ():
+            if isinstance(message, Snapshot):
+                self.snapshot = message
+                if message.positions:
+                    self._evidence = None  # it has partitions, and what it knows of them is noted
+            elif isinstance(message, Ended):
+                self.snapshot, self.ended = message.snapshot, message
+
+    def _bury(self, status: int, now: float) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+        if self.ended is not None:
+            return
+        if self.snapshot is not None:
+            self._counters.include(self.snapshot.counters)
+            self.snapshot = None
+        if self._start_at is None:
+            return
+        reason = self._killed_for or describe_exit(status)
+        self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
+        if child is not None:
+            self._evidence = self._find_evidence(child.pid, reason)
+        stable = now - self._started_at > _STABLE_AFTER
+        self.deaths_in_a_row = 1 if stable else self.deaths_in_a_row + 1
+        wait = self._backoff.delay(self.deaths_in_a_row, random.random)
+        self._start_at = now + wait
+        self._log.error(
+            "a worker died",
+            reason=reason,
+            blamed_on="a record" if self._evidence else "nothing",
+            restart_in=show_duration(round(wait, 3)),
+        )
+
+    def _check_progress(self) -> None:
+        """Kill a worker that stands still: only from outside can that be seen."""
+        pid, phase, stage, seconds = self._recorder.state()
+        if self._child is None or pid != self._child.pid:
+            return  # it has not opened its recorder yet
+        limit = self._watch.limit(phase, stage)
+        if seconds > limit:
+            place = self._watch.place(phase, stage)
+            self._killed_for = f"it stood still for more than {show_duration(limit)} in {place}"
+            self._child.signal(signal.SIGKILL)
+
+    def _find_evidence(self, pid: int, reason: str) -> Evidence | None:
+        """What the dead worker had in hand, if it died inside user code."""
+        recording = self._recorder.read()
+        if recording.pid != pid or recording.phase != "operator":
+            return self._evidence  # it died before it could use what its predecessor left
+        condition = Condition.TIMEOUT if self._killed_for else Condition.WORKER_CRASHED
+        return Evidence(recording.ranges, recording.hand, reason, condition)
+
+    def _left_by_a_daemon(self) -> Evidence | None:
+        """Of workers that died with their daemon: a reason to be careful, not to count a death.
+
+        Killing a daemon kills its workers, so the record in hand is probably innocent.
+        """
+        recording = self._recorder.read()
+        if recording.phase != "operator":
+            return None
+        return Evidence(recording.ranges, None, "the daemon died")
