@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,6 @@ def run(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure
     from kafka_etl.runtime.daemon import Daemon, DaemonOptions
-    from kafka_etl.runtime.http import HttpServer
     from kafka_etl.runtime.messages import LogSettings
     from kafka_etl.runtime.pipelines import RunOptions
     from kafka_etl.runtime.state_folder import default_folder
@@ -71,12 +71,13 @@ def run(  # noqa: PLR0913 - one parameter per option
         ),
     )
     address = http or ("off" if until_end else DEFAULT_HTTP)
-    server = None if address == "off" else HttpServer(*parse_address(address), daemon)
-    if server is not None:
-        server.start()
-    status = daemon.run()
-    if server is not None:
-        server.stop()
+    with contextlib.ExitStack() as stack:
+        daemon.begin()
+        if address != "off":
+            from kafka_etl.runtime.http import HttpServer  # while the first processes start
+
+            stack.enter_context(HttpServer(*parse_address(address), daemon))
+        status = daemon.run()
     progress.finish(daemon.view())
     raise typer.Exit(status)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.config.check import check
-from kafka_etl.config.load import Document
+from kafka_etl.config.document import Document
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean
 from kafka_etl.contracts import (

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from kafka_etl.config.load import Document
+from kafka_etl.config.document import Document
 from kafka_etl.config.report import Finding, Loc, did_you_mean
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from kafka_etl.config.document import Document
 from kafka_etl.config.report import Finding, Loc, Mark
+from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
 
 _MAX_FILE: Final = 1024 * 1024
 _MAX_NODES: Final = 100_000  # aliases may multiply what a small file holds
-_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One pipeline file: its data, and where each part of it stands.
-
-    Attributes:
-        keys: Where the key of a place stands (for a list entry: the entry).
-        values: Where its value stands.
-    """
-
-    path: Path
-    data: Mapping[str, Any]
-    keys: Mapping[Loc, Mark]
-    values: Mapping[Loc, Mark]
-    lines: Sequence[str]
-
-    @property
-    def folder(self) -> Path:
-        """Where its operators' modules are looked for."""
-        return self.path.resolve().parent
-
-    def finding(  # noqa: PLR0913 - a finding has that many parts
-        self,
-        code: Code,
-        message: str,
-        loc: Loc = (),
-        *,
-        at_key: bool = False,
-        allowed: Iterable[str] = (),
-        hint: str = "",
-    ) -> Finding:
-        """A finding at `loc`, or at the nearest enclosing place that stands in the file."""
-        mark = self._mark(loc, at_key=at_key)
-        source = self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
-        return Finding(code, message, self.path, loc, mark, source, tuple(allowed), hint)
-
-    def _mark(self, loc: Loc, *, at_key: bool) -> Mark:
-        marks = self.keys if at_key else self.values
-        while loc and loc not in marks:
-            loc, marks = loc[:-1], self.keys
-        return marks.get(loc, Mark(1, 1))
 
 
 @dataclass(slots=True)
@@ -90,7 +47,7 @@ def load(
         document = _read(file, loaded)
         if document is not None:
             document = _override(document, overrides or {}, loaded)
-            loaded.documents.append(_interpolate(document, env, loaded))
+            loaded.documents.append(interpolate(document, env, loaded.findings))
     if not files and not loaded.findings:
         for path in paths:
             message = "there is no pipeline file (*.yaml or *.yml) here"
@@ -226,7 +183,7 @@ def _override(document: Document, overrides: Mapping[str, str], loaded: Loaded) 
         except (YAMLError, ValueError, TypeError, IndexError):
             message = f"--set {place}={text}: there is no such place, or the value is not YAML"
             loaded.findings.append(document.finding(Code.INVALID_VALUE, message))
-    return Document(document.path, data, document.keys, document.values, document.lines)
+    return replace(document, data=data)
 
 
 def _place(text: str) -> Loc:
@@ -247,68 +204,3 @@ def _replaced(data: Any, loc: Loc, value: Any) -> Any:
         return copy
     mapping: Mapping[str, Any] = {} if data is None else data
     return {**mapping, first: _replaced(mapping.get(first), tuple(rest), value)}
-
-
-def _interpolate(document: Document, env: Mapping[str, str], loaded: Loaded) -> Document:
-    """Replace variables in scalars, after parsing: what they hold can not change the structure."""
-
-    def visit(node: Any, loc: Loc) -> Any:
-        if _is_dict(node):
-            return {key: visit(child, (*loc, key)) for key, child in node.items()}
-        if _is_list(node):
-            return [visit(child, (*loc, index)) for index, child in enumerate(node)]
-        if isinstance(node, str) and "${" in node:
-            return substituted(node, loc)
-        return node
-
-    def substituted(text: str, loc: Loc) -> str:
-        def value_of(match: re.Match[str]) -> str:
-            if match[0] == "$${":
-                return "${"
-            try:
-                return _variable(match[1], env, document.folder)
-            except _NotSet as error:
-                loaded.findings.append(
-                    document.finding(Code.VARIABLE_NOT_SET, str(error), loc, hint=error.hint)
-                )
-                return ""
-
-        return _VARIABLE.sub(value_of, text)
-
-    data = visit(document.data, ())
-    return Document(document.path, data, document.keys, document.values, document.lines)
-
-
-def _is_dict(node: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(node, dict)
-
-
-def _is_list(node: Any) -> TypeGuard[list[Any]]:
-    return isinstance(node, list)
-
-
-class _NotSet(Exception):
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-def _variable(reference: str, env: Mapping[str, str], folder: Path) -> str:
-    if reference.startswith("file:"):
-        path = folder / reference.removeprefix("file:")
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise _NotSet(f"`{path}` cannot be read: {reason}", "create the file") from error
-    name, has_default, default = reference.partition(":-")
-    if not _NAME.fullmatch(name):
-        hint = "${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a literal ${"
-        raise _NotSet(f"`${{{reference}}}` is not a variable", hint)
-    if env.get(name):
-        return env[name]
-    if has_default:
-        return default
-    state = "empty" if name in env else "not set"
-    hint = f"set it, or write `${{{name}:-default}}`"
-    raise _NotSet(f"the environment variable `{name}` is {state}", hint)

@@ -1,13 +1,14 @@
 """Questions and orders to the cluster, each answered with our own errors.
 
-Made in a process of its own and thrown away: an admin client kept for long does not survive every
-broker restart.
+For preflight, a process of its own that ends soon: an admin client kept for long does not survive
+every broker restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, Final, Literal, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -17,22 +18,32 @@ from confluent_kafka import (
     TopicPartition,
     admin,
 )
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from kafka_etl.errors import NotAuthorized, TopicNotCreated
+from kafka_etl.errors import KafkaEtlError, NotAuthorized, TopicNotCreated
 from kafka_etl.kafka import classify
 from kafka_etl.log import client_logger
 from kafka_etl.record import Partition
 
+T = TypeVar("T")
 Right = Literal["READ", "WRITE"]
 
 _REQUEST: Final = 10.0
+_PATIENCE: Final = 30.0
 _api: Any = admin  # its hints are partial and contradict each other; the tests check what we use
 
 
-class Admin:
-    """A short-lived connection for preflight.
+@cache
+def connect(settings: frozenset[tuple[str, Any]]) -> Admin:
+    """The one admin client of a preflight process for a cluster."""
+    return Admin(dict(settings))
 
-    Every method raises `KafkaEtlError`: BrokersUnreachable, TopicMissing, NotAuthorized, …
+
+class Admin:
+    """A connection for preflight.
+
+    A broker that is busy starting is asked again; every method raises `KafkaEtlError` in the end:
+    BrokersUnreachable, TopicMissing, NotAuthorized, …
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -41,49 +52,52 @@ class Admin:
 
     def topics(self) -> dict[str, int]:
         """Every topic this user can see, with its number of partitions."""
-        try:
+
+        def ask() -> dict[str, int]:
             listed = self._client.list_topics(timeout=_REQUEST)
-        except KafkaException as raised:
-            error = classify.error_of(raised)
-            raise classify.explained(error, f"asking {self._brokers} for its topics") from raised
-        return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+            return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+        return _patiently(f"asking {self._brokers} for its topics", ask)
 
     def require_rights(self, topics: Iterable[str], right: Right) -> None:
         """Each topic exists and this user has the right to it."""
-        names = sorted(set(topics))
-        if not names:
-            return
-        asked = self._client.describe_topics(
-            TopicCollection(names),
-            include_authorized_operations=True,
-            request_timeout=_REQUEST,
+        for name in sorted(set(topics)):
+            self._require_right(name, right)
+
+    def _require_right(self, topic: str, right: Right) -> None:
+        described = _answered(
+            f"looking at topic {topic}",
+            lambda: self._client.describe_topics(
+                TopicCollection([topic]),
+                include_authorized_operations=True,
+                request_timeout=_REQUEST,
+            )[topic],
         )
-        for name, future in asked.items():
-            described = self._result(future, f"looking at topic {name}")
-            _require(described.authorized_operations, right, f"topic {name}")
+        _require(described.authorized_operations, right, f"topic {topic}")
 
     def require_group_rights(self, group: str, right: Right) -> None:
-        asked = self._client.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=_REQUEST
+        """This user has the right to the group, which need not exist."""
+        described = _answered(
+            f"looking at group {group}",
+            lambda: self._client.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=_REQUEST
+            )[group],
         )
-        described = self._result(asked[group], f"looking at group {group}")
         _require(described.authorized_operations, right, f"group {group}")
 
-    def settings_of(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Topic settings by name; empty for a topic whose settings this user may not read."""
-        resources = [_api.ConfigResource(_api.ResourceType.TOPIC, name) for name in topics]
-        if not resources:
+    def settings_of(self, topic: str) -> dict[str, str]:
+        """Topic settings by name; empty when this user may not read them."""
+        resource = _api.ConfigResource(_api.ResourceType.TOPIC, topic)
+        try:
+            entries = _answered(
+                f"reading the settings of topic {topic}",
+                lambda: self._client.describe_configs([resource], request_timeout=_REQUEST)[
+                    resource
+                ],
+            )
+        except NotAuthorized:
             return {}
-        found: dict[str, dict[str, str]] = {}
-        for resource, future in self._client.describe_configs(
-            resources, request_timeout=_REQUEST
-        ).items():
-            try:
-                entries = self._result(future, f"reading settings of topic {resource.name}")
-                found[resource.name] = {name: entry.value for name, entry in entries.items()}
-            except NotAuthorized:
-                found[resource.name] = {}
-        return found
+        return {name: entry.value for name, entry in entries.items()}
 
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, Any]
@@ -95,25 +109,25 @@ class Admin:
             -1 if replication is None else replication,
             config={key: _as_text(value) for key, value in config.items()},
         )
-        future = self._client.create_topics([topic], operation_timeout=_REQUEST)[name]
-        try:
-            future.result(timeout=2 * _REQUEST)
-        except KafkaException as raised:
-            error = classify.error_of(raised)
-            if error.name() == "TOPIC_ALREADY_EXISTS":
-                return
-            stop = classify.final(error, f"creating topic {name}")
-            raise stop or TopicNotCreated(
-                f"topic {name} could not be created: {error.name()}: {error.str()}"
-            ) from raised
+
+        def ask() -> None:
+            try:
+                self._client.create_topics([topic], operation_timeout=_REQUEST)[name].result()
+            except KafkaException as raised:
+                if classify.error_of(raised).name() != "TOPIC_ALREADY_EXISTS":
+                    raise
+
+        _patiently(f"creating topic {name}", ask, otherwise=TopicNotCreated)
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Offsets the group has committed; partitions without one are left out."""
         wanted = [TopicPartition(*tp) for tp in partitions]
-        asked = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_REQUEST
+        answer = _answered(
+            f"reading the offsets of group {group}",
+            lambda: self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_REQUEST
+            )[group],
         )
-        answer = self._result(asked[group], f"reading the offsets of group {group}")
         found: list[Any] = answer.topic_partitions
         return {Partition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
@@ -131,43 +145,60 @@ class Admin:
 
     def _offsets(self, partitions: Iterable[Partition], spec: Any) -> dict[Partition, int]:
         wanted = {TopicPartition(*tp): spec for tp in partitions}
-        if not wanted:
-            return {}
-        asked = self._client.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST
-        )
-        return {
-            Partition(p.topic, p.partition): self._result(
-                future, f"looking up offsets of {p.topic}[{p.partition}]"
-            ).offset
-            for p, future in asked.items()
-        }
+
+        def ask() -> dict[Partition, int]:
+            asked = self._client.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST
+            )
+            return {Partition(p.topic, p.partition): f.result().offset for p, f in asked.items()}
+
+        return _patiently("looking up offsets", ask) if wanted else {}
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> bool:
         """Set the offsets of a group without members. False: it has members, nothing is set."""
         wanted = [TopicPartition(*tp, offset) for tp, offset in offsets.items()]
-        asked = self._client.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_REQUEST
-        )
-        try:
-            answer = asked[group].result(timeout=2 * _REQUEST)
-        except KafkaException as raised:
-            return self._refused(classify.error_of(raised), group)
-        failed = [p.error for p in answer.topic_partitions if p.error is not None]
-        return self._refused(failed[0], group) if failed else True
 
-    @staticmethod
-    def _refused(error: Any, group: str) -> bool:
-        if classify.routine(error) or error.name() == "NON_EMPTY_GROUP":
-            return False
-        raise classify.explained(error, f"setting the first offsets of group {group}")
+        def ask() -> bool:
+            try:
+                answer = self._client.alter_consumer_group_offsets(
+                    [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_REQUEST
+                )[group].result()
+                for partition in answer.topic_partitions:
+                    if partition.error is not None:
+                        raise KafkaException(partition.error)
+            except KafkaException as raised:
+                if classify.has_members(classify.error_of(raised)):
+                    return False
+                raise
+            return True
 
-    @staticmethod
-    def _result(future: Any, what: str) -> Any:
-        try:
-            return future.result(timeout=2 * _REQUEST)
-        except KafkaException as raised:
-            raise classify.explained(classify.error_of(raised), what) from raised
+        return _patiently(f"setting the first offsets of group {group}", ask)
+
+
+def _answered(what: str, request: Callable[[], Any]) -> Any:
+    """The answer to a request whose answer comes as a future."""
+    return _patiently(what, lambda: request().result())
+
+
+def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] | None = None) -> T:
+    """Ask until the cluster has an answer, and turn a refusal into an error of ours."""
+    retrying = Retrying(
+        retry=retry_if_exception(_is_busy),
+        stop=stop_after_delay(_PATIENCE),
+        wait=wait_random_exponential(0.05, max=1.0),
+        reraise=True,
+    )
+    try:
+        return retrying(ask)
+    except KafkaException as raised:
+        error = classify.error_of(raised)
+        if otherwise is not None and classify.final(error, what) is None:
+            raise otherwise(f"{what} failed: {error.name()}: {error.str()}") from raised
+        raise classify.explained(error, what) from raised
+
+
+def _is_busy(raised: BaseException) -> bool:
+    return isinstance(raised, KafkaException) and classify.busy(classify.error_of(raised))
 
 
 def _require(allowed: Any, right: Right, what: str) -> None:

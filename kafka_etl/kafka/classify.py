@@ -47,6 +47,19 @@ _LOST: Final = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRU
 _UNREACHABLE: Final = frozenset(
     {"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT_QUEUE"}
 )
+_BUSY: Final = frozenset(
+    {
+        "COORDINATOR_LOAD_IN_PROGRESS",
+        "COORDINATOR_NOT_AVAILABLE",
+        "NOT_COORDINATOR",
+        "NOT_CONTROLLER",
+        "LEADER_NOT_AVAILABLE",
+        "NOT_LEADER_FOR_PARTITION",
+        "REQUEST_TIMED_OUT",
+        "UNSTABLE_OFFSET_COMMIT",
+        "INVALID_REPLICATION_FACTOR",  # of a cluster whose brokers are not all back yet
+    }
+)
 _DENIED: Final = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
 _PASSING: Final = _UNREACHABLE | {"_MAX_POLL_EXCEEDED", "_WAIT_COORD", "_WAIT_CACHE"}
 
@@ -74,6 +87,16 @@ def fenced(error: KafkaError) -> bool:
 def routine(error: KafkaError) -> bool:
     """Whether a rebalance is behind it: normal operation."""
     return error.name() in _REBALANCE
+
+
+def has_members(error: KafkaError) -> bool:
+    """Whether offsets could not be set because the group is in use."""
+    return error.name() in _REBALANCE or error.name() == "NON_EMPTY_GROUP"
+
+
+def busy(error: KafkaError) -> bool:
+    """Whether the cluster is starting up or changing leaders: ask again in a moment."""
+    return error.name() in _BUSY
 
 
 def refusal(error: KafkaError, *, dead_letter: bool = False) -> Refusal | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TopicMissing, TopicNotCreated
-from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.admin import Admin, connect
 from kafka_etl.kafka.clients import admin_settings
 from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
@@ -22,7 +22,7 @@ _VISIBLE_AFTER: Final = 15.0
 
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
     """The source's topics can be read, and the group has an offset wherever it begins."""
-    admin = Admin(admin_settings(deployment))
+    admin = _admin(deployment)
     existing = admin.topics()
     topics = _source_topics(settings, existing)
     admin.require_rights(topics, "READ")
@@ -44,7 +44,7 @@ def check_topics(
     topics: Iterable[str], create: CreateSettings | None, deployment: Deployment
 ) -> Preflight:
     """Topics that the pipeline writes exist, perhaps since now, and may be written."""
-    admin = Admin(admin_settings(deployment))
+    admin = _admin(deployment)
     existing = admin.topics()
     names = list(dict.fromkeys(topics))
     missing = [name for name in names if name not in existing]
@@ -59,7 +59,7 @@ def check_topics(
             notes.append(f"created topic {name} with {partitions} partitions")
         existing = _wait_until_visible(admin, missing)
     admin.require_rights(names, "WRITE")
-    settings = admin.settings_of(names)
+    settings = {name: admin.settings_of(name) for name in names}
     notes += [
         f"topic {name} is compacted: records without a key will be refused"
         for name in names
@@ -72,6 +72,10 @@ def check_topics(
         },
         notes=tuple(notes),
     )
+
+
+def _admin(deployment: Deployment) -> Admin:
+    return connect(frozenset(admin_settings(deployment).items()))
 
 
 def _source_topics(settings: KafkaSourceSettings, existing: dict[str, int]) -> list[str]:

@@ -15,13 +15,13 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Child:
-    """Runs `python -m module` and hands it a task.
+    """Runs `python -m module`, which waits for its task once it has imported what it needs.
 
     Never a fork: a forked process would share the Kafka client's sockets without its threads. In a
     session of its own, so that Ctrl-C reaches the daemon alone.
     """
 
-    def __init__(self, module: str, task: object) -> None:
+    def __init__(self, module: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -31,7 +31,6 @@ class Child:
                 start_new_session=True,
             )
         self.connection: Connection[Any, Any] = Connection(ours.detach())
-        self.send(task)
 
     @property
     def pid(self) -> int:
@@ -61,13 +60,10 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it ended within this time."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         self.connection.close()

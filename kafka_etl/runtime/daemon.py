@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, Protocol
 
-from kafka_etl.config.load import Document
+from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.errors import ConfigError, KafkaEtlError, UnknownPipeline
 from kafka_etl.log import get_logger
@@ -118,16 +118,19 @@ class Daemon:
         self._view = self._look()
         self._ready = False
 
+    def begin(self) -> None:
+        """Start everything; `run` then keeps it going."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for pipeline in self._pipelines.values():
+            pipeline.begin()
+
     def run(self) -> int:
         """Until everything is over.
 
         Returns:
             The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        for pipeline in self._pipelines.values():
-            pipeline.begin()
         looked_at = 0.0
         while True:
             now = time.monotonic()

@@ -41,10 +41,11 @@ class HttpServer:
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )
 
-    def start(self) -> None:
+    def __enter__(self) -> HttpServer:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(timeout=2)
         self._socket.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kafka_etl.config.load import Document
+from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.careful import Evidence
 from kafka_etl.errors import Problem

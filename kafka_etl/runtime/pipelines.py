@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from kafka_etl.config.load import Document
+from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.careful import Evidence
@@ -108,6 +108,7 @@ class ManagedPipeline:
         self._log = get_logger("daemon").bind(pipeline=spec.name)
         self._checking: Child | None = None
         self._checked: Checked | None = None
+        self._warm: list[Child] = []
         self._slots: list[WorkerSlot] = []
         self._paused = False
         self._draining_since: float | None = None
@@ -123,8 +124,12 @@ class ManagedPipeline:
         self._checked = None
         self._draining_since = None
         self._slots = []
-        task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
-        self._checking = Child("kafka_etl.runtime.preflight", task)
+        self._checking = Child("kafka_etl.runtime.preflight")
+        self._checking.send(
+            PreflightTask(self._document, self._member("preflight"), self._options.logs)
+        )
+        # They take as long to import everything as preflight takes to check it.
+        self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
 
     def pause(self) -> None:
         self._paused = True
@@ -146,8 +151,9 @@ class ManagedPipeline:
             self._draining_since = time.monotonic()
             for slot in self._slots:
                 slot.drain()
-            if self._checking is not None:
-                self._checking.signal(signal.SIGKILL)
+            for child in filter(None, (self._checking, *self._warm)):
+                child.end()
+            self._warm = []
 
     def kill(self) -> None:
         """Stop at once."""
@@ -249,9 +255,12 @@ class ManagedPipeline:
             for note in answer.preflight.notes:
                 self._log.info(note)
             self._log.info("starts", guarantee=answer.guarantee, workers=self._worker_count)
-            self._slots = [self._slot(n, answer.preflight) for n in range(self._worker_count)]
+            self._slots = [
+                self._slot(n, answer.preflight, child) for n, child in enumerate(self._warm)
+            ]
+            self._warm = []
 
-    def _slot(self, number: int, preflight: Preflight) -> WorkerSlot:
+    def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
         recorder = self._folder.recorder(self.name, number)
 
         def make_task(evidence: Evidence | None) -> WorkerTask:
@@ -268,7 +277,7 @@ class ManagedPipeline:
             )
 
         operators = [(use.label, use.timeout) for use in self._spec.operators]
-        return WorkerSlot(make_task, recorder, Watch(operators))
+        return WorkerSlot(make_task, recorder, Watch(operators), child)
 
     def _stop_together(self) -> None:
         """One worker that failed for good stops the others: they would fail at the same place."""

@@ -61,10 +61,15 @@ class WorkerSlot:
         make_task: The task of the next process, given the evidence its predecessor left.
         recorder: The file of its flight recorder.
         watch: What counts as standing still.
+        first: A process that waits for its task.
     """
 
     def __init__(
-        self, make_task: Callable[[Evidence | None], WorkerTask], recorder: Path, watch: Watch
+        self,
+        make_task: Callable[[Evidence | None], WorkerTask],
+        recorder: Path,
+        watch: Watch,
+        first: Child,
     ) -> None:
         self._make_task = make_task
         self._recorder = RecorderFile(recorder)
@@ -72,6 +77,7 @@ class WorkerSlot:
         self._log = get_logger("daemon")
         self._backoff = Backoff(initial=0.2, max=30.0)
         self._child: Child | None = None
+        self._next_child: Child | None = first
         self._started_at = 0.0
         self._start_at: float | None = 0.0
         self._evidence = self._left_by_a_daemon()
@@ -102,6 +108,9 @@ class WorkerSlot:
     def drain(self) -> None:
         """Ask the worker to finish what is in hand; one that is dead stays so."""
         self._start_at = None
+        if self._next_child is not None:
+            self._next_child.end()
+            self._next_child = None
         if self._child is not None:
             self._child.signal(signal.SIGTERM)
 
@@ -134,7 +143,9 @@ class WorkerSlot:
     def _start(self, now: float) -> None:
         task = self._make_task(self._evidence)
         self._killed_for = None
-        self._child = Child("kafka_etl.runtime.worker", task)
+        self._child = self._next_child or Child("kafka_etl.runtime.worker")
+        self._next_child = None
+        self._child.send(task)
         self._started_at = now
         if self.deaths_in_a_row:
             self._counters.add("worker_restarts")

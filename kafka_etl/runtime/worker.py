@@ -293,7 +293,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         connection.send(worker.run())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
         info = ErrorInfo.of(error)
         said = f"{info.type}: {info.message}"
         get_logger("worker").error("died", error=said, traceback=info.traceback)

@@ -1,0 +1,80 @@
+"""Variables in pipeline files: `${VAR}`, `${VAR:-default}`, `${file:PATH}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+from kafka_etl.config.document import Document
+from kafka_etl.config.report import Finding, Loc
+from kafka_etl.errors import Code
+
+_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def interpolate(document: Document, env: Mapping[str, str], findings: list[Finding]) -> Document:
+    """Replace variables in scalars, after parsing: what they hold cannot change the structure."""
+
+    def visit(node: Any, loc: Loc) -> Any:
+        if _is_dict(node):
+            return {key: visit(child, (*loc, key)) for key, child in node.items()}
+        if _is_list(node):
+            return [visit(child, (*loc, index)) for index, child in enumerate(node)]
+        if isinstance(node, str) and "${" in node:
+            return substituted(node, loc)
+        return node
+
+    def substituted(text: str, loc: Loc) -> str:
+        def value_of(match: re.Match[str]) -> str:
+            if match[0] == "$${":
+                return "${"
+            try:
+                return _variable(match[1], env, document.folder)
+            except _NotSet as error:
+                findings.append(
+                    document.finding(Code.VARIABLE_NOT_SET, str(error), loc, hint=error.hint)
+                )
+                return ""
+
+        return _VARIABLE.sub(value_of, text)
+
+    return replace(document, data=visit(document.data, ()))
+
+
+def _is_dict(node: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(node, dict)
+
+
+def _is_list(node: Any) -> TypeGuard[list[Any]]:
+    return isinstance(node, list)
+
+
+class _NotSet(Exception):
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def _variable(reference: str, env: Mapping[str, str], folder: Path) -> str:
+    if reference.startswith("file:"):
+        path = folder / reference.removeprefix("file:")
+        try:
+            return path.read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise _NotSet(f"`{path}` cannot be read: {reason}", "create the file") from error
+    name, has_default, default = reference.partition(":-")
+    if not _NAME.fullmatch(name):
+        hint = "${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a literal ${"
+        raise _NotSet(f"`${{{reference}}}` is not a variable", hint)
+    if env.get(name):
+        return env[name]
+    if has_default:
+        return default
+    state = "empty" if name in env else "not set"
+    hint = f"set it, or write `${{{name}:-default}}`"
+    raise _NotSet(f"the environment variable `{name}` is {state}", hint)
