@@ -261,7 +261,6 @@ class Refusal:
     code: str
     message: str
     too_large: bool = False
-    dead_letter: bool = False
 
 
 class Aborted(Exception):

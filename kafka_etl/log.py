@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -29,7 +31,7 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
     """
     terminal = sys.stderr.isatty()
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=0)
+        structlog.dev.ConsoleRenderer(colors=_has_colours(), pad_event_to=0)
         if terminal
         else structlog.processors.JSONRenderer(serializer=_to_json)
     )
@@ -84,9 +86,22 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         component = "client" if record.name == "kafka_etl.client" else "http"
         level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
-        log = get_logger(component)
-        getattr(log, level if level in LEVELS else "info")(record.getMessage())
+        if component == "http" and level == "info":
+            level = "debug"  # a server that starts and stops is no news
+        if record.getMessage().startswith("TXNERR"):
+            level = "debug"  # the engine says what it makes of it
+        log = getattr(get_logger(component), level if level in LEVELS else "info")
+        raised = record.exc_info[1] if record.exc_info else None
+        said = {} if raised is None else {"error": f"{type(raised).__name__}: {raised}"}
+        log(record.getMessage().strip(), **said)
+
+
+def _has_colours() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _to_json(event: EventDict, **_options: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # half a surrogate pair, or a huge number: from a record, most likely
+        return json.dumps(event, default=str, skipkeys=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import pkgutil
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -19,6 +20,13 @@ from kafka_etl.invocation import ErrorInfo
 
 Kind = Literal["sources", "operators", "sinks", "codecs"]
 KINDS: Final[tuple[Kind, ...]] = ("sources", "operators", "sinks", "codecs")
+
+_EXPECTED: Final[Mapping[Kind, Any]] = {
+    "sources": SourcePlugin,
+    "operators": Callable,
+    "sinks": SinkPlugin,
+    "codecs": Codec,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,13 @@ class Registry:
         return iter(sorted(self._plugins.values(), key=lambda p: (KINDS.index(p.kind), p.name)))
 
     def source(self, name: str) -> SourcePlugin[Any]:
-        return cast("SourcePlugin[Any]", self._typed("sources", name, SourcePlugin))
+        return cast("SourcePlugin[Any]", self._typed(self._find("sources", name)))
 
     def sink(self, name: str) -> SinkPlugin[Any]:
-        return cast("SinkPlugin[Any]", self._typed("sinks", name, SinkPlugin))
+        return cast("SinkPlugin[Any]", self._typed(self._find("sinks", name)))
 
     def codec(self, name: str) -> Codec:
-        return cast("Codec", self._typed("codecs", name, Codec))
+        return cast("Codec", self._typed(self._find("codecs", name)))
 
     def operator(self, use: str) -> tuple[Callable[..., Any], str]:
         """The target and version of an installed operator, or of `module:function`.
@@ -63,22 +71,25 @@ class Registry:
             BrokenPlugin: Importing it failed.
         """
         if ":" in use:
-            return _import_target(use), ""
+            return cast("Callable[..., Any]", import_object(use)), ""
         plugin = self._find("operators", use)
-        return _load(plugin), plugin.version
+        return self._typed(plugin), plugin.version
 
     def summary(self, plugin: Plugin) -> str:
         """One line about a plug-in, which is loaded for it; raises BrokenPlugin."""
-        loaded = _load(plugin)
-        text = getattr(loaded, "summary", None) or inspect.getdoc(loaded) or ""
-        return str(text).strip().partition("\n")[0] if plugin.kind != "codecs" else ""
+        loaded = self._typed(plugin)
+        is_operator = plugin.kind == "operators"
+        text = inspect.getdoc(loaded) if is_operator else getattr(loaded, "summary", "")
+        return (text or "").strip().partition("\n")[0]
 
-    def _typed(self, kind: Kind, name: str, expected: type) -> Any:
-        loaded = _load(self._find(kind, name))
+    def _typed(self, plugin: Plugin) -> Any:
+        loaded = _load(plugin)
+        expected = _EXPECTED[plugin.kind]
         if not isinstance(loaded, expected):
             raise BrokenPlugin(
-                f"{kind[:-1]} {name} is a {type(loaded).__name__}, not a {expected.__name__}",
-                f"Its entry point must name a kafka_etl.contracts.{expected.__name__}.",
+                f"{plugin.kind[:-1]} {plugin.name} is of type {type(loaded).__name__}, not "
+                f"{expected.__name__}",
+                f"{plugin.distribution} should correct its entry point.",
             )
         return loaded
 
@@ -107,9 +118,17 @@ def importable(folder: Path) -> Generator[None]:
     finally:
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
-            source = getattr(sys.modules[name], "__file__", None)
-            if source and Path(source).is_relative_to(folder):
+            if _stands_in(folder, name):
                 del sys.modules[name]
+
+
+def _stands_in(folder: Path, name: str) -> bool:
+    """Whether a module is the folder's own, not one of a virtual environment inside it."""
+    module = sys.modules[name]
+    source = getattr(module, "__file__", None)
+    places = [source] if source else list(getattr(module, "__path__", ()))
+    own = folder / name.partition(".")[0]
+    return any(Path(place).is_relative_to(own) or Path(place).parent == folder for place in places)
 
 
 def _discover() -> Iterator[Plugin]:
@@ -128,13 +147,24 @@ def _discover() -> Iterator[Plugin]:
 def _load(plugin: Plugin) -> Any:
     try:
         return plugin.load()
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         what = f"{plugin.kind[:-1]} {plugin.name} of {plugin.distribution}"
         raise _broken(what, error) from error
 
 
-def _import_target(use: str) -> Callable[..., Any]:
+def import_object(use: str) -> Any:
+    """What `module:name` stands for.
+
+    Raises:
+        UnknownPlugin: There is no such module, or nothing of that name in it.
+        BrokenPlugin: Importing the module failed.
+    """
     module_name, _, attribute = use.partition(":")
+    if not all(part.isidentifier() for part in f"{module_name}.{attribute}".split(".")):
+        raise UnknownPlugin(
+            f"`{use}` is not `module:name`",
+            "Write a module's name without `.py`, a colon, and the name of something in it.",
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -143,19 +173,21 @@ def _import_target(use: str) -> Callable[..., Any]:
         raise UnknownPlugin(
             f"there is no module `{error.name}` (looked beside the pipeline file and in the "
             "installed packages)",
-            "Put the module beside the pipeline file, or install its package.",
+            _did_you_mean(module_name, (found.name for found in pkgutil.iter_modules(sys.path[:1])))
+            or "Put the module beside the pipeline file, or install its package.",
         ) from error
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         raise _broken(f"module {module_name}", error) from error
     target: Any = module
     for part in attribute.split("."):
         if not hasattr(target, part):
             names = [n for n in dir(target) if not n.startswith("_")]
             raise UnknownPlugin(
-                f"module {module_name} has no `{attribute}`", _did_you_mean(part, names)
+                f"module {module_name} has no `{attribute}`",
+                _did_you_mean(part, names) or "Correct the name, or define it there.",
             )
         target = getattr(target, part)
-    return cast("Callable[..., Any]", target)
+    return target
 
 
 def _broken(what: str, error: BaseException) -> BrokenPlugin:

@@ -18,12 +18,13 @@ _BYTES: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_WHOLE_NUMBER: Final = re.compile(r"\s*\d{1,18}\s*")
+_NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]+)\s*")
 
 
 def parse_duration(value: Any) -> float:
     """Seconds of "20ms", "5s", "1.5m", "2h"; a bare number is refused, except 0."""
-    if value == 0:
+    if value == 0 and value is not False:
         return 0.0
     return _parse(value, _SECONDS, "a duration with its unit, such as 20ms, 5s, 10m or 1h")
 
@@ -32,7 +33,7 @@ def parse_size(value: Any) -> int:
     """Bytes of "16MiB", "1MB", "512KiB", or of a whole number."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         return int(value)
     return int(_parse(value, _BYTES, "a size with its unit, such as 16MiB, 1MB or 512KiB"))
 

@@ -47,7 +47,9 @@ def restart(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
 
 
 def _order(http: str, name: str, verb: str) -> None:
-    _ask(http, "POST", f"/pipelines/{name}/{verb}")
+    from urllib.parse import quote
+
+    _ask(http, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
     typer.echo(f"{name}: {verb} ordered", err=True)
 
 
@@ -69,6 +71,8 @@ def _ask(address: str, method: str, path: str) -> Any:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
     finally:
         connection.close()
+    if not isinstance(data, dict) or data.keys().isdisjoint({"pipelines", "pipeline", "error"}):
+        raise DaemonUnreachable(f"something else than a daemon answers at {address}")
     if "error" in data:
         refusal = data["error"]
         raise OrderRefused(refusal["what"], refusal.get("next_step", ""))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_HTTP = "127.0.0.1:8321"
+_LAST_PORT = 65_535
 
 Paths = Annotated[
     list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PATH...")
@@ -37,6 +38,6 @@ def parse_sets(sets: list[str]) -> dict[str, str]:
 def parse_address(text: str) -> tuple[str, int]:
     """HOST:PORT as a pair."""
     host, separator, port = text.rpartition(":")
-    if not separator or not port.isdigit():
+    if not separator or not port.isdecimal() or int(port) > _LAST_PORT:
         raise typer.BadParameter(f"`{text}` is not HOST:PORT", param_hint="--http")
     return host.strip("[]") or "127.0.0.1", int(port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Final
@@ -29,7 +30,8 @@ class Progress:
             texts = [
                 self._line(status, view.rates[name]) for name, status in view.pipelines.items()
             ]
-            sys.stderr.write(_WIPE + " | ".join(texts)[:200])
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(_WIPE + " | ".join(texts)[:width])
             sys.stderr.flush()
         elif time.monotonic() - self._logged_at >= _LOG_EVERY:
             self._logged_at = time.monotonic()

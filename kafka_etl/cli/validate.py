@@ -13,9 +13,11 @@ def validate(
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
     """Check pipeline files: YAML, settings, plug-ins, operators, guarantee."""
+    import contextlib
     import os
+    import sys
 
-    from kafka_etl.config.build import build
+    from kafka_etl.config.build import Pipeline, examine, same_names
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
     from kafka_etl.errors import ConfigError
@@ -23,21 +25,21 @@ def validate(
 
     loaded = load(paths, env=os.environ, overrides=parse_sets(sets))
     registry = Registry.installed()
-    problems: list[str] = []
-    if loaded.findings:
-        problems.append(config_error(loaded.findings).what)
+    findings = loaded.findings
+    sound = []
     for document in loaded.documents:
-        try:
-            with importable(document.folder):
-                pipeline = build(document, registry)
-        except ConfigError as error:
-            problems.append(error.what)
+        # What an operator's module prints when it is imported is not our answer.
+        with importable(document.folder), contextlib.redirect_stdout(sys.stderr):
+            pipeline = examine(document, registry)
+        if isinstance(pipeline, Pipeline):
+            sound.append((document, pipeline))
         else:
-            operators = ", ".join(operator.name for operator in pipeline.operators) or "none"
-            typer.echo(
-                f"{document.path}: {pipeline.spec.name}: {pipeline.guarantee}; "
-                f"operators: {operators}"
-            )
-    if problems:
-        typer.echo("\n\n".join(problems), err=True)
+            findings += pipeline
+    findings += same_names((document, pipeline.spec) for document, pipeline in sound)
+    for document, pipeline in sound:
+        operators = ", ".join(operator.name for operator in pipeline.operators) or "none"
+        name, guarantee = pipeline.spec.name, pipeline.guarantee
+        typer.echo(f"{document.path}: {name}: {guarantee}; operators: {operators}")
+    if findings:
+        typer.echo(config_error(findings).what, err=True)
         raise typer.Exit(ConfigError.exit_status)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import hashlib
-import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +26,8 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.declare import Context
 from kafka_etl.errors import Code, KafkaEtlError
-from kafka_etl.kafka.client_settings import ALLOWED, Section, objection
-from kafka_etl.registry import Registry
+from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.registry import Registry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 from kafka_etl.signature import Takes
 
@@ -82,14 +81,70 @@ def build(document: Document, registry: Registry) -> Pipeline:
     Raises:
         ConfigError: With every finding.
     """
+    pipeline = examine(document, registry)
+    if not isinstance(pipeline, Pipeline):
+        raise config_error(pipeline)
+    return pipeline
+
+
+def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
+    """The pipeline, or everything that is wrong with it."""
+    findings: list[Finding] = []
     spec = read_spec(document)
     if not isinstance(spec, PipelineSpec):
-        raise config_error(spec)
+        findings = spec
+        sound = _sound_part(document, document.data, findings)
+        if sound is None:
+            return findings
+        spec = sound
     builder = _Builder(document, spec, registry)
     pipeline = builder.build()
-    if pipeline is None or builder.findings:
-        raise config_error(builder.findings)
-    return pipeline
+    known = [finding.loc for finding in findings if finding.loc]
+    findings += [f for f in builder.findings if not any(_touch(f.loc, loc) for loc in known)]
+    return pipeline if pipeline is not None and not findings else findings
+
+
+def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
+    """Findings for pipelines that have the name of an earlier one."""
+    first: dict[str, Document] = {}
+    findings: list[Finding] = []
+    for document, spec in read:
+        other = first.setdefault(spec.name, document)
+        if other is not document:
+            message = f"another file has a pipeline `{spec.name}`: {other.path}"
+            findings.append(document.finding(Code.DUPLICATE_NAME, message, ("name",)))
+    return findings
+
+
+def _sound_part(
+    document: Document, data: Mapping[str, Any], findings: Sequence[Finding]
+) -> PipelineSpec | None:
+    """The pipeline without what is wrong with its file, so that one run names the rest, too."""
+    sound = reduce(_without, (finding.loc for finding in findings if finding.loc), data)
+    spec = check(PipelineSpec, {"name": "unnamed", **sound}, document)
+    if isinstance(spec, PipelineSpec):
+        return spec
+    return None if sound == data else _sound_part(document, sound, spec)
+
+
+def _without(data: Any, loc: Loc) -> Any:
+    """`data` without the entry at `loc`, or without the list it stands in."""
+    while isinstance(loc[-1], int):
+        loc = loc[:-1]
+    first, *rest = loc
+    if isinstance(data, dict) and first not in data:
+        return data
+    copy: Any = data.copy()
+    if rest:
+        copy[first] = _without(copy[first], tuple(rest))
+    else:
+        del copy[first]
+    return copy
+
+
+def _touch(one: Loc, other: Loc) -> bool:
+    """Whether they are the same place, or one holds the other."""
+    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 class _Builder:
@@ -111,17 +166,18 @@ class _Builder:
         sink = self._try(("sink", "use"), lambda: self._registry.sink(spec.sink.use))
         sink_settings = sink and self._settings(sink.settings, spec.sink.with_, ("sink", "with"))
         operators = tuple(self._operators())
+        self._check_fit(operators)
         retry = self._retry(spec.retry, ("retry",))
         retries = {
             label: self._retry(use.retry, ("operators", index, "retry"))
             for index, (label, use) in enumerate(self._labelled())
             if use.retry is not None
         }
+        if sink:
+            self._check_guarantee(sink)
         if not (source and source_settings and sink and sink_settings):
             return None
-        self._check_fit(operators)
         self._check_loops(source_settings, sink_settings)
-        self._check_guarantee(sink)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None:
             return None
@@ -149,8 +205,11 @@ class _Builder:
         try:
             return make()
         except KafkaEtlError as error:
-            self._find(Code(error.code), error.what, loc, hint=error.next_step)
+            self._object(error, loc)
             return None
+
+    def _object(self, error: KafkaEtlError, loc: Loc) -> None:
+        self._find(Code(error.code), error.what, loc, hint=error.next_step)
 
     def _settings(self, model: type[S], data: Mapping[str, Any], at: Loc) -> S | None:
         checked = check(model, data, self._document, at)
@@ -175,14 +234,16 @@ class _Builder:
                 yield operator
 
     def _operator(self, label: str, use: OperatorUseSpec, at: Loc) -> BoundOperator | None:
-        def prepare() -> tuple[Callable[..., Any], str, type[Settings]]:
+        try:
             target, version = self._registry.operator(use.use)
-            return target, version, settings_of(target, label)
-
-        prepared = self._try((*at, "use"), prepare)
-        if prepared is None:
+            model = settings_of(target, label)
+        except KafkaEtlError as error:
+            self._object(error, (*at, "use"))
             return None
-        target, version, model = prepared
+        except Exception as error:  # noqa: BLE001 - reading a signature runs anybody's code
+            message = f"{use.use} is no operator: {type(error).__name__}: {error}"
+            self._find(Code.OPERATOR_SIGNATURE, message, (*at, "use"))
+            return None
         settings = self._settings(model, use.with_, (*at, "with"))
         if settings is None:
             return None
@@ -190,23 +251,20 @@ class _Builder:
         try:
             return bind(target, settings, context, version=version, timeout=use.timeout)
         except KafkaEtlError as error:
-            self._find(Code(error.code), error.what, (*at, "use"), hint=error.next_step)
-        except Exception as error:  # noqa: BLE001 - a class or factory may raise anything
+            self._object(error, (*at, "use"))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - so does a class or factory
             message = f"{use.use} does not accept these settings: {type(error).__name__}: {error}"
             self._find(Code.INVALID_VALUE, message, (*at, "with"))
         return None
 
     def _codecs(self, source: SourceSettings, sink: SinkSettings) -> Codecs | None:
-        def codec(name: str, loc: Loc) -> Codec | None:
-            return self._try(loc, lambda: self._registry.codec(name))
+        def codec(name: str, side: str, part: str) -> Codec | None:
+            return self._try((side, "with", part), lambda: self._registry.codec(name))
 
-        found = (
-            codec(source.value, ("source", "with", "value")),
-            codec(source.key, ("source", "with", "key")),
-            codec(sink.value or source.value, ("sink", "with", "value")),
-            codec(sink.key or source.key, ("sink", "with", "key")),
-        )
-        source_value, source_key, sink_value, sink_key = found
+        source_value = codec(source.value, "source", "value")
+        source_key = codec(source.key, "source", "key")
+        sink_value = codec(sink.value, "sink", "value") if sink.value else source_value
+        sink_key = codec(sink.key, "sink", "key") if sink.key else source_key
         if source_value and source_key and sink_value and sink_key:
             return Codecs(source_value, source_key, sink_value, sink_key)
         return None
@@ -224,12 +282,11 @@ class _Builder:
         )
 
     def _exception(self, name: str, loc: Loc) -> type[BaseException] | None:
-        module_name, _, attribute = name.replace(":", ".").rpartition(".")
+        module, _, attribute = name.replace(":", ".").rpartition(".")
         try:
-            module = importlib.import_module(module_name) if module_name else builtins
-            found = getattr(module, attribute, None)
-        except Exception as error:  # noqa: BLE001 - importing runs anybody's code
-            self._find(Code.BROKEN_PLUGIN, f"importing {module_name} failed: {error}", loc)
+            found = import_object(f"{module or 'builtins'}:{attribute}")
+        except KafkaEtlError as error:
+            self._object(error, loc)
             return None
         if isinstance(found, type) and issubclass(found, BaseException):
             return found
@@ -240,13 +297,12 @@ class _Builder:
     # Checks across parts
 
     def _check_client_settings(self) -> None:
-        sections: tuple[Section, ...] = ("kafka", "consumer", "producer")
-        for section in sections:
+        for section in SECTIONS:
             given: Mapping[str, Any] = getattr(self._spec, section)
             for name in given:
                 problem = objection(section, name)
                 if problem is not None:
-                    allowed = sorted(ALLOWED[section])
+                    allowed = () if is_known(name) else sorted(ALLOWED[section])
                     self._find(
                         Code.KAFKA_SETTING_REFUSED,
                         problem,

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import typing
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from kafka_etl.config.document import Document
-from kafka_etl.config.report import Finding, Loc, did_you_mean
+from kafka_etl.config.report import Finding, Loc, did_you_mean, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
+from kafka_etl.units import parse_duration, show_duration
 
 S = TypeVar("S", bound=Settings)
+
+_WANTED: Final[Mapping[str, str]] = {
+    "string_type": "text",
+    "bytes_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "set_type": "a list",
+    "datetime_type": "a date and time",
+    "datetime_from_date_parsing": "a date and time",
+}
+_LIMITS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
 def check(
@@ -23,47 +48,126 @@ def check(
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
-        return [_finding(model, document, at, details) for details in error.errors()]
+        return [
+            _finding(model, document, at, problems)
+            for problems in _by_place(_Problem(details, data) for details in error.errors())
+        ]
 
 
-def _finding(model: type[BaseModel], document: Document, at: Loc, details: Any) -> Finding:
-    loc = _known(tuple(details["loc"]), model)
+class _Problem:
+    """What pydantic says of one place.
+
+    Attributes:
+        loc: The location without the names pydantic adds for the options of a union.
+        given: What stands there.
+    """
+
+    def __init__(self, details: Any, data: Any) -> None:
+        self.type: str = details["type"]
+        self.message: str = details["msg"]
+        self.context: Mapping[str, Any] = details.get("ctx", {})
+        place: list[str | int] = []
+        for part in details["loc"]:
+            if isinstance(data, dict | list):
+                with contextlib.suppress(LookupError, TypeError):
+                    data = data[part]
+                    place.append(part)
+        if self.type == "missing":
+            place.append(details["loc"][-1])
+        self.loc: Loc = tuple(place)
+        self.given: Any = data
+
+    @property
+    def choices(self) -> list[str]:
+        """What an enumeration allows."""
+        if self.type not in {"enum", "literal_error"}:
+            return []
+        found = re.findall(r"'([^']*)'|(\w+)", str(self.context["expected"]))
+        return [quoted or bare.lower() for quoted, bare in found if bare != "or"]
+
+    @property
+    def objections(self) -> list[str]:
+        """What is wrong; several for an enumeration, one for each choice."""
+        if self.type in _WANTED:
+            return [f"should be {_WANTED[self.type]}"]
+        if self.choices:
+            return [f"should be {choice}" for choice in self.choices]
+        for limit, words in _LIMITS.items():
+            if limit in self.context:
+                return [f"should be {words} {_in_unit_of(self.given, self.context[limit])}"]
+        if self.type == "value_error":
+            return [self.message.removeprefix("Value error, ")]
+        message = self.message.replace(" after validation", "")
+        return [re.sub(r"^(Input|String|Tuple|List|Dictionary) should", "should", message)]
+
+
+def _by_place(problems: Iterable[_Problem]) -> Iterator[Sequence[_Problem]]:
+    """Problems by their place.
+
+    Where several types are allowed there is a problem for each: those of one place are one
+    finding, and those of a place above another tell of types that were not meant.
+    """
+    found: dict[Loc, list[_Problem]] = {}
+    for problem in problems:
+        found.setdefault(problem.loc, []).append(problem)
+    for loc, at_loc in found.items():
+        if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in found):
+            yield at_loc
+
+
+def _finding(
+    model: type[BaseModel], document: Document, at: Loc, problems: Sequence[_Problem]
+) -> Finding:
+    problem = problems[0]
+    loc = problem.loc
     place = (*at, *loc)
-    allowed = sorted(_keys(_model_at(model, loc[:-1])))
-    match details["type"]:
-        case "extra_forbidden":
-            key = str(loc[-1])
-            return document.finding(
-                Code.UNKNOWN_KEY,
-                f"unknown key `{key}`",
-                place,
-                at_key=True,
-                allowed=allowed,
-                hint=did_you_mean(key, allowed),
-            )
-        case "missing":
-            message = f"`{loc[-1]}` is missing"
+    name = _name(place)
+    if problem.type in {"extra_forbidden", "missing"}:
+        allowed = sorted(_keys(_model_at(model, loc[:-1])))
+        if problem.type == "missing":
+            message = f"{name} is missing"
             return document.finding(
                 Code.MISSING_KEY, message, place[:-1], at_key=True, allowed=allowed
             )
-        case "literal_error" | "enum":
-            expected = str(details.get("ctx", {}).get("expected", ""))
-            message = f"`{loc[-1]}` should be {expected.replace(chr(39), '')}"
-            return document.finding(Code.INVALID_VALUE, message, place)
-        case _:
-            message = details["msg"].removeprefix("Value error, ")
-            name = f"`{loc[-1]}`: " if loc else ""
-            return document.finding(Code.INVALID_VALUE, f"{name}{message}", place)
+        hint = did_you_mean(str(loc[-1]), allowed)
+        return document.finding(
+            Code.UNKNOWN_KEY, f"unknown key {name}", place, at_key=True, allowed=allowed, hint=hint
+        )
+    choices = [choice for problem in problems for choice in problem.choices]
+    return document.finding(
+        Code.INVALID_VALUE,
+        f"{name}{_objection(problems)}",
+        place,
+        hint=did_you_mean(str(problem.given), choices),
+    )
 
 
-def _known(loc: Loc, model: type[BaseModel]) -> Loc:
-    """The location without the names pydantic adds for the options of a union."""
-    known: list[str | int] = []
-    for part in loc:
-        keys = _keys(_model_at(model, tuple(known)))
-        if isinstance(part, int) or not keys or part in keys or part is loc[-1]:
-            known.append(part)
-    return tuple(known)
+def _objection(problems: Sequence[_Problem]) -> str:
+    """` should be earliest, latest or a date and time`."""
+    if problems[0].given is None:
+        return " has no value"
+    first, *others = dict.fromkeys(text for problem in problems for text in problem.objections)
+    texts = [first, *(other.removeprefix("should be ") for other in others)]
+    separator = " " if first.startswith(("should ", "is ")) else ": "
+    last = f" or {texts.pop()}" if others else ""
+    return separator + ", ".join(texts) + last
+
+
+def _name(place: Loc) -> str:
+    """`topics[1]`: the last key, and where in its list."""
+    last_key = max((i for i, part in enumerate(place) if isinstance(part, str)), default=0)
+    return f"`{show_loc(place[last_key:])}`"
+
+
+def _in_unit_of(given: Any, limit: Any) -> str:
+    """A limit as the value was written: 3600 is 1h where a duration stands."""
+    if isinstance(given, str):
+        try:
+            parse_duration(given)
+            return show_duration(limit)
+        except ValueError:
+            pass
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ class Document:
     Attributes:
         keys: Where the key of a place stands (for a list entry: the entry).
         values: Where its value stands.
+        overridden: Places whose value comes from `--set`.
+        secrets: What variables hold -> the variable as it is written; findings show the latter.
     """
 
     path: Path
@@ -25,6 +27,8 @@ class Document:
     keys: Mapping[Loc, Mark]
     values: Mapping[Loc, Mark]
     lines: Sequence[str]
+    overridden: Sequence[Loc] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def folder(self) -> Path:
@@ -44,10 +48,26 @@ class Document:
         """A finding at `loc`, or at the nearest enclosing place that stands in the file."""
         mark = self._mark(loc, at_key=at_key)
         source = self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
-        return Finding(code, message, self.path, loc, mark, source, tuple(allowed), hint)
+        if any(loc[: len(place)] == place for place in self.overridden):
+            message += " (given by `--set`)"
+        return Finding(
+            code,
+            self._without_secrets(message),
+            self.path,
+            loc,
+            mark,
+            source,
+            tuple(allowed),
+            self._without_secrets(hint),
+        )
 
     def _mark(self, loc: Loc, *, at_key: bool) -> Mark:
         marks = self.keys if at_key else self.values
         while loc and loc not in marks:
             loc, marks = loc[:-1], self.keys
         return marks.get(loc, Mark(1, 1))
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, self.secrets[secret])
+        return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from kafka_etl.contracts import Guarantee, Settings
 from kafka_etl.kafka.plugin import CreateSettings, Topic
@@ -32,8 +32,6 @@ Name = Annotated[str, AfterValidator(_check_name)]
 
 class UseSpec(Settings):
     """A plug-in and its settings, which are checked against the plug-in's own model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     use: str = Field(min_length=1)
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")

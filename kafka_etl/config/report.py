@@ -6,8 +6,11 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from kafka_etl.errors import Code, ConfigError
+
+_SHORT_LIST: Final = 24
 
 Loc = tuple[str | int, ...]
 """A place in a document: keys and list positions from the top."""
@@ -29,7 +32,7 @@ class Finding:
         loc: Where in the document.
         mark: Where in the file; None when the file could not be read at all.
         source: The line of text at the mark.
-        allowed: What could stand there, if that is a short list.
+        allowed: What could stand there; shown if that is a short list.
         hint: What to do.
     """
 
@@ -50,8 +53,10 @@ class Finding:
             number = str(self.mark.line)
             gutter = " " * len(number)
             lines.append(f" {number} | {self.source.rstrip()}")
-            lines.append(f" {gutter} | {' ' * (self.mark.column - 1)}^ {show_loc(self.loc)}")
-        if self.allowed:
+            lines.append(
+                f" {gutter} | {' ' * (self.mark.column - 1)}^ {show_loc(self.loc)}".rstrip()
+            )
+        if 0 < len(self.allowed) <= _SHORT_LIST:
             lines.append(f"  allowed here: {', '.join(self.allowed)}")
         if self.hint:
             lines.append(f"  hint: {self.hint}")
@@ -71,6 +76,19 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
+def without_echoes(findings: Iterable[Finding]) -> list[Finding]:
+    """Without what only follows from a variable that is not set."""
+    kept: list[Finding] = []
+    unset: set[tuple[Path, Loc]] = set()
+    for finding in findings:
+        if any((finding.path, finding.loc[:end]) in unset for end in range(len(finding.loc) + 1)):
+            continue
+        kept.append(finding)
+        if finding.code is Code.VARIABLE_NOT_SET:
+            unset.add((finding.path, finding.loc))
+    return kept
+
+
 def config_error(findings: Sequence[Finding]) -> ConfigError:
     """All findings as one error, in the order of their files and lines."""
 
@@ -78,6 +96,6 @@ def config_error(findings: Sequence[Finding]) -> ConfigError:
         mark = finding.mark or Mark(0, 0)
         return str(finding.path), mark.line, mark.column
 
-    texts = [finding.render() for finding in sorted(findings, key=place)]
+    texts = [finding.render() for finding in sorted(without_echoes(findings), key=place)]
     count = f"{len(texts)} problem{'s' if len(texts) > 1 else ''} in the configuration"
     return ConfigError("\n\n".join([count, *texts]))

@@ -12,12 +12,15 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.report import Finding, Loc
 from kafka_etl.errors import Code
 
-_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_LENGTH: Final = 8  # shorter ones would be found, and hidden, in any text
+_FORMS: Final = "${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a literal ${"
 
 
 def interpolate(document: Document, env: Mapping[str, str], findings: list[Finding]) -> Document:
     """Replace variables in scalars, after parsing: what they hold cannot change the structure."""
+    secrets: dict[str, str] = {}
 
     def visit(node: Any, loc: Loc) -> Any:
         if _is_dict(node):
@@ -33,16 +36,19 @@ def interpolate(document: Document, env: Mapping[str, str], findings: list[Findi
             if match[0] == "$${":
                 return "${"
             try:
-                return _variable(match[1], env, document.folder)
+                value = _value_of(match, env, document.folder)
             except _NotSet as error:
                 findings.append(
                     document.finding(Code.VARIABLE_NOT_SET, str(error), loc, hint=error.hint)
                 )
-                return ""
+                return match[0]
+            if len(value) >= _SECRET_LENGTH and value not in match[0]:
+                secrets[value] = match[0]
+            return value
 
         return _VARIABLE.sub(value_of, text)
 
-    return replace(document, data=visit(document.data, ()))
+    return replace(document, data=visit(document.data, ()), secrets=secrets)
 
 
 def _is_dict(node: Any) -> TypeGuard[dict[str, Any]]:
@@ -59,18 +65,15 @@ class _NotSet(Exception):
         self.hint = hint
 
 
-def _variable(reference: str, env: Mapping[str, str], folder: Path) -> str:
+def _value_of(match: re.Match[str], env: Mapping[str, str], folder: Path) -> str:
+    reference, closed = match[1], match[2]
+    if not closed:
+        raise _NotSet(f"`{match[0]}` is not closed with `}}`; variables do not nest", _FORMS)
     if reference.startswith("file:"):
-        path = folder / reference.removeprefix("file:")
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise _NotSet(f"`{path}` cannot be read: {reason}", "create the file") from error
+        return _contents(folder / reference.removeprefix("file:"))
     name, has_default, default = reference.partition(":-")
     if not _NAME.fullmatch(name):
-        hint = "${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a literal ${"
-        raise _NotSet(f"`${{{reference}}}` is not a variable", hint)
+        raise _NotSet(f"`{match[0]}` is not a variable", _FORMS)
     if env.get(name):
         return env[name]
     if has_default:
@@ -78,3 +81,11 @@ def _variable(reference: str, env: Mapping[str, str], folder: Path) -> str:
     state = "empty" if name in env else "not set"
     hint = f"set it, or write `${{{name}:-default}}`"
     raise _NotSet(f"the environment variable `{name}` is {state}", hint)
+
+
+def _contents(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise _NotSet(f"`{path}` cannot be read: {reason}", "create the file") from error

@@ -19,7 +19,7 @@ class Pace:
     def __init__(self, max_records: int, slice_seconds: float) -> None:
         self._max_records = max_records
         self._slice_seconds = slice_seconds
-        self._slice = 16
+        self._slice = 1
         self.limit = max_records
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final, Protocol
 
-from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Sink, Source
+from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Refusal, Sink, Source
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.invoker import Invoker
@@ -22,6 +22,10 @@ from kafka_etl.settle import excluding, settle
 
 _FRESH: Final = 0.5
 """Seconds the proof of membership is good for: a rebalance may renew it while we work."""
+
+
+_CAREFUL: Final = 0.1
+"""Seconds of work a worker that may die at any record puts at stake."""
 
 
 class Recorder(Protocol):
@@ -60,7 +64,8 @@ class Surroundings:
     """What the engine needs of its worker.
 
     Attributes:
-        stopping: Whether to finish the slice in hand and gather no more.
+        stopping: Whether to finish the slice in hand and gather no more; asked between slices,
+            where the worker has a moment to talk to its daemon.
         sleep: Waits some seconds; raises `Abandoned` when the worker is stopping.
         fenced: Told that another client took our id; raises when that happens too often.
         trouble: Told in a few words what is in the way, and None when it is gone.
@@ -206,7 +211,8 @@ class StreamEngine:
     def _is_due(self, finished: _Finished) -> bool:
         """Whether to settle the batch in part."""
         worked = self._around.clock() - finished.since
-        return worked > self._limits.settle_after or finished.size > self._limits.settle_bytes
+        patience = _CAREFUL if self._condemned else self._limits.settle_after
+        return worked > patience or finished.size > self._limits.settle_bytes
 
     def _slice_size(self, rest: Batch) -> int:
         if not self._condemned:
@@ -221,7 +227,8 @@ class StreamEngine:
             finished.slices.append((part, Settlement(Outputs(), (), part.progress)))
             return
         invocation = Invocation(self._invocation_id(part), part, self._around.now_ms())
-        outcome = self._condemned_outcome(part) or self._invoke(invocation)
+        condemned = self._condemned_outcome(part)
+        outcome = condemned or self._invoke(invocation)
         if self._limits.dead_letters and self._breaker.trips(len(part), outcome.failed):
             self._trip(finished)
         verdict = settle(
@@ -232,8 +239,9 @@ class StreamEngine:
         )
         finished.slices.append((part, verdict.settlement))
         finished.dropped += outcome.dropped
+        if verdict.stop is not None or condemned is not None:
+            self._commit(finished)  # before another record kills the worker, and takes its place
         if verdict.stop is not None:
-            self._commit(finished)
             raise _record_failed(verdict.stop)
 
     def _invoke(self, invocation: Invocation) -> Outcome:
@@ -338,7 +346,7 @@ class StreamEngine:
         add("records_dropped", finished.dropped)
         add("bytes_out", settlement.outputs.size)
         for letter in settlement.dead_letters:
-            add("dead_letters", 1, letter.failure.condition)
+            add("dead_letters", 1, letter.failure.condition.value)
         spent = self._invoker.chain.spent
         for phase in ("decode", "operators", "encode"):
             add("phase_seconds", getattr(spent, phase), phase)
@@ -355,19 +363,26 @@ class StreamEngine:
 
     def _aborted(self, abort: Aborted, finished: _Finished) -> None:
         """Nothing was committed: go back, and try a smaller batch."""
-        records = [record for batch, _ in finished.slices for record in batch.records]
         self._counters.add("aborts")
+        self._log.debug("aborted", records=finished.records, reason=abort.reason)
         self._source.rewind()
-        self._pace.failed(len(records))
-        refusal = abort.refusal
-        if refusal is not None and (len(records) == 1 or self._invoker.chain.mixes):
-            if refusal.dead_letter:
-                raise DeadLetterRefused(
-                    f"a dead letter was refused: {refusal.code}: {refusal.message}"
-                )
-            self._condemned.refuse(records, refusal)
-        if refusal is None and not abort.routine:
+        self._pace.failed(finished.records)
+        if abort.refusal is not None:
+            self._refused(abort.refusal, finished)
+        elif not abort.routine:
             self._back_off(abort.reason)
+
+    def _refused(self, refusal: Refusal, finished: _Finished) -> None:
+        """Blame a record only if it came alone: brokers refuse whole sets for one record."""
+        if finished.records > 1 and not self._invoker.chain.mixes:
+            return
+        if not any(len(settlement.outputs) for _, settlement in finished.slices):
+            raise DeadLetterRefused(f"a dead letter was refused: {refusal.code}: {refusal.message}")
+        for batch, _ in finished.slices:
+            self._condemned.refuse(batch.records, refusal)
+            for record in batch.records:
+                at = f"{origin(record)}@{offset_of(record)}"
+                self._log.warning("the sink refused a record", at=at, code=refusal.code)
 
     def _outcome_unknown(self, unknown: OutcomeUnknown, finished: _Finished) -> None:
         """The committed offsets are the truth, once the sink has settled what was left open."""

@@ -99,12 +99,16 @@ def busy(error: KafkaError) -> bool:
     return error.name() in _BUSY
 
 
-def refusal(error: KafkaError, *, dead_letter: bool = False) -> Refusal | None:
+def sequence_gap(error: KafkaError) -> bool:
+    """Whether the client counted records that were refused: the next transaction is in order."""
+    return error.name() == "OUT_OF_ORDER_SEQUENCE_NUMBER"
+
+
+def refusal(error: KafkaError) -> Refusal | None:
     """The refusal, if the broker said no to what a record is, rather than being away."""
     if error.name() not in _REFUSED:
         return None
-    too_large = error.name() in _TOO_LARGE
-    return Refusal(error.name(), error.str(), too_large=too_large, dead_letter=dead_letter)
+    return Refusal(error.name(), error.str(), too_large=error.name() in _TOO_LARGE)
 
 
 def passing(error: KafkaError) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 Section = Literal["kafka", "consumer", "producer"]
+SECTIONS: Final[tuple[Section, ...]] = ("kafka", "consumer", "producer")
 
 _COMMON: Final = frozenset(
     [
@@ -133,6 +134,11 @@ REFUSED: Final[Mapping[str, str]] = {
     "ssl.providers": "it loads a library into the process",
     "enable.sasl.oauthbearer.unsecure.jwt": "anyone could log in",
 }
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a reason for or against it, rather than a spelling mistake."""
+    return name in REFUSED or any(name in names for names in ALLOWED.values())
 
 
 def objection(section: Section, name: str) -> str | None:

@@ -23,6 +23,8 @@ def consumer_settings(deployment: Deployment, group: str, *, static: bool) -> di
         "heartbeat.interval.ms": 2_000,
         # Its default of a second starves a fast loop: the next fetch waits for it.
         "fetch.queue.backoff.ms": 5,
+        # A fetch that waits for records stands in the way of the one after a seek.
+        "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 32_768,
         "check.crcs": True,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice, repeat
 from typing import Any, Final
 
@@ -14,12 +14,8 @@ from kafka_etl.invocation import Outputs
 _ANY_PARTITION: Final = -1
 _ROOM: Final = 0.05
 
-DeliveryReport = Callable[[Any, Any], None]
 
-
-def produce_outputs(
-    producer: Producer, topic: str, outputs: Outputs, report: DeliveryReport | None
-) -> None:
+def produce_outputs(producer: Producer, topic: str, outputs: Outputs) -> None:
     """Queue all outputs. Without headers and timestamps a record costs half as much.
 
     Raises:
@@ -29,11 +25,10 @@ def produce_outputs(
     if outputs.topics is not None:
         topics = [other or topic for other in outputs.topics]
     columns: list[Iterable[Any]] = [topics, outputs.values, outputs.keys]
-    plain = outputs.headers is None and outputs.timestamps is None
-    if not plain or report is not None:
+    if outputs.headers is not None or outputs.timestamps is not None:
         columns += [
             repeat(_ANY_PARTITION),
-            repeat(report),  # the client knows it under two names, one after the other
+            repeat(None),  # the callback, which the client knows under two names
             repeat(None),
             outputs.timestamps or repeat(0),
             [headers or [] for headers in outputs.headers] if outputs.headers else repeat([]),
@@ -53,19 +48,12 @@ def _produce_rows(producer: Producer, count: int, columns: Sequence[Iterable[Any
         at += len(done)
 
 
-def produce_record(
-    producer: Producer,
-    topic: str,
-    partition: int,
-    record: Encoded,
-    report: DeliveryReport | None,
-) -> None:
+def produce_record(producer: Producer, topic: str, partition: int, record: Encoded) -> None:
     """Queue one dead letter for a partition of its own choice."""
-    extra: dict[str, Any] = {} if report is None else {"on_delivery": report}
-    extra["headers"] = record.headers
+    headers: Any = record.headers  # the client's hint for them allows less than the client
     while True:
         try:
-            producer.produce(topic, record.value, record.key, partition, **extra)
+            producer.produce(topic, record.value, record.key, partition, headers=headers)
             return
         except BufferError:
             producer.flush(_ROOM)

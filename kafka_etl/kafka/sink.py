@@ -10,7 +10,7 @@ from kafka_etl.errors import KafkaEtlError, Permanent
 from kafka_etl.invocation import DeadLetter, Settlement, type_name
 from kafka_etl.kafka.clients import producer_settings
 from kafka_etl.kafka.produce import produce_outputs, produce_record
-from kafka_etl.kafka.transactions import Reports, Transactions, Write
+from kafka_etl.kafka.transactions import Transactions, Write
 from kafka_etl.record import origin
 
 _DEFAULT_LIMIT = 1_000_000
@@ -25,7 +25,7 @@ class Ledger:
         self._partitions = deployment.partitions.get(topic, 1)
         self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
         self._provenance = deployment.provenance
-        self._transactions = Transactions(producer_settings(deployment), topic, pulse)
+        self._transactions = Transactions(producer_settings(deployment), pulse)
 
     def open(self) -> None:
         self._transactions.open()
@@ -34,10 +34,10 @@ class Ledger:
         self._transactions.close()
 
     def commit(self, settlement: Settlement, write_outputs: Write) -> None:
-        def write(producer: Producer, reports: Reports | None) -> None:
-            write_outputs(producer, reports)
+        def write(producer: Producer) -> None:
+            write_outputs(producer)
             for letter in settlement.dead_letters:
-                self._produce(producer, letter, reports)
+                self._produce(producer, letter)
 
         offsets = [
             TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
@@ -45,10 +45,10 @@ class Ledger:
         ]
         self._transactions.commit(write, offsets, settlement.lease)
 
-    def _produce(self, producer: Producer, letter: DeadLetter, reports: Reports | None) -> None:
+    def _produce(self, producer: Producer, letter: DeadLetter) -> None:
         encoded = encode_raw(letter, self._provenance, self._limit)
         partition = origin(letter.record).number % self._partitions
-        produce_record(producer, self._topic, partition, encoded, reports)
+        produce_record(producer, self._topic, partition, encoded)
 
 
 class KafkaSink:
@@ -64,9 +64,7 @@ class KafkaSink:
     def commit(self, settlement: Settlement) -> None:
         self._ledger.commit(
             settlement,
-            lambda producer, reports: produce_outputs(
-                producer, self._topic, settlement.outputs, reports
-            ),
+            lambda producer: produce_outputs(producer, self._topic, settlement.outputs),
         )
 
     def close(self) -> None:
@@ -101,7 +99,7 @@ class FollowedSink:
                 raise Aborted(str(error), refusal=Refusal("Permanent", str(error))) from error
             except Exception as error:
                 raise Aborted(f"the sink failed: {type_name(error)}: {error}") from error
-        self._ledger.commit(settlement, lambda _producer, _reports: None)
+        self._ledger.commit(settlement, lambda _producer: None)
 
     def close(self) -> None:
         self._writer.close()

@@ -10,11 +10,10 @@ and a timeout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
 from kafka_etl.failpoints import failpoint
@@ -31,18 +30,7 @@ _PATIENCE: Final = 30.0
 _ABORT_PATIENCE: Final = 10.0
 
 
-@dataclass(slots=True)
-class Reports:
-    """Delivery reports of a transaction that is watched closely: what the broker refused."""
-
-    errors: list[tuple[KafkaError, str]] = field(default_factory=list[tuple[KafkaError, str]])
-
-    def __call__(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and not error.name().startswith("_PURGE"):
-            self.errors.append((error, message.topic() or ""))
-
-
-Write = Callable[[Producer, Reports | None], None]
+Write = Callable[[Producer], None]
 
 
 class Transactions:
@@ -50,20 +38,15 @@ class Transactions:
 
     Args:
         settings: Of the producer.
-        dead_letter_topic: Refusals there are told apart.
         pulse: Called between the pieces of long waits.
     """
 
-    def __init__(
-        self, settings: dict[str, Any], dead_letter_topic: str | None, pulse: Pulse
-    ) -> None:
+    def __init__(self, settings: dict[str, Any], pulse: Pulse) -> None:
         self._settings = settings
-        self._dead_letter_topic = dead_letter_topic
         self._pulse = pulse
         self._log = get_logger("sink")
         self._producer: Producer | None = None
         self._trouble = False
-        self._watched = False
 
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
@@ -102,26 +85,33 @@ class Transactions:
         if lease is None:
             raise Aborted("the consumer is not a member of its group", routine=True)
         producer = self._ready()
-        # Reports cost as much as the record itself: only after a failure, to learn whose it was.
-        reports = Reports() if self._watched else None
-        self._watched = True
-        deadline = monotonic() + _PATIENCE
         try:
-            producer.begin_transaction()
-            failpoint("after_begin")
-            self._write(producer, write, reports)
-            failpoint("after_produce")
-            producer.flush(_PIECE)  # apart, so that the time of the next calls is their own
-            self._timed(
-                lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST),
-                deadline,
-            )
-            failpoint("after_send_offsets")
-            self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
-            failpoint("after_commit")
+            self._transact(producer, write, offsets, lease)
         except KafkaException as raised:
-            raise self._failed(producer, classify.error_of(raised), reports) from raised
-        self._watched = False
+            error = classify.error_of(raised)
+            if not (classify.sequence_gap(error) and self._abort(producer)):
+                raise self._failed(producer, error) from raised
+            # The refusal of an earlier transaction left a gap in the client's numbering.
+            try:
+                self._transact(producer, write, offsets, lease)
+            except KafkaException as again:
+                raise self._failed(producer, classify.error_of(again)) from again
+
+    def _transact(
+        self, producer: Producer, write: Write, offsets: Sequence[TopicPartition], lease: object
+    ) -> None:
+        deadline = monotonic() + _PATIENCE
+        producer.begin_transaction()
+        failpoint("after_begin")
+        self._write(producer, write)
+        failpoint("after_produce")
+        producer.flush(_PIECE)  # apart, so that the time of the next calls is their own
+        self._timed(
+            lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
+        )
+        failpoint("after_send_offsets")
+        self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
+        failpoint("after_commit")
 
     def _ready(self) -> Producer:
         """The producer; a new one if anything may still be on its way from the old."""
@@ -132,9 +122,9 @@ class Transactions:
             self._producer = None
         return self._producer or self.open()
 
-    def _write(self, producer: Producer, write: Write, reports: Reports | None) -> None:
+    def _write(self, producer: Producer, write: Write) -> None:
         try:
-            write(producer, reports)
+            write(producer)
         except KafkaException:
             raise
         except Exception as error:
@@ -160,27 +150,16 @@ class Transactions:
                 if monotonic() - started > _SLOW:
                     self._trouble = True
 
-    def _failed(
-        self, producer: Producer, error: KafkaError, reports: Reports | None
-    ) -> Aborted | OutcomeUnknown:
+    def _failed(self, producer: Producer, error: KafkaError) -> Aborted | OutcomeUnknown:
         """What a failed call means for the settlement."""
-        verdict = classify.of_transaction(error)
         # A record too large for the client is refused without any damage to the transaction.
-        refusal = self._refusal(error, reports)
-        if verdict is classify.Verdict.ABORT or refusal is not None:
+        refusal = classify.refusal(error)
+        if classify.of_transaction(error) is classify.Verdict.ABORT or refusal is not None:
             if self._abort(producer):
                 return Aborted(str(error), refusal=refusal, routine=classify.routine(error))
             return OutcomeUnknown(f"aborting did not succeed after: {error}")
         self._producer = None
         return OutcomeUnknown(str(error), fenced=classify.fenced(error) and not self._trouble)
-
-    def _refusal(self, error: KafkaError, reports: Reports | None) -> Refusal | None:
-        said = reports.errors if reports is not None else []
-        for reported, topic in said:
-            refusal = classify.refusal(reported, dead_letter=topic == self._dead_letter_topic)
-            if refusal is not None:
-                return refusal
-        return classify.refusal(error)
 
     def _abort(self, producer: Producer) -> bool:
         """Abort, in pieces; whether it succeeded. If not, the producer is dropped."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 import uvicorn
@@ -21,7 +22,7 @@ from kafka_etl.runtime.exporter import render
 from kafka_etl.runtime.pipelines import PipelineStatus
 
 _ALIVE_WITHIN: Final = 30.0
-_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
+_HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
 
 
 class HttpServer:
@@ -29,7 +30,8 @@ class HttpServer:
 
     def __init__(self, host: str, port: int, orders: Orders) -> None:
         try:
-            self._socket = socket.create_server((host, port))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
             raise AddressInUse(f"{host}:{port} cannot be served: {error.strerror}") from error
         self.host = host
@@ -41,7 +43,7 @@ class HttpServer:
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )
 
-    def __enter__(self) -> HttpServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -167,15 +169,20 @@ def _problem(status: int, what: str, error: KafkaEtlError | None = None) -> Resp
 
 def _from_here(request: Request) -> bool:
     """Whether no web page of another site is behind the request, nor a name that leads here."""
-    host = request.headers.get("host", "").rsplit(":", 1)[0] or "localhost"
+    host = request.headers.get("host", "")
     site = request.headers.get("sec-fetch-site", "none")
-    origin = request.headers.get("origin")
-    foreign = origin is not None and origin.split("://")[-1] != request.headers.get("host")
-    return host in _NAMES and site in {"none", "same-origin"} and not foreign
+    origin = request.headers.get("origin", f"http://{host}")
+    named = _HOST.fullmatch(host)
+    return (
+        named is not None
+        and _is_loopback(named[1] or named[2])
+        and site in {"none", "same-origin"}
+        and origin.partition("://")[2] == host
+    )
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -286,8 +285,8 @@ class ManagedPipeline:
                 self._fail(slot.ended.problem)
         if self._options.until_end:
             for slot in self._slots:
-                if slot.deaths_in_a_row >= _GIVE_UP_AFTER and not slot.over:
-                    what = f"worker {self.name} died {slot.deaths_in_a_row} times in a row"
+                if slot.unexplained_deaths >= _GIVE_UP_AFTER and not slot.over:
+                    what = f"a worker of {self.name} died {_GIVE_UP_AFTER} times in a row"
                     self._fail(WorkerUnstable(what).problem)
 
     def _fail(self, problem: Problem) -> None:

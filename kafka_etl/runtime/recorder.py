@@ -111,7 +111,10 @@ class Recording:
 
 
 class RecorderFile:
-    """Reads a recorder's file; it may be written at the same time."""
+    """Reads a recorder's file, which may be written at the same time.
+
+    A file that a power cut has mixed up says nothing, as if there were none.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -119,7 +122,7 @@ class RecorderFile:
     def state(self) -> tuple[int, str, int, float]:
         """(pid, phase, stage, seconds since it began); phase `closed` when there is no file."""
         head = self._read(_BODY_AT)
-        if len(head) < _BODY_AT or head[:8] != _MAGIC:
+        if len(head) < _BODY_AT or head[:8] != _MAGIC or head[_STATE_AT] >= len(PHASES):
             return 0, "closed", 0, 0.0
         _, pid = _HEADER.unpack_from(head)
         phase: int
@@ -129,22 +132,25 @@ class RecorderFile:
     def read(self) -> Recording:
         """Everything; meant for after the worker's death."""
         pid, phase, stage, seconds = self.state()
+        ranges, hand = self._body()
+        return Recording(pid, phase, stage, seconds, ranges, hand)
+
+    def _body(self) -> tuple[dict[Partition, tuple[int, int]], tuple[Partition, int] | None]:
         data = self._read(_SIZE)
-        length = _LENGTH.unpack_from(data, _LENGTH_AT)[0] if len(data) >= _BODY_AT else 0
-        body = orjson.loads(data[_BODY_AT : _BODY_AT + length] or b'{"ranges": {}, "hand": null}')
+        if len(data) < _BODY_AT:
+            return {}, None
+        length: int = _LENGTH.unpack_from(data, _LENGTH_AT)[0]
+        try:
+            body = orjson.loads(data[_BODY_AT : _BODY_AT + length])
+        except orjson.JSONDecodeError:  # empty, or torn
+            return {}, None
+        ranges = {
+            Partition(topic, int(number)): (first, following)
+            for topic, numbers in body["ranges"].items()
+            for number, (first, following) in numbers.items()
+        }
         hand = body["hand"]
-        return Recording(
-            pid,
-            phase,
-            stage,
-            seconds,
-            {
-                Partition(topic, int(number)): (first, following)
-                for topic, numbers in body["ranges"].items()
-                for number, (first, following) in numbers.items()
-            },
-            None if hand is None else (Partition(hand[0], hand[1]), hand[2]),
-        )
+        return ranges, None if hand is None else (Partition(hand[0], hand[1]), hand[2])
 
     def _read(self, count: int) -> bytes:
         try:

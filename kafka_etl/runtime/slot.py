@@ -23,6 +23,7 @@ _STARTING_LIMIT: Final = 600.0
 _OTHER_LIMIT: Final = 60.0
 _CODEC_LIMIT: Final = 300.0
 _STABLE_AFTER: Final = 60.0
+_AFTER_BLAME: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class WorkerSlot:
         self._evidence = self._left_by_a_daemon()
         self._killed_for: str | None = None
         self._counters = Counters()
-        self.deaths_in_a_row = 0
+        self._deaths = 0
+        self.unexplained_deaths = 0
         self.snapshot: Snapshot | None = None
         self.ended: Ended | None = None
 
@@ -147,7 +149,7 @@ class WorkerSlot:
         self._next_child = None
         self._child.send(task)
         self._started_at = now
-        if self.deaths_in_a_row:
+        if self._deaths:
             self._counters.add("worker_restarts")
 
     def _hear(self) -> None:
@@ -174,9 +176,7 @@ class WorkerSlot:
         self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
         if child is not None:
             self._evidence = self._find_evidence(child.pid, reason)
-        stable = now - self._started_at > _STABLE_AFTER
-        self.deaths_in_a_row = 1 if stable else self.deaths_in_a_row + 1
-        wait = self._backoff.delay(self.deaths_in_a_row, random.random)
+        wait = self._count_death(stable=now - self._started_at > _STABLE_AFTER)
         self._start_at = now + wait
         self._log.error(
             "a worker died",
@@ -184,6 +184,14 @@ class WorkerSlot:
             blamed_on="a record" if self._evidence else "nothing",
             restart_in=show_duration(round(wait, 3)),
         )
+
+    def _count_death(self, *, stable: bool) -> float:
+        """Seconds until the next start. Deaths that are blamed on a record come to an end."""
+        self._deaths += 1
+        if self._evidence is not None:
+            return _AFTER_BLAME
+        self.unexplained_deaths = 1 if stable else self.unexplained_deaths + 1
+        return self._backoff.delay(self.unexplained_deaths, random.random)
 
     def _check_progress(self) -> None:
         """Kill a worker that stands still: only from outside can that be seen."""

@@ -49,10 +49,12 @@ class StateFolder:
             raise StateFolderUnusable(f"{base} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InstanceInUse(
                 f"another daemon runs as instance {self.instance} in {base}"
             ) from error
+        except OSError as error:
+            raise StateFolderUnusable(f"{base} cannot be locked: {error.strerror}") from error
 
     def recorder(self, pipeline: str, worker: int) -> Path:
         return self.path / f"{pipeline}.{worker}.recorder"
@@ -64,8 +66,16 @@ class StateFolder:
 def _kept_name(path: Path) -> str:
     """A name for this folder's daemon, made at its first start."""
     if path.exists():
-        return path.read_text().strip()
+        kept = path.read_bytes().decode(errors="replace").strip()
+        if not _NAME.fullmatch(kept):
+            raise StateFolderUnusable(
+                f"{path} should hold this daemon's instance name, and does not",
+                "Write the name into it, or delete it to start under a new one.",
+            )
+        return kept
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:50] or "host"
     name = f"{host}-{secrets.token_hex(3)}"
-    path.write_text(name + "\n")
+    unfinished = path.with_suffix(".new")  # a full disk must not leave half a name
+    unfinished.write_text(name + "\n")
+    unfinished.rename(path)
     return name

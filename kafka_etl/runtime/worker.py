@@ -181,7 +181,7 @@ class Worker:
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
-            stopping=self._stopping,
+            stopping=self._talk_and_see,
             sleep=self._sleep,
             fenced=lambda reason: self._fencing.note(time.monotonic(), reason),
             trouble=self._note_trouble,
@@ -192,6 +192,10 @@ class Worker:
 
     def _stopping(self) -> bool:
         return self._drain_by is not None
+
+    def _talk_and_see(self) -> bool:
+        self._talk()
+        return self._stopping()
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds

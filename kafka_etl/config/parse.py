@@ -1,0 +1,206 @@
+"""YAML 1.2 as plain data: text, numbers, true, false, null, lists, mappings; and where each stands.
+
+Scalars are resolved here by YAML's core schema, whatever a `%YAML` directive says: `no`, `12:30:45`
+and dates stay text. Keys are always text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
+
+from kafka_etl.config.report import Loc, Mark
+
+_MAX_NODES: Final = 100_000  # aliases may multiply what a small file holds
+
+_TAG: Final = "tag:yaml.org,2002:"
+_MAPPING: Final = _TAG + "map"
+_SEQUENCE: Final = _TAG + "seq"
+_TEXT: Final = _TAG + "str"
+_MERGE: Final = _TAG + "merge"
+_SCALARS: Final = frozenset(
+    _TAG + name for name in ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
+)
+
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEAN: Final = {
+    text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")
+}
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,100}|0o[0-7]{1,100}|0x[0-9a-fA-F]{1,100}")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL_FLOAT: Final = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a text as YAML."""
+
+    message: str
+    mark: Mark | None = None
+    loc: Loc = ()
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a text says.
+
+    Attributes:
+        data: None when it is empty or cannot be parsed.
+        keys: Where the key of a place stands (for a list entry: the entry).
+        values: Where its value stands; behind an alias or a merge key: at the anchor.
+    """
+
+    data: Any = None
+    keys: dict[Loc, Mark] = field(default_factory=dict[Loc, Mark])
+    values: dict[Loc, Mark] = field(default_factory=dict[Loc, Mark])
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+
+def parse(text: str) -> Parsed:
+    """Parse one YAML document; never raises."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(StringIO(text))
+        return _Reader().read(root) if root is not None else Parsed()
+    except RecursionError:
+        problem = Problem("it is nested too deeply, or an alias stands for itself", Mark(1, 1))
+    except _TooLarge:
+        what = f"it holds more than {_MAX_NODES:,} values once its aliases are resolved"
+        problem = Problem(what, Mark(1, 1))
+    except ReaderError as error:
+        problem = _unprintable(text, error)
+    except MarkedYAMLError as error:
+        problem = _malformed(error)
+    except (YAMLError, ValueError) as error:
+        problem = Problem(f"not YAML: {error}")
+    return Parsed(problems=[problem])
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Reader:
+    """Walks the nodes that the YAML library found."""
+
+    def __init__(self) -> None:
+        self._parsed = Parsed()
+        self._nodes = 0
+
+    def read(self, root: Any) -> Parsed:
+        self._parsed.keys[()] = _mark(root)
+        self._parsed.data = self._plain(root, ())
+        return self._parsed
+
+    def _plain(self, node: Any, loc: Loc) -> Any:
+        self._count()
+        if node.tag == _MAPPING:
+            return dict(self._entries(node, loc))
+        if node.tag == _SEQUENCE:
+            return [self._entry(i, item, item, loc) for i, item in enumerate(node.value)]
+        if node.tag not in _SCALARS:
+            tag = node.tag.replace(_TAG, "!!")
+            self._complain(f"the tag {tag} means nothing here", node, loc, "leave it out")
+            return None
+        return _scalar(node)
+
+    def _entry(self, part: str | int, key: Any, value: Any, loc: Loc) -> Any:
+        place = (*loc, part)
+        # Where nothing is written, the library points at whatever comes next.
+        nothing = isinstance(value.value, str) and value.start_mark.index == value.end_mark.index
+        self._parsed.keys[place] = _mark(key)
+        self._parsed.values[place] = _mark(key if nothing else value)
+        return self._plain(value, place)
+
+    def _entries(self, node: Any, loc: Loc) -> Iterator[tuple[str, Any]]:
+        """The entries of a mapping: its own, then what is merged in with `<<`."""
+        seen: dict[str, int] = {}
+        merged: list[Any] = []
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                merged += self._merged(value, loc)
+            elif not isinstance(key.value, str):
+                self._complain("a key should be text", key, loc)
+            elif key.value in seen:
+                message = f"`{key.value}` stands here twice, first in line {seen[key.value]}"
+                self._complain(message, key, (*loc, key.value), "keep one of them")
+            else:
+                seen[key.value] = _mark(key).line
+                yield key.value, self._entry(key.value, key, value, loc)
+        for key, value in merged:
+            if key.value not in seen:
+                seen[key.value] = 0
+                yield key.value, self._entry(key.value, key, value, loc)
+
+    def _merged(self, node: Any, loc: Loc) -> Iterator[tuple[Any, Any]]:
+        """The entries of a mapping, or of a list of them, that is merged into another."""
+        self._count()
+        if node.tag == _SEQUENCE:
+            for item in node.value:
+                yield from self._merged(item, loc)
+        elif node.tag != _MAPPING:
+            self._complain("only a mapping, or a list of them, can be merged in", node, loc)
+        else:
+            for key, value in node.value:
+                if key.tag != _MERGE and isinstance(key.value, str):
+                    yield key, value
+            for key, value in node.value:
+                if key.tag == _MERGE:
+                    yield from self._merged(value, loc)
+
+    def _complain(self, message: str, node: Any, loc: Loc, hint: str = "") -> None:
+        self._parsed.problems.append(Problem(message, _mark(node), loc, hint))
+
+    def _count(self) -> None:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise _TooLarge
+
+
+def _mark(node: Any) -> Mark:
+    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _scalar(node: Any) -> Any:
+    text: str = node.value
+    if node.style is not None or node.tag == _TEXT:
+        return text
+    if text in _NULL:
+        return None
+    if text in _BOOLEAN:
+        return _BOOLEAN[text]
+    if _INTEGER.fullmatch(text):
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+        return float(text)
+    special = _SPECIAL_FLOAT.fullmatch(text)
+    return float(text.replace(".", "")) if special else text
+
+
+def _unprintable(text: str, error: Any) -> Problem:
+    before = text[: error.position]
+    mark = Mark(before.count("\n") + 1, error.position - before.rfind("\n"))
+    return Problem(f"the character U+{error.character:04X} cannot stand in YAML", mark)
+
+
+def _malformed(error: Any) -> Problem:
+    unfinished = "end of stream" in (error.problem or "")  # then the beginning says more
+    at = error.context_mark if unfinished and error.context_mark else error.problem_mark
+    at = at or error.context_mark
+    mark = Mark(at.line + 1, at.column + 1) if at else None
+    what = " ".join(part for part in (error.context, error.problem) if part)
+    hint = ""
+    if "'\\t'" in what:
+        hint = "YAML indents with spaces, not tabs"
+    elif "another document" in what:
+        hint = "one file holds one pipeline: take out the `---`, or make two files"
+    return Problem(f"not YAML: {what}", mark, (), hint)

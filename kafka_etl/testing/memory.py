@@ -1,0 +1,375 @@
+"""A source and a sink over a small broker in memory: a whole pipeline without Kafka.
+
+Both pass the same suites as the real ones (`SourceContract`, `SinkContract`). Beyond those a test
+can take partitions away and bring them back, have commits aborted or refused, and lose answers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from itertools import chain, islice, zip_longest
+from zlib import crc32
+
+from kafka_etl.contracts import Aborted, Arrival, OutcomeUnknown, Position, Refusal
+from kafka_etl.invocation import DeadLetter, Outputs, Settlement
+from kafka_etl.record import Batch, Headers, Offsets, Partition, next_offsets, offset_of, origin
+
+_NO_TIMESTAMP = (0, -1)
+_CREATE_TIME = 1
+
+
+class StoredRecord:
+    """One record as a source hands it out: see `kafka_etl.record.SourceRecord`."""
+
+    __slots__ = ("_headers", "_key", "_offset", "_partition", "_timestamp", "_topic", "_value")
+
+    def __init__(  # noqa: PLR0913 - the parts of a Kafka record
+        self,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        *,
+        timestamp_ms: int | None = None,
+        topic: str = "in",
+        partition: int = 0,
+        offset: int = 0,
+    ) -> None:
+        self._value = value
+        self._key = key
+        self._headers = headers
+        self._timestamp = _NO_TIMESTAMP if timestamp_ms is None else (_CREATE_TIME, timestamp_ms)
+        self._topic = topic
+        self._partition = partition
+        self._offset = offset
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> Headers | None:
+        """A new list each time, as the Kafka client makes it; None where there are none."""
+        return list(self._headers) if self._headers else None
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, milliseconds), as the Kafka client has it."""
+        return self._timestamp
+
+    def __repr__(self) -> str:
+        return f"<{origin(self)}@{self._offset} key={self._key!r} value={self._value!r}>"
+
+
+class MemoryBroker:
+    """Topics, and where the one group that reads them stands.
+
+    Attributes:
+        offsets: Partition -> the offset the group has committed.
+        notes: Partition -> the note beside it.
+        dead_letters: Those committed, in order.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: dict[Partition, int] = {}
+        self.notes: dict[Partition, str] = {}
+        self.dead_letters: list[DeadLetter] = []
+        self._logs: dict[Partition, list[StoredRecord]] = {}
+        self._ends: dict[Partition, int] = {}
+        self._leases: list[object] = []
+
+    def create(self, topic: str, partitions: int = 1) -> None:
+        for number in range(partitions):
+            self._logs[Partition(topic, number)] = []
+            self._ends[Partition(topic, number)] = 0
+
+    def partitions(self, topic: str) -> tuple[Partition, ...]:
+        return tuple(sorted(tp for tp in self._logs if tp.topic == topic))
+
+    def append(  # noqa: PLR0913 - the parts of a Kafka record
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        *,
+        timestamp_ms: int | None = None,
+        partition: int | None = None,
+    ) -> StoredRecord:
+        """Store a record; without a partition given its key decides."""
+        number = partition
+        if number is None:
+            number = crc32(key or b"") % len(self.partitions(topic))
+        place = Partition(topic, number)
+        record = StoredRecord(
+            value,
+            key,
+            headers,
+            timestamp_ms=timestamp_ms,
+            topic=topic,
+            partition=number,
+            offset=self._ends[place],
+        )
+        self._logs[place].append(record)
+        self._ends[place] += 1
+        return record
+
+    def leave_gap(self, partition: Partition, offsets: int = 1) -> None:
+        """Use up offsets without records, as commit markers and aborted records do."""
+        self._ends[partition] += offsets
+
+    def end(self, partition: Partition) -> int:
+        """The offset the next record will get."""
+        return self._ends[partition]
+
+    def read(self, partition: Partition, offset: int, limit: int) -> list[StoredRecord]:
+        """At most `limit` records of one partition, from `offset` on."""
+        log = self._logs[partition]
+        first = bisect_left(log, offset, key=offset_of)
+        return log[first : first + limit]
+
+    def records(self, topic: str) -> list[StoredRecord]:
+        """All records of a topic, partition by partition."""
+        return list(chain.from_iterable(self._logs[tp] for tp in self.partitions(topic)))
+
+    def renew_lease(self, lease: object | None) -> object:
+        """A member takes part in a rebalance: its earlier proof is void."""
+        self.void_lease(lease)
+        renewed = object()
+        self._leases.append(renewed)
+        return renewed
+
+    def void_lease(self, lease: object | None) -> None:
+        self._leases = [known for known in self._leases if known is not lease]
+
+    def is_member(self, lease: object | None) -> bool:
+        return any(known is lease for known in self._leases)
+
+
+class MemorySource:
+    """A member of the broker's group.
+
+    `assign` and `revoke` take effect in the next `poll` or `serve`, as they do in a Kafka client.
+    A member that has left a partition is still a member: the broker takes commits for it, and it
+    is for the caller to make none.
+
+    Args:
+        broker: Where the topics are.
+        partitions: Assigned from the start.
+    """
+
+    def __init__(self, broker: MemoryBroker, partitions: Iterable[Partition]) -> None:
+        self._broker = broker
+        self._pending: list[Callable[[], None]] = []
+        self._settled: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
+        self._stamps: dict[Partition, int] = {}
+        self._arrived: dict[Partition, Arrival] = {}
+        self._departed: set[Partition] = set()
+        self._lease: object | None = None
+        self.assign(*partitions)
+
+    # What a test can do
+
+    def assign(self, *partitions: Partition) -> None:
+        """These partitions arrive in the next `poll` or `serve`."""
+        self._pending.append(lambda: self._arrive(partitions))
+
+    def revoke(self, *partitions: Partition) -> None:
+        """These partitions leave in the next `poll` or `serve`; until then they are ours."""
+        self._pending.append(lambda: self._leave(partitions))
+
+    def expel(self) -> None:
+        """The group goes on without this member: from now on the broker refuses its commits."""
+        self._broker.void_lease(self._lease)
+        self.revoke(*self._settled)
+
+    # What the engine calls
+
+    def poll(self, limit: int) -> Batch | None:
+        """See `kafka_etl.contracts.Source`; what is there is there at once, so it never waits."""
+        self.serve()
+        logs = [self._broker.read(tp, at, limit) for tp, at in sorted(self._next.items())]
+        in_turn = chain.from_iterable(zip_longest(*logs))
+        records = list(islice((record for record in in_turn if record is not None), limit))
+        progress = self._progress(records)
+        self._next.update(progress)
+        self._stamps.update({origin(record): record.timestamp()[1] for record in records})
+        begins = {tp: self._settled[tp] for tp in progress}
+        return Batch(records, progress, begins) if progress else None
+
+    def serve(self) -> None:
+        pending, self._pending = self._pending, []
+        for change in pending:
+            change()
+        if pending:
+            self._lease = self._broker.renew_lease(self._lease)
+
+    @property
+    def lease(self) -> object:
+        return self._lease
+
+    def arrivals(self) -> Mapping[Partition, Arrival]:
+        arrived, self._arrived = self._arrived, {}
+        return arrived
+
+    def departures(self) -> frozenset[Partition]:
+        departed, self._departed = frozenset(self._departed), set()
+        return departed
+
+    def advance(self, progress: Offsets) -> None:
+        self._settled.update({tp: at for tp, at in progress.items() if tp in self._settled})
+
+    def rewind(self) -> None:
+        self._next = dict(self._settled)
+
+    def reload(self) -> None:
+        self._settled = {tp: self._broker.offsets.get(tp, 0) for tp in self._settled}
+        self.rewind()
+
+    def positions(self) -> Mapping[Partition, Position]:
+        return {
+            tp: Position(at, self._broker.end(tp), self._stamps.get(tp, -1))
+            for tp, at in self._settled.items()
+        }
+
+    @property
+    def joined(self) -> bool:
+        return self._broker.is_member(self._lease)
+
+    def finished(self, ends: Offsets) -> bool:
+        return all(self._broker.offsets.get(tp, 0) >= end for tp, end in ends.items())
+
+    def close(self) -> None:
+        self._broker.void_lease(self._lease)
+        self._leave(tuple(self._settled))
+
+    def _progress(self, records: Sequence[StoredRecord]) -> dict[Partition, int]:
+        """Past the last record of each partition, and past the gap behind it at its end."""
+        progress = next_offsets(records)
+        for tp, at in self._next.items():
+            if not self._broker.read(tp, progress.get(tp, at), 1):
+                end = self._broker.end(tp)
+                if end > self._settled[tp]:
+                    progress[tp] = end
+        return progress
+
+    def _arrive(self, partitions: Sequence[Partition]) -> None:
+        for tp in partitions:
+            offset = self._broker.offsets.get(tp, 0)
+            self._settled[tp] = self._next[tp] = offset
+            self._arrived[tp] = Arrival(offset, self._broker.notes.get(tp, ""))
+
+    def _leave(self, partitions: Sequence[Partition]) -> None:
+        for tp in partitions:
+            if self._settled.pop(tp, None) is not None:
+                self._departed.add(tp)
+            self._next.pop(tp, None)
+            self._arrived.pop(tp, None)
+
+
+class Answer(Enum):
+    """What becomes of a commit to a `MemorySink`."""
+
+    COMMITTED = "it succeeds"
+    ABORTED = "the target is away, nothing is durable"
+    ABORTED_ROUTINE = "a rebalance got in the way, nothing is durable"
+    LOST_BEFORE = "the answer is lost, and nothing is durable"
+    LOST_AFTER = "the answer is lost, and everything is durable"
+    FENCED = "another client has our id, and nothing is durable"
+
+
+def _nothing(_: object) -> bool:
+    return False
+
+
+class MemorySink:
+    """Outputs, dead letters and offsets in one act.
+
+    Attributes:
+        answers: What becomes of the next commits; of all later ones COMMITTED.
+        refuses: Whether the value of an output is refused, and with it the whole settlement.
+        refuses_letter: The same for dead letters.
+        commits: What became durable, in order.
+        opened: How often it was opened.
+    """
+
+    def __init__(self, broker: MemoryBroker, topic: str, answers: Iterable[Answer] = ()) -> None:
+        self.answers = deque(answers)
+        self.refuses: Callable[[bytes | None], bool] = _nothing
+        self.refuses_letter: Callable[[DeadLetter], bool] = _nothing
+        self.commits: list[Settlement] = []
+        self.opened = 0
+        self._broker = broker
+        self._topic = topic
+        self._ready = False
+
+    def open(self) -> None:
+        self.opened += 1
+        self._ready = True
+
+    def commit(self, settlement: Settlement) -> None:
+        """See `kafka_etl.contracts.Sink`."""
+        if not self._ready:
+            raise RuntimeError("a commit needs an open sink: `open` was not called, or not again")
+        answer = self.answers.popleft() if self.answers else Answer.COMMITTED
+        self._fail_before(answer)
+        if not self._broker.is_member(settlement.lease):
+            raise Aborted("the source is not a member of its group", routine=True)
+        refusal = self._refusal(settlement)
+        if refusal is not None:
+            raise Aborted(refusal.message, refusal=refusal)
+        self._store(settlement)
+        if answer is Answer.LOST_AFTER:
+            self._ready = False
+            raise OutcomeUnknown(answer.value)
+
+    def close(self) -> None:
+        self._ready = False
+
+    def _fail_before(self, answer: Answer) -> None:
+        match answer:
+            case Answer.ABORTED:
+                raise Aborted(answer.value)
+            case Answer.ABORTED_ROUTINE:
+                raise Aborted(answer.value, routine=True)
+            case Answer.LOST_BEFORE | Answer.FENCED:
+                self._ready = False
+                raise OutcomeUnknown(answer.value, fenced=answer is Answer.FENCED)
+            case Answer.COMMITTED | Answer.LOST_AFTER:
+                pass
+
+    def _refusal(self, settlement: Settlement) -> Refusal | None:
+        if any(map(self.refuses, settlement.outputs.values)):
+            return Refusal("REFUSED", "the sink refuses a record of the set")
+        if any(map(self.refuses_letter, settlement.dead_letters)):
+            return Refusal("REFUSED", "the sink refuses a dead letter", dead_letter=True)
+        return None
+
+    def _store(self, settlement: Settlement) -> None:
+        for row in range(len(settlement.outputs)):
+            self._store_output(settlement.outputs, row)
+        self._broker.dead_letters.extend(settlement.dead_letters)
+        self._broker.offsets.update(settlement.progress)
+        self._broker.notes.update({tp: settlement.notes.get(tp, "") for tp in settlement.progress})
+        self.commits.append(settlement)
+
+    def _store_output(self, outputs: Outputs, row: int) -> None:
+        self._broker.append(
+            (outputs.topics[row] if outputs.topics else None) or self._topic,
+            outputs.values[row],
+            outputs.keys[row],
+            outputs.headers[row] if outputs.headers else None,
+            timestamp_ms=outputs.timestamps[row] if outputs.timestamps else None,
+        )

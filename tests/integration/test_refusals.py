@@ -1,0 +1,142 @@
+"""Records a broker refuses, and clusters that refuse the pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from kafka_etl.broker import Cluster
+from tests.kit.daemon import Daemon, run_to_end
+from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project, orders
+
+
+def test_a_null_key_in_a_compacted_topic_costs_one_record_in_a_thousand(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(tmp_path, kafka, partitions=1)
+    project.sink = kafka.topic(1, cleanup_policy="compact")
+    project.spec["sink"]["with"]["topic"] = project.sink
+    project.write()
+    records = orders(1000)
+    project.produce([*records[:700], {"value": '{"id": "no key"}'}, *records[700:]])
+    started = time.monotonic()
+    done = run_to_end(tmp_path, str(project.file), seconds=120)
+    assert done.process.returncode == 0, done.said()[-3000:]
+    assert [o["id"] for o in project.outputs()] == list(range(1000))
+    (letter,) = project.dead_letters()
+    assert letter.value == b'{"id": "no key"}'
+    assert letter.header("kafka_etl.condition") == "Refused"
+    assert letter.header("kafka_etl.error.type") == "INVALID_RECORD"
+    print(f"found in {time.monotonic() - started:.1f} s")
+
+
+def test_a_value_too_large_for_its_topic_is_refused_before_anything_is_sent(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(
+        tmp_path,
+        kafka,
+        partitions=1,
+        code="def grow(v: dict) -> dict:\n    return {'id': v['id'], 'x': 'x' * v['size']}\n",
+        operators=["ops:grow"],
+    )
+    sizes = [10, 10_000_000, 900_000, 10]
+    project.produce(("k", json.dumps({"id": i, "size": size})) for i, size in enumerate(sizes))
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    assert [o["id"] for o in project.outputs()] == [0, 2, 3]
+    (letter,) = project.dead_letters()
+    assert json.loads(letter.value or b"") == {"id": 1, "size": 10_000_000}
+    assert letter.header("kafka_etl.condition") == "RecordTooLarge"
+
+
+def test_a_dead_letter_too_large_for_its_topic_says_where_the_payload_is(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(tmp_path, kafka, partitions=1)
+    big = kafka.topic(1, max_message_bytes="20000000")
+    project.source = big
+    project.spec["source"]["with"]["topics"] = [big]
+    project.write()
+    value = b'{"id": 1' + b" " * 10_000_000  # not closed: undecodable
+    project.produce([("k", value)], **{"message.max.bytes": 20_000_000})
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    # No operator decodes it, so the value itself is too large for the sink.
+    (letter,) = project.dead_letters()
+    reference = json.loads(letter.value or b"")["reference"]
+    assert (reference["topic"], reference["offset"]) == (big, 0)
+    assert reference["bytes"] == len(value)
+    context = json.loads(letter.header("kafka_etl.context"))
+    assert [cut["what"] for cut in context["truncated"]] == ["value"]
+
+
+def test_a_dead_letter_that_is_refused_pauses_the_pipeline(tmp_path: Path, kafka: Kafka) -> None:
+    letters = kafka.topic(1, cleanup_policy="compact")
+    project = Project(tmp_path, kafka, partitions=1, dead_letter={"topic": letters})
+    project.spec["operators"] = [{"use": "filter", "with": {"where": "value.id != 5"}}]
+    project.write()
+    project.produce([*orders(5), {"value": "{"}, *orders(5)])
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        status = daemon.until(lambda p: p["state"] == "paused")
+        assert status["error"]["code"] == "E402"
+        assert kafka.committed(project.name, project.source) == {0: 5}
+        daemon.stop()
+
+
+def test_unknown_topics_are_named_before_anything_runs(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    missing = kafka.name()
+    done = run_to_end(tmp_path, str(project.file), "--set", f"source.with.topics=[{missing}]")
+    assert done.process.returncode == 1
+    assert "E302" in done.said()
+    assert missing in done.said()
+    done = run_to_end(tmp_path, str(project.file), "--set", f"sink.with.topic={missing}")
+    assert done.process.returncode == 1
+    assert missing in done.said()
+    assert "create" in done.said()
+
+
+def test_topics_are_created_on_request(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    wanted, route = kafka.name(), kafka.name()
+    project.spec["sink"]["with"] |= {
+        "topic": wanted,
+        "routes": [route],
+        "create": {"partitions": 3, "config": {"retention.ms": 3_600_000}},
+    }
+    project.write()
+    project.produce(orders(10))
+    run_to_end(tmp_path, str(project.file))
+    assert len(kafka.ends(wanted)) == len(kafka.ends(route)) == 3
+    assert len(kafka.ends(project.letters)) == 4  # as many as the source has
+    assert len(kafka.read(wanted)) == 10
+
+
+def test_no_broker_is_said_at_once(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    started = time.monotonic()
+    done = run_to_end(tmp_path, str(project.file), "--set", "kafka.bootstrap.servers=127.0.0.1:1")
+    assert done.process.returncode == 1
+    assert "error[E301]" in done.said()
+    assert "127.0.0.1:1" in done.said()
+    assert time.monotonic() - started < 25
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_in_the_state_folder_is_found_at_the_start(
+    tmp_path: Path, kafka: Kafka
+) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    with Cluster.start(
+        tmp_path_factory.mktemp("guarded"), sasl_users={"etl": "secret"}, acls=True
+    ) as cluster:
+        yield cluster
