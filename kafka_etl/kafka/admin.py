@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from time import monotonic
 from typing import Any, Final, Literal, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -20,7 +22,12 @@ from confluent_kafka import (
 )
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from kafka_etl.errors import KafkaEtlError, NotAuthorized, TopicNotCreated
+from kafka_etl.errors import (
+    BrokersUnreachable,
+    KafkaEtlError,
+    NotAuthorized,
+    TopicNotCreated,
+)
 from kafka_etl.kafka import classify
 from kafka_etl.log import client_logger
 from kafka_etl.record import Partition
@@ -29,6 +36,7 @@ T = TypeVar("T")
 Right = Literal["READ", "WRITE"]
 
 _REQUEST: Final = 10.0
+_FIRST_ANSWER: Final = 1.0
 _PATIENCE: Final = 30.0
 _api: Any = admin  # its hints are partial and contradict each other; the tests check what we use
 
@@ -48,16 +56,34 @@ class Admin:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._brokers = settings.get("bootstrap.servers", "")
-        self._client = _api.AdminClient({**settings}, logger=client_logger())
+        self._said: list[KafkaError] = []
+        config = {**settings, "error_cb": self._said.append}
+        self._client = _api.AdminClient(config, logger=client_logger())
 
     def topics(self) -> dict[str, int]:
         """Every topic this user can see, with its number of partitions."""
+        what = f"asking {self._brokers} for its topics"
 
         def ask() -> dict[str, int]:
-            listed = self._client.list_topics(timeout=_REQUEST)
+            listed = self._client.list_topics(timeout=_FIRST_ANSWER)
             return {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
-        return _patiently(f"asking {self._brokers} for its topics", ask)
+        deadline = monotonic() + _REQUEST
+        while True:
+            try:
+                return _patiently(what, ask)
+            except BrokersUnreachable:
+                self._raise_if_denied(what)
+                if monotonic() > deadline:
+                    raise
+
+    def _raise_if_denied(self, what: str) -> None:
+        """A failed login shows as a broker that does not answer; the client tells it aside."""
+        self._client.poll(0)
+        for error in self._said:
+            denied = classify.final(error, what)
+            if denied is not None:
+                raise denied
 
     def require_rights(self, topics: Iterable[str], right: Right) -> None:
         """Each topic exists and this user has the right to it."""

@@ -24,7 +24,7 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     """The source's topics can be read, and the group has an offset wherever it begins."""
     admin = _admin(deployment)
     existing = admin.topics()
-    topics = _source_topics(settings, existing)
+    topics = _source_topics(settings, admin, existing)
     admin.require_rights(topics, "READ")
     group = settings.group or deployment.pipeline
     admin.require_group_rights(group, "READ")
@@ -78,7 +78,9 @@ def _admin(deployment: Deployment) -> Admin:
     return connect(frozenset(admin_settings(deployment).items()))
 
 
-def _source_topics(settings: KafkaSourceSettings, existing: dict[str, int]) -> list[str]:
+def _source_topics(
+    settings: KafkaSourceSettings, admin: Admin, existing: dict[str, int]
+) -> list[str]:
     if settings.topics[0].startswith("^"):
         matching = [name for name in existing if re.match(settings.topics[0], name)]
         if not matching:
@@ -86,8 +88,9 @@ def _source_topics(settings: KafkaSourceSettings, existing: dict[str, int]) -> l
         return sorted(matching)
     missing = [name for name in settings.topics if name not in existing]
     if missing:
+        admin.require_rights(missing, "READ")  # says it if it is the rights
         raise TopicMissing(
-            f"source topic {', '.join(missing)} does not exist, or this user may not see it",
+            f"source topic {', '.join(missing)} does not exist",
             "Create the topic, or correct source.with.topics.",
         )
     return sorted(set(settings.topics))

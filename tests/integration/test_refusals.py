@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from kafka_etl.broker import Cluster
 from tests.kit.daemon import Daemon, run_to_end
@@ -128,15 +135,75 @@ def test_no_broker_is_said_at_once(tmp_path: Path, kafka: Kafka) -> None:
     assert time.monotonic() - started < 25
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_in_the_state_folder_is_found_at_the_start(
-    tmp_path: Path, kafka: Kafka
-) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    with Cluster.start(
-        tmp_path_factory.mktemp("guarded"), sasl_users={"etl": "secret"}, acls=True
-    ) as cluster:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with users, where nobody but `admin` may do anything without a right."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with Cluster.start(folder, sasl_users={"etl": "secret"}, acls=True) as cluster:
         yield cluster
+
+
+def allow(kafka: Kafka, kind: ResourceType, name: str, *operations: AclOperation) -> None:
+    for operation in operations:
+        rule = AclBinding(
+            kind,
+            name,
+            ResourcePatternType.LITERAL,
+            "User:etl",
+            "*",
+            operation,
+            AclPermissionType.ALLOW,
+        )
+        for future in kafka.admin.create_acls([rule]).values():
+            future.result(10)
+
+
+def test_each_missing_right_is_named_and_with_all_of_them_it_runs(
+    tmp_path: Path, guarded: Cluster
+) -> None:
+    kafka = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
+    project = Project(tmp_path, kafka, code="")
+    project.spec["kafka"] = guarded.client_settings("etl")
+    project.spec["dead_letter"]["create"] = False
+    project.write()
+    project.produce(orders(10))
+    kafka.topic(4, project.letters)
+
+    def refused() -> str:
+        done = run_to_end(tmp_path, str(project.file))
+        assert done.process.returncode == 1, done.said()[-2000:]
+        assert "E303" in done.said(), done.said()[-2000:]
+        return done.said()
+
+    topic, group, transaction = (
+        ResourceType.TOPIC,
+        ResourceType.GROUP,
+        ResourceType.TRANSACTIONAL_ID,
+    )
+    assert project.source in refused()
+    allow(kafka, topic, project.source, AclOperation.DESCRIBE)
+    assert f"READ on topic {project.source}" in refused()
+    allow(kafka, topic, project.source, AclOperation.READ)
+    assert f"group {project.name}" in refused()
+    allow(kafka, group, project.name, AclOperation.READ)
+    assert project.sink in refused()
+    allow(kafka, topic, project.sink, AclOperation.WRITE)
+    assert project.letters in refused()
+    allow(kafka, topic, project.letters, AclOperation.WRITE)
+    assert "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" in refused()
+    member = f"kafka-etl.{project.name}.{(tmp_path / 'state' / 'instance').read_text().strip()}.0"
+    allow(kafka, transaction, member, AclOperation.WRITE)
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-2000:]
+    assert len(project.outputs()) == 10
+
+
+def test_a_wrong_password_is_said(tmp_path: Path, guarded: Cluster) -> None:
+    kafka = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
+    project = Project(tmp_path, kafka)
+    project.spec["kafka"] = {**guarded.client_settings("etl"), "sasl.password": "wrong"}
+    project.write()
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 1
+    assert "Authentication failed" in done.said()
+    assert "wrong" not in done.said().replace("wrong password", "")
