@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kafka_etl.contracts import Settings
-from kafka_etl.declare import Context, declaration_of
+from kafka_etl.declare import Context, Declaration, declaration_of
 from kafka_etl.errors import OperatorSignatureError
 from kafka_etl.signature import (
     Shape,
     arguments,
+    contexts,
     prefilled,
     settings_model,
     shape_of,
@@ -51,17 +52,19 @@ def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
     Raises:
         OperatorSignatureError: The target is not an operator.
     """
-    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-        raise OperatorSignatureError(
-            f"operator {name} is an `async def`, which is not supported yet",
-            "Write a plain function; the worker calls it in a process of its own.",
-        )
+    _refuse_async(target, name)
     if not callable(target):
         raise OperatorSignatureError(
             f"{name} is a {type(target).__name__}, not a function or class",
             "Name a function `f(value)` or a class with `__call__(self, value)`.",
         )
-    return settings_model(_constructor(target), name)
+    try:
+        return settings_model(_constructor(target), name)
+    except ValueError as error:  # of inspect
+        raise OperatorSignatureError(
+            f"operator {name} does not tell which parameters it has: {error}",
+            f"Wrap it in a function of your own: `def {name}(value: dict) -> dict`.",
+        ) from error
 
 
 def bind(
@@ -79,14 +82,10 @@ def bind(
         Exception: Whatever the class or factory raises for these settings.
     """
     name = context.operator
-    declared = declaration_of(target)
     operator: Any = target
     values = arguments(settings)
-    if inspect.isclass(target):
-        operator = target(**_with_context(target.__init__, values, context))
-        values = {}
-    elif not takes_anything(target):
-        operator = target(**values)
+    if inspect.isclass(target) or not takes_anything(target):
+        operator = target(**values, **contexts(_constructor(target), context, name))
         values = {}
     call = operator if inspect.isroutine(operator) or not callable(operator) else operator.__call__
     if not callable(call) or not takes_anything(call):
@@ -94,6 +93,8 @@ def bind(
             f"operator {name} takes no record: {type(operator).__name__} cannot be called with one",
             "Give the function, or the class's `__call__`, a parameter for the record.",
         )
+    _refuse_async(call, name)
+    declared = _declared(target, operator, call)
     shape = shape_of(call, declared, name)
     return BoundOperator(
         name=name,
@@ -107,15 +108,29 @@ def bind(
     )
 
 
+def _declared(*places: object) -> Declaration:
+    """`@operator` may stand at what a pipeline names, or at what that returns."""
+    found = (declaration_of(place) for place in places)
+    return next((d for d in found if d != Declaration()), Declaration())
+
+
+def _refuse_async(target: object, name: str) -> None:
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
+        raise OperatorSignatureError(
+            f"operator {name} is an `async def`, which is not supported yet",
+            "Write a plain function; the worker calls it in a process of its own.",
+        )
+
+
 def _constructor(target: Callable[..., Any]) -> Callable[..., Any]:
-    return target.__init__ if inspect.isclass(target) else target
+    """Whose keyword-only parameters are the settings."""
+    if not inspect.isclass(target):
+        return target
+    return _nothing_to_set if target.__init__ is object.__init__ else target.__init__
 
 
-def _with_context(
-    constructor: Callable[..., Any], values: dict[str, Any], context: Context
-) -> dict[str, Any]:
-    wanted = inspect.signature(constructor).parameters.values()
-    return values | {p.name: context for p in wanted if p.annotation in (Context, "Context")}
+def _nothing_to_set() -> None:
+    """Stands for the `__init__` that a class does not have."""
 
 
 def _hook(operator: object, name: str, context: Context) -> Callable[[], None]:

@@ -110,8 +110,9 @@ class Codec:
 ClientSettings = Mapping[str, str | int | float | bool]
 """Kafka client settings by librdkafka's own names."""
 
-Pulse = Callable[[], None]
-"""Called about twice a second in every wait; raises `Abandoned` when the wait must end."""
+Pulse = Callable[[str], None]
+"""Called several times a second in every wait, with what stands in the way; raises `Abandoned` when
+the wait must end."""
 
 
 class Abandoned(Exception):
@@ -224,7 +225,7 @@ class Sink(Protocol):
     """Makes a settlement durable as one act."""
 
     def open(self) -> None:
-        """Become ready; after `OutcomeUnknown` again, which settles what was left undecided."""
+        """Become ready; called again after `OutcomeUnknown`, it settles what was left undecided."""
         ...
 
     def commit(self, settlement: Settlement) -> None:

@@ -28,8 +28,9 @@ FOREIGN: Final[Mapping[str, str]] = {
 }
 """Header prefixes of other systems' dead letters, and how we call the system."""
 
-_FRAMING: Final = 512
+_FRAMING: Final = 128
 _MESSAGE: Final = 2_000
+_SHORT_MESSAGE: Final = 200
 _HISTORY: Final = 10
 _JAVA_NUMBERS: Final = (4, 8)
 
@@ -63,7 +64,7 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        headers = sum(len(name) + len(value or b"") + 10 for name, value in self.headers)
+        headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers + _FRAMING
 
 
@@ -97,6 +98,7 @@ def fingerprint(letter: DeadLetter) -> str:
 def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> Headers:
     failure, record = letter.failure, letter.record
     place = origin(record)
+    message = _MESSAGE if "message" in context["error"] else _SHORT_MESSAGE
     texts = {
         "topic": place.topic,
         "partition": place.number,
@@ -107,7 +109,7 @@ def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> 
         "operator.version": about.versions.get(failure.operator, ""),
         "condition": failure.condition,
         "error.type": failure.error.type,
-        "error.message": failure.error.message[:_MESSAGE],
+        "error.message": _start(failure.error.message, message),
         "fingerprint": context["error"]["fingerprint"],
         "attempts": len(failure.attempts),
     }
@@ -195,16 +197,24 @@ def _parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
 def _our_history(ours: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
     if not ours:
         return
-    try:
-        context = orjson.loads(ours.get("context", b"{}"))
-        yield from context.get("history", [])
-        at_ms = context.get("at_ms")
-    except (orjson.JSONDecodeError, AttributeError, TypeError):
-        at_ms = None
+    history, at_ms = _carried_on(ours.get("context", b""))
+    yield from history
     names = ("topic", "partition", "offset", "pipeline", "operator", "condition")
     texts = {name: _readable(ours[name]) for name in names if name in ours}
     error = f"{_readable(ours.get('error.type'))}: {_readable(ours.get('error.message'))}"
     yield {"family": "kafka_etl", "at_ms": at_ms, **texts, "error": error[:_MESSAGE]}
+
+
+def _carried_on(context: bytes) -> tuple[list[Any], int | None]:
+    """History and time of an earlier context. Anybody can write such a header: trust nothing."""
+    try:
+        earlier = orjson.loads(context)
+        history: list[Any] = [entry for entry in earlier["history"] if isinstance(entry, dict)]
+        orjson.dumps([[history]])  # what is too deep to be written again is not carried on
+        at_ms = earlier["at_ms"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return [], None
+    return history, at_ms if isinstance(at_ms, int) else None
 
 
 def _readable(value: bytes | None) -> str:
@@ -255,11 +265,14 @@ def _refer_to_value(encoded: Encoded, context: dict[str, Any]) -> Encoded:
     """The payload is the last to go: what remains says where it still is."""
     if encoded.value is None:
         return encoded
-    _said(context, "value", len(encoded.value), 0)
     digest = hashlib.sha256(encoded.value).hexdigest()
     source = {name: context["source"][name] for name in ("topic", "partition", "offset")}
-    reference = {"reference": {**source, "bytes": len(encoded.value), "sha256": digest}}
-    return replace(encoded, value=orjson.dumps(reference))
+    contents = {**source, "bytes": len(encoded.value), "sha256": digest}
+    reference = orjson.dumps({"reference": contents})
+    if len(encoded.value) <= len(reference):
+        return encoded  # something else is too large
+    _said(context, "value", len(encoded.value), 0)
+    return replace(encoded, value=reference)
 
 
 def _drop_headers(encoded: Encoded, context: dict[str, Any]) -> Encoded:
@@ -293,6 +306,11 @@ _CUTS: Final = (
     _drop_key,
     _drop_context,
 )
+
+
+def _start(text: str, size: int) -> str:
+    """As much of `text` from its start as takes at most `size` bytes."""
+    return printable(text).encode()[:size].decode("utf-8", "ignore")
 
 
 def _cut_text(context: dict[str, Any], owner: dict[str, Any], name: str, keep: int) -> None:

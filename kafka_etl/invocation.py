@@ -204,9 +204,8 @@ class Settlement:
 def type_name(error: BaseException) -> str:
     """The class with its module, as a reader would write it: `ValueError`, `shop.ops.NoStock`."""
     cls = type(error)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    name = cls.__qualname__
+    return printable(name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}")
 
 
 def printable(text: str) -> str:
@@ -223,12 +222,17 @@ def _text_of(error: BaseException) -> str:
 
 def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:
     seen = {id(error)}
-    cause = error.__cause__ or error.__context__
+    cause = _cause(error)
     while cause is not None and id(cause) not in seen and limit:
         yield cause
         seen.add(id(cause))
         limit -= 1
-        cause = cause.__cause__ or cause.__context__
+        cause = _cause(cause)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """As a traceback would show it: `raise … from None` hides what was before."""
+    return error.__cause__ if error.__suppress_context__ else error.__context__
 
 
 def _format(tb: TracebackType | None) -> str:
@@ -243,4 +247,4 @@ def _format(tb: TracebackType | None) -> str:
         if tb.tb_frame.f_globals.get("__package__") != "kafka_etl.engine":
             lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
         tb = tb.tb_next
-    return "\n".join(lines)
+    return printable("\n".join(lines))

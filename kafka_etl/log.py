@@ -19,6 +19,7 @@ LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+_SELDOM: Final = 30.0
 COMPONENTS: Final = ("daemon", "worker", "engine", "source", "sink", "client", "http")
 
 
@@ -83,12 +84,22 @@ class _ByComponent:
 class _Bridge(logging.Handler):
     """Log records of libraries, as events of ours."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, float] = {}
+
+    def _is_repeated(self, record: logging.LogRecord) -> bool:
+        """Whether the same was said a moment ago: a client says it for every broker and try."""
+        said = record.getMessage().partition(" ")[0]
+        last, self._seen[said] = self._seen.get(said, -_SELDOM), record.created
+        return record.created - last < _SELDOM
+
     def emit(self, record: logging.LogRecord) -> None:
         component = "client" if record.name == "kafka_etl.client" else "http"
         level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         if component == "http" and level == "info":
             level = "debug"  # a server that starts and stops is no news
-        if record.getMessage().startswith("TXNERR"):
+        if record.getMessage().startswith("TXNERR") or self._is_repeated(record):
             level = "debug"  # the engine says what it makes of it
         log = getattr(get_logger(component), level if level in LEVELS else "info")
         raised = record.exc_info[1] if record.exc_info else None

@@ -177,7 +177,11 @@ class Record:
         )
 
     def __repr__(self) -> str:
-        at = f" from {self.topic}[{self.partition}]@{self.offset}" if self._source else ""
+        at = (
+            f" from {self.topic}[{self.partition}]@{self.offset}"
+            if self._source is not None
+            else ""
+        )
         return f"<Record {self.value!r}{at}>"
 
 

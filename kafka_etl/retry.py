@@ -49,7 +49,8 @@ class RetryPolicy:
     Attributes:
         max_attempts: Attempts in all, the first included.
         never: Classes not tried again; `Retry` is always tried again.
-        only: When given, nothing but these classes (and `Retry`) is tried again.
+        only: When given, nothing but these classes (and `Retry`) is tried again. Of `only` and
+            `never` the class nearest to the error's own decides, and `only` where both name it.
     """
 
     max_attempts: int = 4
@@ -63,13 +64,17 @@ class RetryPolicy:
         """Seconds to wait after attempt number `attempt` failed with `error`; None: it is final."""
         if attempt >= self.max_attempts or not self._retryable(error):
             return None
-        if isinstance(error, Retry) and error.after is not None:
-            return error.after
+        after = getattr(error, "after", None) if isinstance(error, Retry) else None
+        if isinstance(after, int | float):  # a subclass may have anything there, or nothing
+            return after
         return self.backoff.delay(attempt, random)
 
     def _retryable(self, error: BaseException) -> bool:
         if isinstance(error, Retry):
             return True
-        if not isinstance(error, Exception) or isinstance(error, self.never):
+        if not isinstance(error, Exception):
             return False  # a SystemExit raised by an operator is a bug, not a passing fault
-        return self.only is None or isinstance(error, self.only)
+        if self.only is None:
+            return not isinstance(error, self.never)
+        named = (cls for cls in type(error).__mro__ if cls in (*self.only, *self.never))
+        return next(named, None) in self.only

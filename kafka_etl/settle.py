@@ -47,7 +47,8 @@ def excluding(
 ) -> Settlement | None:
     """What remains of a settled slice when these partitions have left.
 
-    None when it cannot be told apart: some outputs belong to all of the slice.
+    Its origins are positions in `batch.without(partitions)`. None when it cannot be told apart:
+    some outputs belong to all of the slice.
     """
     if partitions.isdisjoint(settlement.progress):
         return settlement
@@ -55,10 +56,13 @@ def excluding(
     origins = range(len(outputs)) if outputs.origins is None else outputs.origins
     if SHARED in origins:
         return None
-    gone = [origin(record) in partitions for record in batch.records]
+    stay = [index for index, record in enumerate(batch.records) if origin(record) not in partitions]
+    positions = {index: position for position, index in enumerate(stay)}
+    remaining = outputs.take([row for row, index in enumerate(origins) if index in positions])
+    remaining.origins = [positions[index] for index in remaining.origins or ()]
     return replace(
         settlement,
-        outputs=outputs.take([row for row, index in enumerate(origins) if not gone[index]]),
+        outputs=remaining,
         dead_letters=tuple(
             letter for letter in settlement.dead_letters if origin(letter.record) not in partitions
         ),

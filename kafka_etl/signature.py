@@ -81,16 +81,13 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
                 f"Put `*` before it (`*, {parameter.name}`) to make it a setting, or annotate it "
                 "with `Context`.",
             )
-    takes, batch, nullable = _read_takes(hints.get(first.name, Any), name, first.name)
-    if declared.takes is not None:
-        batch = declared.takes == "batch"
-        takes = Takes.RECORD if declared.takes == "record" else takes
+    takes, batch, nullable = _takes(hints.get(first.name, Any), declared, name, first.name)
     if declared.mixes and not batch:
         raise OperatorSignatureError(
             f"operator {name} says mixes=True but takes one record at a time",
             f"Annotate `{first.name}` with `list[...]`: only a batch operator can mix rows.",
         )
-    gives = _element(_without_none(hints["return"])[0]) if "return" in hints else None
+    gives = _gives(hints.get("return", Any))
     return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes, gives)
 
 
@@ -135,6 +132,12 @@ def arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
+def contexts(function: Callable[..., Any], context: Context, name: str) -> dict[str, Context]:
+    """The arguments for the parameters that are annotated with `Context`."""
+    hints = _hints(function, name)
+    return {p: context for p, hint in hints.items() if hint is Context and p != "return"}
+
+
 def prefilled(
     function: Callable[..., Any], values: Mapping[str, Any], context: Context, name: str
 ) -> Callable[..., Any]:
@@ -143,9 +146,7 @@ def prefilled(
     For a plain function they become the defaults of a copy: a call then costs what it cost
     before, where a `functools.partial` with keywords adds 0.1 us to every record.
     """
-    hints = _hints(function, name)
-    given = dict(values) | {p: context for p, hint in hints.items() if hint is Context}
-    given.pop("return", None)
+    given = dict(values) | contexts(function, context, name)
     if not given:
         return function
     if isinstance(function, types.MethodType):
@@ -209,22 +210,38 @@ def _unresolved(function: Any) -> Iterator[tuple[str, str]]:
             yield parameter, str(hint)
 
 
-def _read_takes(hint: Any, name: str, parameter: str) -> tuple[Takes, bool, bool]:
-    """(takes, batch, nullable) of an annotation."""
+def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple[Takes, bool, bool]:
+    """(takes, batch, nullable) of a parameter; what is declared overrules its annotation."""
     hint, nullable = _without_none(hint)
+    element, nullable_element = hint, nullable
     if typing.get_origin(hint) is list:
         element, nullable_element = _without_none(*typing.get_args(hint))
-        takes = _element(element)
-        if takes is not None:
-            return takes, True, nullable_element
-    takes = _element(hint)
-    if takes is None:
-        raise OperatorSignatureError(
-            f"operator {name}: `{parameter}` is annotated with {_shown(hint)}, which no record "
-            "can be turned into",
-            f"Annotate `{parameter}` with {_ALLOWED}; `| None` to be called for null values too.",
-        )
-    return takes, False, nullable
+    takes = _element(element)
+    match declared.takes:
+        case "record":
+            return Takes.RECORD, False, nullable
+        case "value":
+            plain = _element(hint)
+            return Takes.VALUE if plain in (None, Takes.RECORD) else plain, False, nullable
+        case "batch":
+            return takes or Takes.VALUE, True, nullable_element
+        case None if takes is not None:
+            return takes, element is not hint, nullable_element
+        case None:
+            raise OperatorSignatureError(
+                f"operator {name}: `{parameter}` is annotated with {_shown(hint)}, which no record "
+                "can be turned into",
+                f"Annotate `{parameter}` with {_ALLOWED}; `| None` to be called for null values "
+                "too.",
+            )
+
+
+def _gives(hint: Any) -> Takes | None:
+    """What the next operator is given, where the annotation leaves no doubt."""
+    hint, _ = _without_none(hint)
+    if typing.get_origin(hint) is list:
+        hint, _ = _without_none(*typing.get_args(hint))
+    return None if hint in (Any, object, Record) else _element(hint)
 
 
 def _element(hint: Any) -> Takes | None:

@@ -14,7 +14,7 @@ from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
-from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean
+from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean, overlap
 from kafka_etl.contracts import (
     Codec,
     Guarantee,
@@ -100,7 +100,7 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
     builder = _Builder(document, spec, registry)
     pipeline = builder.build()
     known = [finding.loc for finding in findings if finding.loc]
-    findings += [f for f in builder.findings if not any(_touch(f.loc, loc) for loc in known)]
+    findings += [f for f in builder.findings if not any(overlap(f.loc, loc) for loc in known)]
     return pipeline if pipeline is not None and not findings else findings
 
 
@@ -140,11 +140,6 @@ def _without(data: Any, loc: Loc) -> Any:
     else:
         del copy[first]
     return copy
-
-
-def _touch(one: Loc, other: Loc) -> bool:
-    """Whether they are the same place, or one holds the other."""
-    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 class _Builder:

@@ -64,7 +64,9 @@ class Document:
     def _mark(self, loc: Loc, *, at_key: bool) -> Mark:
         marks = self.keys if at_key else self.values
         while loc and loc not in marks:
-            loc, marks = loc[:-1], self.keys
+            # A bare string is short for `use`: its value stands for both.
+            marks = self.values if loc[-1] == "use" else self.keys
+            loc = loc[:-1]
         return marks.get(loc, Mark(1, 1))
 
     def _without_secrets(self, text: str) -> str:

@@ -68,6 +68,7 @@ class Parsed:
 def parse(text: str) -> Parsed:
     """Parse one YAML document; never raises."""
     yaml: Any = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows them
     try:
         root = yaml.compose(StringIO(text))
         return _Reader().read(root) if root is not None else Parsed()

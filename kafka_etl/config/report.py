@@ -76,17 +76,20 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
-def without_echoes(findings: Iterable[Finding]) -> list[Finding]:
-    """Without what only follows from a variable that is not set."""
-    kept: list[Finding] = []
-    unset: set[tuple[Path, Loc]] = set()
-    for finding in findings:
-        if any((finding.path, finding.loc[:end]) in unset for end in range(len(finding.loc) + 1)):
-            continue
-        kept.append(finding)
-        if finding.code is Code.VARIABLE_NOT_SET:
-            unset.add((finding.path, finding.loc))
-    return kept
+def overlap(one: Loc, other: Loc) -> bool:
+    """Whether they are the same place, or one holds the other."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def without_echoes(findings: Sequence[Finding]) -> list[Finding]:
+    """Without what may only follow from a variable that is not set."""
+    unset = [(f.path, f.loc) for f in findings if f.code is Code.VARIABLE_NOT_SET]
+    own_reasons = {Code.VARIABLE_NOT_SET, Code.UNKNOWN_KEY, Code.MISSING_KEY}
+    return [
+        f
+        for f in findings
+        if f.code in own_reasons or not any(f.path == p and overlap(f.loc, loc) for p, loc in unset)
+    ]
 
 
 def config_error(findings: Sequence[Finding]) -> ConfigError:

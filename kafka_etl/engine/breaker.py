@@ -12,13 +12,15 @@ class Breaker:
     """Counts dead letters in a row over the slices of a worker.
 
     Trips *before* the slice that reaches the limit is committed. `let_pass` lets the next such
-    slice through, once, and starts counting anew.
+    slice through, once, and starts counting anew. What was not committed is run, and counted,
+    again: `rewind` goes back to where the last `settled` was.
     """
 
     def __init__(self, max_consecutive: int) -> None:
         self._max = max_consecutive
         self._run = 0
         self._pass = False
+        self._settled = (0, False)
         self._errors: deque[str] = deque(maxlen=max_consecutive)
 
     def trips(self, records: int, failed: Iterable[Failure]) -> bool:
@@ -39,8 +41,16 @@ class Breaker:
         return not passing
 
     def let_pass(self) -> None:
-        self._run = 0
-        self._pass = True
+        self._run, self._pass = self._settled = (0, True)
+        self._errors.clear()
+
+    def settled(self) -> None:
+        """Every slice taken in so far is committed."""
+        self._settled = (self._run, self._pass)
+
+    def rewind(self) -> None:
+        """The slices since then come again."""
+        self._run, self._pass = self._settled
 
     def commonest(self, count: int = 3) -> list[str]:
         """The commonest errors since it was closed, most frequent first, with their counts."""

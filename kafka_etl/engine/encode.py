@@ -46,12 +46,14 @@ class Encode:
             self._check_routes(flow)
         values = self._values(flow)
         keys = self._keys(flow)
+        headers = self._headers(flow)
+        timestamps = self._timestamps(flow)
         size = self._size(flow, values)
         outputs = Outputs(
             values=[None if v is NULL else v for v in values] if flow.nulls else values,
             keys=keys,
-            headers=self._headers(flow),
-            timestamps=self._timestamps(flow),
+            headers=headers,
+            timestamps=timestamps,
             topics=self._topics(flow),
             origins=flow.origins,
             size=size,
@@ -89,13 +91,18 @@ class Encode:
     def _keys(self, flow: Flow) -> list[bytes | None]:
         raw: list[bytes | None] = list(map(type(flow.source[0]).key, flow.source))
         keys = _by_origin(flow, raw, None)
+        decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
         for entry, record in enumerate(flow.records or ()):
             if record is None:
                 continue
-            origin = flow.origin(entry)
-            key = record.key if origin == SHARED else (record.changes or UNCHANGED)[0]
-            if key is KEEP or (flow.keys is not None and key is flow.keys[origin]):
-                continue  # untouched: the bytes stay, and with them the partition
+            shared = flow.origin(entry) == SHARED
+            key = record.key if shared else (record.changes or UNCHANGED)[0]
+            if key is KEEP:
+                continue
+            source = record.source
+            if source is not None and key is decoded.get(id(source), KEEP):
+                keys[entry] = source.key()  # untouched: the bytes stay, and with them the partition
+                continue
             try:
                 keys[entry] = key if isinstance(key, bytes | None) else self.key.encode(key)
             except Exception as error:  # noqa: BLE001 - whatever the codec raises
@@ -111,7 +118,7 @@ class Encode:
         smallest = min(self.size_limits.values(), default=None)
         if smallest is not None and lengths and max(lengths) + _ROOM > smallest:
             for entry, length in enumerate(lengths):
-                if length + _ROOM > smallest:
+                if length + _ROOM > smallest and flow.origin(entry) not in flow.faults:
                     self._check_size(flow, entry, length)
         return sum(lengths)
 
@@ -119,7 +126,10 @@ class Encode:
         record = flow.base(entry)
         topic = record.destination or self.topic or ""
         limit = self.size_limits.get(topic)
-        headers = sum(len(name) + len(value or b"") + 10 for name, value in record.headers)
+        headers = sum(
+            len(name.encode("utf-8", "replace")) + len(value or b"") + 10
+            for name, value in record.headers
+        )
         key = len(record.key) if isinstance(record.key, bytes | str) else 0
         total = length + headers + key + _FRAMING
         if limit is not None and total > limit:
@@ -133,6 +143,9 @@ class Encode:
             column = _by_origin(flow, list(map(read.headers, flow.source)), None)
         for entry, record in enumerate(flow.records or ()):
             if record is not None and (flow.origin(entry) == SHARED or _sets(record, 1)):
+                if not _are_headers(record.headers):
+                    _refuse(flow, entry, "headers are a list of (str, bytes or None)")
+                    continue
                 if column is None:
                     column = _nothing(len(flow))
                 column[entry] = record.headers or None
@@ -145,8 +158,12 @@ class Encode:
             column = _by_origin(flow, stamps, 0)
         for entry, record in enumerate(flow.records or ()):
             if record is not None and _sets(record, 2):
+                stamp: Any = record.timestamp
+                if not isinstance(stamp, int):
+                    _refuse(flow, entry, "a timestamp is a number of milliseconds, an int")
+                    continue
                 column = column or [0] * len(flow)
-                column[entry] = max(0, record.timestamp)
+                column[entry] = max(0, stamp)
         return column
 
     @staticmethod
@@ -162,6 +179,27 @@ def _by_origin(flow: Flow, column: list[T], shared: T) -> list[T]:
     if flow.origins is None:
         return column
     return [shared if origin == SHARED else column[origin] for origin in flow.origins]
+
+
+def _are_headers(headers: Any) -> bool:
+    """Whether a sink can write them; the operator may have set anything."""
+    match headers:
+        case [*pairs]:
+            return all(map(_is_header, pairs))
+        case _:
+            return False
+
+
+def _is_header(header: Any) -> bool:
+    match header:
+        case (str(), bytes() | None):
+            return True
+        case _:
+            return False
+
+
+def _refuse(flow: Flow, entry: int, what: str) -> None:
+    flow.fail(entry, Fault(TypeError(what), Condition.ENCODE_ERROR))
 
 
 def _nothing(count: int) -> list[Headers | None]:

@@ -40,7 +40,7 @@ class GroupFault(Exception):
     """
 
     def __init__(self, fault: Fault, *, splittable: bool) -> None:
-        super().__init__(str(fault.error))
+        super().__init__(fault)  # not its text: `__str__` of a user's error may raise
         self.fault = fault
         self.splittable = splittable
 
@@ -87,7 +87,10 @@ class Flow:
 
     def fail(self, entry: int, fault: Fault) -> None:
         """The record behind this entry failed; without one origin, the whole attempt did."""
-        origin = self.origin(entry)
+        self.blame(self.origin(entry), fault)
+
+    def blame(self, origin: int, fault: Fault) -> None:
+        """This source record failed, or, for SHARED, the whole attempt."""
         if origin == SHARED:
             raise GroupFault(fault, splittable=not self.mixed)
         self.faults[origin] = fault

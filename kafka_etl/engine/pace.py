@@ -39,8 +39,9 @@ class Pace:
         self._slice = max(1, min(fitting, largest))
 
     def failed(self, records: int) -> None:
-        """A commit of `records` came to nothing."""
-        self.limit = max(1, min(self.limit, records) // 2)
+        """A commit of `records` came to nothing. One without any says nothing about sizes."""
+        if records:
+            self.limit = max(1, min(self.limit, records) // 2)
 
     def succeeded(self) -> None:
         self.limit = min(self._max_records, self.limit * 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, TypeGuard
@@ -12,7 +12,7 @@ from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
 from kafka_etl.engine.mapping import FAILED
-from kafka_etl.errors import RecordErrors
+from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Record
 from kafka_etl.signature import Takes
@@ -26,6 +26,9 @@ _MORE_THAN_A_VALUE: Final = (
     type(NULL),
     type(FAILED),
 )
+_MadeFrom = Sequence[int | None]
+"""The entry behind each output; None where it belongs to all of them."""
+
 _GONE: Final[set[type]] = {type(DROP), type(FAILED)}
 _GONE_OR_NONE: Final[set[type]] = _GONE | {type(None)}
 
@@ -122,6 +125,10 @@ def _finished(result: Any) -> Any:
     return list(result) if _is_iterator(result) else result
 
 
+def _as_error(error: Any) -> BaseException:
+    return error if isinstance(error, BaseException) else Permanent(str(error))
+
+
 def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
@@ -156,25 +163,26 @@ class _Spread:
 
     def add(self, entry: int, origin: int, result: Any) -> None:
         """What the operator gave for one entry: an output, several, or none."""
-        if result is None and self._operator.shape.may_drop:
-            result = DROP
-        outputs = result if _is_list(result) else [result]
-        for item in outputs:
-            self.add_output(entry, origin, item)
+        if result is None and not self._operator.shape.may_drop:
+            self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
+        elif result is None or (_is_list(result) and not result):
+            self._flow.dropped += 1
+        else:
+            for item in result if _is_list(result) else [result]:
+                self.add_output(entry, origin, item)
 
-    def add_output(self, entry: int, origin: int, item: Any) -> None:
-        """One output. `entry` is the one it was made from, or any when origin is SHARED."""
+    def add_output(self, entry: int | None, origin: int, item: Any) -> None:
+        """One output; `entry` is the one it was made from, where it was made from one."""
         flow = self._flow
         if item is DROP:
             flow.dropped += 1
             return
         if item is None:
-            error = TypeError("returned None; return DROP, or annotate `-> dict | None`")
-            flow.fail(entry, Fault(error, Condition.OPERATOR_ERROR, self._operator.name))
+            self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
             return
-        record = None if flow.records is None or origin == SHARED else flow.records[entry]
+        record = None if flow.records is None or entry is None else flow.records[entry]
         if isinstance(item, Record):
-            record = item if origin == SHARED else item.onto(flow.base(entry))
+            record = item if entry is None else item.onto(flow.base(entry))
             item = NULL if item.value is None else item.value
         self._values.append(item)
         self._origins.append(origin)
@@ -189,6 +197,10 @@ class _Spread:
         flow.origins = None if one_to_one else self._origins
         if flow.faults:
             flow.without_faults()
+
+    def _refuse(self, origin: int, what: str) -> None:
+        fault = Fault(TypeError(what), Condition.OPERATOR_ERROR, self._operator.name)
+        self._flow.blame(origin, fault)
 
 
 class _BatchCall:
@@ -209,13 +221,17 @@ class _BatchCall:
             if not self._mixes and len(outputs) == len(flow) and not _special(outputs):
                 flow.values = outputs
                 return
-            segments = [(everything, outputs)]
+            segments = [(self._made_from(everything, outputs), outputs)]
         else:
             segments = [
-                (entries, self._call(entries) if present else [NULL] * len(entries))
+                self._segment(entries) if present else (entries, [NULL] * len(entries))
                 for present, entries in self._runs(everything)
             ]
         self._collect(segments)
+
+    def _segment(self, entries: list[int]) -> tuple[_MadeFrom, list[Any]]:
+        outputs = self._call(entries)
+        return self._made_from(entries, outputs), outputs
 
     def _runs(self, everything: list[int]) -> Iterator[tuple[bool, list[int]]]:
         """Stretches with and without values, in order.
@@ -249,38 +265,45 @@ class _BatchCall:
             )
         return outputs
 
-    def _collect(self, segments: list[tuple[list[int], list[Any]]]) -> None:
+    def _collect(self, segments: list[tuple[_MadeFrom, list[Any]]]) -> None:
         flow = self._flow
         flow.mixed = flow.mixed or self._mixes
         spread = _Spread(flow, self._operator)
-        for entries, outputs in segments:
-            for entry, item in zip(self._made_from(entries, outputs), outputs, strict=True):
+        for made_from, outputs in segments:
+            for entry, item in zip(made_from, outputs, strict=True):
                 origin = SHARED if entry is None else flow.origin(entry)
-                spread.add_output(entries[0] if entry is None else entry, origin, item)
+                spread.add_output(entry, origin, item)
         spread.finish()
 
-    def _made_from(self, entries: list[int], outputs: list[Any]) -> list[int | None]:
-        """The entry behind each output; None where it belongs to all of them."""
-        nulls = bool(entries) and self._flow.values[entries[0]] is NULL
-        if len(outputs) == len(entries) and (nulls or not self._mixes):
-            return list(entries)
+    def _made_from(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:
+        """The entry behind each output; None where it belongs to all of them.
+
+        A `Record` knows where it comes from. Of anything else its place tells, where there are as
+        many outputs as entries.
+        """
         if self._mixes:
             return [None] * len(outputs)
+        in_place = entries if len(outputs) == len(entries) else [None] * len(outputs)
+        sources = [item.source if isinstance(item, Record) else None for item in outputs]
+        if all(source is None for source in sources):
+            return in_place
         by_source = {id(self._flow.base(entry).source): entry for entry in entries}
         return [
-            by_source.get(id(item.source)) if isinstance(item, Record) else None for item in outputs
+            entry if source is None else by_source.get(id(source), entry)
+            for source, entry in zip(sources, in_place, strict=True)
         ]
 
     def _named(self, named: RecordErrors, entries: list[int]) -> Exception:
         name = self._operator.name
-        strangers = [row for row in named.errors if not 0 <= row < len(entries)]
-        if strangers or not named.errors:
+        errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
+        strangers = [row for row in errors if row not in range(len(entries))]
+        if strangers or not errors:
             return self._failed(
                 ValueError(f"RecordErrors names rows {strangers} of {len(entries)} records")
             )
         faults = {
-            self._flow.origin(entries[row]): Fault(error, Condition.OPERATOR_ERROR, name)
-            for row, error in named.errors.items()
+            self._flow.origin(entries[row]): Fault(_as_error(error), Condition.OPERATOR_ERROR, name)
+            for row, error in errors.items()
         }
         return self._failed(named) if SHARED in faults else NamedFaults(faults)
 

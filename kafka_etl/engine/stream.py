@@ -22,7 +22,7 @@ from kafka_etl.settle import excluding, settle
 
 _FRESH: Final = 0.5
 """Seconds the proof of membership is good for: a rebalance may renew it while we work."""
-
+_LONG_AGO: Final = float("-inf")
 
 _CAREFUL: Final = 0.1
 """Seconds of work a worker that may die at any record puts at stake."""
@@ -85,11 +85,16 @@ class Surroundings:
 
 @dataclass(slots=True)
 class _Finished:
-    """Slices of the batch in hand that are run and judged, but not committed."""
+    """Slices of the batch in hand that are run and judged, but not committed.
+
+    Attributes:
+        left: Partitions that left since the batch was gathered.
+    """
 
     since: float
     slices: list[tuple[Batch, Settlement]] = field(default_factory=list[tuple[Batch, Settlement]])
     dropped: int = 0
+    left: frozenset[Partition] = frozenset()
 
     @property
     def records(self) -> int:
@@ -101,6 +106,7 @@ class _Finished:
 
     def leave_out(self, partitions: frozenset[Partition]) -> None:
         """These partitions left: what was done for them is for their next owner to do."""
+        self.left |= partitions
         remaining: list[tuple[Batch, Settlement]] = []
         for batch, settlement in self.slices:
             rest = excluding(batch, settlement, partitions)
@@ -144,7 +150,7 @@ class StreamEngine:
         self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
-        self._served = 0.0
+        self._served = _LONG_AGO
         self._notes: dict[Partition, tuple[int, str]] = {}
 
     def step(self) -> None:
@@ -176,6 +182,7 @@ class StreamEngine:
         """Wait before the next attempt, keeping the membership alive."""
         self._recorder.phase("wait")
         self._counters.add("retry_waves")
+        self._served = _LONG_AGO  # partitions may leave in here: no commit before that is noted
         deadline = self._around.clock() + seconds
         while (left := deadline - self._around.clock()) > 0:
             self._source.serve()
@@ -203,9 +210,11 @@ class StreamEngine:
             if not rest.records or self._around.stopping():
                 break
             if not self._is_fresh():
-                rest = rest.without(self._serve(finished))
+                self._serve(finished)
             if self._is_due(finished):
                 self._commit(finished)
+            if finished.left:
+                rest = rest.without(finished.left)
         self._commit(finished)
 
     def _is_due(self, finished: _Finished) -> bool:
@@ -267,13 +276,12 @@ class StreamEngine:
         first = part.records[0]
         return f"{origin(first)}@{offset_of(first)}+{len(part)}"
 
-    def _serve(self, finished: _Finished | None = None) -> frozenset[Partition]:
-        """Serve the client. Returns, and leaves out of `finished`, the partitions that left."""
+    def _serve(self, finished: _Finished | None = None) -> None:
+        """Serve the client, and leave the partitions that left out of what is finished."""
         self._source.serve()
         gone = self._note_changes()
         if gone and finished is not None:
             finished.leave_out(gone)
-        return gone
 
     def _is_fresh(self) -> bool:
         """Whether the client was served, and the membership proven, a moment ago."""
@@ -330,10 +338,10 @@ class StreamEngine:
         self._succeeded(finished)
 
     def _succeeded(self, finished: _Finished) -> None:
-        if self._failures:
-            self._failures = 0
-            self._around.trouble(None)
+        self._failures = 0
+        self._around.trouble(None)
         self._pace.succeeded()
+        self._breaker.settled()
         finished.slices.clear()
         finished.dropped = 0
         finished.since = self._around.clock()
@@ -366,6 +374,7 @@ class StreamEngine:
         self._counters.add("aborts")
         self._log.debug("aborted", records=finished.records, reason=abort.reason)
         self._source.rewind()
+        self._breaker.rewind()
         self._pace.failed(finished.records)
         if abort.refusal is not None:
             self._refused(abort.refusal, finished)
@@ -373,8 +382,12 @@ class StreamEngine:
             self._back_off(abort.reason)
 
     def _refused(self, refusal: Refusal, finished: _Finished) -> None:
-        """Blame a record only if it came alone: brokers refuse whole sets for one record."""
-        if finished.records > 1 and not self._invoker.chain.mixes:
+        """Blame a record only if it came alone: brokers refuse whole sets for one record.
+
+        Where rows are mixed, a slice is what cannot be divided any further.
+        """
+        together = len(finished.slices) if self._invoker.chain.mixes else finished.records
+        if together > 1:
             return
         if not any(len(settlement.outputs) for _, settlement in finished.slices):
             raise DeadLetterRefused(f"a dead letter was refused: {refusal.code}: {refusal.message}")
@@ -386,13 +399,24 @@ class StreamEngine:
 
     def _outcome_unknown(self, unknown: OutcomeUnknown, finished: _Finished) -> None:
         """The committed offsets are the truth, once the sink has settled what was left open."""
-        self._counters.add("outcomes_unknown")
-        if unknown.fenced:
-            self._around.fenced(unknown.reason)
-        self._sink.open()
-        self._source.reload()
+        self._breaker.rewind()
         self._pace.failed(finished.records)
-        self._back_off(unknown.reason)
+        left_open: OutcomeUnknown | None = unknown
+        while left_open is not None:
+            self._counters.add("outcomes_unknown")
+            if left_open.fenced:
+                self._around.fenced(left_open.reason)
+            self._back_off(left_open.reason)
+            left_open = self._reopened()
+        self._source.reload()
+
+    def _reopened(self) -> OutcomeUnknown | None:
+        """Open the sink again; what it says if that, too, came to no certain end."""
+        try:
+            self._sink.open()
+        except OutcomeUnknown as unknown:
+            return unknown
+        return None
 
     def _back_off(self, reason: str) -> None:
         self._failures += 1

@@ -79,9 +79,14 @@ def of_transaction(error: KafkaError) -> Verdict:
     return Verdict.RETRY if error.retriable() else Verdict.REBUILD
 
 
+def fatal(error: KafkaError) -> bool:
+    """Whether the client is of no use any more; a consumer says it in a code, not in the flag."""
+    return error.fatal() or error.name() == "_FATAL"
+
+
 def fenced(error: KafkaError) -> bool:
     """Whether another client took our id; a coordinator's timeout looks the same."""
-    return error.name() in _FENCED
+    return error.name() in _FENCED or (fatal(error) and "fenced" in error.str())
 
 
 def routine(error: KafkaError) -> bool:

@@ -221,7 +221,7 @@ class KafkaSource:
             if tp in self._settled:
                 self._ends[tp] = offset_of(message)
             return
-        if error.fatal() or classify.fenced(error):
+        if classify.fatal(error) or classify.fenced(error):
             raise Reconnect(f"the consumer is of no use: {error}", fenced=classify.fenced(error))
         stop = classify.final(error, f"reading {tp} at offset {offset_of(message)}")
         if stop is not None:
@@ -241,7 +241,7 @@ class KafkaSource:
                 error = classify.error_of(raised)
                 if monotonic() > deadline or not classify.passing(error):
                     raise
-                self._pulse()
+                self._pulse(f"reading committed offsets: {error}")
 
     def _arrival(self, committed: TopicPartition) -> Arrival:
         if committed.error is not None:
@@ -312,6 +312,9 @@ class KafkaSource:
             for tp in left:
                 state.pop(tp, None)
         try:
+            if self._holding:
+                # The client would remember it, and the partition would stand still when it returns.
+                consumer.resume(partitions)
             consumer.incremental_unassign(partitions)
         except Exception as error:  # noqa: BLE001 - likewise
             self._callback_error = error

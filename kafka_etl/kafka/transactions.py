@@ -46,10 +46,12 @@ class Transactions:
         self._pulse = pulse
         self._log = get_logger("sink")
         self._producer: Producer | None = None
+        self._retired: Producer | None = None
         self._trouble = False
 
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
+        self._retired = None
         producer = Producer({**self._settings, "error_cb": self._on_error}, logger=client_logger())
         while True:
             try:
@@ -65,7 +67,7 @@ class Transactions:
                         f"taking over the transactional id failed: {error}",
                         fenced=classify.fenced(error),
                     ) from raised
-            self._pulse()
+                self._pulse(f"taking over the transactional id: {error}")
             producer.poll(0)
         self._producer = producer
         self._trouble = False
@@ -119,7 +121,7 @@ class Transactions:
             self._producer.poll(0)  # the error callback speaks in here
         if self._trouble:
             self._log.info("renewing the producer: an answer may have been lost")
-            self._producer = None
+            self._retire()
         return self._producer or self.open()
 
     def _write(self, producer: Producer, write: Write) -> None:
@@ -141,11 +143,12 @@ class Transactions:
                 call()
                 return
             except KafkaException as raised:
-                verdict = classify.of_transaction(classify.error_of(raised))
-                if verdict is not classify.Verdict.RETRY or monotonic() > deadline:
+                error = classify.error_of(raised)
+                again = classify.of_transaction(error) is classify.Verdict.RETRY
+                if not again or monotonic() > deadline:
                     raise
                 self._trouble = True
-                self._pulse()
+                self._pulse(f"committing: {error}")
             finally:
                 if monotonic() - started > _SLOW:
                     self._trouble = True
@@ -158,8 +161,16 @@ class Transactions:
             if self._abort(producer):
                 return Aborted(str(error), refusal=refusal, routine=classify.routine(error))
             return OutcomeUnknown(f"aborting did not succeed after: {error}")
-        self._producer = None
+        self._retire()
         return OutcomeUnknown(str(error), fenced=classify.fenced(error) and not self._trouble)
+
+    def _retire(self) -> None:
+        """Use this producer no more.
+
+        It is let go of in `open`: the client runs callbacks when it is destroyed, which must not
+        happen while an exception is on its way through here.
+        """
+        self._retired, self._producer = self._producer, None
 
     def _abort(self, producer: Producer) -> bool:
         """Abort, in pieces; whether it succeeded. If not, the producer is dropped."""
@@ -169,11 +180,12 @@ class Transactions:
                 producer.abort_transaction(_PIECE)
                 return True
             except KafkaException as raised:
-                if not classify.error_of(raised).retriable() or monotonic() > deadline:
-                    self._producer = None
+                error = classify.error_of(raised)
+                if not error.retriable() or monotonic() > deadline:
+                    self._retire()
                     return False
-                self._pulse()
+                self._pulse(f"aborting: {error}")
 
     def _on_error(self, error: KafkaError) -> None:
         self._trouble = True
-        self._log.warning("the producer reports", error=str(error))
+        self._log.debug("the producer reports", error=str(error))

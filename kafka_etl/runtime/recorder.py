@@ -142,15 +142,15 @@ class RecorderFile:
         length: int = _LENGTH.unpack_from(data, _LENGTH_AT)[0]
         try:
             body = orjson.loads(data[_BODY_AT : _BODY_AT + length])
-        except orjson.JSONDecodeError:  # empty, or torn
+            ranges = {
+                Partition(topic, int(number)): (first, following)
+                for topic, numbers in body["ranges"].items()
+                for number, (first, following) in numbers.items()
+            }
+            hand = body["hand"]
+            return ranges, None if hand is None else (Partition(hand[0], hand[1]), hand[2])
+        except (ValueError, TypeError, LookupError, AttributeError):  # empty, or mixed up
             return {}, None
-        ranges = {
-            Partition(topic, int(number)): (first, following)
-            for topic, numbers in body["ranges"].items()
-            for number, (first, following) in numbers.items()
-        }
-        hand = body["hand"]
-        return ranges, None if hand is None else (Partition(hand[0], hand[1]), hand[2])
 
     def _read(self, count: int) -> bytes:
         try:

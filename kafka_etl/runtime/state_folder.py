@@ -49,11 +49,11 @@ class StateFolder:
             raise StateFolderUnusable(f"{base} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InstanceInUse(
-                f"another daemon runs as instance {self.instance} in {base}"
-            ) from error
         except OSError as error:
+            self._lock.close()
+            if isinstance(error, BlockingIOError):
+                what = f"another daemon runs as instance {self.instance} in {base}"
+                raise InstanceInUse(what) from error
             raise StateFolderUnusable(f"{base} cannot be locked: {error.strerror}") from error
 
     def recorder(self, pipeline: str, worker: int) -> Path:

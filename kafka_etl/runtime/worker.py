@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline, build
-from kafka_etl.contracts import Abandoned, Reconnect, Source
+from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.careful import Suspicion
 from kafka_etl.engine.condemned import Condemned
@@ -103,7 +103,7 @@ class Worker:
             else:
                 engine.step()
                 self._reconnects = 0
-        except Reconnect as reason:
+        except (Reconnect, OutcomeUnknown) as reason:
             self._reconnect(reason)
         except (BreakerTripped, DeadLetterRefused) as error:
             if self._task.until_end:
@@ -121,6 +121,7 @@ class Worker:
         return self._source is not None and self._source.finished(self._task.preflight.ends)
 
     def _connect(self) -> StreamEngine:
+        self._sink.open()  # first: it settles what a predecessor left open, and offsets with it
         self._source = assemble.make_source(self._pipeline, self._place, self._pulse)
         chain = assemble.make_chain(
             self._pipeline, self._place.size_limits, self._recorder.entering
@@ -147,7 +148,7 @@ class Worker:
         self._state = "running"
         return engine
 
-    def _reconnect(self, reason: Reconnect) -> None:
+    def _reconnect(self, reason: Reconnect | OutcomeUnknown) -> None:
         """Drop the source; the next turn makes a new one, which begins at committed offsets."""
         self._log.warning("reconnecting", reason=reason.reason)
         self._counters.add("reconnects")
@@ -163,7 +164,6 @@ class Worker:
         for operator in self._pipeline.operators:
             operator.context.worker = self._task.member
             operator.open()
-        self._sink.open()
 
     def _close(self) -> None:
         if self._source is not None:
@@ -206,15 +206,16 @@ class Worker:
                 raise Abandoned
             time.sleep(min(left, _NAP))
 
-    def _pulse(self) -> None:
+    def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
         self._recorder.tick()
+        self._note_trouble(waiting_for)
         self._talk()
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned
 
     def _note_trouble(self, trouble: str | None) -> None:
-        if trouble is not None and trouble != self._trouble:
+        if trouble is not None and self._trouble is None:
             self._log.warning("in trouble", reason=trouble)
         elif trouble is None and self._trouble is not None:
             self._log.info("out of trouble")

@@ -354,7 +354,7 @@ class MemorySink:
         if any(map(self.refuses, settlement.outputs.values)):
             return Refusal("REFUSED", "the sink refuses a record of the set")
         if any(map(self.refuses_letter, settlement.dead_letters)):
-            return Refusal("REFUSED", "the sink refuses a dead letter", dead_letter=True)
+            return Refusal("REFUSED", "the sink refuses a dead letter")
         return None
 
     def _store(self, settlement: Settlement) -> None:
@@ -371,5 +371,5 @@ class MemorySink:
             outputs.values[row],
             outputs.keys[row],
             outputs.headers[row] if outputs.headers else None,
-            timestamp_ms=outputs.timestamps[row] if outputs.timestamps else None,
+            timestamp_ms=(outputs.timestamps[row] or None) if outputs.timestamps else None,
         )

@@ -1,0 +1,213 @@
+"""What every sink promises."""
+# ruff: noqa: S101, PLR2004 - a suite of tests says what it expects, in plain numbers
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kafka_etl.contracts import Aborted, Refusal, Sink
+from kafka_etl.invocation import (
+    Condition,
+    DeadLetter,
+    ErrorInfo,
+    Failure,
+    Outputs,
+    Settlement,
+)
+from kafka_etl.record import Headers, Partition, SourceRecord, origin
+from kafka_etl.testing.memory import StoredRecord
+
+
+class SinkSystem(Protocol):
+    """A target that nobody else writes to, and a source partition with a group that reads it."""
+
+    @property
+    def partition(self) -> Partition:
+        """A source partition the group's member has."""
+        ...
+
+    @property
+    def refused(self) -> bytes | None:
+        """A value the target refuses; None when it refuses none."""
+        ...
+
+    def sink(self) -> Sink:
+        """A new sink with the same identity, not yet open."""
+        ...
+
+    def lease(self) -> object:
+        """A member's proof of membership."""
+        ...
+
+    def void_lease(self) -> object:
+        """A proof that was good once."""
+        ...
+
+    def outputs(self) -> Sequence[SourceRecord]:
+        """What a reader of the target sees, in order."""
+        ...
+
+    def dead_letters(self) -> Sequence[tuple[bytes | None, bytes | None]]:
+        """Key and value of each dead letter a reader sees."""
+        ...
+
+    def offset(self) -> int:
+        """Where the group stands in the partition; 0 when it has committed nothing."""
+        ...
+
+    def note(self) -> str:
+        """The note beside that offset."""
+        ...
+
+
+class SinkContract:
+    """A settlement becomes durable as one act: outputs, dead letters, offsets and notes."""
+
+    def test_a_settlement_becomes_durable_as_a_whole(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        record = StoredRecord(
+            b"bad", b"key", topic=system.partition.topic, partition=system.partition.number
+        )
+        sink.commit(settlement(system, b"one", b"two", at=3, letter=record, note="a note"))
+        sink.close()
+        assert [r.value() for r in system.outputs()] == [b"one", b"two"]
+        assert list(system.dead_letters()) == [(b"key", b"bad")]
+        assert (system.offset(), system.note()) == (3, "a note")
+
+    def test_outputs_arrive_unchanged_and_in_order(self, system: SinkSystem) -> None:
+        headers: list[Headers | None] = [[("a", b"1"), ("a", None), ("b", b"\xff")], None, []]
+        sink = opened(system)
+        sink.commit(
+            Settlement(
+                Outputs(
+                    values=[b"value", None, b""],
+                    keys=[b"same", b"same", b"same"],
+                    headers=headers,
+                    timestamps=[1_700_000_000_000, 0, 1_700_000_000_001],
+                ),
+                (),
+                {system.partition: 3},
+                system.lease(),
+            )
+        )
+        sink.close()
+        found = system.outputs()
+        assert [r.value() for r in found] == [b"value", None, b""]
+        assert [r.key() for r in found] == [b"same"] * 3
+        assert [r.headers() or [] for r in found] == [h or [] for h in headers]
+        assert found[0].timestamp()[1] == 1_700_000_000_000
+
+    def test_progress_alone_is_worth_a_commit(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        sink.commit(settlement(system, at=5))
+        sink.close()
+        assert (list(system.outputs()), system.offset()) == ([], 5)
+
+    def test_a_note_stands_until_the_next_commit(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        sink.commit(settlement(system, at=1, note="a note"))
+        assert system.note() == "a note"
+        sink.commit(settlement(system, at=2))
+        assert system.note() == ""
+        sink.close()
+
+    def test_one_commit_after_the_other(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        for number in range(5):
+            sink.commit(settlement(system, b"%d" % number, at=number + 1))
+        sink.close()
+        assert [r.value() for r in system.outputs()] == [b"0", b"1", b"2", b"3", b"4"]
+        assert system.offset() == 5
+
+    def test_without_proof_of_membership_nothing_is_done(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        aborted(sink, settlement(system, b"one", at=1, lease=None))
+        sink.close()
+        assert (list(system.outputs()), system.offset()) == ([], 0)
+
+    def test_with_an_old_proof_nothing_is_done(self, system: SinkSystem) -> None:
+        """The partition may be somebody else's by now; and it is no reason to worry anybody."""
+        old = system.void_lease()
+        sink = opened(system)
+        assert aborted(sink, settlement(system, b"one", at=1, lease=old)).routine
+        sink.commit(settlement(system, b"two", at=1))
+        sink.close()
+        assert [r.value() for r in system.outputs()] == [b"two"]
+
+    def test_a_refused_record_takes_everything_with_it(self, system: SinkSystem) -> None:
+        if system.refused is None:
+            return
+        sink = opened(system)
+        refusal = aborted(sink, settlement(system, b"one", system.refused, at=2)).refusal
+        assert isinstance(refusal, Refusal)
+        assert refusal.message
+        assert (list(system.outputs()), system.offset()) == ([], 0)
+        sink.commit(settlement(system, b"one", at=1))
+        sink.close()
+        assert [r.value() for r in system.outputs()] == [b"one"]
+
+    def test_a_sink_of_the_same_identity_goes_on(self, system: SinkSystem) -> None:
+        """As after a crash, or after a lost answer: what is durable stays, once."""
+        first = opened(system)
+        first.commit(settlement(system, b"one", at=1))
+        second = opened(system)
+        second.commit(settlement(system, b"two", at=2))
+        first.close()
+        second.close()
+        assert [r.value() for r in system.outputs()] == [b"one", b"two"]
+
+    def test_opening_again_is_harmless(self, system: SinkSystem) -> None:
+        sink = opened(system)
+        sink.open()
+        sink.commit(settlement(system, b"one", at=1))
+        sink.close()
+        assert [r.value() for r in system.outputs()] == [b"one"]
+
+    def test_closing_twice_or_unopened_is_harmless(self, system: SinkSystem) -> None:
+        sink = system.sink()
+        sink.close()
+        sink.close()
+
+
+_CURRENT = object()
+
+
+def opened(system: SinkSystem) -> Sink:
+    sink = system.sink()
+    sink.open()
+    return sink
+
+
+def settlement(
+    system: SinkSystem,
+    *values: bytes,
+    at: int,
+    letter: SourceRecord | None = None,
+    note: str = "",
+    lease: object = _CURRENT,
+) -> Settlement:
+    """A settlement of these outputs, which moves the group to offset `at`."""
+    tp = system.partition
+    return Settlement(
+        outputs=Outputs(values=list(values), keys=[b"key"] * len(values)),
+        dead_letters=() if letter is None else (dead_letter(letter),),
+        progress={tp: at},
+        lease=system.lease() if lease is _CURRENT else lease,
+        notes={tp: note} if note else {},
+    )
+
+
+def dead_letter(record: SourceRecord) -> DeadLetter:
+    error = ErrorInfo("ValueError", "the record is bad")
+    failure = Failure(0, Condition.OPERATOR_ERROR, error, operator="check")
+    return DeadLetter(record, failure, f"{origin(record)}@0+1", at_ms=1_700_000_000_000)
+
+
+def aborted(sink: Sink, unwanted: Settlement) -> Aborted:
+    """What the sink says to a settlement it must not make durable."""
+    try:
+        sink.commit(unwanted)
+    except Aborted as abort:
+        return abort
+    raise AssertionError("the commit should have been aborted")
