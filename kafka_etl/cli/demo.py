@@ -1,11 +1,146 @@
-"""`kafka-etl demo`."""
+"""`kafka-etl demo`: a real Kafka, a pipeline, its outputs and a dead letter, in half a minute."""
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
 import typer
 
+if TYPE_CHECKING:
+    from confluent_kafka import Message
 
-def demo() -> None:
-    """The show: a real Kafka, a pipeline, outputs and a dead letter."""
-    typer.echo("not yet")
-    raise typer.Exit(1)
+_FILES: Final = Path(__file__).with_name("demo_files")
+_ORDERS: Final = 200_000
+_BAD: Final = (
+    b'{"id": "broken", "amount": 12.5, "curren',
+    b'{"id": "refund", "amount": -30.0, "currency": "USD"}',
+    b'{"id": "nothing", "currency": "GBP"}',
+)
+
+
+def demo(
+    *,
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where its files go.")
+    ] = Path("kafka-etl-demo"),
+    kafka: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Use this Kafka instead of starting one."),
+    ] = None,
+) -> None:
+    """Run a pipeline on a real Kafka that is started for it, and show what came out."""
+    from kafka_etl.log import configure
+
+    configure({"": "warning"})
+    folder.mkdir(exist_ok=True)
+    for file in _FILES.glob("*.*"):
+        shutil.copy(file, folder)
+    if kafka is not None:
+        _show(folder, kafka)
+        return
+    with _own_kafka() as bootstrap:
+        _show(folder, bootstrap)
+    _say("Kafka is stopped again. To go on:")
+    typer.echo(
+        "  kafka-etl broker start                 a Kafka that stays, on localhost:9092\n"
+        "  kafka-etl demo --kafka localhost:9092  the same there\n"
+        f"  kafka-etl validate {folder}      after changing its pipeline or its operator\n"
+        f"  kafka-etl run {folder}           the daemon, until Ctrl-C\n"
+        "  kafka-etl status                       from another terminal"
+    )
+
+
+@contextmanager
+def _own_kafka() -> Generator[str]:
+    from kafka_etl.broker import Cluster
+    from kafka_etl.cli.broker import download_progress
+
+    with tempfile.TemporaryDirectory() as data:
+        _say("Starting Apache Kafka")
+        with download_progress() as progress:
+            cluster = Cluster.start(Path(data), progress=progress)
+        with cluster:
+            yield cluster.bootstrap
+
+
+def _show(folder: Path, bootstrap: str) -> None:
+    from kafka_etl.kafka import hands
+
+    settings = {"bootstrap.servers": bootstrap}
+    _say(f"Writing {_ORDERS:,} orders, {len(_BAD)} of them bad, to topic orders")
+    hands.create_topic(settings, "orders", 4)
+    hands.write(settings, "orders", _orders())
+    _run(folder, bootstrap)
+    _show_outputs(list(hands.read(settings, "orders-eur")))
+    _show_dead_letter(list(hands.read(settings, "orders-eur.dlq")))
+
+
+def _orders() -> Iterator[tuple[bytes, bytes]]:
+    chance = random.Random(7)  # noqa: S311 - the same orders each time
+    places = sorted(chance.sample(range(_ORDERS), len(_BAD)))
+    bad = dict(zip(places, _BAD, strict=True))
+    for number in range(_ORDERS):
+        order = {
+            "id": number,
+            "customer": f"c{chance.randrange(5000)}",
+            "amount": round(chance.uniform(1, 500), 2),
+            "currency": chance.choice(["USD", "GBP", "EUR"]),
+        }
+        value = bad.get(number) or json.dumps(order).encode()
+        yield str(order["customer"]).encode(), value
+
+
+def _run(folder: Path, bootstrap: str) -> None:
+    """The pipeline, in processes of their own as the daemon runs it."""
+    arguments = ["run", str(folder), "--until-end"]
+    _say(f"Running: KAFKA={bootstrap} kafka-etl {' '.join(arguments)}")
+    with tempfile.TemporaryDirectory() as state:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [
+                *(sys.executable, "-m", "kafka_etl", *arguments),
+                *("--state-dir", state, "--log-level", "warning"),
+            ],
+            env={**os.environ, "KAFKA": bootstrap},
+            check=False,
+        )
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+
+
+def _show_outputs(outputs: Sequence[Message]) -> None:
+    times = [message.timestamp()[1] for message in outputs]
+    seconds = max(0.001, (max(times) - min(times)) / 1000)
+    _say(f"Topic orders-eur has {len(outputs):,} records, {len(outputs) / seconds:,.0f} a second:")
+    for message in outputs[:3]:
+        typer.echo(f"  {_text(message.key())}  {_text(message.value())}")
+
+
+def _show_dead_letter(letters: Sequence[Message]) -> None:
+    _say(f"Topic orders-eur.dlq has {len(letters)} dead letters; one of them:")
+    letter = next(m for m in letters if b"refund" in (m.value() or b""))
+    typer.echo(f"  key      {_text(letter.key())}")
+    typer.echo(f"  value    {_text(letter.value())}")
+    headers: Any = letter.headers()
+    for name, value in headers:
+        shown = _text(value)
+        if name == "kafka_etl.context":
+            shown = json.dumps(json.loads(value), indent=2).replace("\n", "\n    ")
+        typer.echo(f"  {name}: {shown}")
+
+
+def _say(text: str) -> None:
+    typer.echo(f"\n== {text}", err=True)
+
+
+def _text(data: bytes | None) -> str:
+    return "" if data is None else data.decode("utf-8", "backslashreplace")

@@ -1,0 +1,106 @@
+"""The README's own commands, run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.kit.daemon import command
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"`([\w/]+\.(?:yaml|py))`:\s*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = "=#=#= "
+
+
+@dataclass
+class Command:
+    """A line after `$`, and the lines shown below it."""
+
+    line: str
+    expected: list[str] = field(default_factory=list)
+
+    def shows(self, output: str) -> list[str]:
+        """Expected lines that are not in the output; `...` stands for anything."""
+        return [
+            line
+            for line in self.expected
+            if not re.search(re.escape(line).replace(r"\.\.\.", ".*"), output)
+        ]
+
+
+def commands() -> list[Command]:
+    found: list[Command] = []
+    for kind, text in BLOCK.findall(README):
+        for line in text.splitlines() if kind == "console" else ():
+            if line.startswith("$ "):
+                found.append(Command(line.removeprefix("$ ")))
+            else:
+                found[-1].expected.append(line)
+    return found
+
+
+def script(listed: list[Command]) -> str:
+    """One shell session; what a reader waits for is waited for."""
+    lines = []
+    for number, command in enumerate(listed):
+        lines += [f"echo '{MARK}{number}'", command.line]
+        if command.line.startswith("kafka-etl status"):
+            lines[-1] = f"until {command.line} | grep running; do sleep 0.2; done"
+        if command.line == "kill %1":
+            lines[-1] = "kill %1 && wait %1"
+        if not command.line.endswith("&"):
+            lines.append(f"echo '{MARK}{number} status' $?")
+    return "\n".join(lines)
+
+
+def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
+    for name, text in FILE.findall(README):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    venv = tmp_path / ".venv"
+    venv.mkdir()
+    (venv / "bin").symlink_to(Path(sys.executable).parent)
+    listed = commands()
+    assert len(listed) >= 12
+    done = subprocess.run(
+        ["bash", "-c", script(listed)],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "TERM": "dumb"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    parts = re.split(rf"^{MARK}(\d+)\n", done.stdout, flags=re.MULTILINE)
+    outputs = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+    for number, shown in enumerate(listed):
+        output = outputs[number]
+        assert shown.shows(output) == [], f"{shown.line}\n{output}"
+        if not shown.line.endswith("&"):
+            assert f"{MARK}{number} status 0" in output, f"{shown.line}\n{output}"
+
+
+def test_make_has_what_the_readme_names() -> None:
+    for target in re.findall(r"^make (\w+)$", README, re.MULTILINE):
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_the_pipeline_at_the_top_is_valid(tmp_path: Path) -> None:
+    blocks = BLOCK.findall(README)
+    for kind, name in (("yaml", "pipeline.yaml"), ("python", "shop.py")):
+        text = next(text for language, text in blocks if language == kind)
+        (tmp_path / name).write_text(text)
+    command("validate", "pipeline.yaml", cwd=tmp_path).check_returncode()
