@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
-FAILED: Final = object()
+
+class _Failed:
+    """Of a class of its own: results are told apart by their types."""
+
+
+FAILED: Final = _Failed()
 """Stands in the results where the function raised."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -287,7 +288,8 @@ def main() -> None:
     configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.worker)
     sys.path.insert(0, str(task.document.folder))
     try:
-        worker = Worker(build(task.document, Registry.installed()), task, connection)
+        pipeline = build(task.document, Registry.installed())
+        worker = Worker(pipeline, task, connection)
     except KafkaEtlError as error:
         connection.send(Ended("failed", Snapshot("starting", _now_ms()), error.problem))
         return
@@ -296,6 +298,7 @@ def main() -> None:
         worker.stop()
 
     signal.signal(signal.SIGTERM, stop)
+    _collect_garbage_rarely(pipeline)
     try:
         connection.send(worker.run())
     except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
@@ -303,6 +306,18 @@ def main() -> None:
         said = f"{info.type}: {info.message}"
         get_logger("worker").error("died", error=said, traceback=info.traceback)
         sys.exit(1)
+
+
+def _collect_garbage_rarely(pipeline: Pipeline) -> None:
+    """Let a batch live and die without the collector looking at it.
+
+    Records, values and outputs of a batch are many objects that all go at once and hold no cycles;
+    by default the collector would visit each of them two or three times, a fifth of all work.
+    Cycles that operators make are still found, once there are as many objects as in many batches.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20 * pipeline.source_settings.batch.max_records)
 
 
 if __name__ == "__main__":
