@@ -71,6 +71,12 @@ class Kafka:
         """A name nobody has yet, for a topic, group or pipeline."""
         return f"n{next(_names)}-{time.time_ns() % 10**9}"
 
+    def delete_records(self, topic: str, partition: int, *, before: int) -> None:
+        """What retention does, at once."""
+        wanted = TopicPartition(topic, partition, before)
+        for future in self.admin.delete_records([wanted]).values():
+            future.result(20)
+
     def add_partitions(self, topic: str, total: int) -> None:
         self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(20)
 

@@ -1,0 +1,164 @@
+"""The Kafka source and the transactions, one layer below whole pipelines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kafka_etl.contracts import Aborted, Deployment
+from kafka_etl.envelope import Provenance
+from kafka_etl.errors import OffsetsLost
+from kafka_etl.invocation import Outputs, Settlement
+from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.sink import KafkaSink
+from kafka_etl.kafka.source import KafkaSource
+from kafka_etl.record import Batch, Partition
+from tests.kit.kafka import Kafka
+
+
+def nobody(_what: str) -> None:
+    """A pulse that nobody feels."""
+
+
+@pytest.fixture
+def group(kafka: Kafka) -> str:
+    return kafka.name()
+
+
+@pytest.fixture
+def place(kafka: Kafka, group: str) -> Deployment:
+    about = Provenance(group, "", group, group, "host", 1, "0", "3", {})
+    return Deployment(group, group, kafka.client, {}, {}, about)
+
+
+@pytest.fixture
+def sink(kafka: Kafka, place: Deployment) -> Iterator[KafkaSink]:
+    sink = KafkaSink(kafka.topic(1), place, nobody)
+    sink.open()
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def open_source(place: Deployment) -> Iterator[Callable[..., KafkaSource]]:
+    opened: list[KafkaSource] = []
+
+    def open_it(topic: str, **settings: object) -> KafkaSource:
+        checked = KafkaSourceSettings.model_validate({"topics": [topic], **settings})
+        opened.append(KafkaSource(checked, place, nobody))
+        return opened[-1]
+
+    yield open_it
+    for source in opened:
+        source.close()
+
+
+def poll(source: KafkaSource, limit: int = 10_000, seconds: float = 20) -> Batch:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        batch = source.poll(limit)
+        if batch is not None:
+            return batch
+    raise TimeoutError
+
+
+def commit(source: KafkaSource, sink: KafkaSink, batch: Batch) -> None:
+    sink.commit(Settlement(Outputs(), (), batch.progress, source.lease))
+    source.advance(batch.progress)
+
+
+def test_without_membership_nothing_is_committed(sink: KafkaSink) -> None:
+    with pytest.raises(Aborted, match="not a member"):
+        sink.commit(Settlement(Outputs(), (), {Partition("t", 0): 5}, lease=None))
+
+
+def test_a_source_that_has_not_joined_has_no_proof_of_membership(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    source = open_source(kafka.topic(1))
+    source.serve()
+    assert source.lease is None
+
+
+def test_a_record_over_max_bytes_travels_alone(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, [b"a" * 10, b"b" * 10, b"c" * 5000, b"d" * 10])
+    source = open_source(topic, batch={"max_bytes": 100})
+    sizes = [[len(r.value() or b"") for r in poll(source).records] for _ in range(3)]
+    assert sizes == [[10, 10], [5000], [10]]
+
+
+def test_what_was_not_settled_is_read_again_after_rewind(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, [str(n) for n in range(100)])
+    source = open_source(topic)
+    commit(source, sink, poll(source, 30))
+    lost = [r.value() for r in poll(source, 20).records]
+    source.rewind()
+    assert [r.value() for r in poll(source, 20).records] == lost
+
+
+def test_serving_fetches_nothing_and_loses_nothing(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    topic = kafka.topic(3)
+    kafka.produce(topic, [{"value": str(n), "partition": n % 3} for n in range(3000)])
+    source = open_source(topic)
+    found: list[bytes | None] = []
+    while len(found) < 3000:
+        batch = poll(source, 100)
+        found += [r.value() for r in batch.records]
+        source.serve()
+        commit(source, sink, batch)
+    assert sorted(int(v or b"") for v in found) == list(range(3000))
+
+
+def test_progress_reaches_past_the_last_marker(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce_transactions(topic, [(["a", "b"], True), (["never"], False), (["c"], True)])
+    source = open_source(topic)
+    values: list[bytes | None] = []
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not source.finished({Partition(topic, 0): 7}):
+        batch = source.poll(100)
+        if batch is not None:
+            values += [r.value() for r in batch.records]
+            commit(source, sink, batch)
+    assert values == [b"a", b"b", b"c"]
+    assert kafka.ends(topic) == {0: 7}
+
+
+def test_a_note_comes_back_to_the_next_owner(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, ["a", "b", "c"])
+    tp = Partition(topic, 0)
+    source = open_source(topic)
+    poll(source)
+    sink.commit(Settlement(Outputs(), (), {tp: 1}, source.lease, {tp: "careful"}))
+    source.close()
+    successor = open_source(topic)
+    assert [r.value() for r in poll(successor).records] == [b"b", b"c"]
+    assert successor.arrivals()[tp].note == "careful"
+
+
+def test_offsets_lost_to_retention_stop_the_source(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, [str(n) for n in range(10)])
+    source = open_source(topic)
+    commit(source, sink, poll(source, 2))
+    source.close()
+    kafka.delete_records(topic, 0, before=5)
+    with pytest.raises(OffsetsLost, match=topic):
+        poll(open_source(topic))
