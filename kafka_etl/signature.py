@@ -102,7 +102,7 @@ def settings_model(function: Callable[..., Any], name: str) -> type[Settings]:
     Fields are called `set_<name>` inside and `<name>` outside, so that a setting may have any
     name (`schema`, `json`, `copy` are taken in pydantic models).
     """
-    hints = _hints(function, name)
+    hints = _hints(function, name, extras=True)  # `Annotated[int, Field(ge=1)]` means its limit
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         hint = hints.get(parameter.name, Any)
@@ -186,10 +186,10 @@ def _is_positional(parameter: inspect.Parameter) -> bool:
     return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+def _hints(function: Callable[..., Any], name: str, *, extras: bool = False) -> dict[str, Any]:
     target = function if hasattr(function, "__annotations__") else type(function).__call__
     try:
-        return typing.get_type_hints(target)
+        return typing.get_type_hints(target, include_extras=extras)
     except Exception as error:
         broken = next(_unresolved(target), ("?", "?"))
         raise OperatorSignatureError(

@@ -24,7 +24,7 @@ _NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]+
 
 def parse_duration(value: Any) -> float:
     """Seconds of "20ms", "5s", "1.5m", "2h"; a bare number is refused, except 0."""
-    if value == 0 and value is not False:
+    if not isinstance(value, bool) and value == 0:
         return 0.0
     return _parse(value, _SECONDS, "a duration with its unit, such as 20ms, 5s, 10m or 1h")
 

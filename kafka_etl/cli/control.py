@@ -8,7 +8,7 @@ import typer
 
 from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
 
-Name = Annotated[str, typer.Argument(help="The pipeline's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
 
 def status(
@@ -71,12 +71,21 @@ def _ask(address: str, method: str, path: str) -> Any:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
     finally:
         connection.close()
-    if not isinstance(data, dict) or data.keys().isdisjoint({"pipelines", "pipeline", "error"}):
+    if not _is_ours(data):
         raise DaemonUnreachable(f"something else than a daemon answers at {address}")
     if "error" in data:
         refusal = data["error"]
         raise OrderRefused(refusal["what"], refusal.get("next_step", ""))
     return data
+
+
+def _is_ours(data: Any) -> bool:
+    """Whether a daemon says this: any program may listen on the port."""
+    match data:
+        case {"pipelines": list()} | {"pipeline": str()} | {"error": {"what": str()}}:
+            return True
+        case _:
+            return False
 
 
 def _line(pipeline: dict[str, Any]) -> str:

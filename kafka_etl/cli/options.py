@@ -11,7 +11,7 @@ DEFAULT_HTTP = "127.0.0.1:8321"
 _LAST_PORT = 65_535
 
 Paths = Annotated[
-    list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PATH...")
+    list[Path], typer.Argument(help="Pipeline files, or folders of them.", metavar="PATH")
 ]
 Sets = Annotated[
     list[str],

@@ -12,12 +12,13 @@ def validate(
     *,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Check pipeline files: YAML, settings, plug-ins, operators, guarantee."""
+    """Check pipeline files without Kafka; name all problems at once."""
     import contextlib
     import os
     import sys
 
     from kafka_etl.config.build import Pipeline, examine, same_names
+    from kafka_etl.config.document import Document
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
     from kafka_etl.errors import ConfigError
@@ -26,7 +27,7 @@ def validate(
     loaded = load(paths, env=os.environ, overrides=parse_sets(sets))
     registry = Registry.installed()
     findings = loaded.findings
-    sound = []
+    sound: list[tuple[Document, Pipeline]] = []
     for document in loaded.documents:
         # What an operator's module prints when it is imported is not our answer.
         with importable(document.folder), contextlib.redirect_stdout(sys.stderr):

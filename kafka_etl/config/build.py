@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,13 +133,12 @@ def _without(data: Any, loc: Loc) -> Any:
     while isinstance(loc[-1], int):
         loc = loc[:-1]
     first, *rest = loc
-    if isinstance(data, dict) and first not in data:
-        return data
     copy: Any = data.copy()
-    if rest:
-        copy[first] = _without(copy[first], tuple(rest))
-    else:
-        del copy[first]
+    with contextlib.suppress(LookupError):  # it has gone with what held it
+        if rest:
+            copy[first] = _without(copy[first], tuple(rest))
+        else:
+            del copy[first]
     return copy
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from kafka_etl.config.document import Document
+from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import Finding, Loc, did_you_mean, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
@@ -68,7 +69,7 @@ class _Problem:
         self.context: Mapping[str, Any] = details.get("ctx", {})
         place: list[str | int] = []
         for part in details["loc"]:
-            if isinstance(data, dict | list):
+            if is_mapping(data) or is_list(data):
                 with contextlib.suppress(LookupError, TypeError):
                     data = data[part]
                     place.append(part)

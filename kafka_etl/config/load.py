@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.config.document import Document
-from kafka_etl.config.parse import parse
+from kafka_etl.config.parse import is_list, is_mapping, parse
 from kafka_etl.config.report import Finding, Loc, Mark
 from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
@@ -81,7 +81,7 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
                 hint=problem.hint,
             )
         )
-    if isinstance(parsed.data, dict):
+    if is_mapping(parsed.data):
         return Document(path, parsed.data, parsed.keys, parsed.values, lines)
     if not parsed.problems:
         message = "a pipeline file holds one mapping: name, source, operators, sink"
@@ -132,11 +132,10 @@ def _replaced(data: Any, loc: Sequence[str | int], value: Any) -> Any:
     if not loc:
         return value
     first, *rest = loc
-    if isinstance(data, list):
+    if is_list(data):
         if not isinstance(first, int):
             raise TypeError
-        entries: list[Any] = data
-        return [*entries[:first], _replaced(entries[first], rest, value), *entries[first + 1 :]]
+        return [*data[:first], _replaced(data[first], rest, value), *data[first + 1 :]]
     mapping: Mapping[str, Any] = {} if data is None else data
     key = str(first)
     return {**mapping, key: _replaced(mapping.get(key), rest, value)}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -165,6 +165,16 @@ class _Reader:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise _TooLarge
+
+
+def is_mapping(data: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether what was read is a mapping; its keys are text."""
+    return isinstance(data, dict)
+
+
+def is_list(data: Any) -> TypeGuard[list[Any]]:
+    """Whether what was read is a list."""
+    return isinstance(data, list)
 
 
 def _mark(node: Any) -> Mark:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from kafka_etl.config.document import Document
+from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import Finding, Loc
 from kafka_etl.errors import Code
 
@@ -23,9 +24,9 @@ def interpolate(document: Document, env: Mapping[str, str], findings: list[Findi
     secrets: dict[str, str] = {}
 
     def visit(node: Any, loc: Loc) -> Any:
-        if _is_dict(node):
+        if is_mapping(node):
             return {key: visit(child, (*loc, key)) for key, child in node.items()}
-        if _is_list(node):
+        if is_list(node):
             return [visit(child, (*loc, index)) for index, child in enumerate(node)]
         if isinstance(node, str) and "${" in node:
             return substituted(node, loc)
@@ -49,14 +50,6 @@ def interpolate(document: Document, env: Mapping[str, str], findings: list[Findi
         return _VARIABLE.sub(value_of, text)
 
     return replace(document, data=visit(document.data, ()), secrets=secrets)
-
-
-def _is_dict(node: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(node, dict)
-
-
-def _is_list(node: Any) -> TypeGuard[list[Any]]:
-    return isinstance(node, list)
 
 
 class _NotSet(Exception):

@@ -33,7 +33,8 @@ class HttpServer:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
-            raise AddressInUse(f"{host}:{port} cannot be served: {error.strerror}") from error
+            reason = str(error.strerror).partition(" (while")[0]
+            raise AddressInUse(f"{host}:{port} cannot be served: {reason}") from error
         self.host = host
         self.port = int(self._socket.getsockname()[1])
         app = make_app(orders, takes_orders=_is_loopback(host))

@@ -1,0 +1,39 @@
+"""Every entry point of ours loads, is what its kind must be, and can be described."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from kafka_etl.bind import settings_of
+from kafka_etl.registry import KINDS, Plugin, Registry
+from tests.arch.source import ROOT
+
+REGISTRY = Registry.installed()
+OURS = [plugin for plugin in REGISTRY if plugin.distribution == "kafka-etl"]
+
+
+def test_the_environment_is_up_to_date() -> None:
+    """What is installed is what pyproject.toml says; else: `make` once more."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {
+        (kind, name) for kind in KINDS for name in project["entry-points"][f"kafka_etl.{kind}"]
+    }
+    assert {(plugin.kind, plugin.name) for plugin in OURS} == declared
+
+
+@pytest.mark.parametrize("plugin", OURS, ids=lambda p: f"{p.kind}-{p.name}")
+def test_it_loads_and_says_what_it_is(plugin: Plugin) -> None:
+    match plugin.kind:
+        case "sources":
+            REGISTRY.source(plugin.name)
+        case "sinks":
+            REGISTRY.sink(plugin.name)
+        case "codecs":
+            assert REGISTRY.codec(plugin.name).name == plugin.name
+            return
+        case "operators":
+            target, _ = REGISTRY.operator(plugin.name)
+            settings_of(target, plugin.name)
+    assert REGISTRY.summary(plugin)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from kafka_etl.codecs import BYTES, JSON, TEXT
+from kafka_etl.registry import Registry
+from kafka_etl.testing import CodecContract, CodecSystem
+
+SYSTEMS = [
+    CodecSystem(BYTES, "bytes", values=(), unencodable=[{"a": 1}, 5, None, "\ud800"]),
+    CodecSystem(
+        TEXT,
+        "text",
+        values=["", "a", "é€😀", "\x00\n"],
+        undecodable=[b"\xff", b"\xed\xa0\x80"],
+        unencodable=[5, {}, "\ud800"],
+    ),
+    CodecSystem(
+        JSON,
+        "json",
+        values=[None, True, 0, -1, 2**63 - 1, 1.5, "", "é😀", [], [1, [2]], {"a": {"b": None}}],
+        undecodable=[b"", b"{", b"nul", b"\xff", b"1 2", b"NaN", b"[" * 10_000],
+        unencodable=[{1, 2}, object(), 2**64, "\ud800", {1: 2}],
+    ),
+]
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+class TestCodecs(CodecContract):
+    """The codecs that need nothing but bytes."""
+
+    def test_it_is_installed(self, system: CodecSystem) -> None:
+        assert Registry.installed().codec(system.name) is system.codec

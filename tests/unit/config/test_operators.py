@@ -1,0 +1,248 @@
+"""Mistakes in what a pipeline says of operators, and in the operators' own modules."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kafka_etl.errors import Code
+from tests.unit.config.project import findings_in, pipeline, place_of, places
+
+OPS = """
+    import enum
+    from kafka_etl import Record
+
+    class Colour(enum.Enum):
+        RED = "red"
+        BLUE = "blue"
+
+    def convert(order: dict, *, rate: float, colour: Colour = Colour.RED) -> dict:
+        return order
+
+    def text(value: str) -> str:
+        return value
+
+    def raw(value: bytes) -> bytes:
+        return value
+
+    def unannotated(value):
+        return value
+
+    def takes_a_set(order: set) -> dict: ...
+
+    def gives_none(order: dict) -> None: ...
+
+    def two_records(one, other): ...
+
+    def any_settings(order, **settings): ...
+
+    async def waits(order): ...
+
+    def unresolved(order: "Nope") -> dict: ...
+
+    def no_operator():
+        return 5
+
+    class Lookup:
+        def __init__(self, *, url: str) -> None:
+            raise ConnectionError("nobody answers")
+
+        def __call__(self, order: dict) -> dict: ...
+
+    class Quits:
+        def __init__(self) -> None:
+            raise SystemExit(0)
+
+        def __call__(self, order: dict) -> dict: ...
+
+    class Uncallable:
+        def __init__(self) -> None: ...
+
+    class Odd:
+        @property
+        def __signature__(self):
+            return 1 / 0
+
+        def __call__(self, order: dict) -> dict: ...
+
+    odd = Odd()
+
+    RATE = 0.92
+"""
+
+MODULES = {
+    "ops": OPS,
+    "typo": "import jsn\n",
+    "raises": "RATES = {}\nRATES['USD']\n",
+    "quits": "raise SystemExit(0)\n",
+    "syntax": "def to_eur(order)\n    return order\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, code in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(code))
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Mistake:
+    use: str
+    code: Code
+    says: str
+    hint: str = ""
+
+
+USES = [
+    # the name
+    Mistake("ops:convrt", Code.UNKNOWN_PLUGIN, "module ops has no `convrt`", "mean `convert`?"),
+    Mistake("opps:convert", Code.UNKNOWN_PLUGIN, "there is no module `opps`", "mean `ops`?"),
+    Mistake("shop.ops:x", Code.UNKNOWN_PLUGIN, "there is no module `shop`", "beside the pipeline"),
+    Mistake("ops.py:text", Code.UNKNOWN_PLUGIN, "there is no module `ops.py`", "mean `ops`?"),
+    Mistake("'ops:'", Code.UNKNOWN_PLUGIN, "`ops:` is not `module:name`", "a colon"),
+    Mistake("':text'", Code.UNKNOWN_PLUGIN, "`:text` is not `module:name`", "a colon"),
+    Mistake("'.ops:text'", Code.UNKNOWN_PLUGIN, "`.ops:text` is not `module:name`", "a colon"),
+    Mistake("ops:text:x", Code.UNKNOWN_PLUGIN, "`ops:text:x` is not `module:name`", "a colon"),
+    Mistake("ops", Code.UNKNOWN_PLUGIN, "there is no operator called `ops`; installed: fields"),
+    # the module
+    Mistake("typo:f", Code.BROKEN_PLUGIN, "importing module typo failed", "Mend the import"),
+    Mistake("raises:f", Code.BROKEN_PLUGIN, "line 2, in <module>: KeyError: 'USD'"),
+    Mistake("quits:f", Code.BROKEN_PLUGIN, "importing module quits failed"),
+    Mistake("syntax:f", Code.BROKEN_PLUGIN, "SyntaxError: expected ':'"),
+    # the signature
+    Mistake("ops:RATE", Code.OPERATOR_SIGNATURE, "RATE is a float, not a function or class"),
+    Mistake("ops:takes_a_set", Code.OPERATOR_SIGNATURE, "`order` is annotated with set", "dict"),
+    Mistake("ops:gives_none", Code.OPERATOR_SIGNATURE, "would drop every record", "DROP"),
+    Mistake("ops:two_records", Code.OPERATOR_SIGNATURE, "parameter `other` has no value", "*, oth"),
+    Mistake("ops:any_settings", Code.OPERATOR_SIGNATURE, "`**settings` cannot be checked"),
+    Mistake("ops:waits", Code.OPERATOR_SIGNATURE, "is an `async def`", "plain function"),
+    Mistake("ops:unresolved", Code.OPERATOR_SIGNATURE, "`Nope` of `order` does not resolve"),
+    Mistake("ops:no_operator", Code.OPERATOR_SIGNATURE, "int cannot be called with one"),
+    Mistake("ops:Uncallable", Code.OPERATOR_SIGNATURE, "Uncallable cannot be called with one"),
+    Mistake("time:sleep", Code.OPERATOR_SIGNATURE, "no signature found"),
+    Mistake("ops:odd", Code.OPERATOR_SIGNATURE, "ops:odd is no operator: ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize("mistake", USES, ids=lambda mistake: mistake.use)
+def test_an_operator_that_is_none_is_named_at_use(folder: Path, mistake: Mistake) -> None:
+    text = pipeline(f"operators:\n  - timeout: 5s\n    use: »{mistake.use}")
+    (finding,) = findings_in(folder, text)
+    assert finding.code == mistake.code
+    assert mistake.says in finding.message
+    assert mistake.hint in finding.hint
+    assert [place_of(finding)] == places(text)
+    assert "Traceback" not in finding.render()
+
+
+def test_a_failed_import_names_the_line_of_the_users_module(folder: Path) -> None:
+    (finding,) = findings_in(folder, pipeline("operators: ['typo:f']"))
+    assert f'"{folder}/typo.py", line 1' in finding.message
+    assert "ModuleNotFoundError: No module named 'jsn'" in finding.message
+
+
+@dataclass(frozen=True)
+class WrongSetting:
+    use: str
+    settings: str
+    says: str
+    hint: str = ""
+
+
+SETTINGS = [
+    WrongSetting("ops:convert", "{»rat: 1, rate: 2}", "unknown key `rat`", "mean `rate`?"),
+    WrongSetting("ops:convert", "{rate: »fast}", "`rate` should be a number"),
+    WrongSetting(
+        "ops:convert",
+        "{rate: 1, colour: »bleu}",
+        "`colour` should be red or blue",
+        "did you mean `blue`?",
+    ),
+    WrongSetting("ops:Lookup", "{url: »5}", "`url` should be text"),
+    WrongSetting(
+        "ops:Lookup",
+        "»{url: 'http://x'}",
+        "ops:Lookup does not accept these settings: ConnectionError: nobody answers",
+    ),
+    WrongSetting("ops:Quits", "»{}", "ops:Quits does not accept these settings: SystemExit: 0"),
+    WrongSetting("fields", "»{keep: [a], drop: [b]}", "`keep` and `drop` exclude each other"),
+    WrongSetting("fields", "{keep: »a}", "`keep` should be a list"),
+    WrongSetting(
+        "filter",
+        "{where: »'value.amount > 10 and valu.x'}",
+        "`where`: column 23: unknown name `valu`; did you mean `value`?",
+    ),
+    WrongSetting(
+        "filter",
+        "{where: »'value.a = 1'}",
+        "`where`: column 9: `=` is not known here; write `==`",
+    ),
+    WrongSetting("filter", "{where: »''}", "`where`: column 1"),
+    WrongSetting("filter", "{where: »5}", "`where`"),
+]
+
+
+@pytest.mark.parametrize("wrong", SETTINGS, ids=lambda wrong: f"{wrong.use} {wrong.settings}")
+def test_a_wrong_setting_is_named_in_its_place(folder: Path, wrong: WrongSetting) -> None:
+    text = pipeline(f"operators:\n  - use: {wrong.use}\n    with: {wrong.settings}")
+    (finding,) = findings_in(folder, text)
+    assert finding.code == (Code.UNKNOWN_KEY if "unknown key" in wrong.says else Code.INVALID_VALUE)
+    assert wrong.says in finding.message
+    assert wrong.hint in finding.hint
+    assert [place_of(finding)] == places(text)
+
+
+def test_a_missing_setting_is_named_at_the_operator(folder: Path) -> None:
+    text = pipeline("operators:\n  - »use: ops:convert")
+    (finding,) = findings_in(folder, text)
+    assert (finding.code, finding.message) == (Code.MISSING_KEY, "`rate` is missing")
+    assert [place_of(finding)] == places(text)
+    assert finding.allowed == ("colour", "rate")
+
+
+FITTING = [
+    "[ops:text, ops:text]",
+    "[ops:raw, ops:raw]",
+    "[ops:unannotated, ops:text]",
+]
+MISFITS = [
+    ("[ops:raw, »ops:text]", "operator text takes text, but raw before it returns bytes"),
+    ("[ops:text, »ops:raw]", "operator raw takes bytes, but text before it returns text"),
+    (
+        "[{use: ops:convert, with: {rate: 1}}, {use: »ops:text}]",
+        "operator text takes text, but convert before it returns value",
+    ),
+]
+
+
+@pytest.mark.parametrize("operators", FITTING)
+def test_operators_that_fit_pass(folder: Path, operators: str) -> None:
+    assert findings_in(folder, pipeline(f"operators: {operators}")) == []
+
+
+@pytest.mark.parametrize(("operators", "says"), MISFITS)
+def test_operators_that_do_not_fit_are_named(folder: Path, operators: str, says: str) -> None:
+    text = pipeline(f"operators: {operators}")
+    (finding,) = findings_in(folder, text)
+    assert (finding.code, finding.message) == (Code.OPERATORS_DO_NOT_FIT, says)
+    assert [place_of(finding)] == places(text)
+
+
+def test_a_broken_operator_does_not_hide_the_next(folder: Path) -> None:
+    text = pipeline("operators: [»typo:f, »ops:nope, {use: ops:convert, with: {rate: »x}}]")
+    assert [place_of(f) for f in findings_in(folder, text)] == places(text)
+
+
+def test_a_retry_may_name_exceptions_of_the_users_module(folder: Path) -> None:
+    (folder / "errors.py").write_text("class Flaky(Exception): ...\n")
+    blocks = "retry: {never: ['errors:Flaky', errors.Flaky, json.JSONDecodeError, KeyError]}"
+    assert findings_in(folder, pipeline(blocks)) == []
+
+
+def test_an_exception_module_that_quits_does_not_end_the_check(folder: Path) -> None:
+    (finding,) = findings_in(folder, pipeline("retry: {only: ['quits:Error']}"))
+    assert finding.code == Code.BROKEN_PLUGIN

@@ -1,0 +1,81 @@
+"""How findings look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kafka_etl.config.report import Finding, Loc, Mark, config_error, did_you_mean, show_loc
+from kafka_etl.errors import Code
+
+FILE = Path("pipelines/video.yaml")
+
+
+def test_a_finding_shows_place_line_choices_and_remedy() -> None:
+    finding = Finding(
+        Code.UNKNOWN_KEY,
+        "unknown key `batch_sizes`",
+        FILE,
+        ("source", "with", "batch_sizes"),
+        Mark(12, 5),
+        "    batch_sizes: 500  ",
+        ("batch", "group"),
+        "did you mean `batch`?",
+    )
+    assert finding.render().splitlines() == [
+        "error[E104]: unknown key `batch_sizes`",
+        "  --> pipelines/video.yaml:12:5",
+        " 12 |     batch_sizes: 500",
+        "    |     ^ source.with.batch_sizes",
+        "  allowed here: batch, group",
+        "  hint: did you mean `batch`?",
+    ]
+
+
+def test_a_file_that_could_not_be_read_is_shown_without_a_line() -> None:
+    finding = Finding(Code.UNREADABLE_FILE, "there is none", FILE)
+    assert finding.render() == "error[E101]: there is none\n  --> pipelines/video.yaml"
+
+
+def test_a_long_list_of_choices_is_left_to_the_reference() -> None:
+    finding = Finding(Code.UNKNOWN_KEY, "unknown", FILE, allowed=tuple(f"k{i}" for i in range(25)))
+    assert "allowed here" not in finding.render()
+
+
+def test_nothing_is_shown_with_blanks_at_the_end() -> None:
+    finding = Finding(Code.INVALID_YAML, "not YAML", FILE, (), Mark(1, 1), "a: [")
+    assert all(line == line.rstrip() for line in finding.render().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("loc", "shown"),
+    [
+        ((), ""),
+        (("source", "with", "topics", 1), "source.with.topics[1]"),
+        (("operators", 0, "with", "rate"), "operators[0].with.rate"),
+        (("kafka", "bootstrap.servers"), "kafka.bootstrap.servers"),
+    ],
+)
+def test_a_place_is_shown_as_a_path(loc: Loc, shown: str) -> None:
+    assert show_loc(loc) == shown
+
+
+def test_one_problem_and_several_are_counted() -> None:
+    finding = Finding(Code.UNREADABLE_FILE, "x", FILE)
+    assert config_error([finding]).what.startswith("1 problem in")
+    assert config_error([finding, finding]).what.startswith("2 problems in")
+
+
+def test_findings_are_listed_by_file_then_line() -> None:
+    findings = [
+        Finding(Code.INVALID_VALUE, name, Path(file), mark=Mark(line, 1))
+        for name, file, line in [("d", "b", 1), ("c", "a", 10), ("b", "a", 9), ("a", "a", 2)]
+    ]
+    text = config_error(findings).what
+    assert [line[-1] for line in text.splitlines() if line.startswith("error[")] == list("abcd")
+
+
+def test_only_what_is_close_is_suggested() -> None:
+    assert did_you_mean("topcis", ["topics", "value"]) == "did you mean `topics`?"
+    assert did_you_mean("colour", ["topics", "value"]) == ""

@@ -1,0 +1,282 @@
+"""Short ways to run operators, and a whole engine, in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from kafka_etl.bind import BoundOperator, bind, settings_of
+from kafka_etl.codecs import BYTES, JSON, TEXT
+from kafka_etl.contracts import Abandoned, Codec
+from kafka_etl.declare import Context
+from kafka_etl.engine.breaker import Breaker
+from kafka_etl.engine.careful import Evidence, Suspicion
+from kafka_etl.engine.chain import Chain
+from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.encode import Encode
+from kafka_etl.engine.invoker import Invoker
+from kafka_etl.engine.pace import Pace
+from kafka_etl.engine.stages import Decode, Operate
+from kafka_etl.engine.stream import Limits, StreamEngine, Surroundings
+from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
+from kafka_etl.metrics import Counters
+from kafka_etl.record import Batch, Partition, next_offsets
+from kafka_etl.retry import Backoff, RetryPolicy
+from kafka_etl.signature import Takes
+from kafka_etl.testing import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
+
+Operator = Callable[..., Any] | BoundOperator
+PATIENT = RetryPolicy(max_attempts=3, backoff=Backoff(initial=1, max=100, jitter="none"))
+"""Three attempts, with waits of 1 and 2 seconds."""
+
+
+def bound(function: Operator, **settings: Any) -> BoundOperator:
+    """The operator as a pipeline binds it."""
+    if isinstance(function, BoundOperator):
+        return function
+    name = getattr(function, "__name__", "op")
+    model = settings_of(function, name)
+    return bind(function, model.model_validate(settings), Context("p", name, "w"))
+
+
+def as_bytes(value: Any) -> bytes | None:
+    """JSON; bytes and None stay what they are."""
+    return value if isinstance(value, bytes | None) else orjson.dumps(value)
+
+
+def records(*values: Any) -> list[StoredRecord]:
+    """Records of one partition: JSON values, raw bytes, None for a tombstone."""
+    return [
+        StoredRecord(as_bytes(value), b"k%d" % offset, offset=offset, timestamp_ms=1000 + offset)
+        for offset, value in enumerate(values)
+    ]
+
+
+def chain_of(
+    *operators: Operator,
+    value: Codec = JSON,
+    key: Codec = BYTES,
+    sink: Codec = JSON,
+    **encode: Any,
+) -> Chain:
+    """The stages as a worker makes them of these operators."""
+    ready = [bound(operator) for operator in operators]
+    takes = {operator.shape.takes for operator in ready}
+    first = ready[0].shape.takes if ready else Takes.BYTES
+    decode = {Takes.BYTES: None, Takes.TEXT: TEXT}.get(first, None if value is BYTES else value)
+    decode_key = None if key is BYTES or Takes.RECORD not in takes else key
+    return Chain(
+        decode=Decode(decode, decode_key),
+        operators=tuple(map(Operate, ready)),
+        encode=Encode(value=sink, key=key, topic="out", **encode),
+        entering=lambda _stage: None,
+    )
+
+
+@dataclass
+class Ran:
+    """What came of one invocation."""
+
+    outcome: Outcome
+    waits: list[float] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> Outputs:
+        return self.outcome.outputs
+
+    @property
+    def values(self) -> list[Any]:
+        """Values, decoded; None for a tombstone."""
+        return [None if v is None else orjson.loads(v) for v in self.outputs.values]
+
+    @property
+    def origins(self) -> list[int]:
+        origins = self.outputs.origins
+        return list(range(len(self.outputs))) if origins is None else origins
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Index of the record -> its error."""
+        return {f.index: f"{f.error.type}: {f.error.message}" for f in self.outcome.failed}
+
+    @property
+    def conditions(self) -> dict[int, Condition]:
+        return {f.index: f.condition for f in self.outcome.failed}
+
+    def failure(self) -> Failure:
+        """The only one."""
+        (failure,) = self.outcome.failed
+        return failure
+
+
+def run(
+    chain: Chain | Operator,
+    *given: Any,
+    policy: RetryPolicy = PATIENT,
+    policies: Mapping[str, RetryPolicy] | None = None,
+) -> Ran:
+    """One invocation of these records, or of records of these values, to its end."""
+    if not isinstance(chain, Chain):
+        chain = chain_of(chain)
+    source = [
+        v if isinstance(v, StoredRecord) else r
+        for v, r in zip(given, records(*map(_plain, given)), strict=True)
+    ]
+    waits: list[float] = []
+    clock = iter(range(10**9))
+    invoker = Invoker(chain, policy, policies or {}, now_ms=clock.__next__, random=lambda: 1.0)
+    invocation = Invocation("id", Batch(source, next_offsets(source), {}), 0)
+    return Ran(invoker.run(invocation, waits.append), waits)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, StoredRecord) else value
+
+
+class Log:
+    """A recorder that remembers."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.ranges: list[dict[Partition, tuple[int, int]]] = []
+        self.hands: list[tuple[Partition, int]] = []
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
+
+    def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
+        self.ranges.append(dict(ranges))
+
+    def in_hand(self, partition: Partition, offset: int) -> None:
+        self.hands.append((partition, offset))
+
+
+class Bench:
+    """An engine between a source and a sink in memory, on a clock of its own.
+
+    Input is topic `in`, outputs go to `out`; records are written with `put` and the engine is
+    moved with `step` and `finish`.
+    """
+
+    def __init__(
+        self,
+        *operators: Operator,
+        partitions: int = 1,
+        batch: int = 1000,
+        slice_size: int | None = None,
+        dead_letters: bool = True,
+        answers: Iterable[Answer] = (),
+        policy: RetryPolicy = PATIENT,
+        evidence: Evidence | None = None,
+        max_deaths: int = 2,
+        max_consecutive: int = 1000,
+        settle_after: float = 5.0,
+        settle_bytes: int = 2**26,
+        chain: Chain | None = None,
+        broker: MemoryBroker | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.trouble: str | None = None
+        self.troubles: list[str] = []
+        self.fences: list[str] = []
+        self.stop = False
+        self.broker = broker or MemoryBroker()
+        if broker is None:
+            self.broker.create("in", partitions)
+            self.broker.create("out", partitions)
+        self.partitions = self.broker.partitions("in")
+        self.source = MemorySource(self.broker, self.partitions)
+        self.sink = MemorySink(self.broker, "out", answers)
+        self.sink.open()
+        self.log = Log()
+        self.counters = Counters()
+        self.breaker = Breaker(max_consecutive)
+        self.pace = Pace(batch, 1.0) if slice_size is None else FixedPace(batch, slice_size)
+        chain = chain_of(*operators) if chain is None else chain
+        self.condemned = Condemned(Suspicion(evidence, max_deaths=max_deaths, by_range=chain.mixes))
+        self.engine = StreamEngine(
+            self.source,
+            self.sink,
+            Invoker(chain, policy, {}, now_ms=lambda: int(self.now * 1000), random=lambda: 1.0),
+            limits=Limits(dead_letters, settle_after, settle_bytes),
+            pace=self.pace,
+            breaker=self.breaker,
+            condemned=self.condemned,
+            recorder=self.log,
+            counters=self.counters,
+            around=Surroundings(
+                stopping=lambda: self.stop,
+                sleep=self._sleep,
+                fenced=self.fences.append,
+                trouble=self._note_trouble,
+                clock=lambda: self.now,
+                now_ms=lambda: int(self.now * 1000),
+                random=lambda: 1.0,
+            ),
+        )
+
+    def put(self, *values: Any, partition: int = 0, keys: Sequence[bytes] | None = None) -> None:
+        """Write records: JSON values, raw bytes, None for a tombstone."""
+        for number, value in enumerate(values):
+            key = keys[number] if keys else b"k"
+            self.broker.append("in", as_bytes(value), key, partition=partition)
+
+    def step(self) -> None:
+        self.engine.step()
+
+    def finish(self, steps: int = 1000) -> None:
+        """Step until the group stands at the end."""
+        ends = {tp: self.broker.end(tp) for tp in self.partitions}
+        for _ in range(steps):
+            if self.source.finished(ends):
+                return
+            self.step()
+        raise AssertionError(f"not at the end after {steps} steps: {self.broker.offsets}")
+
+    def outputs(self) -> list[Any]:
+        """Values in topic `out`, decoded, partition by partition."""
+        return [
+            None if r.value() is None else orjson.loads(r.value() or b"")
+            for r in self.broker.records("out")
+        ]
+
+    def letters(self) -> list[Any]:
+        """(value, condition) of each dead letter."""
+        return [(d.record.value(), d.failure.condition.value) for d in self.broker.dead_letters]
+
+    def offset(self, partition: int = 0) -> int:
+        return self.broker.offsets.get(self.partitions[partition], 0)
+
+    def count(self, name: str, label: str = "") -> float:
+        return self.counters.snapshot().get((name, label), 0)
+
+    def commits(self) -> list[int]:
+        """How many outputs each commit had."""
+        return [len(settlement.outputs) for settlement in self.sink.commits]
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        self.trouble = trouble
+        if trouble is not None:
+            self.troubles.append(trouble)
+
+    def _sleep(self, seconds: float) -> None:
+        if self.stop:
+            raise Abandoned
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+class FixedPace(Pace):
+    """Slices of one size, whatever time they take."""
+
+    def __init__(self, max_records: int, slice_size: int) -> None:
+        super().__init__(max_records, 1.0)
+        self._fixed = slice_size
+
+    @property
+    def slice_size(self) -> int:
+        return self._fixed

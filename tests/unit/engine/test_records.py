@@ -1,0 +1,264 @@
+"""Operators that take or give a `Record`: keys, headers, timestamps and topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kafka_etl import Permanent, Record
+from kafka_etl.codecs import JSON, TEXT
+from kafka_etl.invocation import Condition
+from kafka_etl.testing import StoredRecord
+from tests.unit.engine.kit import chain_of, run
+
+HEADERS = [("a", b"1"), ("a", None), ("b", b"\xff")]
+
+
+def source(value: bytes | None = b"1", **more: Any) -> StoredRecord:
+    parts = {"key": b"key", "headers": HEADERS, "timestamp_ms": 5000, "offset": 7, **more}
+    return StoredRecord(value, **parts)
+
+
+def test_an_operator_sees_all_of_a_record() -> None:
+    def op(record: Record) -> list[Any]:
+        assert record.headers == HEADERS
+        assert record.header("a") is None
+        assert record.header("b") == b"\xff"
+        assert record.header("c") is None
+        place = [record.topic, record.partition, record.offset]
+        return [[record.value, record.key.decode(), record.timestamp, *place]]
+
+    assert run(op, source(b'{"v":1}')).values == [[{"v": 1}, "key", 5000, "in", 0, 7]]
+
+
+def test_what_an_operator_leaves_alone_travels_on() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(value=2)
+
+    def fresh(value: int) -> Record:
+        return Record(value + 1)
+
+    outputs = run(chain_of(op, fresh), source()).outputs
+    assert outputs.values == [b"3"]
+    assert outputs.keys == [b"key"]
+    assert outputs.headers == [HEADERS]
+    assert outputs.timestamps is None
+    assert outputs.topics is None
+
+
+def test_assigning_the_value_is_enough() -> None:
+    def op(record: Record) -> Record:
+        record.value += 1
+        return record
+
+    assert run(op, source()).values == [2]
+
+
+def test_what_an_operator_sets_is_written() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(value=2, key=b"new", headers=[("c", b"3")], timestamp=9).to("out")
+
+    outputs = run(op, source()).outputs
+    assert (outputs.values, outputs.keys) == ([b"2"], [b"new"])
+    assert (outputs.headers, outputs.timestamps, outputs.topics) == ([[("c", b"3")]], [9], ["out"])
+
+
+def test_what_an_operator_sets_lasts_through_later_ones() -> None:
+    def first(value: int) -> Record:
+        return Record(value, key=b"first", headers=[("h", b"1")])
+
+    def second(record: Record) -> Record:
+        assert (record.key, record.headers) == (b"first", [("h", b"1")])
+        return record.replace(timestamp=9)
+
+    def third(value: int) -> list[int]:
+        return [value, value]
+
+    outputs = run(chain_of(first, second, third), source()).outputs
+    assert outputs.keys == [b"first"] * 2
+    assert outputs.headers == [[("h", b"1")]] * 2
+    assert outputs.timestamps == [9, 9]
+
+
+def test_only_the_records_that_set_something_differ() -> None:
+    def op(value: int) -> int | Record:
+        return Record(value, key=None, headers=[], timestamp=1) if value == 2 else value
+
+    outputs = run(op, source(b"1"), source(b"2"), source(b"3")).outputs
+    assert outputs.keys == [b"key", None, b"key"]
+    assert outputs.headers == [HEADERS, None, HEADERS]
+    assert outputs.timestamps == [0, 1, 0]
+
+
+def test_several_records_from_one() -> None:
+    def op(record: Record) -> list[Record]:
+        return [record, record.replace(key=b"b"), Record(3, key=b"c"), record.tombstone()]
+
+    ran = run(op, source())
+    assert ran.values == [1, 1, 3, None]
+    assert ran.outputs.keys == [b"key", b"b", b"c", b"key"]
+    assert ran.outputs.headers == [HEADERS] * 4
+    assert ran.origins == [0, 0, 0, 0]
+
+
+def test_a_record_goes_to_a_route() -> None:
+    def op(record: Record) -> Record:
+        return record.to("other") if record.value == 2 else record
+
+    ran = run(chain_of(op, routes=frozenset({"other"})), source(b"1"), source(b"2"))
+    assert ran.outputs.topics == [None, "other"]
+
+
+@pytest.mark.parametrize("topic", ["elsewhere", "", 5])
+def test_another_topic_is_refused(topic: Any) -> None:
+    def op(record: Record) -> Record:
+        return record.to(topic) if record.value == 2 else record
+
+    ran = run(chain_of(op, routes=frozenset({"other"})), source(b"1"), source(b"2"))
+    assert ran.values == [1]
+    assert ran.failure().condition is Condition.OPERATOR_ERROR
+    assert repr(topic) in ran.failed[1]
+    assert "other" in ran.failed[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"timestamp": "now"}, "a timestamp is a number of milliseconds"),
+        ({"timestamp": 1.5}, "a timestamp is a number of milliseconds"),
+        ({"headers": {"a": b"1"}}, "headers are a list"),
+        ({"headers": [("a", 5)]}, "headers are a list"),
+        ({"headers": [b"a"]}, "headers are a list"),
+        ({"headers": 5}, "headers are a list"),
+        ({"key": 5}, "the sink's codec is bytes"),
+    ],
+)
+def test_what_no_sink_could_write_fails_alone(change: dict[str, Any], error: str) -> None:
+    def op(record: Record) -> Record:
+        return record.replace(**change) if record.value == 2 else record
+
+    ran = run(chain_of(op, size_limits={"out": 10_000}), source(b"1"), source(b"2"))
+    assert ran.values == [1]
+    assert error in ran.failed[1]
+    assert ran.failure().condition is Condition.ENCODE_ERROR
+    assert len(run(chain_of(op, size_limits={"out": 10}), source(b"2")).failed) == 1
+
+
+# Keys with a codec
+
+
+def test_a_key_codec_decodes_and_encodes_keys() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(key=record.key | {"b": 2})
+
+    ran = run(chain_of(op, key=JSON), source(key=b'{"a":1}'))
+    assert ran.outputs.keys == [b'{"a":1,"b":2}']
+
+
+def test_an_untouched_key_keeps_its_bytes() -> None:
+    """Encoded anew they might differ, and the record would change its partition."""
+
+    def op(record: Record) -> Record:
+        assert record.key == {"a": 1}
+        return record.replace(value=2)
+
+    assert run(chain_of(op, key=JSON), source(key=b'{ "a" : 1 }')).outputs.keys == [b'{ "a" : 1 }']
+
+
+def test_without_a_key_there_is_nothing_to_decode() -> None:
+    def op(record: Record) -> Record:
+        assert record.key is None
+        return record
+
+    assert run(chain_of(op, key=JSON), source(key=None)).outputs.keys == [None]
+
+
+def test_a_key_that_cannot_be_decoded_fails_alone() -> None:
+    def op(record: Record) -> Record:
+        return record
+
+    ran = run(chain_of(op, key=JSON), source(key=b"1"), source(key=b"{"), source(key=b"3"))
+    assert ran.outputs.keys == [b"1", b"3"]
+    assert ran.failure().index == 1
+    assert ran.failure().condition is Condition.DECODE_ERROR
+
+
+def test_a_key_that_cannot_be_encoded_fails_alone() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(key={1, 2}) if record.value == 2 else record
+
+    ran = run(chain_of(op, key=TEXT), source(b"1"), source(b"2"))
+    assert ran.values == [1]
+    assert ran.failure().operator == "key codec text"
+    assert ran.failure().condition is Condition.ENCODE_ERROR
+
+
+def test_keys_are_not_decoded_for_value_operators() -> None:
+    def op(value: int) -> int:
+        return value
+
+    assert run(chain_of(op, key=JSON), source(key=b"{not json")).outputs.keys == [b"{not json"]
+
+
+# Timestamps and sizes
+
+
+def test_outputs_may_carry_the_timestamp_of_their_source() -> None:
+    def op(value: int) -> list[Any]:
+        return [value, Record(value, timestamp=9)]
+
+    chain = chain_of(op, source_timestamp=True)
+    ran = run(chain, source(timestamp_ms=5000), source(timestamp_ms=None))
+    assert ran.outputs.timestamps == [5000, 9, 0, 9]
+
+
+def test_a_record_larger_than_its_topic_takes_fails_alone() -> None:
+    def op(value: int) -> Any:
+        return "x" * value
+
+    chain = chain_of(op, size_limits={"out": 10_000, "other": 100}, routes=frozenset({"other"}))
+    ran = run(chain, source(b"9000"), source(b"10000"), source(b"50"))
+    assert [len(value) for value in ran.values] == [9000, 50]
+    assert ran.failure().condition is Condition.RECORD_TOO_LARGE
+    assert "out takes at most 10,000" in ran.failed[1]
+    assert ran.outputs.size == 9002 + 52
+
+
+def test_headers_and_key_count_towards_the_size() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(headers=[("h", b"x" * 5000)], key=b"k" * 5000)
+
+    chain = chain_of(op, size_limits={"out": 10_000})
+    assert (
+        run(chain, source(b'"%s"' % (b"x" * 6000))).failure().condition
+        is Condition.RECORD_TOO_LARGE
+    )
+
+
+def test_sizes_follow_the_topic_a_record_goes_to() -> None:
+    def op(record: Record) -> Record:
+        return record.to("other") if record.value == "b" * 200 else record
+
+    limits = {"out": 10_000, "other": 300}
+    chain = chain_of(op, size_limits=limits, routes=frozenset({"other"}))
+    ran = run(chain, *(source(b'"%s"' % (letter * 200)) for letter in (b"a", b"b")))
+    assert list(ran.failed) == [1]
+    assert "other takes at most 300" in ran.failed[1]
+
+
+def test_a_record_knows_nothing_of_where_it_does_not_come_from() -> None:
+    record = Record(1)
+    assert (record.key, record.headers, record.timestamp) == (None, [], -1)
+    assert (record.topic, record.partition, record.offset) == ("", -1, -1)
+
+
+def test_failing_after_routing_leaves_nothing_behind() -> None:
+    def op(record: Record) -> list[Record]:
+        return [record.to("other"), record.to("wrong")]
+
+    def after(value: int) -> int:
+        raise Permanent
+
+    assert run(chain_of(op, routes=frozenset({"other"})), source()).values == []
+    assert run(chain_of(op, after, routes=frozenset({"other"})), source()).values == []

@@ -1,0 +1,70 @@
+"""A daemon as HTTP and metrics see it, without one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from kafka_etl.contracts import Guarantee, Position
+from kafka_etl.errors import KafkaEtlError, UnknownPipeline
+from kafka_etl.record import Partition
+from kafka_etl.runtime.daemon import Rates, Verb, View
+from kafka_etl.runtime.pipelines import PipelineStatus, State
+
+NOW = 1_700_000_000.0
+
+RUNNING = PipelineStatus(
+    name="orders",
+    state=State.RUNNING,
+    guarantee=Guarantee.EXACTLY_ONCE,
+    workers=2,
+    joined=True,
+    counters={
+        ("records_in", ""): 1000,
+        ("records_out", ""): 990,
+        ("records_dropped", ""): 7,
+        ("dead_letters", "DecodeError"): 1,
+        ("dead_letters", "OperatorError"): 2,
+        ("bytes_out", ""): 123_456,
+        ("commits", ""): 10,
+        ("phase_seconds", "operator"): 1.25,
+        ("phase_seconds", "commit"): 0.5,
+        ("worker_deaths", "killed by SIGSEGV"): 1,
+        ("worker_restarts", ""): 1,
+    },
+    positions={
+        Partition("orders", 0): Position(next=90, end=100, timestamp_ms=int((NOW - 5) * 1000)),
+        Partition("orders", 1): Position(next=50, end=50, timestamp_ms=int((NOW - 500) * 1000)),
+    },
+    trouble=None,
+    problem=None,
+)
+
+
+class FakeOrders:
+    """What it is told, and what it answers."""
+
+    def __init__(self, *statuses: PipelineStatus, refusal: KafkaEtlError | None = None) -> None:
+        self.statuses = statuses or (RUNNING,)
+        self.refusal = refusal
+        self.ordered: list[tuple[str, Verb]] = []
+        self.last_tick = time.monotonic()
+
+    def view(self) -> View:
+        pipelines = {status.name: status for status in self.statuses}
+        return View(NOW, "blue", pipelines, dict.fromkeys(pipelines, Rates(512.34, 500.0)))
+
+    def order(self, name: str, verb: Verb) -> None:
+        if name not in {status.name for status in self.statuses}:
+            raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
+        if self.refusal is not None:
+            raise self.refusal
+        self.ordered.append((name, verb))
+
+    def ticked_at(self) -> float:
+        return self.last_tick
+
+
+def status(name: str, **changes: Any) -> PipelineStatus:
+    return replace(RUNNING, name=name, **changes)

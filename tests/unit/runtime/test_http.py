@@ -1,0 +1,254 @@
+"""The daemon over HTTP, without a socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
+from kafka_etl.runtime.daemon import Verb
+from kafka_etl.runtime.http import HttpServer, make_app
+from kafka_etl.runtime.pipelines import State
+from tests.unit.runtime.orders import FakeOrders, status
+
+HERE = "http://127.0.0.1:8321"
+
+
+def client(orders: FakeOrders, *, takes_orders: bool = True) -> TestClient:
+    return TestClient(make_app(orders, takes_orders=takes_orders), base_url=HERE)
+
+
+# Alive and ready
+
+
+@pytest.mark.parametrize(("seconds", "answer"), [(0, 200), (29, 200), (31, 503)])
+def test_it_lives_while_its_main_loop_goes_round(seconds: float, answer: int) -> None:
+    orders = FakeOrders()
+    orders.last_tick = time.monotonic() - seconds
+    response = client(orders).get("/live")
+    assert response.status_code == answer
+    assert response.json()["main_loop_s_ago"] == pytest.approx(seconds, abs=1)
+
+
+def test_a_pipeline_that_failed_is_no_reason_to_restart_the_daemon() -> None:
+    orders = FakeOrders(status("a", state=State.FAILED, joined=False, problem=Fenced("x").problem))
+    assert client(orders).get("/live").status_code == 200
+
+
+def test_it_is_ready_when_every_pipeline_has_joined_its_group() -> None:
+    assert client(FakeOrders(status("a"), status("b"))).get("/ready").status_code == 200
+    response = client(FakeOrders(status("a"), status("b", joined=False))).get("/ready")
+    assert response.status_code == 503
+    assert response.json() == {"waiting_for": ["b"]}
+
+
+# What it says
+
+
+def test_metrics_are_text_for_prometheus() -> None:
+    response = client(FakeOrders()).get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'kafka_etl_records_in_total{pipeline="orders"} 1000.0' in response.text
+
+
+def test_pipelines_are_described_in_full() -> None:
+    problem = OrderRefused("what happened", "what to do").problem
+    failed = status("b", state=State.FAILED, guarantee=None, problem=problem, trouble="broker away")
+    answer = client(FakeOrders(status("a"), failed)).get("/pipelines").json()
+    assert answer["instance"] == "blue"
+    first, second = answer["pipelines"]
+    assert first == {
+        "name": "a",
+        "state": "running",
+        "guarantee": "exactly_once",
+        "workers": 2,
+        "partitions": 2,
+        "lag": {"records": 10, "seconds": 5.0},
+        "rates": {"records_in": 512.3, "records_out": 500.0},
+        "counts": {
+            "records_in": 1000,
+            "records_out": 990,
+            "records_dropped": 7,
+            "dead_letters": 3,
+            "commits": 10,
+            "aborts": 0,
+            "rebalances": 0,
+            "worker_deaths": 1,
+        },
+        "dead_letters": {"DecodeError": 1, "OperatorError": 2},
+        "seconds": {"operator": 1.25, "commit": 0.5},
+        "trouble": None,
+        "error": None,
+    }
+    assert (second["state"], second["guarantee"]) == ("failed", None)
+    assert second["trouble"] == "broker away"
+    assert second["error"] == {
+        "code": "E506",
+        "what": "what happened",
+        "next_step": "what to do",
+    }
+
+
+# Orders
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_an_order_is_passed_on(verb: Verb) -> None:
+    orders = FakeOrders(status("a"), status("b"))
+    response = client(orders).post(f"/pipelines/b/{verb}")
+    assert response.status_code == 202
+    assert response.json() == {"pipeline": "b", "order": verb}
+    assert orders.ordered == [("b", verb)]
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/pipelines/nope/pause", "this daemon runs no pipeline `nope`"),
+        ("/pipelines/orders/stop", "there is no order `stop`; there are pause, resume, restart"),
+        ("/pipelines/a%20b/pause", "this daemon runs no pipeline `a b`"),
+    ],
+)
+def test_an_unknown_name_is_not_found(path: str, what: str) -> None:
+    orders = FakeOrders()
+    response = client(orders).post(path)
+    assert response.status_code == 404
+    assert response.json()["error"]["what"] == what
+    assert not orders.ordered
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/pipelines/orders", "/pipelines/a%2Fb/pause/x"])
+def test_an_unknown_path_is_not_found(path: str) -> None:
+    assert client(FakeOrders()).get(path).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_orders_are_posted(method: str) -> None:
+    orders = FakeOrders()
+    assert client(orders).request(method, "/pipelines/orders/pause").status_code == 405
+    assert not orders.ordered
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [ConfigError("2 problems in the configuration", "correct them"), OrderRefused("not now")],
+)
+def test_an_order_that_cannot_be_carried_out_is_a_conflict(refusal: KafkaEtlError) -> None:
+    response = client(FakeOrders(refusal=refusal)).post("/pipelines/orders/restart")
+    assert response.status_code == 409
+    assert response.json()["error"] == {
+        "code": refusal.code,
+        "what": refusal.what,
+        "next_step": refusal.next_step,
+    }
+
+
+def test_orders_are_refused_off_loopback_and_reading_is_not() -> None:
+    orders = FakeOrders()
+    outside = client(orders, takes_orders=False)
+    response = outside.post("/pipelines/orders/pause")
+    assert response.status_code == 403
+    assert response.json()["error"]["what"] == "orders are taken on a loopback address only"
+    assert not orders.ordered
+    assert outside.get("/pipelines").status_code == 200
+
+
+FROM_HERE: list[dict[str, str]] = [
+    {},  # a tool such as curl
+    {"host": "localhost:8321"},
+    {"host": "LOCALHOST"},
+    {"host": "127.0.0.1:8321"},
+    {"host": "127.0.0.2:8321"},
+    {"host": "[::1]:8321"},
+    {"host": "[::1]"},
+    {"host": "localhost:8321", "origin": "http://localhost:8321"},
+    {"host": "localhost:8321", "origin": "http://localhost:8321", "sec-fetch-site": "same-origin"},
+    {"host": "localhost:8321", "sec-fetch-site": "none"},  # typed into the address bar
+]
+FROM_ELSEWHERE: list[dict[str, str]] = [
+    # a page of another site, or of another program on this machine
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": ""},
+    {"origin": "http://localhost:3000"},
+    {"origin": "http://127.0.0.1:8321.evil.example"},
+    {"origin": "http://localhost:8321"},  # the same program, but under another name
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8321"},
+    # a name that its owner lets lead here
+    {"host": "evil.example"},
+    {"host": "evil.example:8321", "origin": "http://evil.example:8321"},
+    {
+        "host": "evil.example:8321",
+        "origin": "http://evil.example:8321",
+        "sec-fetch-site": "same-origin",
+    },
+    {"host": "localhost.evil.example:8321"},
+    {"host": "127.0.0.1.evil.example"},
+    {"host": "testserver"},
+    {"host": "10.0.0.1:8321"},
+    {"host": "[::ffff:10.0.0.1]:8321"},
+    {"host": "localhost:8321@evil.example"},
+    {"host": "::1"},
+    {"host": ""},
+]
+
+
+@pytest.mark.parametrize("headers", FROM_HERE, ids=str)
+def test_an_order_from_here_is_taken(headers: dict[str, str]) -> None:
+    orders = FakeOrders()
+    assert client(orders).post("/pipelines/orders/pause", headers=headers).status_code == 202
+    assert orders.ordered
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE, ids=str)
+def test_an_order_from_elsewhere_is_refused(headers: dict[str, str]) -> None:
+    orders = FakeOrders()
+    response = client(orders).post("/pipelines/orders/pause", headers=headers)
+    assert response.status_code == 403
+    assert "another site" in response.json()["error"]["what"]
+    assert not orders.ordered
+
+
+# The server itself
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_it_serves_on_a_free_port_of_a_loopback_address(host: str) -> None:
+    orders = FakeOrders()
+    before = threading.active_count()
+    with HttpServer(host, 0, orders) as server:
+        url = f"http://[{host}]" if ":" in host else f"http://{host}"
+        assert httpx2.get(f"{url}:{server.port}/pipelines").json()["instance"] == "blue"
+        assert httpx2.post(f"{url}:{server.port}/pipelines/orders/pause").status_code == 202
+    assert orders.ordered == [("orders", Verb.PAUSE)]
+    assert threading.active_count() <= before + 1  # a pool thread may idle a little
+
+
+def test_on_all_addresses_it_takes_no_orders() -> None:
+    orders = FakeOrders()
+    with HttpServer("0.0.0.0", 0, orders) as server:  # noqa: S104 - that is the point
+        answer = httpx2.post(f"http://127.0.0.1:{server.port}/pipelines/orders/pause")
+    assert answer.status_code == 403
+    assert not orders.ordered
+
+
+def test_an_address_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AddressInUse) as caught:
+            HttpServer("127.0.0.1", port, FakeOrders())
+    assert caught.value.what == f"127.0.0.1:{port} cannot be served: Address already in use"
+    assert "--http" in caught.value.next_step
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_of_another_machine_is_named(host: str) -> None:
+    with pytest.raises(AddressInUse, match=f"{host}:8321 cannot be served"):
+        HttpServer(host, 8321, FakeOrders())
