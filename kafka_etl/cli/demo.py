@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
+    from kafka_etl.record import SourceRecord
 
 _FILES: Final = Path(__file__).with_name("demo_files")
 _ORDERS: Final = 200_000
@@ -117,7 +117,7 @@ def _run(folder: Path, bootstrap: str) -> None:
         raise typer.Exit(done.returncode)
 
 
-def _show_outputs(outputs: Sequence[Message]) -> None:
+def _show_outputs(outputs: Sequence[SourceRecord]) -> None:
     times = [message.timestamp()[1] for message in outputs]
     seconds = max(0.001, (max(times) - min(times)) / 1000)
     _say(f"Topic orders-eur has {len(outputs):,} records, {len(outputs) / seconds:,.0f} a second:")
@@ -125,7 +125,7 @@ def _show_outputs(outputs: Sequence[Message]) -> None:
         typer.echo(f"  {_text(message.key())}  {_text(message.value())}")
 
 
-def _show_dead_letter(letters: Sequence[Message]) -> None:
+def _show_dead_letter(letters: Sequence[SourceRecord]) -> None:
     _say(f"Topic orders-eur.dlq has {len(letters)} dead letters; one of them:")
     letter = next(m for m in letters if b"refund" in (m.value() or b""))
     typer.echo(f"  key      {_text(letter.key())}")

@@ -51,6 +51,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure
     from kafka_etl.runtime.daemon import Daemon, DaemonOptions
+    from kafka_etl.runtime.listener import listen
     from kafka_etl.runtime.messages import LogSettings
     from kafka_etl.runtime.pipelines import RunOptions
     from kafka_etl.runtime.state_folder import default_folder
@@ -72,11 +73,12 @@ def run(  # noqa: PLR0913 - one parameter per option
     )
     address = http or ("off" if until_end else DEFAULT_HTTP)
     with contextlib.ExitStack() as stack:
+        listener = None if address == "off" else listen(*parse_address(address))
         daemon.begin()
-        if address != "off":
+        if listener is not None:
             from kafka_etl.runtime.http import HttpServer  # while the first processes start
 
-            stack.enter_context(HttpServer(*parse_address(address), daemon))
+            stack.enter_context(HttpServer(listener, daemon))
         status = daemon.run()
     progress.finish(daemon.view())
     raise typer.Exit(status)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final
 
 from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Refusal, Sink, Source
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.finished import Finished
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
+from kafka_etl.engine.surroundings import Limits, Recorder, Surroundings
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed
 from kafka_etl.invocation import DeadLetter, Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, offset_of, origin
 from kafka_etl.retry import Backoff
-from kafka_etl.settle import excluding, settle
+from kafka_etl.settle import settle
 
 _FRESH: Final = 0.5
 """Seconds the proof of membership is good for: a rebalance may renew it while we work."""
@@ -26,94 +27,6 @@ _LONG_AGO: Final = float("-inf")
 
 _CAREFUL: Final = 0.1
 """Seconds of work a worker that may die at any record puts at stake."""
-
-
-class Recorder(Protocol):
-    """Where the engine leaves what it is about, for whoever watches it or succeeds it."""
-
-    def phase(self, name: str) -> None:
-        """The part of the path that begins now."""
-        ...
-
-    def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
-        """The offsets operators are about to see, until the next call."""
-        ...
-
-    def in_hand(self, partition: Partition, offset: int) -> None:
-        """Operators are about to see this record alone."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a batch is settled in part, and what happens to what fails.
-
-    Attributes:
-        dead_letters: Whether there is a place for them.
-        settle_after: Seconds of work after which the finished slices are committed.
-        settle_bytes: Bytes of outputs after which they are.
-    """
-
-    dead_letters: bool
-    settle_after: float = 5.0
-    settle_bytes: int = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the engine needs of its worker.
-
-    Attributes:
-        stopping: Whether to finish the slice in hand and gather no more; asked between slices,
-            where the worker has a moment to talk to its daemon.
-        sleep: Waits some seconds; raises `Abandoned` when the worker is stopping.
-        fenced: Told that another client took our id; raises when that happens too often.
-        trouble: Told in a few words what is in the way, and None when it is gone.
-        clock: Seconds, monotonic.
-        now_ms: Milliseconds since the epoch.
-        random: 0 to 1.
-    """
-
-    stopping: Callable[[], bool]
-    sleep: Callable[[float], None]
-    fenced: Callable[[str], None]
-    trouble: Callable[[str | None], None]
-    clock: Callable[[], float]
-    now_ms: Callable[[], int]
-    random: Callable[[], float]
-
-
-@dataclass(slots=True)
-class _Finished:
-    """Slices of the batch in hand that are run and judged, but not committed.
-
-    Attributes:
-        left: Partitions that left since the batch was gathered.
-    """
-
-    since: float
-    slices: list[tuple[Batch, Settlement]] = field(default_factory=list[tuple[Batch, Settlement]])
-    dropped: int = 0
-    left: frozenset[Partition] = frozenset()
-
-    @property
-    def records(self) -> int:
-        return sum(len(batch) for batch, _ in self.slices)
-
-    @property
-    def size(self) -> int:
-        return sum(settlement.outputs.size for _, settlement in self.slices)
-
-    def leave_out(self, partitions: frozenset[Partition]) -> None:
-        """These partitions left: what was done for them is for their next owner to do."""
-        self.left |= partitions
-        remaining: list[tuple[Batch, Settlement]] = []
-        for batch, settlement in self.slices:
-            rest = excluding(batch, settlement, partitions)
-            if rest is None:
-                raise Aborted("a partition left that outputs were made from", routine=True)
-            remaining.append((batch.without(partitions), rest))
-        self.slices = remaining
 
 
 class StreamEngine:
@@ -161,7 +74,7 @@ class StreamEngine:
             Reconnect: The source needs a new client.
             Abandoned: The worker is stopping; everything finished is committed.
         """
-        finished = _Finished(self._around.clock())
+        finished = Finished(self._around.clock())
         try:
             batch = self._gather()
             self._commit_notes()
@@ -196,7 +109,7 @@ class StreamEngine:
         self._note_changes()
         return batch
 
-    def _process(self, batch: Batch, finished: _Finished) -> None:
+    def _process(self, batch: Batch, finished: Finished) -> None:
         begins = batch.begins
         self._recorder.operating({tp: (begins[tp], at) for tp, at in batch.progress.items()})
         rest = batch
@@ -217,7 +130,7 @@ class StreamEngine:
                 rest = rest.without(finished.left)
         self._commit(finished)
 
-    def _is_due(self, finished: _Finished) -> bool:
+    def _is_due(self, finished: Finished) -> bool:
         """Whether to settle the batch in part."""
         worked = self._around.clock() - finished.since
         patience = _CAREFUL if self._condemned else self._limits.settle_after
@@ -230,7 +143,7 @@ class StreamEngine:
             return 1
         return self._condemned.stretch(rest.records)
 
-    def _run(self, part: Batch, finished: _Finished) -> None:
+    def _run(self, part: Batch, finished: Finished) -> None:
         """Give one slice to the operators, and judge what comes of it."""
         if not part.records:
             finished.slices.append((part, Settlement(Outputs(), (), part.progress)))
@@ -276,7 +189,7 @@ class StreamEngine:
         first = part.records[0]
         return f"{origin(first)}@{offset_of(first)}+{len(part)}"
 
-    def _serve(self, finished: _Finished | None = None) -> None:
+    def _serve(self, finished: Finished | None = None) -> None:
         """Serve the client, and leave the partitions that left out of what is finished."""
         self._source.serve()
         gone = self._note_changes()
@@ -308,7 +221,7 @@ class StreamEngine:
             self._sink.commit(Settlement(Outputs(), (), progress, lease, notes))
             self._notes = {}
 
-    def _commit(self, finished: _Finished) -> None:
+    def _commit(self, finished: Finished) -> None:
         """Make everything finished durable, as one act."""
         if not self._is_fresh():
             self._serve(finished)
@@ -337,7 +250,7 @@ class StreamEngine:
         self._count(finished, settlement)
         self._succeeded(finished)
 
-    def _succeeded(self, finished: _Finished) -> None:
+    def _succeeded(self, finished: Finished) -> None:
         self._failures = 0
         self._around.trouble(None)
         self._pace.succeeded()
@@ -346,7 +259,7 @@ class StreamEngine:
         finished.dropped = 0
         finished.since = self._around.clock()
 
-    def _count(self, finished: _Finished, settlement: Settlement) -> None:
+    def _count(self, finished: Finished, settlement: Settlement) -> None:
         add = self._counters.add
         add("commits")
         add("records_in", finished.records)
@@ -360,7 +273,7 @@ class StreamEngine:
             add("phase_seconds", getattr(spent, phase), phase)
             setattr(spent, phase, 0.0)
 
-    def _trip(self, finished: _Finished) -> None:
+    def _trip(self, finished: Finished) -> None:
         """Too many dead letters in a row: settle what was before them, and pause."""
         self._commit(finished)
         self._source.rewind()
@@ -369,7 +282,7 @@ class StreamEngine:
             + "; ".join(self._breaker.commonest())
         )
 
-    def _aborted(self, abort: Aborted, finished: _Finished) -> None:
+    def _aborted(self, abort: Aborted, finished: Finished) -> None:
         """Nothing was committed: go back, and try a smaller batch."""
         self._counters.add("aborts")
         self._log.debug("aborted", records=finished.records, reason=abort.reason)
@@ -381,7 +294,7 @@ class StreamEngine:
         elif not abort.routine:
             self._back_off(abort.reason)
 
-    def _refused(self, refusal: Refusal, finished: _Finished) -> None:
+    def _refused(self, refusal: Refusal, finished: Finished) -> None:
         """Blame a record only if it came alone: brokers refuse whole sets for one record.
 
         Where rows are mixed, a slice is what cannot be divided any further.
@@ -397,7 +310,7 @@ class StreamEngine:
                 at = f"{origin(record)}@{offset_of(record)}"
                 self._log.warning("the sink refused a record", at=at, code=refusal.code)
 
-    def _outcome_unknown(self, unknown: OutcomeUnknown, finished: _Finished) -> None:
+    def _outcome_unknown(self, unknown: OutcomeUnknown, finished: Finished) -> None:
         """The committed offsets are the truth, once the sink has settled what was left open."""
         self._breaker.rewind()
         self._pace.failed(finished.records)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kafka_etl.errors import AddressInUse, KafkaEtlError, UnknownPipeline
+from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.runtime.daemon import Orders, Verb, View
 from kafka_etl.runtime.exporter import render
 from kafka_etl.runtime.pipelines import PipelineStatus
@@ -28,15 +28,9 @@ _HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
 class HttpServer:
     """Serves in a thread. Orders are taken on loopback only: there is no login."""
 
-    def __init__(self, host: str, port: int, orders: Orders) -> None:
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (while")[0]
-            raise AddressInUse(f"{host}:{port} cannot be served: {reason}") from error
-        self.host = host
-        self.port = int(self._socket.getsockname()[1])
+    def __init__(self, listener: socket.socket, orders: Orders) -> None:
+        self._socket = listener
+        host = str(listener.getsockname()[0])
         app = make_app(orders, takes_orders=_is_loopback(host))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)

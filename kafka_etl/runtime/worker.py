@@ -20,7 +20,8 @@ from kafka_etl.engine.careful import Suspicion
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
-from kafka_etl.engine.stream import Limits, StreamEngine, Surroundings
+from kafka_etl.engine.stream import StreamEngine
+from kafka_etl.engine.surroundings import Limits, Surroundings
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, KafkaEtlError, Problem
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger

@@ -48,13 +48,13 @@ def commands() -> list[Command]:
 def script(listed: list[Command]) -> str:
     """One shell session; what a reader waits for is waited for."""
     lines = []
-    for number, command in enumerate(listed):
-        lines += [f"echo '{MARK}{number}'", command.line]
-        if command.line.startswith("kafka-etl status"):
-            lines[-1] = f"until {command.line} | grep running; do sleep 0.2; done"
-        if command.line == "kill %1":
+    for number, step in enumerate(listed):
+        lines += [f"echo '{MARK}{number}'", step.line]
+        if step.line.startswith("kafka-etl status"):
+            lines[-1] = f"until {step.line} | grep running; do sleep 0.2; done"
+        if step.line == "kill %1":
             lines[-1] = "kill %1 && wait %1"
-        if not command.line.endswith("&"):
+        if not step.line.endswith("&"):
             lines.append(f"echo '{MARK}{number} status' $?")
     return "\n".join(lines)
 

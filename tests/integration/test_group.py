@@ -30,9 +30,7 @@ SLOW = """
 
 def check(project: Project) -> None:
     kafka = project.kafka
-    wrong = problems(
-        kafka.read(project.source), kafka.read(project.sink), project.dead_letters()
-    )
+    wrong = problems(kafka.read(project.source), kafka.read(project.sink), project.dead_letters())
     assert wrong == []
     assert project.lag() == 0
 
@@ -126,22 +124,22 @@ def test_two_daemons_of_one_name_do_no_harm_and_one_says_why_it_stops(
     other = tmp_path / "other"
     other.mkdir()
     same = ["--instance", "twin"]
-    with flow(project, 20, rate=500):
-        with (
-            Daemon(tmp_path, str(project.file), *same) as first,
-            Daemon(other, str(project.file), *same) as second,
-        ):
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                over = [d for d in (first, second) if d.process.poll() is not None]
-                if over:
-                    break
-                time.sleep(0.2)
-            assert over, first.said()[-2000:]
-            assert over[0].process.returncode == 1
-            assert "error[E403]" in over[0].said()
-            assert f"kafka-etl.{project.name}.twin.0" in over[0].said()
-            assert "--instance" in over[0].said()
+    with (
+        flow(project, 20, rate=500),
+        Daemon(tmp_path, str(project.file), *same) as first,
+        Daemon(other, str(project.file), *same) as second,
+    ):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            over = [d for d in (first, second) if d.process.poll() is not None]
+            if over:
+                break
+            time.sleep(0.2)
+        assert over, first.said()[-2000:]
+        assert over[0].process.returncode == 1
+        assert "error[E403]" in over[0].said()
+        assert f"kafka-etl.{project.name}.twin.0" in over[0].said()
+        assert "--instance" in over[0].said()
     run_to_end(tmp_path, str(project.file), *same)
     check(project)
 

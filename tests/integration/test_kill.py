@@ -78,9 +78,7 @@ def test_kill_9_at_random_moments(tmp_path: Path, kafka: Kafka, victim: str) -> 
 @pytest.mark.parametrize(
     "place", ["after_begin", "after_produce", "after_send_offsets", "after_commit"]
 )
-def test_kill_9_in_the_middle_of_a_transaction(
-    tmp_path: Path, kafka: Kafka, place: str
-) -> None:
+def test_kill_9_in_the_middle_of_a_transaction(tmp_path: Path, kafka: Kafka, place: str) -> None:
     project = make(tmp_path, kafka)
     with Daemon(
         tmp_path,

@@ -11,7 +11,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from kafka_etl.broker.ports import free_ports
 
 COMMAND = [sys.executable, "-m", "kafka_etl"]
 
@@ -40,7 +42,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
             )
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +107,9 @@ class Daemon:
             check=False,
         ).stdout
         return [
-            int(line.split()[0]) for line in listed.splitlines() if "kafka_etl.runtime.worker" in line
+            int(line.split()[0])
+            for line in listed.splitlines()
+            if "kafka_etl.runtime.worker" in line
         ]
 
 
@@ -131,6 +135,4 @@ def command(*arguments: str, cwd: Path, seconds: float = 60) -> subprocess.Compl
 
 
 def free_port() -> int:
-    from kafka_etl.broker.ports import free_ports
-
     return free_ports(1)[0]

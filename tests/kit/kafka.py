@@ -150,7 +150,9 @@ class Kafka:
 
     def _committed(self, group: str, topic: str) -> list[TopicPartition]:
         wanted = [TopicPartition(topic, n) for n in self.ends(topic)]
-        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
+        asked = self.admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, wanted)]
+        )
         return asked[group].result(20).topic_partitions
 
 

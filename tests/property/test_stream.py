@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_etl.contracts import Aborted
-from kafka_etl.engine import stream
+from kafka_etl.engine import finished
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, origin
 from kafka_etl.settle import excluding
@@ -155,8 +155,13 @@ MISHAPS = Plan(
     answers=[Answer.ABORTED, Answer.LOST_AFTER, Answer.COMMITTED, Answer.LOST_BEFORE],
 )
 SLICES = Plan([Fate()] * 20, ["records", "value"], settle_after=1000)
-WAITS = Plan([Fate("flaky"), Fate("flaky"), Fate()] * 4, partitions=3, handovers={1: 1, 8: 2})
-MOVES = Plan([Fate()] * 24, partitions=3, slice_size=6, settle_after=1000, handovers={4: 0, 8: 1})
+WAITS = Plan(
+    [Fate("flaky"), Fate("flaky"), Fate()] * 4, partitions=3, seconds=0.0, handovers={1: 1, 8: 2}
+)
+MOVES = Plan([Fate()] * 24, partitions=3, slice_size=6, settle_after=1000, handovers={4: 0, 16: 1})
+
+
+joined = Outputs.joined
 
 
 def not_atomic(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
@@ -204,13 +209,11 @@ def no_reload(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
 
 def twice(_bench: Bench, patch: pytest.MonkeyPatch) -> None:
     """An engine that sends the first slice of a commit again behind the others."""
-    joined = Outputs.joined
     patch.setattr(Outputs, "joined", lambda parts: joined([*parts, parts[0]]))
 
 
 def out_of_order(_bench: Bench, patch: pytest.MonkeyPatch) -> None:
     """An engine that joins its slices the wrong way round."""
-    joined = Outputs.joined
     patch.setattr(Outputs, "joined", lambda parts: joined(parts[::-1]))
 
 
@@ -237,7 +240,7 @@ def old_origins(_bench: Bench, patch: pytest.MonkeyPatch) -> None:
             rest.outputs.origins = [stay[index] for index in rest.outputs.origins or ()]
         return rest
 
-    patch.setattr(stream, "excluding", unmoved)
+    patch.setattr(finished, "excluding", unmoved)
 
 
 SEEDED = {

@@ -383,11 +383,6 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     assert_readable(done)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="run.py serves HTTP only after preflight has begun: the child outlives the daemon and "
-    "ends in a BrokenPipeError",
-)
 def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     written(tmp_path, pipeline())
     with socket.create_server(("127.0.0.1", 0)) as taken:

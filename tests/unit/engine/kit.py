@@ -20,7 +20,8 @@ from kafka_etl.engine.encode import Encode
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
 from kafka_etl.engine.stages import Decode, Operate
-from kafka_etl.engine.stream import Limits, StreamEngine, Surroundings
+from kafka_etl.engine.stream import StreamEngine
+from kafka_etl.engine.surroundings import Limits, Surroundings
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, next_offsets

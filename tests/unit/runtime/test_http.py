@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
 from kafka_etl.runtime.daemon import Verb
 from kafka_etl.runtime.http import HttpServer, make_app
+from kafka_etl.runtime.listener import listen
 from kafka_etl.runtime.pipelines import State
 from tests.unit.runtime.orders import FakeOrders, status
 
@@ -223,18 +224,22 @@ def test_an_order_from_elsewhere_is_refused(headers: dict[str, str]) -> None:
 def test_it_serves_on_a_free_port_of_a_loopback_address(host: str) -> None:
     orders = FakeOrders()
     before = threading.active_count()
-    with HttpServer(host, 0, orders) as server:
-        url = f"http://[{host}]" if ":" in host else f"http://{host}"
-        assert httpx2.get(f"{url}:{server.port}/pipelines").json()["instance"] == "blue"
-        assert httpx2.post(f"{url}:{server.port}/pipelines/orders/pause").status_code == 202
+    listener = listen(host, 0)
+    with HttpServer(listener, orders):
+        port = listener.getsockname()[1]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        assert httpx2.get(f"{url}/pipelines").json()["instance"] == "blue"
+        assert httpx2.post(f"{url}/pipelines/orders/pause").status_code == 202
     assert orders.ordered == [("orders", Verb.PAUSE)]
     assert threading.active_count() <= before + 1  # a pool thread may idle a little
 
 
 def test_on_all_addresses_it_takes_no_orders() -> None:
     orders = FakeOrders()
-    with HttpServer("0.0.0.0", 0, orders) as server:  # noqa: S104 - that is the point
-        answer = httpx2.post(f"http://127.0.0.1:{server.port}/pipelines/orders/pause")
+    listener = listen("0.0.0.0", 0)  # noqa: S104 - that is the point
+    port = listener.getsockname()[1]
+    with HttpServer(listener, orders):
+        answer = httpx2.post(f"http://127.0.0.1:{port}/pipelines/orders/pause")
     assert answer.status_code == 403
     assert not orders.ordered
 
@@ -243,7 +248,7 @@ def test_an_address_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(AddressInUse) as caught:
-            HttpServer("127.0.0.1", port, FakeOrders())
+            listen("127.0.0.1", port)
     assert caught.value.what == f"127.0.0.1:{port} cannot be served: Address already in use"
     assert "--http" in caught.value.next_step
 
@@ -251,4 +256,4 @@ def test_an_address_that_is_taken_is_named() -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     with pytest.raises(AddressInUse, match=f"{host}:8321 cannot be served"):
-        HttpServer(host, 8321, FakeOrders())
+        listen(host, 8321)
