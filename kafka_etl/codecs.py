@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from kafka_etl.contracts import Codec
+from kafka_etl.typed import typed
 
 
 def _text_only(value: Any) -> bytes:
@@ -20,4 +21,22 @@ def _text_only(value: Any) -> bytes:
 
 BYTES: Final = Codec("bytes", decode=bytes, encode=_text_only)
 TEXT: Final = Codec("text", decode=bytes.decode, encode=str.encode)
-JSON: Final = Codec("json", decode=orjson.loads, encode=orjson.dumps)
+
+
+def _json_of(cls: type) -> Codec:
+    return Codec("json", decode=typed(cls).from_json, encode=typed(cls).to_json)
+
+
+JSON: Final = Codec("json", decode=orjson.loads, encode=orjson.dumps, of_class=_json_of)
+
+
+def of_class(codec: Codec, cls: type) -> Codec:
+    """The codec for objects of a class with fields, by plain data where it has no shorter way."""
+    if codec.of_class is not None:
+        return codec.of_class(cls)
+    ways = typed(cls)
+    return Codec(
+        codec.name,
+        decode=lambda data: ways.from_plain(codec.decode(data)),
+        encode=lambda value: codec.encode(ways.to_plain(value)),
+    )

@@ -100,11 +100,16 @@ class Codec:
     Both functions are called once per record: a C function given as it is costs nothing extra.
     They raise any exception for what they cannot do; the record then becomes a dead letter.
     Bytes stay bytes: a codec never sees a null value, and `encode` never sees `bytes`.
+
+    Attributes:
+        of_class: The same codec for objects of a class with fields (`kafka_etl.typed`), where
+            there is a shorter way than by plain data.
     """
 
     name: str
     decode: Callable[[bytes], Any]
     encode: Callable[[Any], bytes]
+    of_class: Callable[[type], Codec] | None = None
 
 
 ClientSettings = Mapping[str, str | int | float | bool]

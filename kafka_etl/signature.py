@@ -17,6 +17,7 @@ from kafka_etl.contracts import Settings
 from kafka_etl.declare import Context, Declaration
 from kafka_etl.errors import OperatorSignatureError
 from kafka_etl.record import Record
+from kafka_etl.typed import is_typed
 
 
 class Takes(enum.StrEnum):
@@ -39,6 +40,7 @@ class Shape:
         may_drop: Whether a returned None is a drop; else it is an error.
         mixes: Whether the outputs of a batch belong to all of its records.
         gives: What it returns, where the annotation says it plainly.
+        cls: The class with fields that its values are made objects of.
     """
 
     takes: Takes = Takes.VALUE
@@ -47,6 +49,7 @@ class Shape:
     may_drop: bool = False
     mixes: bool = False
     gives: Takes | None = None
+    cls: type | None = None
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -63,7 +66,10 @@ _TAKES: Final[Mapping[object, Takes]] = {
     Record: Takes.RECORD,
 }
 
-_ALLOWED: Final = "dict, list, int, float, bool, str, bytes, Record, or a list[...] of one of these"
+_ALLOWED: Final = (
+    "dict, list, int, float, bool, str, bytes, Record, a class with fields (dataclass, msgspec "
+    "Struct, pydantic model), or a list[...] of one of these"
+)
 
 
 def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> Shape:
@@ -88,7 +94,8 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
             f"Annotate `{first.name}` with `list[...]`: only a batch operator can mix rows.",
         )
     gives = _gives(hints.get("return", Any))
-    return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes, gives)
+    cls = _class(hints.get(first.name)) if takes is Takes.VALUE else None
+    return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes, gives, cls)
 
 
 def takes_anything(function: Callable[..., Any]) -> bool:
@@ -236,16 +243,28 @@ def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple
             )
 
 
+def _class(hint: Any) -> type | None:
+    """The class with fields that the annotation asks for."""
+    hint = _innermost(hint)
+    return hint if is_typed(hint) else None
+
+
 def _gives(hint: Any) -> Takes | None:
     """What the next operator is given, where the annotation leaves no doubt."""
-    hint, _ = _without_none(hint)
-    if typing.get_origin(hint) is list:
-        hint, _ = _without_none(*typing.get_args(hint))
+    hint = _innermost(hint)
     return None if hint in (Any, object, Record) else _element(hint)
 
 
+def _innermost(hint: Any) -> Any:
+    """Without `| None` and `list[...]` around it."""
+    hint, _ = _without_none(hint)
+    if typing.get_origin(hint) is list:
+        hint, _ = _without_none(*typing.get_args(hint))
+    return hint
+
+
 def _element(hint: Any) -> Takes | None:
-    if typing.is_typeddict(hint):
+    if typing.is_typeddict(hint) or is_typed(hint):
         return Takes.VALUE
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = {_element(option) for option in typing.get_args(hint)}

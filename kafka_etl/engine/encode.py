@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Fault, Flow
 from kafka_etl.invocation import SHARED, Condition, Outputs
 from kafka_etl.record import KEEP, UNCHANGED, Headers, Record
+from kafka_etl.typed import is_typed
 
 T = TypeVar("T")
 
@@ -73,11 +75,22 @@ class Encode:
                 flow.fail(entry, Fault(error, Condition.OPERATOR_ERROR))
 
     def _values(self, flow: Flow) -> list[Any]:
-        kinds = set(map(type, flow.values))
-        if kinds <= {bytes, type(NULL)}:
+        kinds = set(map(type, flow.values)) - {type(NULL)}
+        if kinds <= {bytes}:
             return flow.values
-        encode = _sparing_bytes(self.value.encode) if bytes in kinds else self.value.encode
-        return self._each(flow, encode, flow.values)
+        return self._each(flow, self._encoder(kinds), flow.values)
+
+    def _encoder(self, kinds: set[type]) -> Callable[[Any], bytes]:
+        """One function for values of these types: the codec's own where it serves them all."""
+        encoders = {kind: self._encoder_of(kind) for kind in kinds}
+        if len(set(encoders.values())) == 1:
+            return next(iter(encoders.values()))
+        return lambda value: encoders[type(value)](value)
+
+    def _encoder_of(self, kind: type) -> Callable[[Any], bytes]:
+        if kind is bytes:
+            return bytes
+        return of_class(self.value, kind).encode if is_typed(kind) else self.value.encode
 
     def _each(self, flow: Flow, encode: Callable[[Any], Any], column: list[Any]) -> list[Any]:
         return flow.each(
@@ -208,7 +221,3 @@ def _nothing(count: int) -> list[Headers | None]:
 
 def _sets(record: Record, part: int) -> bool:
     return record.changes is not None and record.changes[part] is not KEEP
-
-
-def _sparing_bytes(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    return lambda value: value if isinstance(value, bytes) else encode(value)

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.bind import BoundOperator
+from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
@@ -16,6 +17,7 @@ from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Record
 from kafka_etl.signature import Takes
+from kafka_etl.typed import typed
 
 _MORE_THAN_A_VALUE: Final = (
     list,
@@ -59,6 +61,18 @@ class Decode:
             flow.without_faults()
 
 
+def decode_for(operators: Sequence[BoundOperator], value: Codec, key: Codec) -> Decode:
+    """Decode what the operators ask for: bytes that nothing decodes stay as they are."""
+    if not operators:
+        return Decode(None)
+    first = operators[0].shape
+    value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first.takes, value)
+    if first.cls is not None:
+        value = of_class(value, first.cls)
+    wants_keys = key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
+    return Decode(None if value is BYTES else value, key if wants_keys else None)
+
+
 def _decoded(
     flow: Flow, codec: Codec, decode: Callable[[Any], Any], column: list[Any], *, nulls: bool
 ) -> list[Any]:
@@ -73,11 +87,20 @@ def _sparing_none(codec: Codec) -> Callable[[Any], Any]:
 
 @dataclass(frozen=True, slots=True)
 class Operate:
-    """One operator over all entries: record by record, or as lists."""
+    """One operator over all entries: record by record, or as lists.
+
+    Attributes:
+        convert: Makes values what the operator takes; None: they are that already.
+    """
 
     operator: BoundOperator
+    convert: Callable[[Any], Any] | None = None
 
     def apply(self, flow: Flow) -> None:
+        if self.convert is not None:
+            flow.values = self._each(flow, self.convert, flow.values, nulls=False)
+            if flow.faults:
+                flow.without_faults()
         if not flow.values:
             return
         if self.operator.shape.batch:
@@ -114,6 +137,22 @@ class Operate:
             condition=Condition.OPERATOR_ERROR,
             operator=self.operator.name,
         )
+
+
+def operate_all(operators: Sequence[BoundOperator]) -> tuple[Operate, ...]:
+    """The stages of these operators; the first is given what `decode_for` makes."""
+    return tuple(
+        Operate(operator, None if number == 0 else _conversion(operator.shape.cls))
+        for number, operator in enumerate(operators)
+    )
+
+
+def _conversion(cls: type | None) -> Callable[[Any], Any] | None:
+    """Between operators: what is no object of the class yet is made one."""
+    if cls is None:
+        return None
+    from_plain = typed(cls).from_plain
+    return lambda value: value if isinstance(value, cls) else from_plain(value)
 
 
 def _special(results: list[Any]) -> set[type]:

@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final, cast
 
-from kafka_etl.codecs import BYTES, TEXT
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, Source, Writer
 from kafka_etl.engine.chain import Chain
 from kafka_etl.engine.encode import Encode
-from kafka_etl.engine.stages import Decode, Operate
+from kafka_etl.engine.stages import decode_for, operate_all
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.sink import FollowedSink
-from kafka_etl.signature import Takes
 
 APP: Final = "kafka-etl"
 _SLACK: Final = 60.0
@@ -64,9 +62,10 @@ def make_chain(
     """The stages of the pipeline, with what the brokers allow."""
     settings = pipeline.sink_settings
     topics = settings.topics
+    codecs = pipeline.codecs
     return Chain(
-        decode=_decode(pipeline),
-        operators=tuple(map(Operate, pipeline.operators)),
+        decode=decode_for(pipeline.operators, codecs.source_value, codecs.source_key),
+        operators=operate_all(pipeline.operators),
         encode=Encode(
             value=pipeline.codecs.sink_value,
             key=pipeline.codecs.sink_key,
@@ -95,15 +94,3 @@ def make_sink(pipeline: Pipeline, place: Deployment, pulse: Pulse) -> Sink:
     if pipeline.sink.guarantee is Guarantee.EXACTLY_ONCE:
         return cast("Sink", built)
     return FollowedSink(cast("Writer", built), place, pulse)
-
-
-def _decode(pipeline: Pipeline) -> Decode:
-    """Decode what the first operator asks for: bytes that nothing decodes stay as they are."""
-    codecs = pipeline.codecs
-    if not pipeline.operators:
-        return Decode(None)
-    wants_records = any(o.shape.takes is Takes.RECORD for o in pipeline.operators)
-    key = codecs.source_key if wants_records else None
-    first = pipeline.operators[0].shape.takes
-    value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first, codecs.source_value)
-    return Decode(None if value is BYTES else value, None if key is BYTES else key)

@@ -32,6 +32,10 @@ class Order(TypedDict):
 
 
 @dataclass
+class Buyer:
+    name: str
+
+
 class Customer:
     name: str
 
@@ -55,6 +59,24 @@ def refusal(function: Callable[..., Any], **declared: Any) -> OperatorSignatureE
 
 
 # What it takes
+
+
+@pytest.mark.parametrize(
+    ("annotation", "declared", "shape"),
+    [
+        (Buyer, None, Shape(cls=Buyer)),
+        (Buyer | None, None, Shape(nullable=True, cls=Buyer)),
+        (list[Buyer], None, Shape(batch=True, cls=Buyer)),
+        (list[Buyer | None], None, Shape(batch=True, nullable=True, cls=Buyer)),
+        (Buyer, "value", Shape(cls=Buyer)),
+        (Buyer, "record", Shape(Takes.RECORD)),
+        (list[Buyer], "batch", Shape(batch=True, cls=Buyer)),
+    ],
+)
+def test_a_class_with_fields_is_what_values_are_made_of(
+    annotation: Any, declared: Any, shape: Shape
+) -> None:
+    assert taking(annotation, takes=declared) == shape
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.codecs import BYTES, JSON, TEXT
+from kafka_etl.codecs import BYTES, JSON
 from kafka_etl.contracts import Abandoned, Codec
 from kafka_etl.declare import Context
 from kafka_etl.engine.breaker import Breaker
@@ -19,14 +19,13 @@ from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.encode import Encode
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
-from kafka_etl.engine.stages import Decode, Operate
+from kafka_etl.engine.stages import decode_for, operate_all
 from kafka_etl.engine.stream import StreamEngine
 from kafka_etl.engine.surroundings import Limits, Surroundings
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, next_offsets
 from kafka_etl.retry import Backoff, RetryPolicy
-from kafka_etl.signature import Takes
 from kafka_etl.testing import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
 
 Operator = Callable[..., Any] | BoundOperator
@@ -65,13 +64,9 @@ def chain_of(
 ) -> Chain:
     """The stages as a worker makes them of these operators."""
     ready = [bound(operator) for operator in operators]
-    takes = {operator.shape.takes for operator in ready}
-    first = ready[0].shape.takes if ready else Takes.BYTES
-    decode = {Takes.BYTES: None, Takes.TEXT: TEXT}.get(first, None if value is BYTES else value)
-    decode_key = None if key is BYTES or Takes.RECORD not in takes else key
     return Chain(
-        decode=Decode(decode, decode_key),
-        operators=tuple(map(Operate, ready)),
+        decode=decode_for(ready, value, key),
+        operators=operate_all(ready),
         encode=Encode(value=sink, key=key, topic="out", **encode),
         entering=lambda _stage: None,
     )

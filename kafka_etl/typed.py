@@ -1,0 +1,63 @@
+"""Values as objects of a class with fields: a msgspec Struct, a dataclass or a pydantic model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, TypeGuard
+
+from pydantic import BaseModel, TypeAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """How objects of one class come from JSON or from plain data, and go back.
+
+    All raise some `ValueError` or `msgspec.ValidationError` that names the field.
+    """
+
+    from_json: Callable[[bytes], Any]
+    to_json: Callable[[Any], bytes]
+    from_plain: Callable[[Any], Any]
+    to_plain: Callable[[Any], Any]
+
+
+def is_typed(hint: object) -> TypeGuard[type]:
+    """Whether `hint` is a class that values can be decoded into."""
+    return isinstance(hint, type) and (
+        _is_struct(hint) or dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel)
+    )
+
+
+@cache
+def typed(cls: type) -> Typed:
+    """The ways in and out of a class for which `is_typed` holds."""
+    return _struct(cls) if _is_struct(cls) else _validated(cls)
+
+
+def _is_struct(cls: type) -> bool:
+    """Told by its mark: msgspec is not loaded for those who do not use it."""
+    return hasattr(cls, "__struct_fields__")
+
+
+def _struct(cls: type) -> Typed:
+    import msgspec  # noqa: PLC0415 - for those who use it only
+
+    return Typed(
+        from_json=msgspec.json.Decoder(cls).decode,
+        to_json=msgspec.json.Encoder().encode,
+        from_plain=partial(msgspec.convert, type=cls),
+        to_plain=msgspec.to_builtins,
+    )
+
+
+def _validated(cls: type) -> Typed:
+    adapter: TypeAdapter[Any] = TypeAdapter(cls)
+    return Typed(
+        from_json=adapter.validate_json,
+        to_json=adapter.dump_json,
+        from_plain=adapter.validate_python,
+        to_plain=adapter.dump_python,
+    )
