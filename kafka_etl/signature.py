@@ -264,7 +264,7 @@ def _innermost(hint: Any) -> Any:
 
 
 def _element(hint: Any) -> Takes | None:
-    if typing.is_typeddict(hint) or is_typed(hint):
+    if typing.is_typeddict(hint) or (is_typed(hint) and hint is not Context):
         return Takes.VALUE
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = {_element(option) for option in typing.get_args(hint)}
