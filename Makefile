@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
+# Most tests wait for a broker, not for the processor: three at a time, on two cores.
+PYTEST := pytest -q -n 3 --dist worksteal
 DEMO := .venv/.demo
 TEST := .venv/.test
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -44,7 +46,7 @@ demo: $(DEMO) ## a real Kafka, a pipeline, its outputs and a dead letter
 
 .PHONY: test
 test: lint types $(TEST) ## lint, types and every test; stops at the first that fails
-	$(call stage,pytest -q)
+	$(call stage,$(PYTEST))
 
 .PHONY: lint
 lint: $(TEST) ## format, lint and import rules
@@ -64,15 +66,15 @@ format: $(TEST) ## put the code into its form
 
 .PHONY: unit
 unit: $(TEST) ## tests without Kafka
-	$(call stage,pytest -q $(wildcard tests/arch tests/property tests/typing tests/unit))
+	$(call stage,$(PYTEST) $(wildcard tests/arch tests/property tests/typing tests/unit))
 
 .PHONY: integration
 integration: $(TEST) ## tests on a real Kafka, faults included
-	$(call stage,pytest -q $(wildcard tests/contract tests/faults tests/integration))
+	$(call stage,$(PYTEST) $(wildcard tests/contract tests/faults tests/integration))
 
 .PHONY: e2e
 e2e: $(TEST) ## the command line, the examples, the wheel and deploy/
-	$(call stage,pytest -q tests/e2e)
+	$(call stage,$(PYTEST) tests/e2e)
 
 # What is wanted first decides: the others are parts of it, in the same versions.
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
