@@ -68,11 +68,13 @@ class Record:
         timestamp: Milliseconds since the epoch.
     """
 
-    __slots__ = ("_changes", "_source", "value")
+    __slots__ = ("changes", "source", "value")
 
     value: Any
-    _source: SourceRecord | None
-    _changes: Changes | None
+    source: SourceRecord | None
+    """The source record behind it; None for a record an operator made."""
+    changes: Changes | None
+    """What differs from the source record; None: nothing but the value."""
 
     def __init__(
         self,
@@ -83,52 +85,52 @@ class Record:
         timestamp: int | _Keep = KEEP,
     ) -> None:
         self.value = value
-        self._source = None
-        self._changes = (key, headers, timestamp, KEEP)
+        self.source = None
+        self.changes = (key, headers, timestamp, KEEP)
 
     @property
     def key(self) -> Any:
         """The key; None where there is none."""
-        changes = self._changes
+        changes = self.changes
         if changes is not None and changes[0] is not KEEP:
             return changes[0]
-        return None if self._source is None else self._source.key()
+        return None if self.source is None else self.source.key()
 
     @property
     def headers(self) -> Headers:
         """(name, value) pairs in order; change them with `replace`."""
-        changes = self._changes
+        changes = self.changes
         if changes is not None and not isinstance(changes[1], _Keep):
             return changes[1]
-        return [] if self._source is None else self._source.headers() or []
+        return [] if self.source is None else self.source.headers() or []
 
     @property
     def timestamp(self) -> int:
         """Milliseconds since the epoch; -1 where the source record has none."""
-        changes = self._changes
+        changes = self.changes
         if changes is not None and not isinstance(changes[2], _Keep):
             return changes[2]
-        return -1 if self._source is None else self._source.timestamp()[1]
+        return -1 if self.source is None else self.source.timestamp()[1]
 
     @property
     def topic(self) -> str:
         """The source topic; empty for a record an operator made."""
-        return "" if self._source is None else self._source.topic() or ""
+        return "" if self.source is None else self.source.topic() or ""
 
     @property
     def partition(self) -> int:
         """The source partition; -1 for a record an operator made."""
-        return -1 if self._source is None else _number(self._source.partition())
+        return -1 if self.source is None else _number(self.source.partition())
 
     @property
     def offset(self) -> int:
         """The source offset; -1 for a record an operator made."""
-        return -1 if self._source is None else _number(self._source.offset())
+        return -1 if self.source is None else _number(self.source.offset())
 
     @property
     def destination(self) -> str | None:
         """The topic given by `to`; None for the sink's own."""
-        changes = self._changes
+        changes = self.changes
         return None if changes is None or isinstance(changes[3], _Keep) else changes[3]
 
     def header(self, name: str) -> bytes | None:
@@ -144,7 +146,12 @@ class Record:
         timestamp: int | _Keep = KEEP,
     ) -> Record:
         """A copy with these parts changed; it keeps its origin, and so its place in the order."""
-        return self._copy(self.value if value is KEEP else value, (key, headers, timestamp, KEEP))
+        changes = (key, headers, timestamp, KEEP)
+        return RecordView(
+            self.value if value is KEEP else value,
+            self.source,
+            changes if self.changes is None else _newer(changes, self.changes),
+        )
 
     def to(self, topic: str) -> Record:
         """A copy that goes to `topic`: the sink's own, or one of its `routes`."""
@@ -154,33 +161,21 @@ class Record:
         """A copy without a value: on a compacted topic it deletes its key."""
         return self._copy(None, UNCHANGED)
 
-    @property
-    def source(self) -> SourceRecord | None:
-        """The source record behind it; None for a record an operator made."""
-        return self._source
-
-    @property
-    def changes(self) -> Changes | None:
-        """What differs from the source record; None: nothing but the value."""
-        return self._changes
-
     def onto(self, base: Record) -> Record:
         """This record, with what it leaves open taken from `base`."""
-        if self._source is not None:
+        if self.source is not None:
             return self
-        return base._copy(self.value, self._changes or UNCHANGED)
+        return base._copy(self.value, self.changes or UNCHANGED)
 
     def _copy(self, value: Any, changes: Changes) -> Record:
-        before = self._changes
+        before = self.changes
         return RecordView(
-            value, self._source, changes if before is None else _newer(changes, before)
+            value, self.source, changes if before is None else _newer(changes, before)
         )
 
     def __repr__(self) -> str:
         at = (
-            f" from {self.topic}[{self.partition}]@{self.offset}"
-            if self._source is not None
-            else ""
+            f" from {self.topic}[{self.partition}]@{self.offset}" if self.source is not None else ""
         )
         return f"<Record {self.value!r}{at}>"
 
@@ -194,8 +189,8 @@ class RecordView(Record):
         self, value: Any, source: SourceRecord | None, changes: Changes | None = None
     ) -> None:
         self.value = value
-        self._source = source
-        self._changes = changes
+        self.source = source
+        self.changes = changes
 
 
 def _newer(changes: Changes, before: Changes) -> Changes:

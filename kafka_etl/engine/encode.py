@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Fault, Flow
 from kafka_etl.invocation import SHARED, Condition, Outputs
-from kafka_etl.record import KEEP, UNCHANGED, Headers, Record
+from kafka_etl.record import KEEP, UNCHANGED, Headers
 from kafka_etl.typed import is_typed
 
 T = TypeVar("T")
+
 
 _FRAMING: Final = 128
 """Bytes a record takes on the wire besides key, value and headers; generous."""
@@ -44,19 +48,19 @@ class Encode:
 
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
-        if flow.records is not None:
-            self._check_routes(flow)
+        changed = _changed(flow)
+        topics = self._topics(flow, changed.topics)
         values = self._values(flow)
-        keys = self._keys(flow)
-        headers = self._headers(flow)
-        timestamps = self._timestamps(flow)
+        keys = self._keys(flow, changed.keys)
+        headers = _headers(flow, changed.headers)
+        timestamps = self._timestamps(flow, changed.timestamps)
         size = self._size(flow, values)
         outputs = Outputs(
             values=[None if v is NULL else v for v in values] if flow.nulls else values,
             keys=keys,
             headers=headers,
             timestamps=timestamps,
-            topics=self._topics(flow),
+            topics=topics,
             origins=flow.origins,
             size=size,
         )
@@ -64,15 +68,17 @@ class Encode:
             return outputs.take([e for e in range(len(flow)) if flow.origin(e) not in flow.faults])
         return outputs
 
-    def _check_routes(self, flow: Flow) -> None:
-        for entry, record in enumerate(flow.records or ()):
-            topic = None if record is None else record.destination
-            if topic is not None and topic != self.topic and topic not in self.routes:
+    def _topics(self, flow: Flow, changed: Column) -> list[str | None] | None:
+        if changed is None:
+            return None
+        for entry, topic in enumerate(changed):
+            if topic is not KEEP and topic != self.topic and topic not in self.routes:
                 error = ValueError(
                     f"`to({topic!r})`: not the sink's topic nor one of its routes "
                     f"({', '.join(sorted(self.routes)) or 'it has none'})"
                 )
                 flow.fail(entry, Fault(error, Condition.OPERATOR_ERROR))
+        return [None if topic is KEEP else topic for topic in changed]
 
     def _values(self, flow: Flow) -> list[Any]:
         kinds = set(map(type, flow.values)) - {type(NULL)}
@@ -101,21 +107,12 @@ class Encode:
             operator=f"codec {self.value.name}",
         )
 
-    def _keys(self, flow: Flow) -> list[bytes | None]:
+    def _keys(self, flow: Flow, changed: Column) -> list[bytes | None]:
         raw: list[bytes | None] = list(map(type(flow.source[0]).key, flow.source))
         keys = _by_origin(flow, raw, None)
-        decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
-        for entry, record in enumerate(flow.records or ()):
-            if record is None:
-                continue
-            shared = flow.origin(entry) == SHARED
-            key = record.key if shared else (record.changes or UNCHANGED)[0]
-            if key is KEEP:
-                continue
-            source = record.source
-            if source is not None and key is decoded.get(id(source), KEEP):
-                keys[entry] = source.key()  # untouched: the bytes stay, and with them the partition
-                continue
+        for entry, key in enumerate(changed or ()):
+            if key is KEEP or _is_untouched(flow, entry, key):
+                continue  # the bytes stay, and with them the partition
             try:
                 keys[entry] = key if isinstance(key, bytes | None) else self.key.encode(key)
             except Exception as error:  # noqa: BLE001 - whatever the codec raises
@@ -149,42 +146,73 @@ class Encode:
             error = ValueError(f"{total:,} bytes, but {topic} takes at most {limit:,}")
             flow.fail(entry, Fault(error, Condition.RECORD_TOO_LARGE))
 
-    def _headers(self, flow: Flow) -> list[Headers | None] | None:
-        read = type(flow.source[0])
-        column: list[Headers | None] | None = None
-        if any(map(read.headers, flow.source)):
-            column = _by_origin(flow, list(map(read.headers, flow.source)), None)
-        for entry, record in enumerate(flow.records or ()):
-            if record is not None and (flow.origin(entry) == SHARED or _sets(record, 1)):
-                if not _are_headers(record.headers):
-                    _refuse(flow, entry, "headers are a list of (str, bytes or None)")
-                    continue
-                if column is None:
-                    column = _nothing(len(flow))
-                column[entry] = record.headers or None
-        return column
-
-    def _timestamps(self, flow: Flow) -> list[int] | None:
+    def _timestamps(self, flow: Flow, changed: Column) -> list[int] | None:
         column: list[int] | None = None
         if self.source_timestamp:
             stamps = [max(0, ms) for _, ms in map(type(flow.source[0]).timestamp, flow.source)]
             column = _by_origin(flow, stamps, 0)
-        for entry, record in enumerate(flow.records or ()):
-            if record is not None and _sets(record, 2):
-                stamp: Any = record.timestamp
-                if not isinstance(stamp, int):
-                    _refuse(flow, entry, "a timestamp is a number of milliseconds, an int")
-                    continue
-                column = column or [0] * len(flow)
+        if changed is None:
+            return column
+        column = column or [0] * len(flow)
+        for entry, stamp in enumerate(changed):
+            if isinstance(stamp, int):
                 column[entry] = max(0, stamp)
+            elif stamp is not KEEP:
+                _refuse(flow, entry, "a timestamp is a number of milliseconds, an int")
         return column
 
-    @staticmethod
-    def _topics(flow: Flow) -> list[str | None] | None:
-        if flow.records is None:
-            return None
-        topics = [None if record is None else record.destination for record in flow.records]
-        return topics if any(topics) else None
+
+Column = Sequence[Any] | None
+"""One entry per output, KEEP where the source record's stays; None: it stays everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """What operators set besides the values, in columns."""
+
+    keys: Column = None
+    headers: Column = None
+    timestamps: Column = None
+    topics: Column = None
+
+
+def _changed(flow: Flow) -> _Changed:
+    """The changes of all entries, turned over: most often only one kind of them is there."""
+    if not flow.changes:
+        return _Changed()
+    rows = [changes or UNCHANGED for changes in flow.changes]
+    columns = (list(map(itemgetter(part), rows)) for part in range(len(UNCHANGED)))
+    return _Changed(*[None if _all_kept(column) else column for column in columns])
+
+
+def _all_kept(column: list[Any]) -> bool:
+    """Whether nothing in it was set; `count` compares KEEP with itself by identity, in C."""
+    return column[0] is KEEP and column.count(KEEP) == len(column)
+
+
+def _is_untouched(flow: Flow, entry: int, key: Any) -> bool:
+    """Whether this is the key as it was decoded."""
+    origin = flow.origin(entry)
+    return flow.keys is not None and origin != SHARED and key is flow.keys[origin]
+
+
+def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:
+    """Lists of headers, None where there are none."""
+    read = type(flow.source[0])
+    own = list(map(read.headers, flow.source))
+    column: list[Headers | None] | None = _by_origin(flow, own, None) if any(own) else None
+    if changed is None:
+        return column
+    if not _are_all_headers(changed):
+        for entry, headers in enumerate(changed):
+            if headers is not KEEP and not _are_headers(headers):
+                _refuse(flow, entry, "headers are a list of (str, bytes or None)")
+    if column is None:
+        return [None if headers is KEEP else headers or None for headers in changed]
+    return [
+        before if headers is KEEP else headers or None
+        for headers, before in zip(changed, column, strict=True)
+    ]
 
 
 def _by_origin(flow: Flow, column: list[T], shared: T) -> list[T]:
@@ -192,6 +220,18 @@ def _by_origin(flow: Flow, column: list[T], shared: T) -> list[T]:
     if flow.origins is None:
         return column
     return [shared if origin == SHARED else column[origin] for origin in flow.origins]
+
+
+def _are_all_headers(column: Sequence[Any]) -> bool:
+    """Whether all are plainly lists of (str, bytes), found in C; if not, each is looked at."""
+    lists = [headers for headers in column if headers is not KEEP]
+    try:
+        names, values = zip(*chain.from_iterable(lists), strict=True)
+        deque(map(str.__len__, names), maxlen=0)
+        deque(map(bytes.__len__, values), maxlen=0)
+    except (TypeError, ValueError):
+        return False
+    return set(map(type, lists)) == {list}
 
 
 def _are_headers(headers: Any) -> bool:
@@ -213,11 +253,3 @@ def _is_header(header: Any) -> bool:
 
 def _refuse(flow: Flow, entry: int, what: str) -> None:
     flow.fail(entry, Fault(TypeError(what), Condition.ENCODE_ERROR))
-
-
-def _nothing(count: int) -> list[Headers | None]:
-    return [None] * count
-
-
-def _sets(record: Record, part: int) -> bool:
-    return record.changes is not None and record.changes[part] is not KEEP

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kafka_etl.engine.mapping import map_each
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, Record, RecordView, SourceRecord
+from kafka_etl.record import Changes, Record, RecordView, SourceRecord
 
 
 class _Null:
@@ -55,13 +55,13 @@ class NamedFaults(Exception):
 
 @dataclass(slots=True)
 class Flow:
-    """Columns: entry i has a value, an origin and perhaps a `Record` with changes.
+    """Columns: entry i has a value, an origin and perhaps changes besides the value.
 
     Attributes:
         source: The attempt's records, one per origin.
         values: Current values; NULL for tombstones.
         origins: Index into `source` or SHARED; None: entry i comes from record i.
-        records: What operators set besides the value; None: nothing so far.
+        changes: What operators set besides the value; None: nothing so far.
         nulls: Whether any value is NULL.
         mixed: Whether an operator that mixes rows has run.
         faults: Origin -> why it failed; its entries are gone from the columns.
@@ -72,7 +72,7 @@ class Flow:
     source: Sequence[SourceRecord]
     values: list[Any] = field(default_factory=list[Any])
     origins: list[int] | None = None
-    records: list[Record | None] | None = None
+    changes: list[Changes | None] | None = None
     nulls: bool = False
     mixed: bool = False
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
@@ -99,8 +99,8 @@ class Flow:
         """Go on with these entries only, in this order."""
         self.values = [self.values[e] for e in entries]
         self.origins = list(entries) if self.origins is None else [self.origins[e] for e in entries]
-        if self.records is not None:
-            self.records = [self.records[e] for e in entries]
+        if self.changes is not None:
+            self.changes = [self.changes[e] for e in entries]
 
     def without_faults(self) -> None:
         """Leave out every entry of a failed record: it yields all of its outputs or none."""
@@ -144,17 +144,18 @@ class Flow:
 
     def as_records(self) -> list[Record]:
         """A `Record` per entry, with the current value."""
-        if self.records is None and self.origins is None and self.keys is None:
-            return list(map(RecordView, self.as_values(), self.source))
-        return [self.base(entry).replace(value=v) for entry, v in enumerate(self.as_values())]
+        if self.changes is None:
+            return list(map(RecordView, self.as_values(), self.sources()))
+        return list(map(RecordView, self.as_values(), self.sources(), self.changes))
+
+    def sources(self) -> Sequence[SourceRecord | None]:
+        """The source record of each entry; None where it belongs to all of them."""
+        if self.origins is None:
+            return self.source
+        return [None if o == SHARED else self.source[o] for o in self.origins]
 
     def base(self, entry: int) -> Record:
         """What this entry's output has so far besides its value."""
-        record = None if self.records is None else self.records[entry]
-        if record is not None:
-            return record
         origin = self.origin(entry)
-        if origin == SHARED:
-            return RecordView(None, None)
-        changes = None if self.keys is None else (self.keys[origin], KEEP, KEEP, KEEP)
-        return RecordView(None, self.source[origin], changes)
+        source = None if origin == SHARED else self.source[origin]
+        return RecordView(None, source, None if self.changes is None else self.changes[entry])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter, is_
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.bind import BoundOperator
@@ -15,7 +16,7 @@ from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
 from kafka_etl.engine.mapping import FAILED
 from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import Record
+from kafka_etl.record import KEEP, UNCHANGED, Changes, Record, RecordView
 from kafka_etl.signature import Takes
 from kafka_etl.typed import typed
 
@@ -30,6 +31,10 @@ _MORE_THAN_A_VALUE: Final = (
 )
 _MadeFrom = Sequence[int | None]
 """The entry behind each output; None where it belongs to all of them."""
+
+_VALUE: Final = attrgetter("value")
+_SOURCE: Final = attrgetter("source")
+_CHANGES: Final = attrgetter("changes")
 
 _GONE: Final[set[type]] = {type(DROP), type(FAILED)}
 _GONE_OR_NONE: Final[set[type]] = _GONE | {type(None)}
@@ -57,6 +62,7 @@ class Decode:
         if self.key is not None:
             keys = list(map(read.key, flow.source))
             flow.keys = _decoded(flow, self.key, _sparing_none(self.key), keys, nulls=True)
+            flow.changes = [(key, KEEP, KEEP, KEEP) for key in flow.keys]
         if flow.faults:
             flow.without_faults()
 
@@ -120,6 +126,8 @@ class Operate:
             flow.values = results
         elif kinds <= _GONE or (shape.may_drop and kinds <= _GONE_OR_NONE):
             _leave_out(flow, results)
+        elif kinds == {RecordView} and _are_own(flow, results):
+            _unpack(flow, results)
         else:
             spread = _Spread(flow, self.operator)
             for entry, result in enumerate(results):
@@ -190,6 +198,25 @@ def _leave_out(flow: Flow, results: list[Any]) -> None:
         flow.without_faults()
 
 
+def _are_own(flow: Flow, results: list[Any]) -> bool:
+    """Whether each entry gave one record, made from the one it was given."""
+    if set(map(type, results)) != {RecordView}:
+        return False
+    return all(map(is_, map(_SOURCE, results), flow.sources())) and SHARED not in (
+        flow.origins or ()
+    )
+
+
+def _unpack(flow: Flow, records: list[Record]) -> None:
+    """Take records apart into columns, without looking at any one of them."""
+    flow.values = list(map(_VALUE, records))
+    flow.nulls = type(None) in set(map(type, flow.values))
+    if flow.nulls:
+        flow.values = [NULL if value is None else value for value in flow.values]
+    changes: list[Changes | None] = list(map(_CHANGES, records))
+    flow.changes = changes if any(changes) else None
+
+
 class _Spread:
     """Collects what an operator gave where that is not simply one value per entry."""
 
@@ -198,7 +225,8 @@ class _Spread:
         self._operator = operator
         self._values: list[Any] = []
         self._origins: list[int] = []
-        self._records: list[Record | None] = []
+        self._changes: list[Changes | None] = []
+        self._decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
 
     def add(self, entry: int, origin: int, result: Any) -> None:
         """What the operator gave for one entry: an output, several, or none."""
@@ -219,23 +247,32 @@ class _Spread:
         if item is None:
             self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
             return
-        record = None if flow.records is None or entry is None else flow.records[entry]
+        changes = None if flow.changes is None or entry is None else flow.changes[entry]
         if isinstance(item, Record):
             record = item if entry is None else item.onto(flow.base(entry))
+            changes = self._in_full(record) if origin == SHARED else record.changes
             item = NULL if item.value is None else item.value
         self._values.append(item)
         self._origins.append(origin)
-        self._records.append(record)
+        self._changes.append(changes)
 
     def finish(self) -> None:
         flow = self._flow
         flow.values = self._values
         flow.nulls = any(value is NULL for value in self._values)
-        flow.records = self._records if any(r is not None for r in self._records) else None
+        flow.changes = self._changes if any(self._changes) else None
         one_to_one = self._origins == list(range(len(flow.source)))
         flow.origins = None if one_to_one else self._origins
         if flow.faults:
             flow.without_faults()
+
+    def _in_full(self, record: Record) -> Changes:
+        """The changes of an output that has no source record from which to keep anything."""
+        _, _, timestamp, topic = record.changes or UNCHANGED
+        key, source = record.key, record.source
+        if source is not None and key is self._decoded.get(id(source), KEEP):
+            key = source.key()  # untouched: the bytes stay, and with them the partition
+        return (key, record.headers, timestamp, topic)
 
     def _refuse(self, origin: int, what: str) -> None:
         fault = Fault(TypeError(what), Condition.OPERATOR_ERROR, self._operator.name)
@@ -326,7 +363,8 @@ class _BatchCall:
         sources = [item.source if isinstance(item, Record) else None for item in outputs]
         if all(source is None for source in sources):
             return in_place
-        by_source = {id(self._flow.base(entry).source): entry for entry in entries}
+        given = self._flow.sources()
+        by_source = {id(given[entry]): entry for entry in entries}
         return [
             entry if source is None else by_source.get(id(source), entry)
             for source, entry in zip(sources, in_place, strict=True)

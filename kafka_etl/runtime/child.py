@@ -13,6 +13,13 @@ from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
 
+_ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": str(2**27), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+"""For glibc: keep what a batch has freed for the next one.
+
+By default the top of the heap goes back to the kernel and comes again many times in a batch: an
+`orjson.dumps` then takes 1.4 us instead of 0.2.
+"""
+
 
 class Child:
     """Runs `python -m module`, which waits for its task once it has imported what it needs.
@@ -27,6 +34,7 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                env={**_ALLOCATOR, **os.environ},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
