@@ -67,7 +67,7 @@ class WorkerTask:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a worker says of itself, once a second and when its state changes.
+    """What a worker says of itself, several times a second and when its state changes.
 
     Attributes:
         counters: (metric, label value) -> count since the worker began.
@@ -84,6 +84,11 @@ class Snapshot:
     joined: bool = False
     trouble: str | None = None
     problem: Problem | None = None
+
+    @property
+    def commits(self) -> float:
+        """How much it has brought to an end."""
+        return self.counters.get(("commits", ""), 0)
 
 
 @dataclass(frozen=True, slots=True)

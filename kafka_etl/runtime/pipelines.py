@@ -286,7 +286,8 @@ class ManagedPipeline:
         if self._options.until_end:
             for slot in self._slots:
                 if slot.unexplained_deaths >= _GIVE_UP_AFTER and not slot.over:
-                    what = f"a worker of {self.name} died {_GIVE_UP_AFTER} times in a row"
+                    times = f"{_GIVE_UP_AFTER} times in a row"
+                    what = f"a worker of {self.name} died {times} without a commit in between"
                     self._fail(WorkerUnstable(what).problem)
 
     def _fail(self, problem: Problem) -> None:

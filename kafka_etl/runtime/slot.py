@@ -22,7 +22,6 @@ from kafka_etl.units import show_duration
 _STARTING_LIMIT: Final = 600.0
 _OTHER_LIMIT: Final = 60.0
 _CODEC_LIMIT: Final = 300.0
-_STABLE_AFTER: Final = 60.0
 _AFTER_BLAME: Final = 0.2
 
 
@@ -79,7 +78,6 @@ class WorkerSlot:
         self._backoff = Backoff(initial=0.2, max=30.0)
         self._child: Child | None = None
         self._next_child: Child | None = first
-        self._started_at = 0.0
         self._start_at: float | None = 0.0
         self._evidence = self._left_by_a_daemon()
         self._killed_for: str | None = None
@@ -93,7 +91,7 @@ class WorkerSlot:
         """Hear the worker, watch it, bury it, start the next: whatever is due."""
         if self._child is None:
             if self.ended is None and self._start_at is not None and now >= self._start_at:
-                self._start(now)
+                self._start()
             return
         self._hear()
         status = self._child.exit_status()
@@ -142,13 +140,12 @@ class WorkerSlot:
 
     # Life and death
 
-    def _start(self, now: float) -> None:
+    def _start(self) -> None:
         task = self._make_task(self._evidence)
         self._killed_for = None
         self._child = self._next_child or Child("kafka_etl.runtime.worker")
         self._next_child = None
         self._child.send(task)
-        self._started_at = now
         if self._deaths:
             self._counters.add("worker_restarts")
 
@@ -167,7 +164,9 @@ class WorkerSlot:
             child.close()
         if self.ended is not None:
             return
+        progressed = False
         if self.snapshot is not None:
+            progressed = self.snapshot.commits > 0
             self._counters.include(self.snapshot.counters)
             self.snapshot = None
         if self._start_at is None:
@@ -176,7 +175,7 @@ class WorkerSlot:
         self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
         if child is not None:
             self._evidence = self._find_evidence(child.pid, reason)
-        wait = self._count_death(stable=now - self._started_at > _STABLE_AFTER)
+        wait = self._count_death(progressed=progressed)
         self._start_at = now + wait
         self._log.error(
             "a worker died",
@@ -185,12 +184,12 @@ class WorkerSlot:
             restart_in=show_duration(round(wait, 3)),
         )
 
-    def _count_death(self, *, stable: bool) -> float:
+    def _count_death(self, *, progressed: bool) -> float:
         """Seconds until the next start. Deaths that are blamed on a record come to an end."""
         self._deaths += 1
         if self._evidence is not None:
             return _AFTER_BLAME
-        self.unexplained_deaths = 1 if stable else self.unexplained_deaths + 1
+        self.unexplained_deaths = 1 if progressed else self.unexplained_deaths + 1
         return self._backoff.delay(self.unexplained_deaths, random.random)
 
     def _check_progress(self) -> None:

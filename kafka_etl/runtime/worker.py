@@ -34,7 +34,7 @@ from kafka_etl.runtime.fencing import Fencing
 from kafka_etl.runtime.messages import Ended, Snapshot, WorkerState, WorkerTask
 from kafka_etl.runtime.recorder import Recorder
 
-_TELL_EVERY: Final = 1.0
+_TELL_EVERY: Final = 0.25
 _LOOK_FOR_END_EVERY: Final = 0.25
 _NAP: Final = 0.05
 
@@ -232,7 +232,7 @@ class Worker:
     # What the daemon asks of us
 
     def _talk(self) -> None:
-        """Hear the daemon's commands, and tell how it goes once a second."""
+        """Hear the daemon's commands, and tell how it goes."""
         try:
             while self._connection.poll():
                 self._obey(self._connection.recv())

@@ -16,7 +16,7 @@ from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
 
-RECORDS = int(os.environ.get("KILL_RECORDS", "150000"))
+RECORDS = int(os.environ.get("KILL_RECORDS", "60000"))
 KILLS = int(os.environ.get("KILL_KILLS", "5"))
 CODE = """
     def mark(order: dict) -> dict:

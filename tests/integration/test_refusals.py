@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from kafka_etl.broker import Cluster
-from tests.kit.daemon import Daemon, run_to_end
+from tests.kit.daemon import COMMAND, Daemon, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -121,6 +122,28 @@ def test_topics_are_created_on_request(tmp_path: Path, kafka: Kafka) -> None:
     assert len(kafka.ends(wanted)) == len(kafka.ends(route)) == 3
     assert len(kafka.ends(project.letters)) == 4  # as many as the source has
     assert len(kafka.read(wanted)) == 10
+
+
+def test_a_full_disk_in_the_state_folder_is_said_and_loses_nothing(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(tmp_path, kafka)
+    project.produce(orders(100))
+    arguments = ["run", str(project.file), "--until-end", "--state-dir", str(tmp_path / "state")]
+    full = subprocess.run(
+        ["bash", "-c", 'ulimit -f 64; exec "$@"', "-", *COMMAND, *arguments],  # 64 KiB a file
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert full.returncode == 1
+    assert "error[E502]" in full.stderr
+    assert "cannot be written: File too large" in full.stderr
+    assert "  next: " in full.stderr
+    assert kafka.read(project.sink) == []
+    assert run_to_end(tmp_path, str(project.file)).process.returncode == 0
+    assert len(project.outputs()) == 100
 
 
 def test_no_broker_is_said_at_once(tmp_path: Path, kafka: Kafka) -> None:

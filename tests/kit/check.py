@@ -36,6 +36,11 @@ def problems(
     found += [f"id {i} comes out {n} times" for i, n in counts.items() if n > 1][:5]
     found += [f"id {i} is lost" for i in good.keys() - counts.keys()][:5]
     found += [f"id {i} was never put in" for i in counts.keys() - good.keys()][:5]
+    found += [
+        f"id {_id(r)} comes out under key {r.key!r}"
+        for r in outputs
+        if _id(r) in good and r.key != good[_id(r)].key
+    ][:5]
     found += _letters(bad, letters)
     found += _order(inputs, outputs)
     return found
