@@ -6,6 +6,8 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,20 @@ from kafka_etl.signature import (
     Shape,
     arguments,
     contexts,
+    is_async,
     prefilled,
     settings_model,
     shape_of,
     takes_anything,
 )
+
+
+class Order(StrEnum):
+    """Which records wait for each other when several are run at once."""
+
+    KEY = "key"
+    PARTITION = "partition"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +42,12 @@ class BoundOperator:
         name: As the pipeline calls it.
         call: Takes one argument of the kind `shape` says.
         context: Filled in by the engine before each attempt; the operator may hold on to it.
-        open: Called once in the worker before the first record.
-        close: Called once when the worker stops in good order.
-        timeout: Seconds one record may take; enforced from outside the worker.
+        open: Called once in the worker before the first record; may be a coroutine function.
+        close: Called once when the worker stops in good order; likewise.
+        timeout: Seconds one record may take; enforced from outside the worker, or, for an async
+            operator, by cancelling it.
+        concurrency: Records in hand at the same time.
+        order: Which of them wait for each other.
     """
 
     name: str
@@ -41,9 +55,16 @@ class BoundOperator:
     shape: Shape
     version: str
     context: Context
-    open: Callable[[], None]
-    close: Callable[[], None]
+    open: Callable[[], Any]
+    close: Callable[[], Any]
     timeout: float | None = None
+    concurrency: int = 1
+    order: Order = Order.KEY
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it needs an event loop: for its calls, or for its hooks."""
+        return self.shape.is_async or is_async(self.open) or is_async(self.close)
 
 
 def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
@@ -52,7 +73,6 @@ def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
     Raises:
         OperatorSignatureError: The target is not an operator.
     """
-    _refuse_async(target, name)
     if not callable(target):
         raise OperatorSignatureError(
             f"{name} is a {type(target).__name__}, not a function or class",
@@ -67,13 +87,15 @@ def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
         ) from error
 
 
-def bind(
+def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names them
     target: Callable[..., Any],
     settings: Settings,
     context: Context,
     *,
     version: str = "",
     timeout: float | None = None,
+    concurrency: int = 1,
+    order: Order = Order.KEY,
 ) -> BoundOperator:
     """Put settings and context in place: instantiate a class, call a factory, fill a function.
 
@@ -84,6 +106,11 @@ def bind(
     name = context.operator
     operator: Any = target
     values = arguments(settings)
+    if is_async(target) and not takes_anything(target):
+        raise OperatorSignatureError(
+            f"operator {name} takes no record: it is an `async def` without a parameter for one",
+            "Give it one; what makes an operator must be a plain function.",
+        )
     if inspect.isclass(target) or not takes_anything(target):
         operator = target(**values, **contexts(_constructor(target), context, name))
         values = {}
@@ -93,7 +120,6 @@ def bind(
             f"operator {name} takes no record: {type(operator).__name__} cannot be called with one",
             "Give the function, or the class's `__call__`, a parameter for the record.",
         )
-    _refuse_async(call, name)
     declared = _declared(target, operator, call)
     shape = shape_of(call, declared, name)
     return BoundOperator(
@@ -105,6 +131,8 @@ def bind(
         open=_hook(operator, "open", context),
         close=_hook(operator, "close", context),
         timeout=timeout,
+        concurrency=concurrency,
+        order=order,
     )
 
 
@@ -112,14 +140,6 @@ def _declared(*places: object) -> Declaration:
     """`@operator` may stand at what a pipeline names, or at what that returns."""
     found = (declaration_of(place) for place in places)
     return next((d for d in found if d != Declaration()), Declaration())
-
-
-def _refuse_async(target: object, name: str) -> None:
-    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-        raise OperatorSignatureError(
-            f"operator {name} is an `async def`, which is not supported yet",
-            "Write a plain function; the worker calls it in a process of its own.",
-        )
 
 
 def _constructor(target: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,12 +153,12 @@ def _nothing_to_set() -> None:
     """Stands for the `__init__` that a class does not have."""
 
 
-def _hook(operator: object, name: str, context: Context) -> Callable[[], None]:
+def _hook(operator: object, name: str, context: Context) -> Callable[[], Any]:
     method = getattr(operator, name, None)
     if inspect.isroutine(operator) or method is None:
         return lambda: None
     if inspect.signature(method).parameters:
-        return lambda: method(context)
+        return partial(method, context)
     return method  # type: ignore[no-any-return]
 
 

@@ -6,6 +6,7 @@
     ├── Permanent            an operator says: do not try this record again
     ├── Retry                an operator says: try this record again
     ├── RecordErrors         a batch operator names its bad records
+    ├── OperatorTimeout      an async operator was cancelled (a TimeoutError)
     └── KafkaEtlError        what a user meets; has a code and a next step
         ├── ConfigError              E100  findings of E101-E119, all at once
         ├── UnknownPlugin            E201
@@ -58,6 +59,10 @@ class Retry(Exception):
     def __init__(self, message: str = "", *, after: float | None = None) -> None:
         super().__init__(message)
         self.after = after
+
+
+class OperatorTimeout(TimeoutError):
+    """An async operator took longer than its `timeout`, and was cancelled."""
 
 
 class RecordErrors(Exception):

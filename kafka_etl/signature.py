@@ -41,6 +41,7 @@ class Shape:
         mixes: Whether the outputs of a batch belong to all of its records.
         gives: What it returns, where the annotation says it plainly.
         cls: The class with fields that its values are made objects of.
+        is_async: Whether it is a coroutine function or an async generator.
     """
 
     takes: Takes = Takes.VALUE
@@ -50,6 +51,7 @@ class Shape:
     mixes: bool = False
     gives: Takes | None = None
     cls: type | None = None
+    is_async: bool = False
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -95,7 +97,21 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         )
     gives = _gives(hints.get("return", Any))
     cls = _class(hints.get(first.name)) if takes is Takes.VALUE else None
-    return Shape(takes, batch, nullable, _may_drop(hints, name), declared.mixes, gives, cls)
+    return Shape(
+        takes,
+        batch,
+        nullable,
+        may_drop=_may_drop(hints, name),
+        mixes=declared.mixes,
+        gives=gives,
+        cls=cls,
+        is_async=is_async(function),
+    )
+
+
+def is_async(function: Any) -> bool:
+    """Whether a call has to be awaited, or gives an async generator."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def takes_anything(function: Callable[..., Any]) -> bool:

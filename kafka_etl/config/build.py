@@ -244,7 +244,17 @@ class _Builder:
             return None
         context = Context(pipeline=self._spec.name, operator=label)
         try:
-            return bind(target, settings, context, version=version, timeout=use.timeout)
+            bound = bind(
+                target,
+                settings,
+                context,
+                version=version,
+                timeout=use.timeout,
+                concurrency=use.concurrency,
+                order=use.order,
+            )
+            self._check_concurrency(bound, use, at)
+            return bound
         except KafkaEtlError as error:
             self._object(error, (*at, "use"))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - so does a class or factory
@@ -310,6 +320,15 @@ class _Builder:
             hint = "kafka: {bootstrap.servers: localhost:9092}"
             message = "`bootstrap.servers` is missing under `kafka`"
             self._find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
+
+    def _check_concurrency(self, bound: BoundOperator, use: OperatorUseSpec, at: Loc) -> None:
+        if use.concurrency > 1 and bound.shape.batch:
+            message = f"operator {bound.name} takes a batch: it is called once for all its records"
+            hint = "leave `concurrency` out, or let it take one record at a time"
+            self._find(Code.INVALID_VALUE, message, (*at, "concurrency"), hint=hint)
+        if use.concurrency == 1 and "order" in use.model_fields_set:
+            message = "`order` means nothing without `concurrency`: records run one after the other"
+            self._find(Code.INVALID_VALUE, message, (*at, "order"))
 
     def _check_fit(self, operators: tuple[BoundOperator, ...]) -> None:
         """Bytes and text are asked of the source only by the first operator."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from kafka_etl.bind import Order
 from kafka_etl.contracts import Guarantee, Settings
 from kafka_etl.kafka.plugin import CreateSettings, Topic
 from kafka_etl.retry import Backoff
@@ -69,12 +70,19 @@ class OperatorUseSpec(UseSpec):
 
     Attributes:
         name: In dead letters, logs and metrics; default: the last part of `use`.
-        timeout: How long one record may take before its worker is killed.
+        timeout: How long one record may take: then its worker is killed, or, where the operator
+            is async, the call is cancelled.
+        concurrency: Records in hand at the same time, of an operator that takes one at a time:
+            in threads, or, where it is async, as tasks.
+        order: Records that wait for each other: those of one key, of one partition, or none.
+            Outputs stand in the order of the source in any case.
         retry: Default: the pipeline's.
     """
 
     name: Name | None = None
     timeout: Duration = Field(default=300.0, gt=0, le=86_400)
+    concurrency: int = Field(default=1, ge=1, le=1024)
+    order: Order = Order.KEY
     retry: RetrySpec | None = None
 
     @property

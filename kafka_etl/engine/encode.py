@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Fault, Flow
+from kafka_etl.engine.mapping import one_by_one
 from kafka_etl.invocation import SHARED, Condition, Outputs
 from kafka_etl.record import KEEP, UNCHANGED, Headers
 from kafka_etl.typed import is_typed
@@ -100,7 +101,7 @@ class Encode:
 
     def _each(self, flow: Flow, encode: Callable[[Any], Any], column: list[Any]) -> list[Any]:
         return flow.each(
-            encode,
+            one_by_one(encode),
             column,
             nulls=False,
             condition=Condition.ENCODE_ERROR,

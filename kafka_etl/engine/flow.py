@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kafka_etl.engine.mapping import map_each
+from kafka_etl.engine.mapping import Apply
+from kafka_etl.errors import OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Changes, Record, RecordView, SourceRecord
 
@@ -112,30 +113,32 @@ class Flow:
 
     def each(
         self,
-        function: Callable[[Any], Any],
-        column: Sequence[Any],
+        apply: Apply,
+        column: list[Any],
         *,
         nulls: bool,
         condition: Condition,
         operator: str,
     ) -> list[Any]:
-        """Apply `function` to each entry of `column`; with `nulls` False, NULL passes by.
+        """Apply a function to each entry of `column`; with `nulls` False, NULL passes by.
 
         Returns:
             A result per entry, with NULL where it passed by and FAILED where the function raised;
             those records are in `faults`.
         """
         if nulls or not self.nulls:
-            results, failed = map_each(function, len(column), column)
             entries: Sequence[int] = range(len(column))
+            results, failed = apply(entries, column)
         else:
             entries = self.present()
-            done, failed = map_each(function, len(entries), [column[e] for e in entries])
+            done, failed = apply(entries, [column[e] for e in entries])
             results = [NULL] * len(column)
             for entry, result in zip(entries, done, strict=True):
                 results[entry] = result
         for row, error in failed:
-            self.fail(entries[row], Fault(error, condition, operator))
+            late = isinstance(error, OperatorTimeout)
+            why = Condition.TIMEOUT if late else condition
+            self.fail(entries[row], Fault(error, why, operator))
         return results
 
     def as_values(self) -> list[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 
 class _Failed:
@@ -15,6 +15,13 @@ FAILED: Final = _Failed()
 """Stands in the results where the function raised."""
 
 
+Mapped = tuple[list[Any], list[tuple[int, BaseException]]]
+"""Results with FAILED where the function raised, and (row, error) of those."""
+
+Apply = Callable[[Sequence[int], list[Any]], Mapped]
+"""Calls some function for these entries, which have these values."""
+
+
 class EscapedStopIteration(Exception):
     """The function let a bare StopIteration escape, which would end any loop over it."""
 
@@ -22,18 +29,13 @@ class EscapedStopIteration(Exception):
         super().__init__("the function let a StopIteration escape; did it call next() on its own?")
 
 
-def map_each(
-    function: Callable[..., Any], count: int, *columns: Iterable[Any]
-) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) -> Mapped:
     """Apply `function` to `count` rows of `columns`; a row that raises does not stop the others.
 
     `extend` runs the loop in C and keeps what succeeded when the function raises: its length then
     names the row that failed, and the same `map` goes on behind it. Two traps: a bare
     StopIteration ends `extend` without an exception, so the length is checked; and a `sys.exit()`
     in an operator is that record's error, so every BaseException is caught.
-
-    Returns:
-        Results, with FAILED where the function raised, and (row, error) of those.
     """
     results: list[Any] = []
     failed: list[tuple[int, BaseException]] = []
@@ -49,3 +51,17 @@ def map_each(
                 failed.append((len(results), EscapedStopIteration()))
                 results.append(FAILED)
     return results, failed
+
+
+def one_by_one(function: Callable[[Any], Any]) -> Apply:
+    """Calls the function for one value after the other."""
+    return lambda _entries, values: map_each(function, len(values), values)
+
+
+def finished(result: Any) -> Any:
+    """A generator runs its body only now."""
+    return list(result) if _is_iterator(result) else result
+
+
+def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
+    return isinstance(value, Iterator)

@@ -13,13 +13,15 @@ class Pace:
 
     `limit`, the records to gather, is halved whenever a commit fails and doubled when one
     succeeds: the one answer to slow operators, refused records, rebalances and oversize.
-    `slice_size` keeps a slice near `slice_seconds`, so that the client is served in time.
+    `slice_size` keeps a slice near `slice_seconds`, so that the client is served in time, but no
+    smaller than `smallest`: as many records as are run at once.
     """
 
-    def __init__(self, max_records: int, slice_seconds: float) -> None:
+    def __init__(self, max_records: int, slice_seconds: float, smallest: int = 1) -> None:
         self._max_records = max_records
         self._slice_seconds = slice_seconds
-        self._slice = 1
+        self._smallest = smallest
+        self._slice = smallest
         self.limit = max_records
 
     @property
@@ -36,7 +38,7 @@ class Pace:
         fitting = int(records * self._slice_seconds / max(seconds, 1e-6))
         # A slice cut short by the end of its batch says little; only a full one makes it grow.
         largest = self._slice * _GROWTH if records >= self._slice else self._slice
-        self._slice = max(1, min(fitting, largest))
+        self._slice = max(self._smallest, min(fitting, largest))
 
     def failed(self, records: int) -> None:
         """A commit of `records` came to nothing. One without any says nothing about sizes."""

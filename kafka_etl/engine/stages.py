@@ -12,8 +12,9 @@ from kafka_etl.bind import BoundOperator
 from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
+from kafka_etl.engine.crew import Crew, Crews, lanes
 from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
-from kafka_etl.engine.mapping import FAILED
+from kafka_etl.engine.mapping import FAILED, Apply, finished, one_by_one
 from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, UNCHANGED, Changes, Record, RecordView
@@ -83,7 +84,11 @@ def _decoded(
     flow: Flow, codec: Codec, decode: Callable[[Any], Any], column: list[Any], *, nulls: bool
 ) -> list[Any]:
     return flow.each(
-        decode, column, nulls=nulls, condition=Condition.DECODE_ERROR, operator=codec.name
+        one_by_one(decode),
+        column,
+        nulls=nulls,
+        condition=Condition.DECODE_ERROR,
+        operator=codec.name,
     )
 
 
@@ -97,14 +102,16 @@ class Operate:
 
     Attributes:
         convert: Makes values what the operator takes; None: they are that already.
+        crew: Calls it for several records at once; None: one after the other.
     """
 
     operator: BoundOperator
     convert: Callable[[Any], Any] | None = None
+    crew: Crew | None = None
 
     def apply(self, flow: Flow) -> None:
         if self.convert is not None:
-            flow.values = self._each(flow, self.convert, flow.values, nulls=False)
+            flow.values = self._each(flow, one_by_one(self.convert), flow.values, nulls=False)
             if flow.faults:
                 flow.without_faults()
         if not flow.values:
@@ -117,11 +124,11 @@ class Operate:
     def _record_by_record(self, flow: Flow) -> None:
         shape = self.operator.shape
         arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
-        results = self._each(flow, self.operator.call, arguments, nulls=shape.nullable)
+        results = self._each(flow, self._calls(flow), arguments, nulls=shape.nullable)
         kinds = _special(results)
         if any(issubclass(kind, Iterator) for kind in kinds):
             # A generator runs its body only now; its errors are the record's, too.
-            results = self._each(flow, _finished, results, nulls=True)
+            results = self._each(flow, one_by_one(finished), results, nulls=True)
         if not kinds:
             flow.values = results
         elif kinds <= _GONE or (shape.may_drop and kinds <= _GONE_OR_NONE):
@@ -135,11 +142,16 @@ class Operate:
                     spread.add(entry, flow.origin(entry), result)
             spread.finish()
 
-    def _each(
-        self, flow: Flow, call: Callable[[Any], Any], column: list[Any], *, nulls: bool
-    ) -> list[Any]:
+    def _calls(self, flow: Flow) -> Apply:
+        call, crew, order = self.operator.call, self.crew, self.operator.order
+        if crew is None:
+            return one_by_one(call)
+        sources = flow.sources()
+        return lambda entries, values: crew.map(values, lanes([sources[e] for e in entries], order))
+
+    def _each(self, flow: Flow, apply: Apply, column: list[Any], *, nulls: bool) -> list[Any]:
         return flow.each(
-            call,
+            apply,
             column,
             nulls=nulls,
             condition=Condition.OPERATOR_ERROR,
@@ -147,10 +159,14 @@ class Operate:
         )
 
 
-def operate_all(operators: Sequence[BoundOperator]) -> tuple[Operate, ...]:
+def operate_all(operators: Sequence[BoundOperator], crews: Crews) -> tuple[Operate, ...]:
     """The stages of these operators; the first is given what `decode_for` makes."""
     return tuple(
-        Operate(operator, None if number == 0 else _conversion(operator.shape.cls))
+        Operate(
+            crews.awaited(operator),
+            None if number == 0 else _conversion(operator.shape.cls),
+            crews.of(operator),
+        )
         for number, operator in enumerate(operators)
     )
 
@@ -168,20 +184,12 @@ def _special(results: list[Any]) -> set[type]:
     return {kind for kind in set(map(type, results)) if issubclass(kind, _MORE_THAN_A_VALUE)}
 
 
-def _finished(result: Any) -> Any:
-    return list(result) if _is_iterator(result) else result
-
-
 def _as_error(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else Permanent(str(error))
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
-
-
-def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
-    return isinstance(value, Iterator)
 
 
 def _leave_out(flow: Flow, results: list[Any]) -> None:
@@ -327,7 +335,7 @@ class _BatchCall:
         if not entries:
             return []
         try:
-            outputs = _finished(self._operator.call([self._arguments[entry] for entry in entries]))
+            outputs = finished(self._operator.call([self._arguments[entry] for entry in entries]))
         except RecordErrors as named:
             raise self._named(named, entries) from named
         except BaseException as error:

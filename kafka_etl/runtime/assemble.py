@@ -12,6 +12,7 @@ from typing import Final, cast
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, Source, Writer
 from kafka_etl.engine.chain import Chain
+from kafka_etl.engine.crew import Crews
 from kafka_etl.engine.encode import Encode
 from kafka_etl.engine.stages import decode_for, operate_all
 from kafka_etl.envelope import Provenance
@@ -57,7 +58,10 @@ def deployment(pipeline: Pipeline, member: str, preflight: Preflight) -> Deploym
 
 
 def make_chain(
-    pipeline: Pipeline, size_limits: Mapping[str, int], entering: Callable[[int], None]
+    pipeline: Pipeline,
+    size_limits: Mapping[str, int],
+    entering: Callable[[int], None],
+    crews: Crews,
 ) -> Chain:
     """The stages of the pipeline, with what the brokers allow."""
     settings = pipeline.sink_settings
@@ -65,7 +69,7 @@ def make_chain(
     codecs = pipeline.codecs
     return Chain(
         decode=decode_for(pipeline.operators, codecs.source_value, codecs.source_key),
-        operators=operate_all(pipeline.operators),
+        operators=operate_all(pipeline.operators, crews),
         encode=Encode(
             value=pipeline.codecs.sink_value,
             key=pipeline.codecs.sink_key,

@@ -22,6 +22,8 @@ from kafka_etl.units import show_duration
 _STARTING_LIMIT: Final = 600.0
 _OTHER_LIMIT: Final = 60.0
 _CODEC_LIMIT: Final = 300.0
+_SLACK: Final = 0.5
+"""Seconds for a worker to cancel an async operator itself."""
 _AFTER_BLAME: Final = 0.2
 
 
@@ -198,7 +200,7 @@ class WorkerSlot:
         if self._child is None or pid != self._child.pid:
             return  # it has not opened its recorder yet
         limit = self._watch.limit(phase, stage)
-        if seconds > limit:
+        if seconds > limit + _SLACK:
             place = self._watch.place(phase, stage)
             self._killed_for = f"it stood still for more than {show_duration(limit)} in {place}"
             self._child.signal(signal.SIGKILL)

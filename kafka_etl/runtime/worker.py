@@ -18,6 +18,7 @@ from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.careful import Suspicion
 from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.crew import Crews
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
 from kafka_etl.engine.stream import StreamEngine
@@ -68,8 +69,11 @@ class Worker:
         letters = pipeline.spec.dead_letter
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
         self._condemned = Condemned(self._suspicion())
+        self._crews = Crews(pipeline.operators, self._recorder.tick)
         self._pace = Pace(
-            pipeline.source_settings.batch.max_records, assemble.slice_seconds(pipeline)
+            pipeline.source_settings.batch.max_records,
+            assemble.slice_seconds(pipeline),
+            max([1, *(operator.concurrency for operator in pipeline.operators)]),
         )
 
     def run(self) -> Ended:
@@ -126,7 +130,7 @@ class Worker:
         self._sink.open()  # first: it settles what a predecessor left open, and offsets with it
         self._source = assemble.make_source(self._pipeline, self._place, self._pulse)
         chain = assemble.make_chain(
-            self._pipeline, self._place.size_limits, self._recorder.entering
+            self._pipeline, self._place.size_limits, self._recorder.entering, self._crews
         )
         engine = StreamEngine(
             self._source,
@@ -165,7 +169,7 @@ class Worker:
     def _open(self) -> None:
         for operator in self._pipeline.operators:
             operator.context.worker = self._task.member
-            operator.open()
+            self._crews.settle(operator.open())
 
     def _close(self) -> None:
         if self._source is not None:
@@ -173,10 +177,11 @@ class Worker:
         self._sink.close()
         for operator in self._pipeline.operators:
             try:
-                operator.close()
+                self._crews.settle(operator.close())
             except Exception as error:  # noqa: BLE001 - user code, and we are leaving
                 info = ErrorInfo.of(error)
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
+        self._crews.close()
         self._recorder.close()
 
     # What the engine asks of us

@@ -173,20 +173,41 @@ def test_a_class_without_a_call_is_refused() -> None:
         bound(Op)
 
 
-def test_async_operators_are_refused_wherever_they_hide() -> None:
+def test_async_operators_are_known_wherever_they_hide() -> None:
     async def op(value: dict) -> dict:
         return value
 
     async def several(value: dict) -> Any:
         yield value
 
+    async def rated(value: dict, *, rate: int = 2) -> dict:
+        return value
+
     class Op:
         async def __call__(self, value: dict) -> dict:
             return value
 
-    for target in (op, several, Op, lambda: op):
-        with pytest.raises(OperatorSignatureError, match="is an `async def`"):
-            bound(target)
+    for target in (op, several, Op, rated, lambda: op):
+        assert bound(target).shape.is_async
+        assert bound(target).is_async
+
+
+def test_async_hooks_need_an_event_loop_too() -> None:
+    class Op:
+        async def open(self) -> None: ...
+
+        def __call__(self, value: dict) -> dict:
+            return value
+
+    assert not bound(Op).shape.is_async
+    assert bound(Op).is_async
+
+
+def test_what_makes_an_operator_is_no_async_function() -> None:
+    async def factory() -> Any: ...
+
+    with pytest.raises(OperatorSignatureError, match="without a parameter"):
+        bound(factory)
 
 
 def test_what_a_class_raises_for_its_settings_is_its_own() -> None:

@@ -79,3 +79,12 @@ def test_the_rest_of_a_batch_does_not_make_slices_grow() -> None:
     pace.ran(1, 0)
     pace.ran(3, 0)
     assert pace.slice_size == 4
+
+
+def test_a_slice_is_never_smaller_than_what_is_run_at_once() -> None:
+    pace = Pace(1000, 1.0, smallest=64)
+    assert pace.slice_size == 64
+    pace.ran(64, 20.0)
+    assert pace.slice_size == 64
+    pace.ran(64, 0.1)
+    assert pace.slice_size == 256

@@ -41,6 +41,10 @@ OPS = """
 
     async def waits(order): ...
 
+    async def makes_one(): ...
+
+    def batch(orders: list[dict]): ...
+
     def unresolved(order: "Nope") -> dict: ...
 
     def no_operator():
@@ -119,7 +123,7 @@ USES = [
     Mistake("ops:gives_none", Code.OPERATOR_SIGNATURE, "would drop every record", "DROP"),
     Mistake("ops:two_records", Code.OPERATOR_SIGNATURE, "parameter `other` has no value", "*, oth"),
     Mistake("ops:any_settings", Code.OPERATOR_SIGNATURE, "`**settings` cannot be checked"),
-    Mistake("ops:waits", Code.OPERATOR_SIGNATURE, "is an `async def`", "plain function"),
+    Mistake("ops:makes_one", Code.OPERATOR_SIGNATURE, "without a parameter", "plain function"),
     Mistake("ops:unresolved", Code.OPERATOR_SIGNATURE, "`Nope` of `order` does not resolve"),
     Mistake("ops:no_operator", Code.OPERATOR_SIGNATURE, "int cannot be called with one"),
     Mistake("ops:Uncallable", Code.OPERATOR_SIGNATURE, "Uncallable cannot be called with one"),
@@ -246,3 +250,24 @@ def test_a_retry_may_name_exceptions_of_the_users_module(folder: Path) -> None:
 def test_an_exception_module_that_quits_does_not_end_the_check(folder: Path) -> None:
     (finding,) = findings_in(folder, pipeline("retry: {only: ['quits:Error']}"))
     assert finding.code == Code.BROKEN_PLUGIN
+
+
+@pytest.mark.parametrize(
+    ("policies", "says"),
+    [
+        ("use: ops:batch\n    concurrency: »4", "called once for all its records"),
+        ("use: ops:text\n    order: »partition", "`order` means nothing without `concurrency`"),
+        ("use: ops:text\n    concurrency: »0", "should be at least 1"),
+        ("use: ops:text\n    concurrency: 2\n    order: »sideways", "should be key, partition or none"),
+    ],
+)
+def test_concurrency_that_makes_no_sense_is_named(folder: Path, policies: str, says: str) -> None:
+    text = pipeline(f"operators:\n  - {policies}")
+    (finding,) = findings_in(folder, text)
+    assert says in finding.message
+    assert [place_of(finding)] == places(text)
+
+
+def test_async_operators_may_be_run_many_at_a_time(folder: Path) -> None:
+    text = "operators: [{use: ops:waits, concurrency: 64, order: partition, timeout: 5s}]"
+    assert findings_in(folder, pipeline(text)) == []

@@ -16,6 +16,7 @@ from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.careful import Evidence, Suspicion
 from kafka_etl.engine.chain import Chain
 from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.crew import Crews
 from kafka_etl.engine.encode import Encode
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
@@ -60,13 +61,14 @@ def chain_of(
     value: Codec = JSON,
     key: Codec = BYTES,
     sink: Codec = JSON,
+    crews: Crews | None = None,
     **encode: Any,
 ) -> Chain:
     """The stages as a worker makes them of these operators."""
     ready = [bound(operator) for operator in operators]
     return Chain(
         decode=decode_for(ready, value, key),
-        operators=operate_all(ready),
+        operators=operate_all(ready, crews or Crews(ready, lambda: None)),
         encode=Encode(value=sink, key=key, topic="out", **encode),
         entering=lambda _stage: None,
     )
