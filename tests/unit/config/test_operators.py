@@ -258,7 +258,10 @@ def test_an_exception_module_that_quits_does_not_end_the_check(folder: Path) -> 
         ("use: ops:batch\n    concurrency: »4", "called once for all its records"),
         ("use: ops:text\n    order: »partition", "`order` means nothing without `concurrency`"),
         ("use: ops:text\n    concurrency: »0", "should be at least 1"),
-        ("use: ops:text\n    concurrency: 2\n    order: »sideways", "should be key, partition or none"),
+        (
+            "use: ops:text\n    concurrency: 2\n    order: »sideways",
+            "should be key, partition or none",
+        ),
     ],
 )
 def test_concurrency_that_makes_no_sense_is_named(folder: Path, policies: str, says: str) -> None:
