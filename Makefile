@@ -76,6 +76,10 @@ integration: $(TEST) ## tests on a real Kafka, faults included
 e2e: $(TEST) ## the command line, the examples, the wheel and deploy/
 	$(call stage,$(PYTEST) tests/e2e)
 
+.PHONY: bench
+bench: $(TEST) ## figures beside a hand-written loop; some of them: SCENARIOS="json raw"
+	$(call stage,python -m tests.bench $(SCENARIOS))
+
 # What is wanted first decides: the others are parts of it, in the same versions.
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate
