@@ -85,7 +85,7 @@ class Bench:
                 outputs=expected,
                 core=self.core,
             )
-        self._check(scenario, sinks, records)
+        self.check(scenario, sinks, records)
         self.drop(sinks)
         return figures
 
@@ -109,7 +109,7 @@ class Bench:
             *(arguments or ("--until-end",)),
         ]
 
-    def loop(
+    def loop(  # noqa: PLR0917 - the loop's own arguments, in its order
         self,
         scenario: Scenario,
         name: str,
@@ -152,7 +152,7 @@ class Bench:
                     producer.flush(1)
         producer.flush(60)
 
-    def _check(self, scenario: Scenario, sinks: list[str], records: int) -> None:
+    def check(self, scenario: Scenario, sinks: list[str], records: int) -> None:
         """Each record once where it belongs, as a committed reader sees it."""
         seen = bytearray(records)
         letters = 0

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import confluent_kafka
 
@@ -70,8 +69,7 @@ def surroundings() -> dict[str, str]:
 def table(folder: Path = RESULTS) -> str:
     """The table of the documentation, from what is kept."""
     rows = [
-        "| scenario | records/s | CPU us a record | CPU to the loop's | records/s to the loop's "
-        "| the loop to itself | peak MB |",
+        "| scenario | records/s | CPU us | CPU to the loop's | records/s to the loop's | A/A | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     kept = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
@@ -115,7 +113,3 @@ def _ratio(ours: Sequence[Figures], loop: Sequence[Figures], of: Callable[[Figur
 
 def rewrite_page() -> None:
     PAGE.write_text(page_with(table(), PAGE.read_text()))
-
-
-def as_json(figures: Any) -> str:
-    return json.dumps(asdict(figures))

@@ -77,7 +77,7 @@ class Scenario:
     about: str
     loop: str
     cpu: float
-    records: int = 1_000_000
+    records: int = 500_000
     make: Callable[[int], Made] = plain
     code: str = ADD_A_FIELD
     operators: tuple[Any, ...] = ("ops:op",)
@@ -184,7 +184,6 @@ SCENARIOS = [
         "broken JSON and raising records become dead letters",
         "bad",
         cpu=1.30,
-        records=500_000,
         make=one_in_a_hundred_bad,
         code="""
             from kafka_etl import Permanent
