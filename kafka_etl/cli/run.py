@@ -90,26 +90,23 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
     Raises:
         ConfigError: With every finding.
     """
-    from kafka_etl.config.build import read_spec
+    from kafka_etl.config.build import read_spec, same_names
     from kafka_etl.config.load import load
-    from kafka_etl.config.report import Finding, config_error
-    from kafka_etl.errors import Code
+    from kafka_etl.config.report import config_error
 
     loaded = load(paths, env=os.environ, overrides=overrides)
-    findings: list[Finding] = list(loaded.findings)
-    read: dict[str, Loaded] = {}
+    findings = loaded.findings
+    read: list[Loaded] = []
     for document in loaded.documents:
         spec = read_spec(document)
         if isinstance(spec, list):
             findings += spec
-        elif spec.name in read:
-            message = f"another file has a pipeline `{spec.name}`: {read[spec.name][0].path}"
-            findings.append(document.finding(Code.DUPLICATE_NAME, message, ("name",)))
         else:
-            read[spec.name] = document, spec
+            read.append((document, spec))
+    findings += same_names(read)
     if findings:
         raise config_error(findings)
-    return list(read.values())
+    return read
 
 
 def _parse_levels(texts: list[str]) -> dict[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
-from kafka_etl.engine.flow import NULL, Fault, Flow
+from kafka_etl.engine.flow import NULL, Fault, Flow, by_origin
 from kafka_etl.engine.mapping import one_by_one
 from kafka_etl.invocation import SHARED, Condition, Outputs
 from kafka_etl.record import KEEP, UNCHANGED, Headers
@@ -50,12 +50,13 @@ class Encode:
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
         changed = _changed(flow)
+        sound = len(flow.faults)
         topics = self._topics(flow, changed.topics)
         values = self._values(flow)
         keys = self._keys(flow, changed.keys)
         headers = _headers(flow, changed.headers)
         timestamps = self._timestamps(flow, changed.timestamps)
-        size = self._size(flow, values)
+        size = self._size(flow, values, plain=not flow.nulls and len(flow.faults) == sound)
         outputs = Outputs(
             values=[None if v is NULL else v for v in values] if flow.nulls else values,
             keys=keys,
@@ -65,8 +66,8 @@ class Encode:
             origins=flow.origins,
             size=size,
         )
-        if flow.faults:
-            return outputs.take([e for e in range(len(flow)) if flow.origin(e) not in flow.faults])
+        if len(flow.faults) > sound:
+            return outputs.take(list(compress(range(len(flow)), flow.sound())))
         return outputs
 
     def _topics(self, flow: Flow, changed: Column) -> list[str | None] | None:
@@ -120,12 +121,12 @@ class Encode:
                 flow.fail(entry, Fault(error, Condition.ENCODE_ERROR, f"key codec {self.key.name}"))
         return keys
 
-    def _size(self, flow: Flow, values: list[Any]) -> int:
+    def _size(self, flow: Flow, values: list[Any], *, plain: bool) -> int:
         """Bytes of all values; fails the records that no broker would take."""
-        if flow.nulls or flow.faults:
-            lengths = [len(v) if isinstance(v, bytes) else 0 for v in values]
-        else:
+        if plain:
             lengths = list(map(len, values))
+        else:
+            lengths = [len(v) if isinstance(v, bytes) else 0 for v in values]
         smallest = min(self.size_limits.values(), default=None)
         if smallest is not None and lengths and max(lengths) + _ROOM > smallest:
             for entry, length in enumerate(lengths):
@@ -220,7 +221,7 @@ def _by_origin(flow: Flow, column: list[T], shared: T) -> list[T]:
     """A column of the source, spread over the entries."""
     if flow.origins is None:
         return column
-    return [shared if origin == SHARED else column[origin] for origin in flow.origins]
+    return by_origin(flow.origins, column, shared)
 
 
 def _are_all_headers(column: Sequence[Any]) -> bool:

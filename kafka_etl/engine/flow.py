@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import compress
+from operator import not_
+from typing import Any, Final, TypeVar
 
 from kafka_etl.engine.mapping import Apply
 from kafka_etl.errors import OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Changes, Record, RecordView, SourceRecord
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class _Null:
@@ -96,16 +101,26 @@ class Flow:
             raise GroupFault(fault, splittable=not self.mixed)
         self.faults[origin] = fault
 
-    def keep(self, entries: Sequence[int]) -> None:
-        """Go on with these entries only, in this order."""
-        self.values = [self.values[e] for e in entries]
-        self.origins = list(entries) if self.origins is None else [self.origins[e] for e in entries]
+    def keep(self, chosen: Sequence[object]) -> None:
+        """Go on with the entries for which this is true."""
+        origins = range(len(self.values)) if self.origins is None else self.origins
+        self.values = list(compress(self.values, chosen))
+        self.origins = list(compress(origins, chosen))
         if self.changes is not None:
-            self.changes = [self.changes[e] for e in entries]
+            self.changes = list(compress(self.changes, chosen))
 
     def without_faults(self) -> None:
         """Leave out every entry of a failed record: it yields all of its outputs or none."""
-        self.keep([e for e in range(len(self)) if self.origin(e) not in self.faults])
+        self.keep(self.sound())
+
+    def sound(self) -> Sequence[object]:
+        """For each entry, whether its record has not failed."""
+        if self.origins is not None:
+            return list(map(not_, map(self.faults.__contains__, self.origins)))
+        sound = bytearray(b"\x01") * len(self.values)
+        for origin in self.faults:
+            sound[origin] = 0
+        return sound
 
     def present(self) -> list[int]:
         """Entries that have a value."""
@@ -155,10 +170,17 @@ class Flow:
         """The source record of each entry; None where it belongs to all of them."""
         if self.origins is None:
             return self.source
-        return [None if o == SHARED else self.source[o] for o in self.origins]
+        return by_origin(self.origins, self.source, None)
 
     def base(self, entry: int) -> Record:
         """What this entry's output has so far besides its value."""
         origin = self.origin(entry)
         source = None if origin == SHARED else self.source[origin]
         return RecordView(None, source, None if self.changes is None else self.changes[entry])
+
+
+def by_origin(origins: list[int], column: Sequence[T], shared: S) -> list[T | S]:
+    """A column of the source, spread over entries; `shared` where one belongs to all records."""
+    if SHARED not in origins:
+        return list(map(column.__getitem__, origins))
+    return [shared if origin == SHARED else column[origin] for origin in origins]

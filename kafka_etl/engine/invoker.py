@@ -169,6 +169,7 @@ class _Run:
     ) -> None:
         """Remember a failed attempt of these records, and, if it was the last, the failure."""
         info = ErrorInfo.of(fault.error)
+        _let_go(fault.error)
         attempt = Attempt(number, started, self._invoker.now_ms(), f"{info.type}: {info.message}")
         for index in indices:
             attempts = self._attempts.setdefault(index, [])
@@ -177,6 +178,17 @@ class _Run:
                 self._failed[index] = Failure(
                     index, fault.condition, info, fault.operator, tuple(attempts)
                 )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget the frames of an error that has been described.
+
+    They hold the whole batch, and the batch holds the error: a circle that only the garbage
+    collector would find, which runs rarely here.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _in_order(parts: list[tuple[Group, Outputs]]) -> Outputs:

@@ -195,13 +195,12 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 def _leave_out(flow: Flow, results: list[Any]) -> None:
     """The common case of a filter: every entry has one value or none."""
     flow.values = results
-    kept = [
-        entry
-        for entry, result in enumerate(results)
-        if result is not DROP and result is not FAILED and result is not None
+    chosen = [
+        result is not DROP and result is not FAILED and result is not None for result in results
     ]
-    flow.dropped += len(results) - len(kept) - sum(result is FAILED for result in results)
-    flow.keep(kept)
+    failed = sum(result is FAILED for result in results) if flow.faults else 0
+    flow.dropped += chosen.count(False) - failed
+    flow.keep(chosen)
     if flow.faults:
         flow.without_faults()
 

@@ -1,8 +1,8 @@
 """The loops one would write by hand: what every scenario is measured against.
 
 Run as a program of its own: `loops.py NAME BOOTSTRAP SOURCE GROUP SINK… RECORDS SIZE WAIT`. They
-are as fast as we could write them over the same client, and as exactly-once as ours; what they leave
-out is what a framework is for: retries, a bad operator, a rebalance, a broker that goes away.
+are as fast as we could write them over the same client, and as exactly-once as ours; what they
+leave out is what a framework is for: retries, bad operators, rebalances, a broker that goes away.
 """
 
 from __future__ import annotations

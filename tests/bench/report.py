@@ -69,7 +69,7 @@ def surroundings() -> dict[str, str]:
 def table(folder: Path = RESULTS) -> str:
     """The table of the documentation, from what is kept."""
     rows = [
-        "| scenario | records/s | CPU us | CPU to the loop's | records/s to the loop's | A/A | MB |",
+        "| scenario | records/s | CPU us | CPU to the loop's | rate to the loop's | A/A | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     kept = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]

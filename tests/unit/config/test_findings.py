@@ -74,7 +74,7 @@ UNKNOWN_KEYS = [
         Code.UNKNOWN_KEY,
         "unknown key `time_out`",
         "did you mean `timeout`?",
-        ["name", "retry", "timeout", "use", "with"],
+        ["concurrency", "name", "order", "retry", "timeout", "use", "with"],
     ),
     Mistake(
         "retry: {backoff: {»facter: 2}}",
@@ -107,7 +107,7 @@ MISSING_KEYS = [
         Code.MISSING_KEY,
         "`use` is missing",
         "",
-        ["name", "retry", "timeout", "use", "with"],
+        ["concurrency", "name", "order", "retry", "timeout", "use", "with"],
     ),
     Mistake(
         "»dead_letter: {format: raw}",
@@ -256,7 +256,7 @@ PLUGINS = [
     Mistake(
         "operators: [»filtr]",
         Code.UNKNOWN_PLUGIN,
-        "there is no operator called `filtr`; installed: fields, filter",
+        "there is no operator called `filtr`; installed: explode, fields, filter, map",
         "Did you mean `filter`?",
     ),
     Mistake(

@@ -111,7 +111,7 @@ USES = [
     Mistake("':text'", Code.UNKNOWN_PLUGIN, "`:text` is not `module:name`", "a colon"),
     Mistake("'.ops:text'", Code.UNKNOWN_PLUGIN, "`.ops:text` is not `module:name`", "a colon"),
     Mistake("ops:text:x", Code.UNKNOWN_PLUGIN, "`ops:text:x` is not `module:name`", "a colon"),
-    Mistake("ops", Code.UNKNOWN_PLUGIN, "there is no operator called `ops`; installed: fields"),
+    Mistake("ops", Code.UNKNOWN_PLUGIN, "there is no operator called `ops`; installed: explode"),
     # the module
     Mistake("typo:f", Code.BROKEN_PLUGIN, "importing module typo failed", "Mend the import"),
     Mistake("raises:f", Code.BROKEN_PLUGIN, "line 2, in <module>: KeyError: 'USD'"),

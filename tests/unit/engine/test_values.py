@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -296,3 +298,39 @@ def test_json_null_is_a_value_and_no_tombstone() -> None:
         return repr(value)
 
     assert run(strict, b"null", None).values == ["None", None]
+
+
+@pytest.mark.parametrize("stage", ["decode", "operator", "batch"])
+def test_a_failed_record_does_not_keep_its_batch_alive(stage: str) -> None:
+    """Errors hold frames, frames hold the batch: without a collection all of it must go."""
+    seen: list[weakref.ref[Any]] = []
+
+    class Held:
+        pass
+
+    def one(value: dict) -> dict:
+        held = Held()
+        seen.append(weakref.ref(held))
+        value["held"] = held
+        if value["id"] == 1:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise Permanent("then") from None
+        return {"id": value["id"]}
+
+    def many(values: list[dict]) -> list[dict]:
+        return [one(value) for value in values]
+
+    given: list[Any] = [{"id": i} for i in range(4)]
+    if stage == "decode":
+        given[1] = b"{broken"
+    gc.collect()
+    gc.disable()
+    try:
+        ran = run(many if stage == "batch" else one, *given)
+        assert set(ran.failed) == {1}
+        del ran
+        assert [ref() for ref in seen] == [None] * len(seen)
+    finally:
+        gc.enable()

@@ -1,0 +1,56 @@
+"""The operator `map`: sets fields of a value to what expressions give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka_etl import Record
+from kafka_etl.expression import Expression
+
+
+def map_fields(*, set: dict[str, Expression]) -> Callable[[Any], Any]:  # noqa: A002 - its name in YAML
+    """Set fields of values that are objects; the other fields stay.
+
+    All expressions look at the record as it came: none sees what another one sets. A field that
+    exists keeps its place, a new one goes to the end. A tombstone has no fields: it passes.
+
+    Args:
+        set: Field -> expression.
+
+    Raises:
+        ValueError: No field is named.
+    """
+    if not set:
+        raise ValueError("`set` names no field")
+    if all(expression.value_only for expression in set.values()):
+        return _of_values({name: expression.on_value() for name, expression in set.items()})
+    return _of_records({name: expression.on_record() for name, expression in set.items()})
+
+
+def _of_values(functions: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    if len(functions) == 1:
+        ((only, function),) = functions.items()
+        return lambda value: {**_object(value), only: function(value)}
+    named = list(functions.items())
+
+    def map_value(value: Any) -> Any:
+        return {**_object(value), **{name: function(value) for name, function in named}}
+
+    return map_value
+
+
+def _of_records(functions: dict[str, Callable[[Record], Any]]) -> Callable[[Record], Record]:
+    named = list(functions.items())
+
+    def map_record(record: Record) -> Record:
+        made = {name: function(record) for name, function in named}
+        return record.replace(value={**_object(record.value), **made})
+
+    return map_record
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value  # pyright: ignore[reportUnknownVariableType] - decoded, so its keys are text
+    raise TypeError(f"`map` takes an object with fields, not {type(value).__name__}")
