@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter, is_
-from typing import Any, Final, TypeGuard
+from typing import Any, TypeGuard
 
 from kafka_etl.bind import BoundOperator
 from kafka_etl.codecs import BYTES, TEXT, of_class
@@ -14,31 +13,16 @@ from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine.crew import Crew, Crews, lanes
 from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
-from kafka_etl.engine.mapping import FAILED, Apply, finished, one_by_one
+from kafka_etl.engine.mapping import Apply, finished, one_by_one
+from kafka_etl.engine.results import Spread, collect, has_more_than_values
 from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, UNCHANGED, Changes, Record, RecordView
+from kafka_etl.record import KEEP, Record
 from kafka_etl.signature import Takes
 from kafka_etl.typed import typed
 
-_MORE_THAN_A_VALUE: Final = (
-    list,
-    Iterator,
-    Record,
-    type(None),
-    type(DROP),
-    type(NULL),
-    type(FAILED),
-)
 _MadeFrom = Sequence[int | None]
 """The entry behind each output; None where it belongs to all of them."""
-
-_VALUE: Final = attrgetter("value")
-_SOURCE: Final = attrgetter("source")
-_CHANGES: Final = attrgetter("changes")
-
-_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
-_GONE_OR_NONE: Final[set[type]] = _GONE | {type(None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +109,10 @@ class Operate:
         shape = self.operator.shape
         arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
         results = self._each(flow, self._calls(flow), arguments, nulls=shape.nullable)
-        kinds = _special(results)
-        if any(issubclass(kind, Iterator) for kind in kinds):
+        if any(issubclass(kind, Iterator) for kind in set(map(type, results))):
             # A generator runs its body only now; its errors are the record's, too.
             results = self._each(flow, one_by_one(finished), results, nulls=True)
-        if not kinds:
-            flow.values = results
-        elif kinds <= _GONE or (shape.may_drop and kinds <= _GONE_OR_NONE):
-            _leave_out(flow, results)
-        elif kinds == {RecordView} and _are_own(flow, results):
-            _unpack(flow, results)
-        else:
-            spread = _Spread(flow, self.operator)
-            for entry, result in enumerate(results):
-                if result is not FAILED:
-                    spread.add(entry, flow.origin(entry), result)
-            spread.finish()
+        collect(flow, self.operator, results)
 
     def _calls(self, flow: Flow) -> Apply:
         call, crew, order = self.operator.call, self.crew, self.operator.order
@@ -179,111 +151,12 @@ def _conversion(cls: type | None) -> Callable[[Any], Any] | None:
     return lambda value: value if isinstance(value, cls) else from_plain(value)
 
 
-def _special(results: list[Any]) -> set[type]:
-    """Which results are more than one plain value; looks at types, not at each record."""
-    return {kind for kind in set(map(type, results)) if issubclass(kind, _MORE_THAN_A_VALUE)}
-
-
 def _as_error(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else Permanent(str(error))
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
-
-
-def _leave_out(flow: Flow, results: list[Any]) -> None:
-    """The common case of a filter: every entry has one value or none."""
-    flow.values = results
-    chosen = [
-        result is not DROP and result is not FAILED and result is not None for result in results
-    ]
-    failed = sum(result is FAILED for result in results) if flow.faults else 0
-    flow.dropped += chosen.count(False) - failed
-    flow.keep(chosen)
-    if flow.faults:
-        flow.without_faults()
-
-
-def _are_own(flow: Flow, results: list[Any]) -> bool:
-    """Whether each entry gave one record, made from the one it was given."""
-    if set(map(type, results)) != {RecordView}:
-        return False
-    return all(map(is_, map(_SOURCE, results), flow.sources())) and SHARED not in (
-        flow.origins or ()
-    )
-
-
-def _unpack(flow: Flow, records: list[Record]) -> None:
-    """Take records apart into columns, without looking at any one of them."""
-    flow.values = list(map(_VALUE, records))
-    flow.nulls = type(None) in set(map(type, flow.values))
-    if flow.nulls:
-        flow.values = [NULL if value is None else value for value in flow.values]
-    changes: list[Changes | None] = list(map(_CHANGES, records))
-    flow.changes = changes if any(changes) else None
-
-
-class _Spread:
-    """Collects what an operator gave where that is not simply one value per entry."""
-
-    def __init__(self, flow: Flow, operator: BoundOperator) -> None:
-        self._flow = flow
-        self._operator = operator
-        self._values: list[Any] = []
-        self._origins: list[int] = []
-        self._changes: list[Changes | None] = []
-        self._decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
-
-    def add(self, entry: int, origin: int, result: Any) -> None:
-        """What the operator gave for one entry: an output, several, or none."""
-        if result is None and not self._operator.shape.may_drop:
-            self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
-        elif result is None or (_is_list(result) and not result):
-            self._flow.dropped += 1
-        else:
-            for item in result if _is_list(result) else [result]:
-                self.add_output(entry, origin, item)
-
-    def add_output(self, entry: int | None, origin: int, item: Any) -> None:
-        """One output; `entry` is the one it was made from, where it was made from one."""
-        flow = self._flow
-        if item is DROP:
-            flow.dropped += 1
-            return
-        if item is None:
-            self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
-            return
-        changes = None if flow.changes is None or entry is None else flow.changes[entry]
-        if isinstance(item, Record):
-            record = item if entry is None else item.onto(flow.base(entry))
-            changes = self._in_full(record) if origin == SHARED else record.changes
-            item = NULL if item.value is None else item.value
-        self._values.append(item)
-        self._origins.append(origin)
-        self._changes.append(changes)
-
-    def finish(self) -> None:
-        flow = self._flow
-        flow.values = self._values
-        flow.nulls = any(value is NULL for value in self._values)
-        flow.changes = self._changes if any(self._changes) else None
-        one_to_one = self._origins == list(range(len(flow.source)))
-        flow.origins = None if one_to_one else self._origins
-        if flow.faults:
-            flow.without_faults()
-
-    def _in_full(self, record: Record) -> Changes:
-        """The changes of an output that has no source record from which to keep anything."""
-        _, _, timestamp, topic = record.changes or UNCHANGED
-        key, source = record.key, record.source
-        if source is not None and key is self._decoded.get(id(source), KEEP):
-            key = source.key()  # untouched: the bytes stay, and with them the partition
-        return (key, record.headers, timestamp, topic)
-
-    def _refuse(self, origin: int, what: str) -> None:
-        fault = Fault(TypeError(what), Condition.OPERATOR_ERROR, self._operator.name)
-        self._flow.blame(origin, fault)
 
 
 class _BatchCall:
@@ -301,7 +174,7 @@ class _BatchCall:
         everything = list(range(len(flow)))
         if not flow.nulls or self._operator.shape.nullable:
             outputs = self._call(everything)
-            if not self._mixes and len(outputs) == len(flow) and not _special(outputs):
+            if not self._mixes and len(outputs) == len(flow) and not has_more_than_values(outputs):
                 flow.values = outputs
                 return
             segments = [(self._made_from(everything, outputs), outputs)]
@@ -351,7 +224,7 @@ class _BatchCall:
     def _collect(self, segments: list[tuple[_MadeFrom, list[Any]]]) -> None:
         flow = self._flow
         flow.mixed = flow.mixed or self._mixes
-        spread = _Spread(flow, self._operator)
+        spread = Spread(flow, self._operator)
         for made_from, outputs in segments:
             for entry, item in zip(made_from, outputs, strict=True):
                 origin = SHARED if entry is None else flow.origin(entry)

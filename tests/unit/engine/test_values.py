@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl import DROP, Context, Permanent, operator
+from kafka_etl import DROP, Context, Permanent, Record, operator
 from kafka_etl.codecs import BYTES, TEXT
 from kafka_etl.invocation import Condition
 from tests.unit.engine.kit import bound, chain_of, run
@@ -334,3 +334,38 @@ def test_a_failed_record_does_not_keep_its_batch_alive(stage: str) -> None:
         assert [ref() for ref in seen] == [None] * len(seen)
     finally:
         gc.enable()
+
+
+def test_a_forgotten_return_is_an_error_beside_drops_and_failures() -> None:
+    def op(value: int) -> Any:
+        return {0: DROP, 1: None, 2: value, 3: [value, value]}[value]
+
+    ran = run(op, 0, 1, 2, 4)
+    assert ran.values == [2]
+    assert set(ran.failed) == {1, 3}
+    assert "returned None" in ran.failed[1]
+    assert ran.outcome.dropped == 1
+    assert run(op, 0, 1, 2, 3, 4).values == [2, 3, 3]
+
+
+def test_values_and_records_may_be_mixed() -> None:
+    def op(value: int) -> Any:
+        return [value, Record(value, key=b"new"), Record(value).to("other"), DROP][value]
+
+    ran = run(chain_of(op, routes=frozenset({"other"})), 0, 1, 2, 3)
+    assert ran.values == [0, 1, 2]
+    assert ran.outputs.keys == [b"k0", b"new", b"k2"]
+    assert ran.outputs.topics == [None, None, "other"]
+    assert ran.outcome.dropped == 1
+
+
+def test_what_an_earlier_operator_set_stays_below_a_new_record() -> None:
+    def first(record: Record) -> Record:
+        return record.replace(headers=[("h", b"1")], key=b"first")
+
+    def second(value: int) -> Any:
+        return Record(value, key=b"second") if value else value
+
+    ran = run(chain_of(first, second), 0, 1)
+    assert ran.outputs.keys == [b"first", b"second"]
+    assert ran.outputs.headers == [[("h", b"1")]] * 2
