@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def kafka(cluster: Cluster) -> Kafka:
     return Kafka(cluster.bootstrap)
+
+
+@pytest.fixture
+def usual_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For tests of a broker on port 9092, which there is once, while others run beside them."""
+    with (tmp_path_factory.getbasetemp().parent / "usual-port").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.kit.daemon import command
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,7 @@ def script(listed: list[Command]) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.usefixtures("usual_port")
 def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
     for name, text in FILE.findall(README):
         path = tmp_path / name

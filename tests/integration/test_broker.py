@@ -165,6 +165,7 @@ def test_nodes_end_with_a_killed_program(tmp_path):
     assert node.wait(timeout_s=5)
 
 
+@pytest.mark.usefixtures("usual_port")
 def test_the_local_broker_outlives_its_command_and_keeps_its_data(tmp_path):
     code = "import sys; from pathlib import Path; from kafka_etl.broker import local"
     code += "; print(local.start(Path(sys.argv[1])).pid)"
