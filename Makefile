@@ -87,7 +87,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 .PHONY: lock
 lock: $(TEST) ## move requirements/ and the lock of Kafka to the newest versions allowed
 	@echo '== locking'
-	@$(COMPILE) --upgrade pyproject.toml --extra broker --group dev -o requirements/test.txt
+	@$(COMPILE) --upgrade pyproject.toml --all-extras --group dev -o requirements/test.txt
 	@$(COMPILE) -c requirements/test.txt pyproject.toml -o requirements/run.txt
 	@$(COMPILE) -c requirements/test.txt pyproject.toml --extra broker -o requirements/demo.txt
 	@$(COMPILE) -c requirements/test.txt --group build -o requirements/build.txt

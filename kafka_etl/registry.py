@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from kafka_etl.contracts import Codec, SinkPlugin, SourcePlugin
+from kafka_etl.contracts import Codec, CodecPlugin, Settings, SinkPlugin, SourcePlugin
 from kafka_etl.errors import BrokenPlugin, UnknownPlugin
 from kafka_etl.invocation import ErrorInfo
 
@@ -25,7 +25,7 @@ _EXPECTED: Final[Mapping[Kind, Any]] = {
     "sources": SourcePlugin,
     "operators": Callable,
     "sinks": SinkPlugin,
-    "codecs": Codec,
+    "codecs": CodecPlugin,
 }
 
 
@@ -60,8 +60,8 @@ class Registry:
     def sink(self, name: str) -> SinkPlugin[Any]:
         return cast("SinkPlugin[Any]", self._typed(self._find("sinks", name)))
 
-    def codec(self, name: str) -> Codec:
-        return cast("Codec", self._typed(self._find("codecs", name)))
+    def codec(self, name: str) -> CodecPlugin[Any]:
+        return cast("CodecPlugin[Any]", self._typed(self._find("codecs", name)))
 
     def operator(self, use: str) -> tuple[Callable[..., Any], str]:
         """The target and version of an installed operator, or of `module:function`.
@@ -84,6 +84,8 @@ class Registry:
 
     def _typed(self, plugin: Plugin) -> Any:
         loaded = _load(plugin)
+        if isinstance(loaded, Codec):
+            return CodecPlugin(Settings, lambda _settings, _place: loaded, "")
         expected = _EXPECTED[plugin.kind]
         if not isinstance(loaded, expected):
             raise BrokenPlugin(

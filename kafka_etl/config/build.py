@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean, overlap
+from kafka_etl.config.sound import sound_part
 from kafka_etl.contracts import (
     Codec,
+    CodecPlace,
+    CodecUse,
     Guarantee,
     Settings,
     SinkPlugin,
@@ -34,6 +35,8 @@ from kafka_etl.signature import Takes
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
+Side = Literal["source", "sink"]
+Part = Literal["value", "key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
     spec = read_spec(document)
     if not isinstance(spec, PipelineSpec):
         findings = spec
-        sound = _sound_part(document, document.data, findings)
+        sound = sound_part(document, document.data, findings)
         if sound is None:
             return findings
         spec = sound
@@ -115,31 +118,6 @@ def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
             message = f"another file has a pipeline `{spec.name}`: {other.path}"
             findings.append(document.finding(Code.DUPLICATE_NAME, message, ("name",)))
     return findings
-
-
-def _sound_part(
-    document: Document, data: Mapping[str, Any], findings: Sequence[Finding]
-) -> PipelineSpec | None:
-    """The pipeline without what is wrong with its file, so that one run names the rest, too."""
-    sound = reduce(_without, (finding.loc for finding in findings if finding.loc), data)
-    spec = check(PipelineSpec, {"name": "unnamed", **sound}, document)
-    if isinstance(spec, PipelineSpec):
-        return spec
-    return None if sound == data else _sound_part(document, sound, spec)
-
-
-def _without(data: Any, loc: Loc) -> Any:
-    """`data` without the entry at `loc`, or without the list it stands in."""
-    while isinstance(loc[-1], int):
-        loc = loc[:-1]
-    first, *rest = loc
-    copy: Any = data.copy()
-    with contextlib.suppress(LookupError):  # it has gone with what held it
-        if rest:
-            copy[first] = _without(copy[first], tuple(rest))
-        else:
-            del copy[first]
-    return copy
 
 
 class _Builder:
@@ -263,16 +241,38 @@ class _Builder:
         return None
 
     def _codecs(self, source: SourceSettings, sink: SinkSettings) -> Codecs | None:
-        def codec(name: str, side: str, part: str) -> Codec | None:
-            return self._try((side, "with", part), lambda: self._registry.codec(name))
+        topic = next(iter(sink.topics), "")
+        source_value = self._codec(source.value, "source", "value")
+        source_key = self._codec(source.key, "source", "key")
+        if not (source_value and source_key):
+            return None
+        sink_value = self._sink_codec(sink.value, source.value, "value", topic)
+        sink_key = self._sink_codec(sink.key, source.key, "key", topic)
+        if not (sink_value and sink_key):
+            return None
+        return Codecs(source_value, source_key, sink_value, sink_key)
 
-        source_value = codec(source.value, "source", "value")
-        source_key = codec(source.key, "source", "key")
-        sink_value = codec(sink.value, "sink", "value") if sink.value else source_value
-        sink_key = codec(sink.key, "sink", "key") if sink.key else source_key
-        if source_value and source_key and sink_value and sink_key:
-            return Codecs(source_value, source_key, sink_value, sink_key)
-        return None
+    def _sink_codec(
+        self, own: CodecUse | None, of_source: CodecUse, part: Part, topic: str
+    ) -> Codec | None:
+        """The sink's, or the source's, made for the sink: findings then stand at the source."""
+        at: Side = "sink" if own else "source"
+        return self._codec(own or of_source, at, part, CodecPlace("sink", part, topic))
+
+    def _codec(
+        self, use: CodecUse, at: Side, part: Part, place: CodecPlace | None = None
+    ) -> Codec | None:
+        loc = (at, "with", part)
+        plugin = self._try(loc, lambda: self._registry.codec(use.use))
+        settings = plugin and self._settings(plugin.settings, use.with_, (*loc, "with"))
+        if not plugin or settings is None:
+            return None
+        surroundings = replace(
+            place or CodecPlace(at, part),
+            folder=self._document.folder,
+            registry=self._spec.registry,
+        )
+        return self._try(loc, lambda: plugin.build(settings, surroundings))
 
     def _retry(self, spec: RetrySpec, at: Loc) -> RetryPolicy:
         def classes(names: tuple[str, ...], key: str) -> tuple[type[BaseException], ...]:

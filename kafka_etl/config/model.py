@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from kafka_etl.bind import Order
-from kafka_etl.contracts import Guarantee, Settings
+from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
 from kafka_etl.kafka.plugin import CreateSettings, Topic
 from kafka_etl.retry import Backoff
 from kafka_etl.units import Duration
@@ -24,18 +24,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _bare_string_is_use(value: Any) -> Any:
-    return {"use": value} if isinstance(value, str) else value
-
-
 Name = Annotated[str, AfterValidator(_check_name)]
-
-
-class UseSpec(Settings):
-    """A plug-in and its settings, which are checked against the plug-in's own model."""
-
-    use: str = Field(min_length=1)
-    with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
 
 
 class BackoffSpec(Settings):
@@ -65,7 +54,7 @@ class RetrySpec(Settings):
     only: tuple[str, ...] | None = None
 
 
-class OperatorUseSpec(UseSpec):
+class OperatorUseSpec(UseSettings):
     """An operator, its settings, and the policies beside them.
 
     Attributes:
@@ -90,8 +79,8 @@ class OperatorUseSpec(UseSpec):
         return self.name or re.split(r"[:.]", self.use)[-1]
 
 
-Use = Annotated[UseSpec, BeforeValidator(_bare_string_is_use)]
-OperatorUse = Annotated[OperatorUseSpec, BeforeValidator(_bare_string_is_use)]
+Use = Annotated[UseSettings, BeforeValidator(bare_string_is_use)]
+OperatorUse = Annotated[OperatorUseSpec, BeforeValidator(bare_string_is_use)]
 
 
 class LimitSpec(Settings):
@@ -123,6 +112,7 @@ class PipelineSpec(Settings):
         kafka: Client settings for every client, by librdkafka's names.
         consumer: Further ones for the consumer.
         producer: Further ones for the producer.
+        registry: Settings of the schema registry's client, by its own names.
         guarantee: Left out: the strongest the parts can hold. Given: enforced.
         workers: Processes, each one member of the consumer group.
         drain_timeout: How long to finish what is in hand when told to stop.
@@ -132,6 +122,7 @@ class PipelineSpec(Settings):
     kafka: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
     consumer: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
     producer: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
+    registry: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
     source: Use
     operators: tuple[OperatorUse, ...] = ()
     sink: Use

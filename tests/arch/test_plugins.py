@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from kafka_etl.bind import settings_of
+from kafka_etl.contracts import CodecPlace
 from kafka_etl.registry import KINDS, Plugin, Registry
 from tests.arch.source import ROOT
 
@@ -31,8 +32,8 @@ def test_it_loads_and_says_what_it_is(plugin: Plugin) -> None:
         case "sinks":
             REGISTRY.sink(plugin.name)
         case "codecs":
-            assert REGISTRY.codec(plugin.name).name == plugin.name
-            return
+            codec = REGISTRY.codec(plugin.name)
+            assert codec.build(codec.settings(), CodecPlace("source", "value")).name == plugin.name
         case "operators":
             target, _ = REGISTRY.operator(plugin.name)
             settings_of(target, plugin.name)

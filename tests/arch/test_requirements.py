@@ -15,13 +15,17 @@ from tests.arch.source import ROOT
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN = PYPROJECT["project"]["dependencies"]
-BROKER = PYPROJECT["project"]["optional-dependencies"]["broker"]
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+BROKER = EXTRAS["broker"]
 GROUPS = PYPROJECT["dependency-groups"]
 WANTED = {
     "run": RUN,
     "build": GROUPS["build"],
     "demo": RUN + BROKER,
-    "test": RUN + BROKER + GROUPS["build"] + [r for r in GROUPS["dev"] if isinstance(r, str)],
+    "test": RUN
+    + [r for extra in EXTRAS.values() for r in extra]
+    + GROUPS["build"]
+    + [r for r in GROUPS["dev"] if isinstance(r, str)],
 }
 
 

@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, Literal
 
 import orjson
-from pydantic import Field
+from pydantic import field_validator
 
-from kafka_etl.contracts import Deployment, Guarantee, Pulse, SinkPlugin, SinkSettings
+from kafka_etl.contracts import (
+    CodecUse,
+    Deployment,
+    Guarantee,
+    Pulse,
+    SinkPlugin,
+    SinkSettings,
+    UseSettings,
+)
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import Outputs
 
@@ -24,8 +32,15 @@ class StdoutSettings(SinkSettings):
         format: `value`: the value alone. `record`: an object with key, value and headers.
     """
 
-    value: str | None = Field(default="json", pattern="^json$")
+    value: CodecUse | None = UseSettings(use="json")
     format: Literal["value", "record"] = "value"
+
+    @field_validator("value")
+    @classmethod
+    def _lines_are_json(cls, value: UseSettings | None) -> UseSettings | None:
+        if value is None or value.use != "json":
+            raise ValueError("should be json: a line holds one value")
+        return value
 
 
 class StdoutWriter:

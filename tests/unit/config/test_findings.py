@@ -21,6 +21,7 @@ TOP = [
     "name",
     "operators",
     "producer",
+    "registry",
     "retry",
     "sink",
     "source",

@@ -1,12 +1,10 @@
-"""The codecs that need nothing but bytes: bytes, text and json."""
+"""The codecs `bytes` and `text`, and the way to objects of a class that any codec has."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
-from kafka_etl.contracts import Codec
+from kafka_etl.contracts import Codec, CodecPlugin, Settings
 from kafka_etl.typed import typed
 
 
@@ -22,12 +20,8 @@ def _text_only(value: Any) -> bytes:
 BYTES: Final = Codec("bytes", decode=bytes, encode=_text_only)
 TEXT: Final = Codec("text", decode=bytes.decode, encode=str.encode)
 
-
-def _json_of(cls: type) -> Codec:
-    return Codec("json", decode=typed(cls).from_json, encode=typed(cls).to_json)
-
-
-JSON: Final = Codec("json", decode=orjson.loads, encode=orjson.dumps, of_class=_json_of)
+BYTES_PLUGIN: Final = CodecPlugin(Settings, lambda _settings, _place: BYTES, "bytes as they are")
+TEXT_PLUGIN: Final = CodecPlugin(Settings, lambda _settings, _place: TEXT, "UTF-8 text")
 
 
 def of_class(codec: Codec, cls: type) -> Codec:

@@ -1,0 +1,112 @@
+"""Arrow types by name, and schemas that are learnt from what comes.
+
+pyarrow and polars are an extra: they are imported when the first table is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard
+
+from pydantic import AfterValidator
+
+from kafka_etl.errors import ExtraMissing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BY_NAME: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "bool": lambda pa: pa.bool_(),
+    "int8": lambda pa: pa.int8(),
+    "int16": lambda pa: pa.int16(),
+    "int32": lambda pa: pa.int32(),
+    "int64": lambda pa: pa.int64(),
+    "uint8": lambda pa: pa.uint8(),
+    "uint16": lambda pa: pa.uint16(),
+    "uint32": lambda pa: pa.uint32(),
+    "uint64": lambda pa: pa.uint64(),
+    "float32": lambda pa: pa.float32(),
+    "float64": lambda pa: pa.float64(),
+    "string": lambda pa: pa.string(),
+    "date": lambda pa: pa.date32(),
+    "timestamp": lambda pa: pa.timestamp("us", "UTC"),
+}
+
+
+def _check_type(wanted: Any) -> Any:
+    match wanted:
+        case str() if wanted in _BY_NAME:
+            return wanted
+        case [element]:
+            return [_check_type(element)]
+        case _ if _is_mapping(wanted) and wanted:
+            return {str(name): _check_type(inner) for name, inner in wanted.items()}
+        case _:
+            raise ValueError(
+                f"should be one of {', '.join(_BY_NAME)}, a list of one such type, or a mapping "
+                "of fields"
+            )
+
+
+ArrowType = Annotated[Any, AfterValidator(_check_type)]
+"""A type in a pipeline file: `int64`, `[string]`, `{city: string, zip: string}`."""
+
+
+def arrow_schema(fields: Mapping[str, ArrowType]) -> pa.Schema:
+    """The schema with these fields, all of which may be null."""
+    arrow = pyarrow()
+    schema: pa.Schema = arrow.schema([(name, _type(arrow, t)) for name, t in fields.items()])
+    return schema
+
+
+def _type(pa: Any, wanted: ArrowType) -> Any:
+    if isinstance(wanted, list):
+        return pa.list_(_type(pa, wanted[0]))
+    if _is_mapping(wanted):
+        return pa.struct([(name, _type(pa, inner)) for name, inner in wanted.items()])
+    return _BY_NAME[wanted](pa)
+
+
+def _is_mapping(wanted: object) -> TypeGuard[dict[str, ArrowType]]:
+    return isinstance(wanted, dict)
+
+
+def pyarrow() -> Any:
+    """The module, or the error that says how to get it."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _missing(error) from error
+    return pa
+
+
+def polars() -> Any:
+    """The module, or the error that says how to get it."""
+    try:
+        import polars as pl  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _missing(error) from error
+    return pl
+
+
+def _missing(error: ImportError) -> ExtraMissing:
+    return ExtraMissing(
+        f"operators on columns need pyarrow and polars: {error}",
+        "Install them: pip install 'kafka-etl[columnar]'",
+    )
+
+
+def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
+    """A schema for what both describe: further fields, and numbers where one has whole numbers.
+
+    Raises:
+        TypeError: A field has types that no other holds both of, text and a number, say.
+    """
+    if known is None:
+        return found
+    arrow = pyarrow()
+    try:
+        both: pa.Schema = arrow.unify_schemas([known, found], promote_options="permissive")
+    except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
+        raise TypeError(str(error)) from error
+    return both

@@ -1,0 +1,53 @@
+"""The shapes a plug-in fills: sources, sinks and codecs, and what passes between them.
+
+A stranger's package needs this module, `kafka_etl.declare` and `kafka_etl.errors`, nothing else.
+`kafka_etl.testing` has the suites that every implementation must pass, the built-in ones first.
+"""
+
+from kafka_etl.contracts.codec import Codec, CodecPlace, CodecPlugin, TableCodec, Unavailable
+from kafka_etl.contracts.place import Abandoned, ClientSettings, Deployment, Pulse
+from kafka_etl.contracts.plugin import Preflight, SinkPlugin, SourcePlugin
+from kafka_etl.contracts.settings import (
+    BatchSettings,
+    CodecUse,
+    Guarantee,
+    Settings,
+    SinkSettings,
+    SourceSettings,
+    UseSettings,
+    bare_string_is_use,
+)
+from kafka_etl.contracts.sink import Aborted, OutcomeUnknown, Refusal, Sink, Writer
+from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
+
+__all__ = [
+    "Abandoned",
+    "Aborted",
+    "Arrival",
+    "BatchSettings",
+    "ClientSettings",
+    "Codec",
+    "CodecPlace",
+    "CodecPlugin",
+    "CodecUse",
+    "Deployment",
+    "Guarantee",
+    "OutcomeUnknown",
+    "Position",
+    "Preflight",
+    "Pulse",
+    "Reconnect",
+    "Refusal",
+    "Settings",
+    "Sink",
+    "SinkPlugin",
+    "SinkSettings",
+    "Source",
+    "SourcePlugin",
+    "SourceSettings",
+    "TableCodec",
+    "Unavailable",
+    "UseSettings",
+    "Writer",
+    "bare_string_is_use",
+]

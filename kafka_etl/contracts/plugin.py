@@ -1,0 +1,63 @@
+"""What stands behind the name of a source or a sink in a pipeline file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kafka_etl.contracts.place import Deployment, Pulse
+from kafka_etl.contracts.settings import Guarantee, SinkSettings, SourceSettings
+from kafka_etl.contracts.sink import Sink, Writer
+from kafka_etl.contracts.source import Source
+from kafka_etl.record import Offsets, Partition
+
+SourceS = TypeVar("SourceS", bound=SourceSettings)
+SinkS = TypeVar("SinkS", bound=SinkSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What preflight learnt before any worker runs."""
+
+    partitions: Mapping[str, int] = field(default_factory=dict[str, int])
+    size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    ends: Offsets = field(default_factory=dict[Partition, int])
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlugin(Generic[SourceS]):
+    """A source to be named in YAML.
+
+    Attributes:
+        settings: Model of the `with:` block.
+        build: Makes the source in a worker.
+        check: Preflight, in a process of its own: reach, rights, start offsets, end offsets.
+        summary: One line for `kafka-etl plugins`.
+    """
+
+    settings: type[SourceS]
+    build: Callable[[SourceS, Deployment, Pulse], Source]
+    check: Callable[[SourceS, Deployment], Preflight]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPlugin(Generic[SinkS]):
+    """A sink to be named in YAML.
+
+    Attributes:
+        settings: Model of the `with:` block.
+        guarantee: The strongest it holds together with a Kafka source.
+        build: Makes the sink in a worker: a `Sink` when it holds exactly_once, else a `Writer`,
+            which is wrapped so that offsets follow its outputs.
+        check: Preflight.
+        summary: One line for `kafka-etl plugins`.
+    """
+
+    settings: type[SinkS]
+    guarantee: Guarantee
+    build: Callable[[SinkS, Deployment, Pulse], Sink | Writer]
+    summary: str
+    check: Callable[[SinkS, Deployment], Preflight] = lambda _settings, _deployment: Preflight()

@@ -1,0 +1,100 @@
+"""What pipelines can say about any source or sink, as models."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from kafka_etl.units import Duration, Size
+
+
+class Guarantee(StrEnum):
+    """What a reader of the outputs may rely on, strongest first."""
+
+    EXACTLY_ONCE = "exactly_once"
+    EFFECTIVELY_ONCE = "effectively_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+    @property
+    def strength(self) -> int:
+        return -list(Guarantee).index(self)
+
+
+class Settings(BaseModel):
+    """Base of every settings model: unknown keys are errors, values are fixed once loaded."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+
+class UseSettings(Settings):
+    """A plug-in by name, and what it is told, which its own model checks."""
+
+    use: str = Field(min_length=1)
+    with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
+
+
+def bare_string_is_use(value: Any) -> Any:
+    """`value: json` is short for `value: {use: json}`."""
+    return {"use": value} if isinstance(value, str) else value
+
+
+CodecUse = Annotated[UseSettings, BeforeValidator(bare_string_is_use)]
+"""A codec in a settings model."""
+
+
+class BatchSettings(Settings):
+    """When a batch is full; the first limit reached counts.
+
+    Attributes:
+        max_records: Records in a batch.
+        max_bytes: Bytes of their values; a larger record travels alone.
+        max_wait: How long to fill a batch, counted from the last commit: an idle pipeline does
+            not wait at all.
+    """
+
+    max_records: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_bytes: Size = Field(default=16 * 1024 * 1024, ge=1)
+    max_wait: Duration = Field(default=0.02, ge=0, le=60)
+
+
+class SourceSettings(Settings):
+    """What every source can be told.
+
+    Attributes:
+        value: Codec of values.
+        key: Codec of keys.
+        batch: When a batch is full.
+    """
+
+    value: CodecUse = UseSettings(use="bytes")
+    key: CodecUse = UseSettings(use="bytes")
+    batch: BatchSettings = BatchSettings()
+
+    def reads(self, topic: str) -> bool:
+        """Whether the source would read what is written to this topic."""
+        del topic
+        return False
+
+
+class SinkSettings(Settings):
+    """What every sink can be told.
+
+    Attributes:
+        value: Codec of values; default: the source's.
+        key: Codec of keys; default: the source's.
+    """
+
+    value: CodecUse | None = None
+    key: CodecUse | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where records can go; the first is the default. Empty for a sink without topics."""
+        return ()
+
+    @property
+    def source_timestamp(self) -> bool:
+        """Whether outputs carry the timestamp of their source record."""
+        return False

@@ -1,0 +1,84 @@
+"""The shape of sinks, and how a commit may end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from kafka_etl.invocation import Outputs, Settlement
+
+
+class Sink(Protocol):
+    """Makes a settlement durable as one act."""
+
+    def open(self) -> None:
+        """Become ready; called again after `OutcomeUnknown`, it settles what was left undecided."""
+        ...
+
+    def commit(self, settlement: Settlement) -> None:
+        """Return when the whole settlement is durable.
+
+        Raises:
+            Aborted: Nothing of it is durable.
+            OutcomeUnknown: It may or may not be; `open` decides it.
+            KafkaEtlError: It never will be; the pipeline stops.
+        """
+        ...
+
+    def close(self) -> None:
+        """Never raises."""
+        ...
+
+
+class Writer(Protocol):
+    """All that the author of an at-least-once sink writes."""
+
+    def open(self) -> None: ...
+
+    def write(self, outputs: Outputs) -> None:
+        """Return when every output is acknowledged; raise anything to have it tried again."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The target said no to a record, or to a set of records it arrived in."""
+
+    code: str
+    message: str
+    too_large: bool = False
+
+
+class Aborted(Exception):
+    """Nothing of the settlement became durable; it may be tried again from the source.
+
+    Args:
+        reason: For the log.
+        refusal: Set when the target refused records, rather than being away.
+        routine: A rebalance or the like: normal operation, not worth a warning.
+    """
+
+    def __init__(
+        self, reason: str, *, refusal: Refusal | None = None, routine: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refusal = refusal
+        self.routine = routine
+
+
+class OutcomeUnknown(Exception):
+    """The answer to a commit was lost; only the committed offsets can tell.
+
+    Args:
+        reason: For the log.
+        fenced: The broker said that another client uses our id, without a fault of our own that
+            would explain it.
+    """
+
+    def __init__(self, reason: str, *, fenced: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.fenced = fenced
