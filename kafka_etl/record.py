@@ -150,7 +150,7 @@ class Record:
         return RecordView(
             self.value if value is KEEP else value,
             self.source,
-            changes if self.changes is None else _newer(changes, self.changes),
+            changes if self.changes is None else newer(changes, self.changes),
         )
 
     def to(self, topic: str) -> Record:
@@ -169,9 +169,7 @@ class Record:
 
     def _copy(self, value: Any, changes: Changes) -> Record:
         before = self.changes
-        return RecordView(
-            value, self.source, changes if before is None else _newer(changes, before)
-        )
+        return RecordView(value, self.source, changes if before is None else newer(changes, before))
 
     def __repr__(self) -> str:
         at = (
@@ -193,7 +191,8 @@ class RecordView(Record):
         self.changes = changes
 
 
-def _newer(changes: Changes, before: Changes) -> Changes:
+def newer(changes: Changes, before: Changes) -> Changes:
+    """What is set by either; by the first where both do."""
     return (
         before[0] if changes[0] is KEEP else changes[0],
         before[1] if isinstance(changes[1], _Keep) else changes[1],

@@ -27,6 +27,13 @@ class Takes(enum.StrEnum):
     BYTES = "bytes"
     TEXT = "text"
     RECORD = "record"
+    TABLE = "pyarrow.Table"
+    FRAME = "polars.DataFrame"
+
+
+TABLES: Final = frozenset((Takes.TABLE, Takes.FRAME))
+BESIDES: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
+"""Columns a table can have besides the value's fields and `_row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Shape:
         gives: What it returns, where the annotation says it plainly.
         cls: The class with fields that its values are made objects of.
         is_async: Whether it is a coroutine function or an async generator.
+        columns: Of `BESIDES`, those its table has.
     """
 
     takes: Takes = Takes.VALUE
@@ -52,6 +60,7 @@ class Shape:
     gives: Takes | None = None
     cls: type | None = None
     is_async: bool = False
+    columns: tuple[str, ...] = ()
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -70,7 +79,7 @@ _TAKES: Final[Mapping[object, Takes]] = {
 
 _ALLOWED: Final = (
     "dict, list, int, float, bool, str, bytes, Record, a class with fields (dataclass, msgspec "
-    "Struct, pydantic model), or a list[...] of one of these"
+    "Struct, pydantic model), a list[...] of one of these, pyarrow.Table or polars.DataFrame"
 )
 
 
@@ -106,7 +115,20 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         gives=gives,
         cls=cls,
         is_async=is_async(function),
+        columns=_columns(declared, takes, name),
     )
+
+
+def _columns(declared: Declaration, takes: Takes, name: str) -> tuple[str, ...]:
+    if declared.columns is None:
+        return BESIDES if takes in TABLES else ()
+    unknown = sorted(set(declared.columns) - set(BESIDES))
+    if unknown or takes not in TABLES:
+        raise OperatorSignatureError(
+            f"operator {name}: columns={declared.columns!r} cannot be had",
+            f"Only an operator on tables has columns besides the value's; there are {BESIDES}.",
+        )
+    return tuple(declared.columns)
 
 
 def is_async(function: Any) -> bool:
@@ -236,6 +258,14 @@ def _unresolved(function: Any) -> Iterator[tuple[str, str]]:
 def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple[Takes, bool, bool]:
     """(takes, batch, nullable) of a parameter; what is declared overrules its annotation."""
     hint, nullable = _without_none(hint)
+    table = _table(hint)
+    if table is not None or declared.takes == "table":
+        if nullable:
+            raise OperatorSignatureError(
+                f"operator {name}: null values have no row in a table",
+                f"Annotate `{parameter}` without `| None`: tombstones pass by unchanged.",
+            )
+        return table or Takes.TABLE, True, False
     element, nullable_element = hint, nullable
     if typing.get_origin(hint) is list:
         element, nullable_element = _without_none(*typing.get_args(hint))
@@ -259,6 +289,16 @@ def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple
             )
 
 
+def _table(hint: Any) -> Takes | None:
+    """Told by its name: neither library is loaded for those who do not use it."""
+    if not isinstance(hint, type):
+        return None
+    return {
+        ("pyarrow", "Table"): Takes.TABLE,
+        ("polars", "DataFrame"): Takes.FRAME,
+    }.get((hint.__module__.partition(".")[0], hint.__name__))
+
+
 def _class(hint: Any) -> type | None:
     """The class with fields that the annotation asks for."""
     hint = _innermost(hint)
@@ -268,7 +308,7 @@ def _class(hint: Any) -> type | None:
 def _gives(hint: Any) -> Takes | None:
     """What the next operator is given, where the annotation leaves no doubt."""
     hint = _innermost(hint)
-    return None if hint in (Any, object, Record) else _element(hint)
+    return None if hint in (Any, object, Record) else _table(hint) or _element(hint)
 
 
 def _innermost(hint: Any) -> Any:

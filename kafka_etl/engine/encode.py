@@ -13,7 +13,8 @@ from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Fault, Flow, by_origin
 from kafka_etl.engine.mapping import one_by_one
-from kafka_etl.invocation import SHARED, Condition, Outputs
+from kafka_etl.engine.tables import encode_table
+from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, UNCHANGED, Headers
 from kafka_etl.typed import is_typed
 
@@ -49,8 +50,10 @@ class Encode:
 
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
-        changed = _changed(flow)
         sound = len(flow.faults)
+        if flow.table is not None:
+            encode_table(flow, flow.table, self.value)
+        changed = _changed(flow)
         topics = self._topics(flow, changed.topics)
         values = self._values(flow)
         keys = self._keys(flow, changed.keys)
@@ -113,7 +116,7 @@ class Encode:
         raw: list[bytes | None] = list(map(type(flow.source[0]).key, flow.source))
         keys = _by_origin(flow, raw, None)
         for entry, key in enumerate(changed or ()):
-            if key is KEEP or _is_untouched(flow, entry, key):
+            if key is KEEP or flow.is_own_key(entry, key):
                 continue  # the bytes stay, and with them the partition
             try:
                 keys[entry] = key if isinstance(key, bytes | None) else self.key.encode(key)
@@ -190,12 +193,6 @@ def _changed(flow: Flow) -> _Changed:
 def _all_kept(column: list[Any]) -> bool:
     """Whether nothing in it was set; `count` compares KEEP with itself by identity, in C."""
     return column[0] is KEEP and column.count(KEEP) == len(column)
-
-
-def _is_untouched(flow: Flow, entry: int, key: Any) -> bool:
-    """Whether this is the key as it was decoded."""
-    origin = flow.origin(entry)
-    return flow.keys is not None and origin != SHARED and key is flow.keys[origin]
 
 
 def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:

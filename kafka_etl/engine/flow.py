@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import not_
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kafka_etl.engine.mapping import Apply
+from kafka_etl.engine.mapping import Apply, is_nobodys
 from kafka_etl.errors import OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Changes, Record, RecordView, SourceRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -73,6 +76,10 @@ class Flow:
         faults: Origin -> why it failed; its entries are gone from the columns.
         dropped: Entries an operator dropped on purpose.
         keys: Decoded keys, one per origin; None: nothing decodes them.
+        table: The values as columns, with `_row`, the entry each row comes from; `values` is then
+            empty. None: they are in `values`.
+        aside: Entries without a value, which have no row.
+        besides: Columns of the entries besides the value, made where a table has them.
     """
 
     source: Sequence[SourceRecord]
@@ -84,12 +91,20 @@ class Flow:
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
     dropped: int = 0
     keys: list[Any] | None = None
+    table: pa.Table | None = None
+    aside: list[int] = field(default_factory=list[int])
+    besides: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
         return len(self.values)
 
     def origin(self, entry: int) -> int:
         return entry if self.origins is None else self.origins[entry]
+
+    def is_own_key(self, entry: int, key: Any) -> bool:
+        """Whether this is the source record's key as it was decoded: then its bytes stay."""
+        origin = self.origin(entry)
+        return self.keys is not None and origin != SHARED and key is self.keys[origin]
 
     def fail(self, entry: int, fault: Fault) -> None:
         """The record behind this entry failed; without one origin, the whole attempt did."""
@@ -151,6 +166,8 @@ class Flow:
             for entry, result in zip(entries, done, strict=True):
                 results[entry] = result
         for row, error in failed:
+            if is_nobodys(error):
+                raise error
             late = isinstance(error, OperatorTimeout)
             why = Condition.TIMEOUT if late else condition
             self.fail(entries[row], Fault(error, why, operator))
