@@ -29,6 +29,10 @@ DROP: Final = _Drop.DROP
 """Returned by an operator: this record ends here on purpose. Counted, never silent."""
 
 
+BESIDES: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
+"""What a table can have besides the value's fields, and `_row`, the record a row comes from."""
+
+
 @dataclass(slots=True)
 class Context:
     """What an operator may know about its invocation; passed to a parameter annotated with it.

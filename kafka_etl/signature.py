@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from pydantic.errors import PydanticUserError
 
 from kafka_etl.contracts import Settings
-from kafka_etl.declare import Context, Declaration
+from kafka_etl.declare import BESIDES, Context, Declaration
 from kafka_etl.errors import OperatorSignatureError
 from kafka_etl.record import Record
 from kafka_etl.typed import is_typed
@@ -32,8 +32,6 @@ class Takes(enum.StrEnum):
 
 
 TABLES: Final = frozenset((Takes.TABLE, Takes.FRAME))
-BESIDES: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
-"""Columns a table can have besides the value's fields and `_row`."""
 
 
 @dataclass(frozen=True, slots=True)

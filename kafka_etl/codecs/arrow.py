@@ -74,12 +74,8 @@ def _is_mapping(wanted: object) -> TypeGuard[dict[str, ArrowType]]:
 
 def pyarrow() -> Any:
     """The module, or the error that says how to get it."""
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra
-        import pyarrow.compute  # noqa: PLC0415 - its functions are used by `pa.compute`
-    except ImportError as error:
-        raise _missing(error) from error
-    return pa
+    _import("pyarrow.compute")  # is then there as an attribute, too
+    return _import("pyarrow")
 
 
 def polars() -> Any:

@@ -54,8 +54,7 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
 
 
 def _plain(value: Any) -> Any:
-    cls: type[Any] = type(value)
-    return typed(cls).to_plain(value) if is_typed(cls) else value
+    return typed(value.__class__).to_plain(value) if is_typed(value.__class__) else value
 
 
 def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
