@@ -300,7 +300,7 @@ def _table(hint: Any) -> Takes | None:
 def _class(hint: Any) -> type | None:
     """The class with fields that the annotation asks for."""
     hint = _innermost(hint)
-    return hint if is_typed(hint) else None
+    return hint if is_typed(hint) and hint is not Record else None
 
 
 def _gives(hint: Any) -> Takes | None:
@@ -318,7 +318,7 @@ def _innermost(hint: Any) -> Any:
 
 
 def _element(hint: Any) -> Takes | None:
-    if typing.is_typeddict(hint) or (is_typed(hint) and hint is not Context):
+    if typing.is_typeddict(hint) or (is_typed(hint) and hint not in (Context, Record)):
         return Takes.VALUE
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = {_element(option) for option in typing.get_args(hint)}

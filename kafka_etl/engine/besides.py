@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import repeat
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import pyarrow
-from kafka_etl.engine.flow import Flow
+from kafka_etl.engine.flow import Column, Extras, Flow
 from kafka_etl.engine.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
-from kafka_etl.record import KEEP, Changes, SourceRecord, newer
+from kafka_etl.invocation import SHARED
+from kafka_etl.record import KEEP
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHANGEABLE: Final = (KEY, HEADERS, TIMESTAMP, TO)
-_SECOND: Final = itemgetter(1)
 
 
 def attached(flow: Flow, table: pa.Table, wanted: Iterable[str]) -> pa.Table:
@@ -28,36 +26,25 @@ def attached(flow: Flow, table: pa.Table, wanted: Iterable[str]) -> pa.Table:
     return table
 
 
-def changes(flow: Flow, table: pa.Table) -> list[Changes | None] | None:
-    """What operators changed, for each row of a table that comes from them.
+def extras(flow: Flow, table: pa.Table, rows: list[int]) -> Extras:
+    """What operators have set besides the values, for each row of a table.
 
-    A column that is not there, or is what it was, changes nothing.
+    A column that is not there, or is what it was, sets nothing.
     """
-    columns = {name: _changed(flow, table, name) for name in _CHANGEABLE}
-    before = _before(flow, table)
-    if not any(columns.values()):
-        return before if before is not None and any(before) else None
-    rows: list[Changes | None] = list(
-        zip(*(columns[name] or repeat(KEEP, table.num_rows) for name in _CHANGEABLE), strict=True)
+    before = flow.extras.picked(
+        lambda column: [KEEP if row == SHARED else column[row] for row in rows]
     )
-    if before is None:
-        return rows
-    return [_on_top(new, old) for new, old in zip(rows, before, strict=True)]
+    keys, headers, timestamps, topics = (_changed(flow, table, name) for name in _CHANGEABLE)
+    return Extras(
+        keys=before.keys if keys is None else keys,
+        headers=before.headers if headers is None else headers,
+        timestamps=before.timestamps if timestamps is None else timestamps,
+        topics=_topics(before.topics) if topics is None else topics,
+    )
 
 
-def _before(flow: Flow, table: pa.Table) -> list[Changes | None] | None:
-    """What operators before the first one on tables changed."""
-    if flow.changes is None:
-        return None
-    known: list[Changes | None] = flow.changes
-    rows: list[Any] = table[ROW].to_pylist()
-    return [None if row is None or row < 0 else known[row] for row in rows]
-
-
-def _on_top(new: Changes | None, old: Changes | None) -> Changes | None:
-    if new is None or old is None:
-        return new or old
-    return newer(new, old)
+def _topics(column: Column) -> Column:
+    return column and [None if topic is KEEP else topic for topic in column]
 
 
 def _changed(flow: Flow, table: pa.Table, name: str) -> list[Any] | None:
@@ -70,9 +57,9 @@ def _changed(flow: Flow, table: pa.Table, name: str) -> list[Any] | None:
     held: list[Any] = column.to_pylist()
     if name == HEADERS:
         return [[(header["name"], header["value"]) for header in row or ()] for row in held]
-    if name == KEY:
-        return held
-    return [KEEP if one is None else one for one in held]
+    if name == TIMESTAMP:
+        return [KEEP if one is None else one for one in held]
+    return held
 
 
 def _is_same(column: Any, given: Any) -> bool:
@@ -106,36 +93,22 @@ def _given(flow: Flow, name: str) -> Any:
     """Made once an attempt."""
     if name not in flow.besides:
         arrow = pyarrow()
-        read, place, kind = _COLUMNS[name]
-        flow.besides[name] = arrow.array(_entries(flow, read, place), kind(arrow))
+        read, kind = _COLUMNS[name]
+        flow.besides[name] = arrow.array(read(flow), kind(arrow))
     return flow.besides[name]
 
 
-def _entries(flow: Flow, read: Callable[[SourceRecord], Any], place: int | None) -> list[Any]:
-    """One thing of each entry: as the source record has it, or as it was changed."""
-    sources = flow.sources()
-    column = [None if source is None else read(source) for source in sources]
-    if flow.changes is None or place is None:
-        return column
-    return [
-        held if changed is None or changed[place] is KEEP else _plain(flow, entry, changed[place])
-        for entry, (held, changed) in enumerate(zip(column, flow.changes, strict=True))
-    ]
+def _keys(flow: Flow) -> list[Any]:
+    """Bytes: those of a decoded key that nobody touched, and of text."""
+    own: list[Any] = flow.spread(flow.read("key"), None)
+    for entry, key in enumerate(flow.extras.keys or ()):
+        if key is not KEEP and not flow.is_own_key(entry, key):
+            own[entry] = key.encode() if isinstance(key, str) else key
+    return own
 
 
-def _plain(flow: Flow, entry: int, changed: Any) -> Any:
-    """What was set; a decoded key that nobody touched is its bytes."""
-    if flow.is_own_key(entry, changed):
-        return flow.source[flow.origin(entry)].key()
-    return changed.encode() if isinstance(changed, str) else changed
-
-
-def _headers(record: SourceRecord) -> list[tuple[str, bytes | None]]:
-    return record.headers() or []
-
-
-def _timestamp(record: SourceRecord) -> int:
-    return record.timestamp()[1]
+def _numbers_of(part: str) -> Callable[[Flow], list[Any]]:
+    return lambda flow: flow.spread(flow.read(part), None)
 
 
 def _type_of_headers(arrow: Any) -> Any:
@@ -143,14 +116,11 @@ def _type_of_headers(arrow: Any) -> Any:
     return arrow.list_(header)
 
 
-_Column = tuple[Callable[[SourceRecord], Any], int | None, Callable[[Any], Any]]
-"""How to read it from the source, its place among changes, and its type."""
-
-_COLUMNS: Final[Mapping[str, _Column]] = {
-    KEY: (lambda record: record.key(), 0, lambda arrow: arrow.binary()),
-    HEADERS: (_headers, 1, _type_of_headers),
-    TIMESTAMP: (_timestamp, 2, lambda arrow: arrow.int64()),
-    TO: (lambda _record: None, 3, lambda arrow: arrow.string()),
-    PARTITION: (lambda record: record.partition(), None, lambda arrow: arrow.int32()),
-    OFFSET: (lambda record: record.offset(), None, lambda arrow: arrow.int64()),
+_COLUMNS: Final[Mapping[str, tuple[Callable[[Flow], list[Any]], Callable[[Any], Any]]]] = {
+    KEY: (_keys, lambda arrow: arrow.binary()),
+    HEADERS: (Flow.headers_now, _type_of_headers),
+    TIMESTAMP: (Flow.timestamps_now, lambda arrow: arrow.int64()),
+    PARTITION: (_numbers_of("partition"), lambda arrow: arrow.int32()),
+    OFFSET: (_numbers_of("offset"), lambda arrow: arrow.int64()),
 }
+"""How to read it, for each entry, and its type."""

@@ -19,7 +19,7 @@ from kafka_etl.engine.mapping import Apply, finished, one_by_one
 from kafka_etl.engine.results import Spread, collect, has_more_than_values
 from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, Record
+from kafka_etl.record import Record
 from kafka_etl.signature import TABLES, Takes
 from kafka_etl.typed import typed
 
@@ -53,7 +53,6 @@ class Decode:
         if self.key is not None:
             keys = list(map(read.key, flow.source))
             flow.keys = _decoded(flow, self.key, _sparing_none(self.key), keys, nulls=True)
-            flow.changes = [(key, KEEP, KEEP, KEEP) for key in flow.keys]
         if flow.faults and flow.table is None:
             flow.without_faults()
 

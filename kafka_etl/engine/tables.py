@@ -85,24 +85,26 @@ def _leave(flow: Flow, table: pa.Table, values: list[Any]) -> Sequence[int]:
     Returns:
         The new entry of each row.
     """
-    held: list[int | None] = table[ROW].to_pylist()
-    rows = [SHARED if row is None else row for row in held]
-    changes = besides.changes(flow, table)
-    before = flow.changes
+    rows = _entries(table)
+    extras = besides.extras(flow, table, rows)
     places: Sequence[int] = range(len(rows))
     if flow.aside:
-        order = sorted(range(len(rows) + len(flow.aside)), key=[*rows, *flow.aside].__getitem__)
-        values = list(map([*values, *([NULL] * len(flow.aside))].__getitem__, order))
-        if changes is not None or before is not None:
-            passed = [None if before is None else before[entry] for entry in flow.aside]
-            all_changes = [*(changes or [None] * len(rows)), *passed]
-            changes = list(map(all_changes.__getitem__, order))
-        rows = list(map([*rows, *flow.aside].__getitem__, order))
-        places = sorted(range(len(order)), key=order.__getitem__)[: len(held)]
-    flow.values, flow.nulls, flow.changes = values, bool(flow.aside), changes
+        count = len(rows)
+        passed = flow.extras.picked(lambda column: _picked(column, flow.aside))
+        extras = extras.followed_by(passed, count, len(flow.aside))
+        order = sorted(range(count + len(flow.aside)), key=[*rows, *flow.aside].__getitem__)
+        values = _picked([*values, *([NULL] * len(flow.aside))], order)
+        rows = _picked([*rows, *flow.aside], order)
+        extras = extras.picked(lambda column: _picked(column, order))
+        places = sorted(range(len(order)), key=order.__getitem__)[:count]
+    flow.values, flow.nulls, flow.extras = values, bool(flow.aside), extras
     flow.origins = _origins(flow, rows)
     flow.table, flow.aside, flow.besides = None, [], {}
     return places
+
+
+def _picked(column: list[Any], order: list[int]) -> list[Any]:
+    return list(map(column.__getitem__, order))
 
 
 def _origins(flow: Flow, rows: list[int]) -> list[int] | None:
