@@ -30,6 +30,9 @@ def consumer_settings(deployment: Deployment, group: str, *, static: bool) -> di
         "fetch.queue.backoff.ms": 5,
         # A fetch that waits for records stands in the way of the one after a seek.
         "fetch.wait.max.ms": 100,
+        # Of each partition, whatever their size: two batches. The client keeps 400 bytes beside
+        # every record, and would fetch 100,000 of each.
+        "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,
         "check.crcs": True,
     }
