@@ -146,7 +146,8 @@ class Bench:
         return sum(max(offset, 0) for offset in self.kafka.committed(group, topic).values())
 
     def fill(self, topic: str, records: Iterable[Made]) -> None:
-        producer = Producer({**self.kafka.client, "linger.ms": 20, "batch.size": 1_000_000})
+        settings = {"linger.ms": 20, "batch.size": 1_000_000, "enable.idempotence": True}
+        producer = Producer({**self.kafka.client, **settings})  # in order, whatever happens
         for key, value, headers in records:
             while True:
                 try:

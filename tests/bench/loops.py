@@ -4,8 +4,8 @@ Run as a program of its own: `loops.py NAME BOOTSTRAP SOURCE GROUP SINK… RECOR
 are as fast as we could write them over the same client, and as exactly-once as ours; what they
 leave out is what a framework is for: retries, bad operators, rebalances, a broker that goes away.
 
-`untuned-NAME` is without what only those know who have measured: no garbage collection while a batch
-is in hand, and a glibc that keeps memory (`ALLOCATOR`, in the environment at the start).
+`untuned-NAME` is without what only those know who have measured: no garbage collection while a
+batch is in hand, and a glibc that keeps memory (`ALLOCATOR`, in the environment at the start).
 """
 
 from __future__ import annotations

@@ -22,8 +22,11 @@ PATIENCE = 60.0
 
 
 def write(bootstrap: str, topic: str, rate: int, seconds: float) -> None:
-    """One record at a time, each sent as it is due."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+    """One record at a time, each when it is due; sent with those of the same millisecond.
+
+    Without that it is the broker that is measured: two thousand requests a second.
+    """
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1})
     producer.list_topics(topic, 10)  # connected
     began = time.time()
     for number in range(int(rate * seconds)):

@@ -100,6 +100,8 @@ def run(
         else partial(_once, bench, pace, wait)
         for program, wait in pace.programs.items()
     }
+    bench.say(f"{name}: warming the broker, which is slow at first")
+    _straight(bench, pace)
     figures = bench.in_turn(name, rounds, programs)
     more = {"rate": pace.rate, "seconds": pace.seconds}
     return Result(name, pace.about, int(pace.rate * pace.seconds), figures, more)

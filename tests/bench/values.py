@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,9 @@ from tests.bench.measure import Figures, Watched, measure
 from tests.bench.scenarios import BY_NAME, Scenario
 
 
-def run(bench: Bench, name: str, rounds: int, records: int | None) -> Result:
+def run(
+    bench: Bench, name: str, rounds: int, records: int | None, only: Container[str] | None = None
+) -> Result:
     """The loop runs twice a round: `again` against `loop` is the noise."""
     scenario = BY_NAME[name]
     records = records or scenario.records
@@ -27,7 +29,8 @@ def run(bench: Bench, name: str, rounds: int, records: int | None) -> Result:
             "again": partial(loop, scenario.loop),
             **{other: partial(loop, other) for other in scenario.others},
         }
-        figures = bench.in_turn(name, rounds, programs)
+        chosen = {name: once for name, once in programs.items() if only is None or name in only}
+        figures = bench.in_turn(name, rounds, chosen)
     return Result(name, scenario.about, records, figures, {"wanted_cpu": scenario.cpu})
 
 
