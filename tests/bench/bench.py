@@ -22,6 +22,7 @@ from tests.kit.kafka import Kafka
 PARTITIONS = 4
 LOOPS = Path(__file__).with_name("loops.py")
 FOR_EVER = 2**40
+FILLING = {"linger.ms": 20, "batch.size": 1_000_000}
 Say = Callable[[str], None]
 Once = TypeVar("Once")
 
@@ -146,16 +147,20 @@ class Bench:
         return sum(max(offset, 0) for offset in self.kafka.committed(group, topic).values())
 
     def fill(self, topic: str, records: Iterable[Made]) -> None:
-        settings = {"linger.ms": 20, "batch.size": 1_000_000, "enable.idempotence": True}
-        producer = Producer({**self.kafka.client, **settings})  # in order, whatever happens
-        for key, value, headers in records:
-            while True:
-                try:
-                    producer.produce(topic, value, key, headers=headers or None)
-                    break
-                except BufferError:
-                    producer.flush(1)
-        producer.flush(60)
+        """In order, whatever happens on the way."""
+        write(
+            Producer({**self.kafka.client, **FILLING, "enable.idempotence": True}), topic, records
+        )
+
+    @contextmanager
+    def hidden(self, topic: str, records: Iterable[Made]) -> Iterator[Callable[[], None]]:
+        """Fill a topic with what nobody can read yet; the function lets it be read at once."""
+        settings = {"transactional.id": topic, "transaction.timeout.ms": 600_000}
+        producer = Producer({**self.kafka.client, **FILLING, **settings})
+        producer.init_transactions()
+        producer.begin_transaction()
+        write(producer, topic, records)
+        yield producer.commit_transaction
 
     def check(self, scenario: Scenario, sinks: list[str], records: int) -> None:
         """Each record once where it belongs and in order, as a committed reader sees it."""
@@ -205,6 +210,17 @@ class Bench:
         )
         consumer.assign([TopicPartition(topic, n, 0) for n in range(self._partitions[topic])])
         return consumer
+
+
+def write(producer: Producer, topic: str, records: Iterable[Made]) -> None:
+    for key, value, headers in records:
+        while True:
+            try:
+                producer.produce(topic, value, key, headers=headers or None)
+                break
+            except BufferError:
+                producer.flush(1)
+    producer.flush(60)
 
 
 @contextmanager

@@ -35,7 +35,8 @@ class Figures:
         rate: Inputs a second.
         cpu: Microseconds an input.
         start: Seconds to the first committed output.
-        rss: Role of a process -> its peak of resident memory in MB.
+        rss: Role of a process -> its peak of resident memory in MB; of the largest, where
+            there are more.
     """
 
     rate: float
