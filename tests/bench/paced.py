@@ -214,7 +214,7 @@ def commits_table(kept: Sequence[dict[str, Any]]) -> str:
     for result in kept:
         for name, rounds in result["rounds"].items():
             cpu, idle, commits = (_median(rounds, of) for of in ("cpu", "idle", "markers"))
-            cost = (cpu * result["rate"] - idle) / commits
+            cost = (cpu * result["rate"] - idle) / commits if commits else 0.0
             rows.append(f"| {name} | {cpu:.0f} | {commits:.1f} | {cost:,.0f} | {idle:,.0f} |")
     return "\n".join(rows) + "\n"
 

@@ -224,4 +224,6 @@ SCENARIOS = [
         size=100,
     ),
 ]
+# To come with their codecs: `avro`, `columnar-json` and `columnar-avro`. `make` writes and `number`
+# reads their values; the loops `avro` and `columnar_json` are there.
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -11,6 +11,8 @@ from tests.bench.bench import Bench, Result
 from tests.bench.measure import Figures, Watched, measure
 from tests.bench.scenarios import BY_NAME, Scenario
 
+PROGRAMS = ("loop", "ours", "again")
+
 
 def run(
     bench: Bench, name: str, rounds: int, records: int | None, only: Container[str] | None = None
@@ -69,15 +71,26 @@ def table(kept: Sequence[dict[str, Any]]) -> str:
     ]
     for result in kept:
         rounds = {name: [Figures(**f) for f in runs] for name, runs in result["rounds"].items()}
-        ours, loop = rounds["ours"], rounds["loop"]
-        rows.append(
-            f"| {result['scenario']}: {result['about']} "
-            f"| {statistics.median(f.rate for f in ours):,.0f} "
-            f"| {statistics.median(f.cpu for f in ours):.2f} "
-            f"| {_ratio(ours, loop, _cpu)} | {_ratio(ours, loop, _rate)} "
-            f"| {_ratio(rounds['again'], loop, _cpu)} | {max(f.memory for f in ours):.0f} |"
-        )
+        loop = rounds["loop"]
+        noise = _ratio(rounds.get("again", ()), loop, _cpu)
+        name = result["scenario"]
+        rows.append(_row(f"{name}: {result['about']}", rounds["ours"], loop, noise))
+        rows += [
+            _row(f"{name}: the loop `{other}` instead of ours", figures, loop, "-")
+            for other, figures in rounds.items()
+            if other not in PROGRAMS
+        ]
     return "\n".join(rows) + "\n"
+
+
+def _row(label: str, figures: Sequence[Figures], loop: Sequence[Figures], noise: str) -> str:
+    return (
+        f"| {label} "
+        f"| {statistics.median(map(_rate, figures)):,.0f} "
+        f"| {statistics.median(map(_cpu, figures)):.2f} "
+        f"| {_ratio(figures, loop, _cpu)} | {_ratio(figures, loop, _rate)} "
+        f"| {noise} | {max(f.memory for f in figures):.0f} |"
+    )
 
 
 def _cpu(figures: Figures) -> float:
@@ -90,7 +103,7 @@ def _rate(figures: Figures) -> float:
 
 def _ratio(ours: Sequence[Figures], loop: Sequence[Figures], of: Callable[[Figures], float]) -> str:
     """Median of the ratios round by round, and their spread: rounds saw the same weather."""
-    ratios = [of(a) / of(b) for a, b in zip(ours, loop, strict=True) if of(a) and of(b)]
+    ratios = [of(a) / of(b) for a, b in zip(ours, loop, strict=False) if of(a) and of(b)]
     if not ratios:
         return "-"
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
