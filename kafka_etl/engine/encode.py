@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
+from operator import itemgetter
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,8 @@ from kafka_etl.typed import is_typed
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_FIRST: Final = itemgetter(0)
+_SECOND: Final = itemgetter(1)
 _KEY_TYPES: Final = {bytes, NoneType}
 
 _FRAMING: Final = 128
@@ -193,18 +195,18 @@ def _encoder_of(codec: Codec, kind: type) -> Callable[[Any], bytes]:
 
 def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:
     """Lists of headers, None where there are none."""
-    if changed is None or KEEP in changed:
-        own = flow.read("headers")
-        column: list[Any] = flow.spread(own, None) if any(own) else [None] * len(flow)
-        if changed is not None:
-            pairs = zip(changed, column, strict=True)
-            column = [before if headers is KEEP else headers for headers, before in pairs]
-    else:
-        column = changed
+    read = type(flow.source[0]).headers
+    if changed is None:
+        if not any(map(read, flow.source)):
+            return None
+        return flow.spread(flow.read("headers"), None)
+    column = changed
+    if set(map(type, changed)) != {list}:
+        own = flow.spread(flow.read("headers"), None)
+        column = [o if c is KEEP else c for c, o in zip(changed, own, strict=True)]
     if not any(column):
         return None
-    column = [headers or None for headers in column]
-    if changed is not None and not _are_all_headers(column):
+    if not _are_all_headers(column):
         for entry, headers in enumerate(column):
             if headers is not None and not _are_headers(headers):
                 _refuse(flow, entry, "headers are a list of (str, bytes or None)")
@@ -213,14 +215,15 @@ def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:
 
 def _are_all_headers(column: Sequence[Any]) -> bool:
     """Whether all are plainly lists of (str, bytes), found in C; if not, each is looked at."""
-    lists = [headers for headers in column if headers is not None]
-    try:
-        names, values = zip(*chain.from_iterable(lists), strict=True)
-        deque(map(str.__len__, names), maxlen=0)
-        deque(map(bytes.__len__, values), maxlen=0)
-    except (TypeError, ValueError):
+    if set(map(type, column)) != {list}:
         return False
-    return set(map(type, lists)) == {list}
+    pairs = list(chain.from_iterable(column))
+    return (
+        set(map(type, pairs)) == {tuple}
+        and set(map(len, pairs)) == {2}
+        and set(map(type, map(_FIRST, pairs))) == {str}
+        and set(map(type, map(_SECOND, pairs))) <= {bytes, NoneType}
+    )
 
 
 def _are_headers(headers: Any) -> bool:

@@ -116,6 +116,7 @@ class Flow:
         origins: Index into `source` or SHARED; None: entry i comes from record i.
         extras: What operators set besides the value.
         nulls: Whether any value is NULL.
+        shared: Whether any origin is SHARED.
         mixed: Whether an operator that mixes rows has run.
         faults: Origin -> why it failed; its entries are gone from the columns.
         dropped: Entries an operator dropped on purpose.
@@ -132,6 +133,7 @@ class Flow:
     origins: list[int] | None = None
     extras: Extras = field(default_factory=Extras)
     nulls: bool = False
+    shared: bool = False
     mixed: bool = False
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
     dropped: int = 0
@@ -239,9 +241,7 @@ class Flow:
 
     def sources(self) -> Sequence[SourceRecord | None]:
         """The source record of each entry; None where it belongs to all of them."""
-        if self.origins is None:
-            return self.source
-        return by_origin(self.origins, self.source, None)
+        return self.source if self.origins is None else self.spread(self.source, None)
 
     def keys_now(self) -> list[Any]:
         """The key of each entry, decoded where there is a codec for it."""
@@ -280,21 +280,16 @@ class Flow:
         """One thing of each source record, by the name of its method."""
         return list(map(getattr(type(self.source[0]), part), self.source))
 
-    def spread(self, column: list[T], shared: S) -> list[T | S]:
+    def spread(self, column: Sequence[T], shared: S) -> list[T | S]:
         """A column of the source, over the entries; `shared` for those of all records."""
-        return (
-            list[T | S](column) if self.origins is None else by_origin(self.origins, column, shared)
-        )
+        if self.origins is None:
+            return list[T | S](column)
+        if not self.shared:
+            return list(map(column.__getitem__, self.origins))
+        return [shared if origin == SHARED else column[origin] for origin in self.origins]
 
 
 def _resolved(changed: Column, given: list[Any]) -> list[Any]:
     if changed is None:
         return given
     return [g if c is KEEP else c for c, g in zip(changed, given, strict=True)]
-
-
-def by_origin(origins: list[int], column: Sequence[T], shared: S) -> list[T | S]:
-    """A column of the source, spread over entries; `shared` where one belongs to all records."""
-    if SHARED not in origins:
-        return list(map(column.__getitem__, origins))
-    return [shared if origin == SHARED else column[origin] for origin in origins]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from operator import attrgetter, is_
+from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.bind import BoundOperator
@@ -14,7 +14,8 @@ from kafka_etl.engine.mapping import FAILED
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Record, SourceRecord
 
-_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
+_DROPPED: Final[set[type]] = {type(DROP)}
+_GONE: Final[set[type]] = {*_DROPPED, type(FAILED)}
 _MORE_THAN_A_VALUE: Final = (
     list,
     Iterator,
@@ -68,7 +69,10 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 def _leave_out(flow: Flow, gone: set[type]) -> None:
     """The common case of a filter: every entry has one value or none."""
     results = flow.values
-    chosen = [type(result) not in gone for result in results]
+    if gone == _DROPPED:
+        chosen = list(map(is_not, results, repeat(DROP)))
+    else:
+        chosen = [type(result) not in gone for result in results]
     failed = sum(result is FAILED for result in results) if flow.faults else 0
     flow.dropped += chosen.count(False) - failed
     flow.keep(chosen)
@@ -82,7 +86,7 @@ def _unpacked(flow: Flow) -> bool:
     A record an operator made itself belongs to the entry it was given for. Not done, and False,
     where a record belongs elsewhere, or to no entry alone.
     """
-    if SHARED in (flow.origins or ()):
+    if flow.shared:
         return False
     results, sources = flow.values, flow.sources()
     if set(map(type, results)) == {Record} and all(map(is_, map(_SOURCE, results), sources)):
@@ -211,6 +215,7 @@ class Spread:
     def finish(self) -> None:
         flow = self._flow
         flow.values = self._values
+        flow.shared = SHARED in self._origins
         flow.nulls = any(value is NULL for value in self._values)
         columns = list(map(list, zip(*self._extras, strict=True)))
         flow.extras = _without_empty(columns) if columns else Extras()

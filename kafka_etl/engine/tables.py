@@ -98,6 +98,7 @@ def _leave(flow: Flow, table: pa.Table, values: list[Any]) -> Sequence[int]:
         extras = extras.picked(lambda column: _picked(column, order))
         places = sorted(range(len(order)), key=order.__getitem__)[:count]
     flow.values, flow.nulls, flow.extras = values, bool(flow.aside), extras
+    flow.shared = SHARED in rows
     flow.origins = _origins(flow, rows)
     flow.table, flow.aside, flow.besides = None, [], {}
     return places

@@ -88,7 +88,7 @@ def test_only_the_records_that_set_something_differ() -> None:
 
     outputs = run(op, source(b"1"), source(b"2"), source(b"3")).outputs
     assert outputs.keys == [b"key", None, b"key"]
-    assert outputs.headers == [HEADERS, None, HEADERS]
+    assert outputs.headers == [HEADERS, [], HEADERS]
     assert outputs.timestamps == [0, 1, 0]
 
 
