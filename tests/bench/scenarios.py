@@ -62,6 +62,38 @@ ADD_A_FIELD = """
         return order
 """
 
+TWENTY_EXPRESSIONS = """
+    import polars as pl
+
+    number, amount, currency = pl.col("id"), pl.col("amount"), pl.col("currency")
+    total = amount * 1.2
+    EXPRESSIONS = {
+        "total": total,
+        "tax": total - amount,
+        "cents": (amount * 100).cast(pl.Int64),
+        "half": amount / 2,
+        "square": amount * amount,
+        "rounded": amount // 10 * 10,
+        "rest": amount % 10,
+        "shifted": amount - 50,
+        "capped": amount.clip(upper_bound=75.0),
+        "at_least": amount.clip(lower_bound=25.0),
+        "large": amount > 75,
+        "small": amount <= 10,
+        "between": (amount >= 25) & (amount < 75),
+        "euro": currency == "EUR",
+        "known": currency.is_in(["EUR", "USD"]),
+        "lower": currency.str.to_lowercase(),
+        "label": currency + "-order",
+        "letters": pl.col("pad").str.len_chars(),
+        "even": number % 2 == 0,
+        "bucket": number % 16,
+    }
+
+    def op(orders: pl.DataFrame) -> pl.DataFrame:
+        return orders.with_columns(**EXPRESSIONS)
+"""
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -223,7 +255,24 @@ SCENARIOS = [
         source={"value": "bytes"},
         size=100,
     ),
+    Scenario(
+        "columnar-json",
+        "twenty expressions over columns; the loop has them in plain Python",
+        "columnar_json",
+        cpu=0.50,
+        code=TWENTY_EXPRESSIONS,
+    ),
+    Scenario(
+        "columnar-json-one",
+        "one cheap field over columns; the loop as in `json`",
+        "json",
+        cpu=1.00,
+        code="""
+            import polars as pl
+
+            def op(orders: pl.DataFrame) -> pl.DataFrame:
+                return orders.with_columns(total=pl.col("amount") * 1.2)
+        """,
+    ),
 ]
-# To come with their codecs: `avro`, `columnar-json` and `columnar-avro`. `make` writes and `number`
-# reads their values; the loops `avro` and `columnar_json` are there.
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
