@@ -46,6 +46,9 @@ R = TypeVar("R", bound=SourceRecord)
 class _Keep:
     """Stands for: as the source record has it."""
 
+    def __reduce__(self) -> str:
+        return "KEEP"  # the same one in every process
+
 
 KEEP: Final = _Keep()
 

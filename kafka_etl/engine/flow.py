@@ -9,7 +9,7 @@ from operator import not_
 from typing import Any, Final, TypeVar
 
 from kafka_etl.engine.mapping import Apply
-from kafka_etl.errors import OperatorTimeout
+from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Changes, Record, RecordView, SourceRecord
 
@@ -151,9 +151,7 @@ class Flow:
             for entry, result in zip(entries, done, strict=True):
                 results[entry] = result
         for row, error in failed:
-            late = isinstance(error, OperatorTimeout)
-            why = Condition.TIMEOUT if late else condition
-            self.fail(entries[row], Fault(error, why, operator))
+            self.fail(entries[row], Fault(error, condition_of(error, condition), operator))
         return results
 
     def as_values(self) -> list[Any]:
@@ -177,6 +175,13 @@ class Flow:
         origin = self.origin(entry)
         source = None if origin == SHARED else self.source[origin]
         return RecordView(None, source, None if self.changes is None else self.changes[entry])
+
+
+def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
+    """What an error of a call stands for in a dead letter."""
+    if isinstance(error, OperatorTimeout):
+        return Condition.TIMEOUT
+    return Condition.WORKER_CRASHED if isinstance(error, OperatorDied) else usual
 
 
 def by_origin(origins: list[int], column: Sequence[T], shared: S) -> list[T | S]:

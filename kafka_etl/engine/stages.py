@@ -12,7 +12,7 @@ from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine.crew import Crew, Crews, lanes
-from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
+from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults, condition_of
 from kafka_etl.engine.mapping import Apply, finished, one_by_one
 from kafka_etl.engine.results import Spread, collect, has_more_than_values
 from kafka_etl.errors import Permanent, RecordErrors
@@ -265,5 +265,5 @@ class _BatchCall:
         return self._failed(named) if SHARED in faults else NamedFaults(faults)
 
     def _failed(self, error: BaseException) -> GroupFault:
-        fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
+        fault = Fault(error, condition_of(error), self._operator.name)
         return GroupFault(fault, splittable=not (self._mixes or self._flow.mixed))

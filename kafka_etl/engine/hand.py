@@ -1,0 +1,51 @@
+"""What the process of an operator has in hand: shared memory, readable after its death."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import tempfile
+from typing import Final
+
+_STATE: Final = struct.Struct("<QQ")  # since, number: a reader in between is never too early
+_SIZE: Final = 64
+
+
+class Hand:
+    """Written by one process for each call it makes, read by its worker.
+
+    Args:
+        file: The descriptor of the shared file.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._map = mmap.mmap(file, _SIZE)
+
+    def begin(self, number: int, now: int) -> None:
+        """A call begins: the `number`-th of those it was given, from 1."""
+        _STATE.pack_into(self._map, 0, now, number)
+
+    def rest(self) -> None:
+        """Nothing is in hand."""
+        _STATE.pack_into(self._map, 0, 0, 0)
+
+    def read(self) -> tuple[int, int]:
+        """(number of the call in hand, 0 for none; since when, in nanoseconds)."""
+        since: int
+        since, number = _STATE.unpack_from(self._map)
+        return number, since
+
+
+class SharedHand(Hand):
+    """One that is made here; its blocks are allocated at once, not in the middle of a batch."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - shared with processes to come
+        self._file.write(bytes(_SIZE))
+        self._file.flush()
+        self.file = self._file.fileno()
+        super().__init__(self.file)
+
+    def close(self) -> None:
+        self._map.close()
+        self._file.close()
