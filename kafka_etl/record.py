@@ -176,6 +176,9 @@ class Record:
             value, self.source, changes if before is None else _newer(changes, before)
         )
 
+    def __reduce__(self) -> tuple[type[Record], tuple[Any, ...]]:
+        return RecordView, (self.value, self.source, self.changes)
+
     def __repr__(self) -> str:
         at = (
             f" from {self.topic}[{self.partition}]@{self.offset}" if self.source is not None else ""

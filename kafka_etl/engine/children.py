@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from kafka_etl.bind import BoundOperator
 from kafka_etl.engine.hand import SharedHand
 from kafka_etl.engine.mapping import FAILED, Mapped
-from kafka_etl.engine.parcel import Raised, packing_of, unpack_result
+from kafka_etl.engine.parcel import Packed, Raised, packing_of, unpack_result
 from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.log import get_logger
 from kafka_etl.units import show_duration
@@ -189,7 +189,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.results = [FAILED] * len(self.column)
 
-    def take(self, row: int, packed: bytes) -> None:
+    def take(self, row: int, packed: Packed) -> None:
         try:
             result = unpack_result(packed, self.column[row])
         except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
@@ -283,7 +283,7 @@ class _Mate:
         self.given_at = self._heard_at = monotonic_ns()
         self._send((attempt, packed))
 
-    def receive(self) -> Sequence[bytes] | None:
+    def receive(self) -> Sequence[Packed] | None:
         """Results, none for the word that it is ready; None when it has died.
 
         Raises what the operator's `open` does.
@@ -298,7 +298,7 @@ class _Mate:
         if not self.is_ready:
             self.is_ready = True
             return ()
-        results: Sequence[bytes] = answer
+        results: Sequence[Packed] = answer
         self._answered += len(results)
         self._proven = True
         return results

@@ -12,7 +12,7 @@ from kafka_etl.bind import BoundOperator
 from kafka_etl.engine.crew import AsyncLoop
 from kafka_etl.engine.hand import Hand
 from kafka_etl.engine.mapping import escaped, finished
-from kafka_etl.engine.parcel import pack_error, pack_result, packing_of
+from kafka_etl.engine.parcel import Packed, pack_error, pack_result, packing_of
 
 _KEEP_BACK: Final = 2_000_000
 """Nanoseconds that results may wait for others. What is kept back when the process dies in a later
@@ -64,7 +64,7 @@ class _Calls:
 
     def run(self, packed: Sequence[bytes]) -> None:
         """One call after the other; results go back together while calls are quick."""
-        done: list[bytes] = []
+        done: list[Packed] = []
         sent = monotonic_ns()
         for number, argument in enumerate(packed, 1):
             now = monotonic_ns()
@@ -77,7 +77,7 @@ class _Calls:
         self._hand.rest()
         self._connection.send(done)
 
-    def _one(self, argument: bytes) -> bytes:
+    def _one(self, argument: bytes) -> Packed:
         try:
             result = finished(self._settle(self._call(self._unpack(argument))))
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's

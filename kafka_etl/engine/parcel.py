@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from kafka_etl.invocation import Elsewhere, ErrorInfo
-from kafka_etl.record import Record, RecordView, SourceRecord
+from kafka_etl.record import KEEP, Record, RecordView, SourceRecord
 from kafka_etl.signature import Shape, Takes
 
 _PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
@@ -55,23 +55,17 @@ def sources_of(argument: Any) -> Sequence[SourceRecord | None]:
 # Records
 
 
-class Origin(NamedTuple):
-    """Stands for a source record on the way back: its place in the argument of the call."""
-
-    number: int
-
-
 class Carried:
     """A source record in the process of an operator, without the bytes of its value.
 
-    It returns as its `Origin`: the worker has the record itself.
+    It returns as its place in the argument of the call: the worker has the record itself.
     """
 
-    __slots__ = ("_headers", "_key", "_number", "_offset", "_partition", "_timestamp", "_topic")
+    __slots__ = ("_headers", "_key", "_offset", "_partition", "_timestamp", "_topic", "place")
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a Kafka record
         self,
-        number: int,
+        place: int,
         topic: str | None,
         partition: int | None,
         offset: int | None,
@@ -79,7 +73,7 @@ class Carried:
         headers: Any,
         timestamp: tuple[int, int],
     ) -> None:
-        self._number = number
+        self.place = place
         self._topic = topic
         self._partition = partition
         self._offset = offset
@@ -109,8 +103,8 @@ class Carried:
     def timestamp(self) -> tuple[int, int]:
         return self._timestamp
 
-    def __reduce__(self) -> tuple[type[Origin], tuple[int]]:
-        return Origin, (self._number,)
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (self.place,)
 
 
 def _pack_record(record: Record) -> bytes:
@@ -132,10 +126,10 @@ def _unpack_records(packed: bytes) -> list[Record]:
 def _parts(record: Record) -> tuple[Any, ...]:
     source = record.source
     if source is None:
-        return record.value, record.changes, None
+        return record.value, _set_in(record), None
     return (
         record.value,
-        record.changes,
+        _set_in(record),
         (
             source.topic(),
             source.partition(),
@@ -147,27 +141,51 @@ def _parts(record: Record) -> tuple[Any, ...]:
     )
 
 
-def _record(number: int, value: Any, changes: Any, source: tuple[Any, ...] | None) -> Record:
-    return RecordView(value, None if source is None else Carried(number, *source), changes)
+def _record(
+    number: int, value: Any, changed: Mapping[int, Any] | None, source: tuple[Any, ...] | None
+) -> Record:
+    carried = None if source is None else Carried(number, *source)
+    return RecordView(value, carried, _changes(changed))
+
+
+def _set_in(record: Record) -> dict[int, Any] | None:
+    """The changes without what is kept: pickle writes and finds each KEEP by its name."""
+    changes = record.changes
+    if changes is None:
+        return None
+    return {place: change for place, change in enumerate(changes) if change is not KEEP}
+
+
+def _changes(changed: Mapping[int, Any] | None) -> Any:
+    return None if changed is None else tuple(changed.get(place, KEEP) for place in range(4))
 
 
 # Results
 
+Packed = bytes | tuple[bytes]
+"""A result; in a tuple, the parts of a `Record`, which take a third of the time."""
 
-def pack_result(result: Any) -> bytes:
+
+def pack_result(result: Any) -> Packed:
     """What a call gave; never fails: what cannot be sent is the record's error."""
     try:
+        if isinstance(result, Record):
+            source: Any = result.source
+            place = source.place if isinstance(source, Carried) else None
+            return (_dumps((result.value, _set_in(result), place)),)
         return _dumps(result)
     except Exception as error:  # noqa: BLE001 - of user code, whatever it is
         return pack_error(TypeError(f"what it returned cannot be sent to its worker: {error}"))
 
 
-def unpack_result(packed: bytes, argument: Any) -> Any:
+def unpack_result(packed: Packed, argument: Any) -> Any:
     """What a call gave, or `Raised`; records are of their source again."""
+    if isinstance(packed, tuple):
+        value, changed, place = _loads(packed[0])
+        source = None if place is None else sources_of(argument)[place]
+        return RecordView(value, source, _changes(changed))
     result = _loads(packed)
-    if isinstance(result, Record):
-        _bring_home(result, sources_of(argument))
-    elif _is_list(result):
+    if _is_list(result):
         records = [item for item in result if isinstance(item, Record)]
         if records:
             sources = sources_of(argument)
@@ -177,9 +195,9 @@ def unpack_result(packed: bytes, argument: Any) -> Any:
 
 
 def _bring_home(record: Record, sources: Sequence[SourceRecord | None]) -> None:
-    origin: Any = record.source
-    if isinstance(origin, Origin):
-        record.source = sources[origin.number]
+    place: Any = record.source
+    if isinstance(place, int):
+        record.source = sources[place]
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
