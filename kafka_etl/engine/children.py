@@ -240,7 +240,7 @@ class _Mate:
     def __init__(self, name: str, spawn: Spawn) -> None:
         self._name = name
         self._spawn = spawn
-        self._hand = SharedHand()
+        self._hand: SharedHand | None = None
         self._answered = 0
         self._proven = False
         self._late: int | None = None
@@ -266,7 +266,7 @@ class _Mate:
 
     def start(self) -> None:
         if self.process is None:
-            self._hand.rest()
+            self._hand = SharedHand()
             self._late, self._proven = None, False
             self._heard_at = monotonic_ns()
             self.process = self._spawn(self._name, self._hand.file)
@@ -322,8 +322,8 @@ class _Mate:
         how = "" if self.process is None else self.process.end()
         row = self._late if self._late in self.sent else None
         late = row is not None
-        number, _ = self._hand.read()
-        if self._late is None and self._answered < number:
+        number, _ = self._read_hand()
+        if self._late is None and number > self._answered:
             row = self.sent[number - 1 - self._answered]
         rest = [other for other in (*self.sent, *self.rows) if other != row]
         proven = self._proven
@@ -351,16 +351,21 @@ class _Mate:
         if self.process is not None:
             self.process.end()
             self.process.close()
-        self.process, self.is_ready = None, False
+        if self._hand is not None:
+            self._hand.close()
+        self.process, self._hand, self.is_ready = None, None, False
         self.sent.clear()
         self.rows.clear()
 
     def _in_hand(self) -> tuple[int, int]:
         """(place in `sent`, since when) of its call; one not begun counts from the last word."""
-        number, since = self._hand.read()
+        number, since = self._read_hand()
         if number <= self._answered:
             return 0, self._heard_at
         return number - 1 - self._answered, since
+
+    def _read_hand(self) -> tuple[int, int]:
+        return (0, 0) if self._hand is None else self._hand.read()
 
     def _send(self, order: object) -> None:
         try:

@@ -206,12 +206,13 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 
 # Errors
 
+_DEEP: Final = 2
+"""Errors within errors within errors are described, not sent: they may go in circles."""
+
 
 def pack_error(error: BaseException) -> bytes:
     """An error as `Raised`; never fails."""
-    buffer = io.BytesIO()
-    _Packer(buffer, _PROTOCOL).dump(Raised(error))
-    return buffer.getvalue()
+    return _packed(Raised(error), 0)
 
 
 def unpack_error(packed: bytes) -> BaseException:
@@ -219,39 +220,47 @@ def unpack_error(packed: bytes) -> BaseException:
     return raised.error
 
 
+def _packed(value: object, depth: int) -> bytes:
+    buffer = io.BytesIO()
+    _Packer(buffer, depth).dump(value)
+    return buffer.getvalue()
+
+
 class _Packer(pickle.Pickler):
     """Packs errors, also those that other errors hold, with what can be said of them here."""
 
+    def __init__(self, buffer: io.BytesIO, depth: int) -> None:
+        super().__init__(buffer, _PROTOCOL)
+        self._depth = depth
+
     def reducer_override(self, value: Any) -> Any:
-        return _reduced(value) if isinstance(value, BaseException) else NotImplemented
+        return _reduced(value, self._depth) if isinstance(value, BaseException) else NotImplemented
 
 
-_Reduced = tuple[
-    type[BaseException], tuple[Any, ...], Mapping[str, Any], ErrorInfo
-]  # what `_revived` is given
+_Reduced = tuple[type[BaseException], tuple[Any, ...], Mapping[str, Any], ErrorInfo]
+"""What `_revived` is given."""
 
 
-def _reduced(error: BaseException) -> tuple[Callable[..., BaseException], _Reduced]:
+def _reduced(error: BaseException, depth: int) -> tuple[Callable[..., BaseException], _Reduced]:
     """The error in full, if that can be sent; else of the nearest class that can.
 
     Retry policies look at classes, so the class matters most; the text is in the description.
     """
     info = ErrorInfo.of(error)
-    for cls, full in _forms(error):
+    for cls, full in _forms(error, depth):
         with suppress(Exception):  # of user code, whatever it is: then the next form
             args, state = (error.args, dict(vars(error))) if full else ((), {})
             reduced = (cls, args, state, info)
-            buffer = io.BytesIO()
-            _Packer(buffer, _PROTOCOL).dump(reduced)
-            _revived(*_loads(buffer.getvalue()))
+            _revived(*_loads(_packed(reduced, depth + 1)))
             return _revived, reduced
     return _revived, (Exception, (), {}, info)
 
 
-def _forms(error: BaseException) -> Iterator[tuple[type[BaseException], bool]]:
+def _forms(error: BaseException, depth: int) -> Iterator[tuple[type[BaseException], bool]]:
     for cls in type(error).__mro__:
         if issubclass(cls, BaseException):
-            yield cls, True
+            if depth < _DEEP:
+                yield cls, True
             yield cls, False
 
 
