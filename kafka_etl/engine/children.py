@@ -114,11 +114,20 @@ class ProcessCrew:
             mate.end()
 
     def _give(self, mate: _Mate, run: _Run) -> None:
-        """Send some records, of lanes that from now on are this process's own."""
+        """Send some records, of lanes that from now on are this process's own.
+
+        Of the lanes that are left it gets half its share, so that all are busy to the end.
+        """
+        left = len(run.todo)
+        for_others = left - max(1, left // (2 * len(self._mates)))
         rows: list[int] = []
         packed: list[bytes] = []
         size = 0
-        while len(rows) < self._at_once and size < _MOST_BYTES and mate.takes_from(run.todo):
+        while (
+            len(rows) < self._at_once
+            and size < _MOST_BYTES
+            and mate.takes_from(run.todo, for_others)
+        ):
             row = mate.rows.popleft()
             try:
                 argument = self._pack(run.column[row])
@@ -271,9 +280,9 @@ class _Mate:
             self._heard_at = monotonic_ns()
             self.process = self._spawn(self._name, self._hand.file)
 
-    def takes_from(self, todo: deque[Sequence[int]]) -> bool:
+    def takes_from(self, todo: deque[Sequence[int]], for_others: int) -> bool:
         """Whether there is a row for it: of a lane it has begun, or of a new one."""
-        if not self.rows and todo:
+        if not self.rows and len(todo) > for_others:
             self.rows.extend(todo.popleft())
         return bool(self.rows)
 

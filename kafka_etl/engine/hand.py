@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
-import tempfile
 from typing import Final
 
 _STATE: Final = struct.Struct("<QQ")  # since, number: a reader in between is never too early
@@ -37,15 +37,17 @@ class Hand:
 
 
 class SharedHand(Hand):
-    """One that is made here; its blocks are allocated at once, not in the middle of a batch."""
+    """One that is made here, in memory: there may be no folder to write to.
+
+    Attributes:
+        file: The descriptor to give to the process.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - shared with processes to come
-        self._file.write(bytes(_SIZE))
-        self._file.flush()
-        self.file = self._file.fileno()
+        self.file = os.memfd_create("hand")
+        os.ftruncate(self.file, _SIZE)
         super().__init__(self.file)
 
     def close(self) -> None:
         self._map.close()
-        self._file.close()
+        os.close(self.file)
