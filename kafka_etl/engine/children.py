@@ -119,7 +119,7 @@ class ProcessCrew:
         Of the lanes that are left it gets half its share, so that all are busy to the end.
         """
         left = len(run.todo)
-        for_others = left - max(1, left // (2 * len(self._mates)))
+        for_others = max(0, left - max(1, left // (2 * len(self._mates))))
         rows: list[int] = []
         packed: list[bytes] = []
         size = 0

@@ -182,8 +182,9 @@ def unpack_result(packed: Packed, argument: Any) -> Any:
     """What a call gave, or `Raised`; records are of their source again."""
     if isinstance(packed, tuple):
         value, changed, place = _loads(packed[0])
-        source = None if place is None else sources_of(argument)[place]
-        return RecordView(value, source, _changes(changed))
+        record = RecordView(value, place, _changes(changed))
+        _bring_home(record, sources_of(argument))
+        return record
     result = _loads(packed)
     if _is_list(result):
         records = [item for item in result if isinstance(item, Record)]
@@ -195,6 +196,7 @@ def unpack_result(packed: Packed, argument: Any) -> Any:
 
 
 def _bring_home(record: Record, sources: Sequence[SourceRecord | None]) -> None:
+    """Give it its source record again, of which it brought only the place."""
     place: Any = record.source
     if isinstance(place, int):
         record.source = sources[place]
