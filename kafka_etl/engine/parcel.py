@@ -182,9 +182,9 @@ def unpack_result(packed: Packed, argument: Any) -> Any:
     """What a call gave, or `Raised`; records are of their source again."""
     if isinstance(packed, tuple):
         value, changed, place = _loads(packed[0])
-        record = RecordView(value, place, _changes(changed))
-        _bring_home(record, sources_of(argument))
-        return record
+        view = RecordView(value, place, _changes(changed))
+        _bring_home(view, sources_of(argument))
+        return view
     result = _loads(packed)
     if _is_list(result):
         records = [item for item in result if isinstance(item, Record)]
@@ -239,11 +239,10 @@ class _Packer(pickle.Pickler):
         return _reduced(value, self._depth) if isinstance(value, BaseException) else NotImplemented
 
 
-_Reduced = tuple[type[BaseException], tuple[Any, ...], Mapping[str, Any], ErrorInfo]
-"""What `_revived` is given."""
+_Reduced = tuple[Callable[[bytes], BaseException], tuple[bytes]]
 
 
-def _reduced(error: BaseException, depth: int) -> tuple[Callable[..., BaseException], _Reduced]:
+def _reduced(error: BaseException, depth: int) -> _Reduced:
     """The error in full, if that can be sent; else of the nearest class that can.
 
     Retry policies look at classes, so the class matters most; the text is in the description.
@@ -252,10 +251,10 @@ def _reduced(error: BaseException, depth: int) -> tuple[Callable[..., BaseExcept
     for cls, full in _forms(error, depth):
         with suppress(Exception):  # of user code, whatever it is: then the next form
             args, state = (error.args, dict(vars(error))) if full else ((), {})
-            reduced = (cls, args, state, info)
-            _revived(*_loads(_packed(reduced, depth + 1)))
-            return _revived, reduced
-    return _revived, (Exception, (), {}, info)
+            packed = _packed((cls, args, state, info), depth + 1)
+            _revived(packed)  # it must be possible there, too
+            return _revived, (packed,)
+    return _revived, (_dumps((Exception, (), {}, info)),)
 
 
 def _forms(error: BaseException, depth: int) -> Iterator[tuple[type[BaseException], bool]]:
@@ -266,10 +265,9 @@ def _forms(error: BaseException, depth: int) -> Iterator[tuple[type[BaseExceptio
             yield cls, False
 
 
-def _revived(
-    cls: type[BaseException], args: tuple[Any, ...], state: Mapping[str, Any], info: ErrorInfo
-) -> BaseException:
-    """An error of this class, made without its `__init__`, which may want anything."""
+def _revived(packed: bytes) -> BaseException:
+    """An error of its class, made without its `__init__`, which may want anything."""
+    cls, args, state, info = _loads(packed)
     error: BaseException = cls.__new__(cls, *args)
     vars(error).update(state)
     error.__cause__ = Elsewhere(info)
