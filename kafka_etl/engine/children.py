@@ -26,8 +26,9 @@ from kafka_etl.units import show_duration
 _MOST_RECORDS: Final = 1024
 _MOST_BYTES: Final = 1024 * 1024
 """How much a process is given at once, at most."""
-_SHORT, _LONG = 10_000_000, 40_000_000
-"""Nanoseconds: what a process is given at once should take about that long."""
+_SHORT: Final = 10_000_000
+_LONG: Final = 40_000_000
+"""Nanoseconds: what a process is given at once should take between the two."""
 _LOOK_EVERY: Final = 0.25
 _STARTING_LIMIT: Final = 600.0
 _CLOSING_LIMIT: Final = 10.0
@@ -131,7 +132,7 @@ class ProcessCrew:
             row = mate.rows.popleft()
             try:
                 argument = self._pack(run.column[row])
-            except Exception as error:  # noqa: BLE001 - of user code, whatever it is
+            except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
                 what = f"it cannot be sent to the process of {self._operator.name}: {error}"
                 run.failed.append((row, TypeError(what)))
             else:

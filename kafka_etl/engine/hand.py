@@ -7,7 +7,10 @@ import os
 import struct
 from typing import Final
 
-_STATE: Final = struct.Struct("<QQ")  # since, number: a reader in between is never too early
+# Native, so that each is written at once; since, then number: the order in which they are.
+_STATE: Final = struct.Struct("@QQ")
+_NUMBER: Final = struct.Struct("@Q")
+_NUMBER_AT: Final = 8
 _SIZE: Final = 64
 
 
@@ -27,13 +30,20 @@ class Hand:
 
     def rest(self) -> None:
         """Nothing is in hand."""
-        _STATE.pack_into(self._map, 0, 0, 0)
+        _NUMBER.pack_into(self._map, _NUMBER_AT, 0)  # and the time stays: see `read`
 
     def read(self) -> tuple[int, int]:
-        """(number of the call in hand, 0 for none; since when, in nanoseconds)."""
-        since: int
-        since, number = _STATE.unpack_from(self._map)
-        return number, since
+        """(number of the call in hand, 0 for none; since when, in nanoseconds).
+
+        It may be written at the same time: a time counts when the number before and after it is
+        the same, or a new call would look as old as the one before it.
+        """
+        while True:
+            before = _NUMBER.unpack_from(self._map, _NUMBER_AT)
+            since: int
+            since, number = _STATE.unpack_from(self._map)
+            if before == (number,):
+                return number, since
 
 
 class SharedHand(Hand):

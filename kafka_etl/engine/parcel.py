@@ -174,7 +174,7 @@ def pack_result(result: Any) -> Packed:
             place = source.place if isinstance(source, Carried) else None
             return (_dumps((result.value, _set_in(result), place)),)
         return _dumps(result)
-    except Exception as error:  # noqa: BLE001 - of user code, whatever it is
+    except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
         return pack_error(TypeError(f"what it returned cannot be sent to its worker: {error}"))
 
 

@@ -66,6 +66,16 @@ def children_of(pid: int) -> set[int]:
         return set()
 
 
+def at_work(daemon: Daemon) -> tuple[int, set[int]]:
+    """The worker and its two processes, when something more has come of them."""
+    before = daemon.until(lambda _: True)["counts"]["records_out"]
+    daemon.until(lambda p: p["counts"]["records_out"] > before and len(daemon.workers()) == 1)
+    (worker,) = daemon.workers()
+    processes = children_of(worker)
+    assert len(processes) == 2
+    return worker, processes
+
+
 def until_gone(pids: set[int], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
@@ -103,18 +113,14 @@ def test_kill_9_of_workers_and_of_their_processes(tmp_path: Path, kafka: Kafka) 
     arguments = [str(project.file), "--until-end", "--set", "source.with.batch.max_records=500"]
     seen: set[int] = set()
     with Daemon(tmp_path, *arguments) as daemon:
-        for round_ in (1, 2):
-            daemon.until(lambda p, n=round_: p["counts"]["records_out"] > n * 1000)
-            (worker,) = daemon.workers()
-            processes = children_of(worker)
-            assert len(processes) == 2
-            seen |= processes
-            if round_ == 1:
-                os.kill(worker, signal.SIGKILL)
-                until_gone(processes)
-                continue
-            for pid in processes:
-                os.kill(pid, signal.SIGKILL)
+        worker, processes = at_work(daemon)
+        os.kill(worker, signal.SIGKILL)
+        until_gone(processes)
+        seen |= processes
+        _, processes = at_work(daemon)
+        for pid in processes:
+            os.kill(pid, signal.SIGKILL)
+        seen |= processes
         assert daemon.wait(90) == 0, daemon.said()[-3000:]
     until_gone(seen)
     check(project)
@@ -128,10 +134,7 @@ def test_kill_9_of_workers_and_of_their_processes(tmp_path: Path, kafka: Kafka) 
 def test_they_end_with_their_daemon(tmp_path: Path, kafka: Kafka, how: str) -> None:
     project = make(tmp_path, kafka, "slow", 400, concurrency=2)
     with Daemon(tmp_path, str(project.file)) as daemon:
-        daemon.until(lambda p: p["counts"]["records_out"] > 0)
-        (worker,) = daemon.workers()
-        processes = children_of(worker)
-        assert len(processes) == 2
+        worker, processes = at_work(daemon)
         if how == "kill":
             daemon.kill()
         else:
