@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from operator import itemgetter
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import Any, Final, Protocol
 
 from kafka_etl.bind import BoundOperator
@@ -60,12 +60,12 @@ class ProcessCrew:
     """Calls in as many processes as the operator's concurrency says; a `Crew`.
 
     Args:
-        tick: Told several times a second that a call is watched, however long it takes.
+        watching: Called several times a second while a call is waited for, however long it takes.
     """
 
-    def __init__(self, operator: BoundOperator, spawn: Spawn, tick: Callable[[], None]) -> None:
+    def __init__(self, operator: BoundOperator, spawn: Spawn, watching: Callable[[], None]) -> None:
         self._operator = operator
-        self._tick = tick
+        self._watching = watching
         self._pack = packing_of(operator.shape).pack
         self._timeout = operator.timeout
         self._mates = [_Mate(operator.name, spawn) for _ in range(operator.concurrency)]
@@ -104,7 +104,8 @@ class ProcessCrew:
         resting = [mate for mate in self._mates if mate.is_ready and not mate.is_busy]
         for mate in resting:
             mate.dismiss()
-        answers = [mate.farewell(self._tick) for mate in resting]
+        until = monotonic() + _CLOSING_LIMIT
+        answers = [mate.farewell(until) for mate in resting]
         self.close()
         for answer in answers:
             if isinstance(answer, Raised):
@@ -156,7 +157,7 @@ class ProcessCrew:
                 mate.kill_late()
             elif mate.is_gone:
                 self._bury(mate, run)
-        self._tick()
+        self._watching()
 
     def _take(self, mate: _Mate, run: _Run) -> None:
         results = mate.receive()
@@ -344,16 +345,13 @@ class _Mate:
         """Ask it to close the operator and go."""
         self._send(None)
 
-    def farewell(self, tick: Callable[[], None]) -> Any:
-        """Its last word: None or `Raised`; None, too, where there is none."""
-        until = monotonic_ns() + _CLOSING_LIMIT * 1e9
-        while monotonic_ns() < until:
-            tick()
-            try:
-                if self._connection.poll(_LOOK_EVERY):
-                    return self._connection.recv()
-            except (EOFError, OSError):
-                return None
+    def farewell(self, until: float) -> Any:
+        """Its last word: None or `Raised`; None, too, where there is none by then."""
+        try:
+            if self._connection.poll(max(0.0, until - monotonic())):
+                return self._connection.recv()
+        except (EOFError, OSError):
+            pass
         return None
 
     def end(self) -> None:

@@ -66,6 +66,8 @@ class Crews:
         operators: Those of the pipeline.
         tick: Told of each record that is done.
         spawn: Starts a process for an operator; None: they all run in this one.
+        watching: Called several times a second while processes are waited for; what it raises
+            ends the wait, and their calls are given up.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Crews:
         operators: Sequence[BoundOperator],
         tick: Callable[[], None],
         spawn: Spawn | None = None,
+        watching: Callable[[], None] = lambda: None,
     ) -> None:
         self._tick = tick
+        self._watching = watching
         self._spawn = spawn
         here = [o for o in operators if spawn is None or o.isolation is Isolation.NONE]
         self._loop = AsyncLoop() if any(o.is_async for o in here) else None
@@ -130,7 +134,7 @@ class Crews:
 
     def _make(self, operator: BoundOperator) -> Crew | None:
         if self._spawn is not None and operator.isolation is Isolation.PROCESS:
-            return ProcessCrew(operator, self._spawn, self._tick)
+            return ProcessCrew(operator, self._spawn, self._watching)
         if operator.shape.batch:
             return None
         if operator.shape.is_async and self._loop is not None:

@@ -70,7 +70,7 @@ class Worker:
         letters = pipeline.spec.dead_letter
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
         self._condemned = Condemned(self._suspicion())
-        self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task))
+        self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
@@ -216,8 +216,12 @@ class Worker:
 
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
-        self._recorder.tick()
         self._note_trouble(waiting_for)
+        self._watching()
+
+    def _watching(self) -> None:
+        """In the waits for processes of operators, and in all others."""
+        self._recorder.tick()
         self._talk()
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned

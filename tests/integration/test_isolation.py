@@ -17,6 +17,7 @@ from tests.kit.pipeline import Project
 
 CODE = """
     import os, time
+    from pathlib import Path
     from kafka_etl import Permanent, Record
 
     def deadly(order: dict) -> dict:
@@ -26,6 +27,7 @@ CODE = """
 
     def stuck(order: dict) -> dict:
         if order["id"] % 1000 == 7:
+            (Path(__file__).parent / "stuck").touch()
             time.sleep(3600)
         return order
 
@@ -144,3 +146,17 @@ def test_they_end_with_their_daemon(tmp_path: Path, kafka: Kafka, how: str) -> N
     if how == "stop":
         done = kafka.committed(project.name, project.source)
         assert sum(done.values()) == len(project.outputs()) > 0
+
+
+def test_a_call_that_takes_too_long_does_not_keep_it_from_stopping(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = make(tmp_path, kafka, "stuck", 100, concurrency=2)
+    project.spec["drain_timeout"] = "1s"
+    project.write()
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda _: (tmp_path / "stuck").exists())
+        assert daemon.stop() == 0
+        assert "a worker died" not in daemon.said()
+    assert project.dead_letters() == []
+    assert project.lag() > 0

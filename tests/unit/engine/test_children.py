@@ -19,7 +19,7 @@ from kafka_etl import Permanent, Record, Retry
 from kafka_etl.bind import BoundOperator, Order
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
-from kafka_etl.contracts import Preflight
+from kafka_etl.contracts import Abandoned, Preflight
 from kafka_etl.engine.crew import Crews, lanes
 from kafka_etl.engine.parcel import pack_error, unpack_error
 from kafka_etl.errors import OperatorDied, RecordErrors
@@ -180,6 +180,7 @@ class Project:
         self.folder = folder
         self.crews: list[Crews] = []
         self.ticks = 0
+        self.give_up_at: int | None = None
         (folder / "ops.py").write_text(textwrap.dedent(CODE))
 
     def operators(self, *uses: Any) -> tuple[BoundOperator, ...]:
@@ -211,7 +212,7 @@ class Project:
             paused=False,
             logs=LogSettings({"": "error"}),
         )
-        crews = Crews(operators, self._tick, isolated(task))
+        crews = Crews(operators, lambda: None, isolated(task), self._watching)
         self.crews.append(crews)
         return operators, crews
 
@@ -228,8 +229,10 @@ class Project:
         file = self.folder / name
         return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
-    def _tick(self) -> None:
+    def _watching(self) -> None:
         self.ticks += 1
+        if self.ticks == self.give_up_at:
+            raise Abandoned
 
 
 @pytest.fixture
@@ -304,6 +307,16 @@ def test_one_that_dies_once_is_tried_again(project: Project) -> None:
 def test_a_long_call_is_watched(project: Project) -> None:
     project.run("deed", *ids(4), timeout="1s", **{"with": {"what": "time.sleep(0.8)"}})
     assert project.ticks >= 3 + 2
+
+
+def test_calls_are_given_up_when_time_is_up(project: Project) -> None:
+    project.give_up_at = 4
+    use = {"use": "ops:deed", "isolation": "process", "with": {"what": "time.sleep(3600)"}}
+    (operator,), crews = project.ready(use)
+    with pytest.raises(Abandoned):
+        run(chain_of(operator, crews=crews), *ids(8))
+    crews.end(operator)
+    assert children() == []
 
 
 def test_all_forms_of_outputs_are_as_ever(project: Project) -> None:
