@@ -34,6 +34,13 @@ class Order(StrEnum):
     NONE = "none"
 
 
+class Isolation(StrEnum):
+    """Where an operator runs."""
+
+    NONE = "none"
+    PROCESS = "process"
+
+
 @dataclass(frozen=True, slots=True)
 class BoundOperator:
     """An operator with its settings: ready to be opened and called.
@@ -45,9 +52,10 @@ class BoundOperator:
         open: Called once in the worker before the first record; may be a coroutine function.
         close: Called once when the worker stops in good order; likewise.
         timeout: Seconds one record may take; enforced from outside the worker, or, for an async
-            operator, by cancelling it.
+            operator, by cancelling it, or by killing the operator's own process.
         concurrency: Records in hand at the same time.
         order: Which of them wait for each other.
+        isolation: Whether it runs in processes of its own, one for each record in hand.
     """
 
     name: str
@@ -60,6 +68,7 @@ class BoundOperator:
     timeout: float | None = None
     concurrency: int = 1
     order: Order = Order.KEY
+    isolation: Isolation = Isolation.NONE
 
     @property
     def is_async(self) -> bool:
@@ -96,6 +105,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
     timeout: float | None = None,
     concurrency: int = 1,
     order: Order = Order.KEY,
+    isolation: Isolation = Isolation.NONE,
 ) -> BoundOperator:
     """Put settings and context in place: instantiate a class, call a factory, fill a function.
 
@@ -133,6 +143,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         timeout=timeout,
         concurrency=concurrency,
         order=order,
+        isolation=isolation,
     )
 
 

@@ -6,7 +6,8 @@
     ├── Permanent            an operator says: do not try this record again
     ├── Retry                an operator says: try this record again
     ├── RecordErrors         a batch operator names its bad records
-    ├── OperatorTimeout      an async operator was cancelled (a TimeoutError)
+    ├── OperatorTimeout      a call was cancelled, or killed with its process (a TimeoutError)
+    ├── OperatorDied         an operator's own process died in a call
     └── KafkaEtlError        what a user meets; has a code and a next step
         ├── ConfigError              E100  findings of E101-E119, all at once
         ├── UnknownPlugin            E201
@@ -62,7 +63,11 @@ class Retry(Exception):
 
 
 class OperatorTimeout(TimeoutError):
-    """An async operator took longer than its `timeout`, and was cancelled."""
+    """An operator took longer than its `timeout`, and was cancelled or killed with its process."""
+
+
+class OperatorDied(Exception):
+    """The process of an operator with `isolation: process` died."""
 
 
 class RecordErrors(Exception):

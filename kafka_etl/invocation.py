@@ -47,12 +47,22 @@ class ErrorInfo:
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Describe `error`; never raises, whatever its class does in `__str__`."""
+        if isinstance(error.__cause__, Elsewhere):
+            return error.__cause__.info
         return cls(
             type=type_name(error),
             message=_text_of(error),
             traceback=_format(error.__traceback__),
             causes=tuple(f"{type_name(e)}: {_text_of(e)}" for e in _causes(error)),
         )
+
+
+class Elsewhere(Exception):
+    """The cause of an error that came from another process: what it was there."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(f"{info.type}: {info.message}\n{info.traceback}")
+        self.info = info
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ class _Keep:
     def __repr__(self) -> str:
         return "KEEP"
 
+    def __reduce__(self) -> str:
+        return "KEEP"  # the same one in every process
+
 
 KEEP: Final = _Keep()
 

@@ -108,6 +108,22 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
     return pipeline if pipeline is not None and not findings else findings
 
 
+def build_operator(document: Document, registry: Registry, name: str) -> BoundOperator:
+    """One operator of a pipeline that was built before, for a process of its own.
+
+    Raises:
+        ConfigError: It cannot be built here.
+    """
+    spec = read_spec(document)
+    if not isinstance(spec, PipelineSpec):
+        raise config_error(spec)
+    builder = _Builder(document, spec, registry)
+    operator = builder.operator(name)
+    if operator is None:
+        raise config_error(builder.findings)
+    return operator
+
+
 def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
     """Findings for pipelines that have the name of an earlier one."""
     first: dict[str, Document] = {}
@@ -168,6 +184,12 @@ class _Builder:
             retry=retry,
             retries=retries,
         )
+
+    def operator(self, name: str) -> BoundOperator | None:
+        """The operator of this name, and no other."""
+        uses = ((label, use, i) for i, (label, use) in enumerate(self._labelled()) if label == name)
+        label, use, index = next(uses)
+        return self._operator(label, use, ("operators", index))
 
     # Findings
 
@@ -230,6 +252,7 @@ class _Builder:
                 timeout=use.timeout,
                 concurrency=use.concurrency,
                 order=use.order,
+                isolation=use.isolation,
             )
             self._check_concurrency(bound, use, at)
             return bound

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from kafka_etl.bind import Order
+from kafka_etl.bind import Isolation, Order
 from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
 from kafka_etl.kafka.plugin import CreateSettings, Topic
 from kafka_etl.retry import Backoff
@@ -60,11 +60,13 @@ class OperatorUseSpec(UseSettings):
     Attributes:
         name: In dead letters, logs and metrics; default: the last part of `use`.
         timeout: How long one record may take: then its worker is killed, or, where the operator
-            is async, the call is cancelled.
+            is async, the call is cancelled, or, with `isolation`, its own process is killed.
         concurrency: Records in hand at the same time, of an operator that takes one at a time:
             in threads, or, where it is async, as tasks.
         order: Records that wait for each other: those of one key, of one partition, or none.
             Outputs stand in the order of the source in any case.
+        isolation: `process`: in processes of its own, as many as `concurrency` says. One that dies
+            or is killed costs the record in its hand, and nothing else.
         retry: Default: the pipeline's.
     """
 
@@ -72,6 +74,7 @@ class OperatorUseSpec(UseSettings):
     timeout: Duration = Field(default=300.0, gt=0, le=86_400)
     concurrency: int = Field(default=1, ge=1, le=1024)
     order: Order = Order.KEY
+    isolation: Isolation = Isolation.NONE
     retry: RetrySpec | None = None
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka_etl.bind import BoundOperator
-from kafka_etl.engine.flow import Fault, Flow, GroupFault, NamedFaults
+from kafka_etl.engine.flow import Fault, Flow, GroupFault, NamedFaults, condition_of
 from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 
 
 def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
     """Any of the records may be to blame; they can be told apart unless rows are mixed."""
-    fault = Fault(error, Condition.OPERATOR_ERROR, operator.name)
+    fault = Fault(error, condition_of(error), operator.name)
     return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
 
 

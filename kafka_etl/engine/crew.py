@@ -23,8 +23,9 @@ from dataclasses import replace
 from threading import Thread
 from typing import Any, Protocol, TypeGuard, TypeVar
 
-from kafka_etl.bind import BoundOperator, Order
-from kafka_etl.engine.mapping import FAILED, EscapedStopIteration, Mapped, finished
+from kafka_etl.bind import BoundOperator, Isolation, Order
+from kafka_etl.engine.children import ProcessCrew, Spawn
+from kafka_etl.engine.mapping import FAILED, Mapped, escaped, finished
 from kafka_etl.errors import OperatorTimeout
 from kafka_etl.record import SourceRecord
 from kafka_etl.units import show_duration
@@ -64,11 +65,23 @@ class Crews:
     Args:
         operators: Those of the pipeline.
         tick: Told of each record that is done.
+        spawn: Starts a process for an operator; None: they all run in this one.
+        watching: Called several times a second while processes are waited for; what it raises
+            ends the wait, and their calls are given up.
     """
 
-    def __init__(self, operators: Sequence[BoundOperator], tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        operators: Sequence[BoundOperator],
+        tick: Callable[[], None],
+        spawn: Spawn | None = None,
+        watching: Callable[[], None] = lambda: None,
+    ) -> None:
         self._tick = tick
-        self._loop = AsyncLoop() if any(o.is_async for o in operators) else None
+        self._watching = watching
+        self._spawn = spawn
+        here = [o for o in operators if spawn is None or o.isolation is Isolation.NONE]
+        self._loop = AsyncLoop() if any(o.is_async for o in here) else None
         self._crews = {o.name: crew for o in operators if (crew := self._make(o)) is not None}
 
     def of(self, operator: BoundOperator) -> Crew | None:
@@ -76,7 +89,13 @@ class Crews:
         return self._crews.get(operator.name)
 
     def awaited(self, operator: BoundOperator) -> BoundOperator:
-        """The operator; an async one for batches with a call that waits for its end."""
+        """The operator; an async one for batches with a call that waits for its end.
+
+        One in processes has a call that has it done there.
+        """
+        crew = self._crews.get(operator.name)
+        if isinstance(crew, ProcessCrew):
+            return replace(operator, call=crew.call)
         if not (operator.shape.is_async and operator.shape.batch):
             return operator
         call = operator.call
@@ -85,6 +104,22 @@ class Crews:
             return self.settle(call(values))
 
         return replace(operator, call=waiting)
+
+    def open(self, operator: BoundOperator) -> None:
+        """Make it ready, wherever it runs."""
+        crew = self._crews.get(operator.name)
+        if isinstance(crew, ProcessCrew):
+            crew.open()
+        else:
+            self.settle(operator.open())
+
+    def end(self, operator: BoundOperator) -> None:
+        """It is called no more; raises what its `close` does."""
+        crew = self._crews.get(operator.name)
+        if isinstance(crew, ProcessCrew):
+            crew.end()
+        else:
+            self.settle(operator.close())
 
     def settle(self, made: Any) -> Any:
         """What an operator or one of its hooks gave, awaited if need be."""
@@ -98,6 +133,8 @@ class Crews:
             self._loop.close()
 
     def _make(self, operator: BoundOperator) -> Crew | None:
+        if self._spawn is not None and operator.isolation is Isolation.PROCESS:
+            return ProcessCrew(operator, self._spawn, self._watching)
         if operator.shape.batch:
             return None
         if operator.shape.is_async and self._loop is not None:
@@ -143,7 +180,7 @@ class ThreadCrew:
                 try:
                     results[row] = finished(self._call(column[row]))
                 except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
-                    failed.append((row, _told(error)))
+                    failed.append((row, escaped(error)))
                 self._tick()
 
         hands = [self._pool.submit(work) for _ in range(min(self._size, len(lanes)))]
@@ -217,7 +254,7 @@ class TaskCrew:
                 try:
                     results[row] = await self._one(column[row])
                 except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
-                    failed.append((row, _told(error)))
+                    failed.append((row, escaped(error)))
                 self._tick()
 
         await asyncio.gather(*(work() for _ in range(min(self._size, len(lanes)))))
@@ -263,7 +300,3 @@ async def _awaited(made: Any) -> Any:
     if _is_iterator(made):
         return [item async for item in made]
     return await made
-
-
-def _told(error: BaseException) -> BaseException:
-    return EscapedStopIteration() if isinstance(error, StopIteration) else error

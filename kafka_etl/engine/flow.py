@@ -9,7 +9,7 @@ from operator import itemgetter, not_
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafka_etl.engine.mapping import Apply, is_nobodys
-from kafka_etl.errors import OperatorTimeout
+from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Headers, Record, SourceRecord
 
@@ -215,9 +215,7 @@ class Flow:
         for row, error in failed:
             if is_nobodys(error):
                 raise error
-            late = isinstance(error, OperatorTimeout)
-            why = Condition.TIMEOUT if late else condition
-            self.fail(entries[row], Fault(error, why, operator))
+            self.fail(entries[row], Fault(error, condition_of(error, condition), operator))
         return results
 
     def as_values(self) -> list[Any]:
@@ -293,3 +291,10 @@ def _resolved(changed: Column, given: list[Any]) -> list[Any]:
     if changed is None:
         return given
     return [g if c is KEEP else c for c, g in zip(changed, given, strict=True)]
+
+
+def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
+    """What an error of a call stands for in a dead letter."""
+    if isinstance(error, OperatorTimeout):
+        return Condition.TIMEOUT
+    return Condition.WORKER_CRASHED if isinstance(error, OperatorDied) else usual

@@ -32,6 +32,11 @@ class EscapedStopIteration(Exception):
         super().__init__("the function let a StopIteration escape; did it call next() on its own?")
 
 
+def escaped(error: BaseException) -> BaseException:
+    """What is said of an error that a call let escape."""
+    return EscapedStopIteration() if isinstance(error, StopIteration) else error
+
+
 def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) -> Mapped:
     """Apply `function` to `count` rows of `columns`; a row that raises does not stop the others.
 

@@ -26,16 +26,20 @@ class Child:
 
     Never a fork: a forked process would share the Kafka client's sockets without its threads. In a
     session of its own, so that Ctrl-C reaches the daemon alone.
+
+    Args:
+        module: Whose `main` it runs.
+        shared: Descriptors of files that it has, too, by the same numbers.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *shared: int) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env={**_ALLOCATOR, **os.environ},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *shared],
                 start_new_session=True,
             )
         self.connection: Connection[Any, Any] = Connection(ours.detach())
@@ -68,10 +72,11 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def end(self) -> None:
-        """Kill it, and wait until it is gone."""
-        self._process.kill()
-        self._process.wait()
+    def end(self) -> str:
+        """Kill it with whatever it has started, and wait until it is gone; says how it ended."""
+        if self._process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        return describe_exit(self._process.wait())
 
     def close(self) -> None:
         self.connection.close()

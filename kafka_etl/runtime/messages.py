@@ -69,6 +69,23 @@ class WorkerTask:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTask:
+    """Run one operator of one pipeline for its worker.
+
+    Attributes:
+        operator: By the name it has in the pipeline.
+        hand: Descriptor of the file that says what it has in hand.
+    """
+
+    document: Document
+    operator: str
+    worker: int
+    member: str
+    hand: int
+    logs: LogSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a worker says of itself, several times a second and when its state changes.
 

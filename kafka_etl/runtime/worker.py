@@ -32,6 +32,7 @@ from kafka_etl.retry import Backoff
 from kafka_etl.runtime import assemble, preflight
 from kafka_etl.runtime.child import next_task, task_of_child
 from kafka_etl.runtime.fencing import Fencing
+from kafka_etl.runtime.isolated import isolated
 from kafka_etl.runtime.messages import Ended, PreflightTask, Snapshot, WorkerState, WorkerTask
 from kafka_etl.runtime.recorder import Recorder
 
@@ -69,7 +70,7 @@ class Worker:
         letters = pipeline.spec.dead_letter
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
         self._condemned = Condemned(self._suspicion())
-        self._crews = Crews(pipeline.operators, self._recorder.tick)
+        self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
@@ -169,7 +170,7 @@ class Worker:
     def _open(self) -> None:
         for operator in self._pipeline.operators:
             operator.context.worker = self._task.member
-            self._crews.settle(operator.open())
+            self._crews.open(operator)
 
     def _close(self) -> None:
         if self._source is not None:
@@ -177,7 +178,7 @@ class Worker:
         self._sink.close()
         for operator in self._pipeline.operators:
             try:
-                self._crews.settle(operator.close())
+                self._crews.end(operator)
             except Exception as error:  # noqa: BLE001 - user code, and we are leaving
                 info = ErrorInfo.of(error)
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
@@ -215,8 +216,12 @@ class Worker:
 
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
-        self._recorder.tick()
         self._note_trouble(waiting_for)
+        self._watching()
+
+    def _watching(self) -> None:
+        """In the waits for processes of operators, and in all others."""
+        self._recorder.tick()
         self._talk()
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned

@@ -41,6 +41,7 @@ def test_an_error_says_what_to_do_next(cls: type[KafkaEtlError]) -> None:
 def test_the_tree_at_the_top_of_the_file_shows_them_all() -> None:
     drawn = dict(re.findall(r"[├└]── (\w+) +(E\d\d\d)?", errors.__doc__ or ""))
     assert drawn.pop("KafkaEtlError") == ""
-    own = {"Permanent", "Retry", "RecordErrors", "OperatorTimeout"}  # raised by operators: no code
+    # Of operators, and what becomes of them: no code.
+    own = {"Permanent", "Retry", "RecordErrors", "OperatorTimeout", "OperatorDied"}
     assert {drawn.pop(name) for name in own} == {""}
     assert drawn == {c.__name__: str(c.code) for c in RAISED}

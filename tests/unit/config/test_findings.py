@@ -75,7 +75,7 @@ UNKNOWN_KEYS = [
         Code.UNKNOWN_KEY,
         "unknown key `time_out`",
         "did you mean `timeout`?",
-        ["concurrency", "name", "order", "retry", "timeout", "use", "with"],
+        ["concurrency", "isolation", "name", "order", "retry", "timeout", "use", "with"],
     ),
     Mistake(
         "retry: {backoff: {»facter: 2}}",
@@ -108,7 +108,7 @@ MISSING_KEYS = [
         Code.MISSING_KEY,
         "`use` is missing",
         "",
-        ["concurrency", "name", "order", "retry", "timeout", "use", "with"],
+        ["concurrency", "isolation", "name", "order", "retry", "timeout", "use", "with"],
     ),
     Mistake(
         "»dead_letter: {format: raw}",

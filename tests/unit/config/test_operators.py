@@ -262,6 +262,11 @@ def test_an_exception_module_that_quits_does_not_end_the_check(folder: Path) -> 
             "use: ops:text\n    concurrency: 2\n    order: »sideways",
             "should be key, partition or none",
         ),
+        ("use: ops:text\n    isolation: »thread", "should be none or process"),
+        (
+            "use: ops:batch\n    isolation: process\n    concurrency: »4",
+            "called once for all its records",
+        ),
     ],
 )
 def test_concurrency_that_makes_no_sense_is_named(folder: Path, policies: str, says: str) -> None:
@@ -273,4 +278,20 @@ def test_concurrency_that_makes_no_sense_is_named(folder: Path, policies: str, s
 
 def test_async_operators_may_be_run_many_at_a_time(folder: Path) -> None:
     text = "operators: [{use: ops:waits, concurrency: 64, order: partition, timeout: 5s}]"
+    assert findings_in(folder, pipeline(text)) == []
+
+
+@pytest.mark.parametrize(
+    "policies",
+    ["concurrency: 4, order: none", "timeout: 5s", "isolation: none"],
+)
+@pytest.mark.parametrize("operator", ["convert, with: {rate: 1.0}", "text", "waits"])
+def test_operators_may_run_in_processes(folder: Path, operator: str, policies: str) -> None:
+    isolation = "" if "isolation" in policies else "isolation: process, "
+    text = f"operators: [{{use: ops:{operator}, {isolation}{policies}}}]"
+    assert findings_in(folder, pipeline(text)) == []
+
+
+def test_batch_operators_may_run_in_a_process(folder: Path) -> None:
+    text = "operators: [{use: ops:batch, isolation: process}]"
     assert findings_in(folder, pipeline(text)) == []

@@ -1,0 +1,63 @@
+"""What the process of an operator has in hand: shared memory, readable after its death."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from typing import Final
+
+# Native, so that each is written at once; since, then number: the order in which they are.
+_STATE: Final = struct.Struct("@QQ")
+_NUMBER: Final = struct.Struct("@Q")
+_NUMBER_AT: Final = 8
+_SIZE: Final = 64
+
+
+class Hand:
+    """Written by one process for each call it makes, read by its worker.
+
+    Args:
+        file: The descriptor of the shared file.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._map = mmap.mmap(file, _SIZE)
+
+    def begin(self, number: int, now: int) -> None:
+        """A call begins: the `number`-th of those it was given, from 1."""
+        _STATE.pack_into(self._map, 0, now, number)
+
+    def rest(self) -> None:
+        """Nothing is in hand."""
+        _NUMBER.pack_into(self._map, _NUMBER_AT, 0)  # and the time stays: see `read`
+
+    def read(self) -> tuple[int, int]:
+        """(number of the call in hand, 0 for none; since when, in nanoseconds).
+
+        It may be written at the same time: a time counts when the number before and after it is
+        the same, or a new call would look as old as the one before it.
+        """
+        while True:
+            before = _NUMBER.unpack_from(self._map, _NUMBER_AT)
+            since: int
+            since, number = _STATE.unpack_from(self._map)
+            if before == (number,):
+                return number, since
+
+
+class SharedHand(Hand):
+    """One that is made here, in memory: there may be no folder to write to.
+
+    Attributes:
+        file: The descriptor to give to the process.
+    """
+
+    def __init__(self) -> None:
+        self.file = os.memfd_create("hand")
+        os.ftruncate(self.file, _SIZE)
+        super().__init__(self.file)
+
+    def close(self) -> None:
+        self._map.close()
+        os.close(self.file)
