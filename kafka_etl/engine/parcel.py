@@ -124,7 +124,9 @@ def _own_parts(record: Record) -> _Parts:
 
 
 def _record(number: int, parts: _Parts, place: _Parts | None) -> Record:
-    return Record(*parts, None if place is None else Carried(number, *place))
+    value, key, headers, timestamp, destination = parts
+    source = None if place is None else Carried(number, *place)
+    return Record(value, key, headers, timestamp, destination, source)
 
 
 # Results
