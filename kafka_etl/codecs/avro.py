@@ -1,0 +1,106 @@
+"""The codec `avro`: fastavro record by record, with schemas from a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any, Final
+
+from kafka_etl.codecs.avro_schema import document_of, full_name, parsed
+from kafka_etl.codecs.avro_table import table_codec
+from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
+from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind
+from kafka_etl.codecs.wire import HEAD, ByHead
+from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.errors import ConfigError, KafkaEtlError
+
+_NAME: Final = "avro"
+
+
+def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
+    registry = registry_for(place, _NAME)
+    require("fastavro")
+    text = settings.text(place.folder)
+    return _codec(registry, settings, place, None if text is None else _given(text))
+
+
+def _given(text: str) -> Schema:
+    schema = Schema("AVRO", text)
+    try:
+        parsed(document_of(schema))
+    except KafkaEtlError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the Avro schema is none: {error}") from error
+    return schema
+
+
+def _codec(
+    registry: SchemaRegistry, settings: SchemaSettings, place: CodecPlace, given: Schema | None
+) -> Codec:
+    def document(schema_id: int) -> Any:
+        return document_of(of_kind(registry.schema(schema_id), "AVRO", _NAME))
+
+    own = None if given is None else document_of(given)
+    written = Written(registry, settings, place, given, full_name(own))
+    read_as = own if place.side == "source" else None
+    return Codec(
+        _NAME,
+        decode=_decoder(document, read_as),
+        encode=_Encoder(written).encode,
+        table=table_codec(document, read_as, lambda: _with_document(written)),
+        for_topic=for_topics(
+            lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
+        ),
+    )
+
+
+def _with_document(written: Written) -> tuple[bytes, Any]:
+    head, schema = written.find()
+    return head, document_of(of_kind(schema, "AVRO", _NAME))
+
+
+def _decoder(document: Callable[[int], Any], read_as: Any | None) -> Callable[[bytes], Any]:
+    schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
+    reader = None if read_as is None else parsed(read_as)
+    from fastavro import schemaless_reader  # noqa: PLC0415 - an extra
+
+    def decode(data: bytes) -> Any:
+        stream = BytesIO(data)
+        return schemaless_reader(stream, schemas[stream.read(HEAD)], reader)
+
+    return decode
+
+
+class _Encoder:
+    """Writes values with the sink's schema, which it asks for when the first one comes."""
+
+    def __init__(self, written: Written) -> None:
+        from fastavro import schemaless_writer  # noqa: PLC0415 - an extra
+
+        self._write = schemaless_writer
+        self._written = written
+        self._ready: tuple[bytes, Any, frozenset[str] | None] | None = None
+
+    def encode(self, value: Any) -> bytes:
+        head, schema, names = self._ready or self._prepare()
+        if names is not None and not names.issuperset(value):
+            raise ValueError(f"the Avro schema has no field {', '.join(set(value) - names)}")
+        stream = BytesIO()
+        stream.write(head)
+        self._write(stream, schema, value)
+        return stream.getvalue()
+
+    def _prepare(self) -> tuple[bytes, Any, frozenset[str] | None]:
+        head, document = _with_document(self._written)
+        schema = parsed(document)
+        is_record = isinstance(schema, dict) and schema.get("type") == "record"
+        names = frozenset(field["name"] for field in schema["fields"]) if is_record else None
+        self._ready = head, schema, names
+        return self._ready
+
+
+PLUGIN: Final = CodecPlugin(
+    SchemaSettings, _build, "Avro, with schemas from a Confluent-compatible registry"
+)

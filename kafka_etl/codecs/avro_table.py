@@ -1,0 +1,183 @@
+"""Avro payloads to Arrow tables and back, by the fastest library that does the schema right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka_etl.codecs.arrow import pyarrow
+from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
+from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_ways, slow_way
+from kafka_etl.codecs.avro_schema import AvroType, type_of
+from kafka_etl.codecs.wire import HEAD, ByHead
+from kafka_etl.contracts import TableCodec, Unavailable
+from kafka_etl.errors import KafkaEtlError, RecordErrors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_HEAD: Final = itemgetter(slice(None, HEAD))
+_REST: Final = itemgetter(slice(HEAD, None))
+_TRIED: Final = 64
+"""Payloads by which a library shows that it does the schema right."""
+
+
+def table_codec(
+    document_of_id: Callable[[int], Any],
+    read_as: Any | None,
+    written: Callable[[], tuple[bytes, Any]],
+) -> TableCodec:
+    """The way to columns and back.
+
+    Args:
+        document_of_id: A writer's schema as plain data, by its id.
+        read_as: The reader's schema; None: as written.
+        written: What payloads of the sink begin with, and their schema.
+    """
+    return TableCodec(
+        decode=_Decoder(document_of_id, read_as).decode, encode=_Encoder(written).encode
+    )
+
+
+class _Decoder:
+    def __init__(self, document_of_id: Callable[[int], Any], read_as: Any | None) -> None:
+        self._tables = ByHead(lambda schema_id: _Reader(document_of_id(schema_id), read_as))
+
+    def decode(self, values: Sequence[bytes]) -> pa.Table:
+        heads = list(map(_HEAD, values))
+        kinds = set(heads)
+        payloads = list(map(_REST, values))
+        if len(kinds) == 1:
+            return self._tables[kinds.pop()].read(payloads)
+        return self._in_groups(heads, payloads)
+
+    def _in_groups(self, heads: list[bytes], payloads: list[bytes]) -> pa.Table:
+        """Schema by schema, and put back in order."""
+        rows: dict[bytes, list[int]] = {}
+        for row, head in enumerate(heads):
+            rows.setdefault(head, []).append(row)
+        tables: list[Any] = []
+        errors: dict[int, BaseException] = {}
+        for head, group in rows.items():
+            try:
+                tables.append(self._tables[head].read([payloads[row] for row in group]))
+            except RecordErrors as named:
+                errors.update((group[row], error) for row, error in named.errors.items())
+            except (Unavailable, KafkaEtlError):
+                raise
+            except Exception as error:  # noqa: BLE001 - no schema can be made of this head
+                errors.update(dict.fromkeys(group, error))
+        if errors:
+            raise RecordErrors(errors)
+        table = pyarrow().concat_tables(tables, promote_options="permissive")
+        order = [0] * len(heads)
+        for place, row in enumerate(row for group in rows.values() for row in group):
+            order[row] = place
+        return table.take(order)
+
+
+class _Reader:
+    """Reads payloads of one schema."""
+
+    def __init__(self, document: Any, read_as: Any | None) -> None:
+        wanted = type_of(document if read_as is None else read_as)
+        schema = schema_of(wanted)
+        self._slow = slow_way(document, read_as, schema)
+        same = read_as is None or read_as == document
+        self._ways = fast_ways(document, wanted, schema) if same else ()
+        self._fast: Way | None = None
+
+    def read(self, payloads: list[bytes]) -> pa.Table:
+        if self._fast is None:
+            self._fast = self._choose(payloads[:_TRIED])
+        if self._fast is self._slow:
+            return self._slow(payloads)
+        try:
+            return self._fast(payloads)
+        except Exception:  # noqa: BLE001 - it cannot say which payload is bad; the slow way can
+            return self._slow(payloads)
+        except BaseException as panic:
+            _check_panic(panic)
+            self._fast = self._slow
+            return self._slow(payloads)
+
+    def _choose(self, payloads: list[bytes]) -> Way:
+        """The first way that reads these as fastavro does, which raises when one of them is bad."""
+        expected = self._slow(payloads)
+        for way in self._ways:
+            try:
+                if way(payloads).equals(expected):
+                    return way
+            except Exception:  # noqa: BLE001, S112 - not this one, then
+                continue
+            except BaseException as panic:  # noqa: BLE001
+                _check_panic(panic)
+        return self._slow
+
+
+def _check_panic(error: BaseException) -> None:
+    """Let pass what a library in Rust raises when it gives up, and nothing else of that rank."""
+    if type(error).__name__ != "PanicException":
+        raise error
+
+
+class _Encoder:
+    """Writes the rows of tables with the sink's schema."""
+
+    def __init__(self, written: Callable[[], tuple[bytes, Any]]) -> None:
+        self._written = written
+        self._ready: tuple[bytes, AvroType, EncodeWay] | None = None
+
+    def encode(self, table: pa.Table) -> list[bytes]:
+        head, record, way = self._ready or self._prepare()
+        if not table.num_rows:
+            return []
+        payloads = way(_fitted(table, record).combine_chunks().to_batches()[0])
+        joined: list[bytes] = (
+            _compute().binary_join_element_wise(head, payloads, b"").to_pylist()
+        )
+        return joined
+
+    def _prepare(self) -> tuple[bytes, AvroType, EncodeWay]:
+        head, document = self._written()
+        record = type_of(document)
+        self._ready = head, record, encode_way(document, record)
+        return self._ready
+
+
+def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
+    """The columns of the schema, in its order and of its types."""
+    pa = pyarrow()
+    schema = schema_of(record)
+    names: list[str] = schema.names
+    if strangers := [name for name in table.column_names if name not in names]:
+        raise ValueError(f"the Avro schema has no field {', '.join(strangers)}")
+    columns: list[Any] = []
+    for name, part in record.parts:
+        kind = schema.field(name).type
+        if name in table.column_names:
+            column = _cast(pa, name, table.column(name), kind)
+        elif part.nullable:
+            column = pa.nulls(table.num_rows, kind)
+        else:
+            raise ValueError(f"the table has no column {name}, and the Avro schema no null for it")
+        check_nulls(name, column, part)
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:
+    """To the type wanted, where no value is lost but parts of a second, as with single values."""
+    options = _compute().CastOptions(target_type=kind, allow_time_truncate=True)
+    try:
+        cast = column.cast(options=options)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise ValueError(f"column {name} does not fit the Avro schema: {error}") from error
+    return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
+
+
+def _compute() -> Any:
+    from pyarrow import compute  # noqa: PLC0415 - an extra
+
+    return compute
