@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import pyarrow
 from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
-from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_ways, slow_way
+from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
 from kafka_etl.codecs.avro_schema import AvroType, type_of
 from kafka_etl.codecs.wire import HEAD, ByHead
 from kafka_etl.contracts import TableCodec, Unavailable
@@ -85,35 +85,34 @@ class _Reader:
         schema = schema_of(wanted)
         self._slow = slow_way(document, read_as, schema)
         same = read_as is None or read_as == document
-        self._ways = fast_ways(document, wanted, schema) if same else ()
-        self._fast: Way | None = None
+        self._candidate = fast_way(document, wanted, schema) if same else None
+        self._way: Way | None = None
 
     def read(self, payloads: list[bytes]) -> pa.Table:
-        if self._fast is None:
-            self._fast = self._choose(payloads[:_TRIED])
-        if self._fast is self._slow:
-            return self._slow(payloads)
+        way = self._way or self._choose(payloads[:_TRIED])
         try:
-            return self._fast(payloads)
+            return way(payloads)
+        except RecordErrors:
+            raise
         except Exception:  # noqa: BLE001 - it cannot say which payload is bad; the slow way can
             return self._slow(payloads)
-        except BaseException as panic:
+        except BaseException as panic:  # noqa: BLE001 - looked at
             _check_panic(panic)
-            self._fast = self._slow
+            self._way = self._slow
             return self._slow(payloads)
 
     def _choose(self, payloads: list[bytes]) -> Way:
-        """The first way that reads these as fastavro does, which raises when one of them is bad."""
+        """The fast way if it reads these as the slow one does, which raises if one is bad."""
         expected = self._slow(payloads)
-        for way in self._ways:
+        self._way = self._slow
+        if self._candidate is not None:
             try:
-                if way(payloads).equals(expected):
-                    return way
-            except Exception:  # noqa: BLE001, S112 - not this one, then
-                continue
-            except BaseException as panic:  # noqa: BLE001
-                _check_panic(panic)
-        return self._slow
+                if self._candidate(payloads).equals(expected):
+                    self._way = self._candidate
+            except BaseException as panic:  # noqa: BLE001 - looked at
+                if not isinstance(panic, Exception):
+                    _check_panic(panic)
+        return self._way
 
 
 def _check_panic(error: BaseException) -> None:

@@ -1,20 +1,22 @@
-"""Three ways from Avro payloads to a table, and two back.
+"""Two ways from Avro payloads to a table and back: pyruhvro in Rust, fastavro record by record.
 
-pyruhvro reads and writes Arrow, polars reads Avro files, fastavro does everything, record by
-record. The fast ones give up on what they do not know, in Rust's own way, with a page of text on
-standard error: so they are not offered what they are known to fail at.
+pyruhvro is forty times as fast and knows half of Avro; at the rest it gives up in Rust's own way,
+with a page of text on standard error. So it is never shown what it does not know. A good part it
+can do under another name: bytes are text that it does not look at.
+
+Polars reads Avro files, which payloads can be made into, and knows more. It is not used: it takes
+union branches that do not exist, and panics at every second broken record.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import polars, pyarrow
-from kafka_etl.codecs.avro_schema import AvroType, parsed
+from kafka_etl.codecs.arrow import pyarrow
+from kafka_etl.codecs.avro_schema import PRIMITIVES, AvroType, parsed
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
@@ -26,25 +28,12 @@ Way = Callable[[list[bytes]], "pa.Table"]
 EncodeWay = Callable[["pa.RecordBatch"], Any]
 """Rows to an Arrow array of payloads."""
 
-_COMMON: Final = frozenset(
-    ["null", "boolean", "int", "long", "float", "double", "string", "array", "record"]
+_KNOWN: Final = frozenset(
+    ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
+    + ["array", "record", "enum", "map"]
 )
-_RUHVRO: Final = _COMMON | {"enum", "map"}
-_RUHVRO_LOGICAL: Final = frozenset(["", "date", "timestamp-millis", "timestamp-micros"])
-_POLARS: Final = _COMMON | {"bytes", "fixed"}
-
-
-def fast_ways(document: Any, record: AvroType, schema: pa.Schema) -> Iterator[Way]:
-    """Those that may do this schema right, the fastest first."""
-    if _ruhvro_knows(record):
-        yield _by_ruhvro(document, schema)
-    if all(t.kind in _POLARS and not t.again for t in record.walk()):
-        yield _by_polars(document, schema)
-
-
-def _ruhvro_knows(record: AvroType) -> bool:
-    known = all(t.kind in _RUHVRO and t.logical in _RUHVRO_LOGICAL for t in record.walk())
-    return known and _ruhvro() is not None
+_OWN_LOGICAL: Final = frozenset(["date", "timestamp-millis", "timestamp-micros"])
+_HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
 
 
 def _ruhvro() -> Any | None:
@@ -55,58 +44,43 @@ def _ruhvro() -> Any | None:
     return pyruhvro
 
 
-def _by_ruhvro(document: Any, schema: pa.Schema) -> Way:
-    pa, ruhvro, text = pyarrow(), _ruhvro(), json.dumps(document)
+def _knows(record: AvroType) -> bool:
+    """Whether pyruhvro can do it, under whatever name."""
+    return all(part.kind in _KNOWN and part.logical != "decimal" for part in record.walk())
+
+
+def _disguised(document: Any) -> Any:
+    """The schema of the same bytes, in types that pyruhvro knows."""
+    match document:
+        case "bytes":
+            return "string"
+        case list():
+            return [_disguised(branch) for branch in document]
+        case {"type": str(plain), **more} if plain in PRIMITIVES and "name" not in more:
+            return document if more.get("logicalType") in _OWN_LOGICAL else _disguised(plain)
+        case dict():
+            return {
+                key: _disguised(value) if key in _HOLDERS else value
+                for key, value in document.items()
+            }
+        case _:
+            return document
+
+
+def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
+    """By pyruhvro; None: it does not know this schema, or is not installed."""
+    ruhvro = _ruhvro()
+    if ruhvro is None or not _knows(record):
+        return None
+    pa, text = pyarrow(), json.dumps(_disguised(document))
 
     def read(payloads: list[bytes]) -> pa.Table:
         rows = ruhvro.deserialize_array(payloads, text)
         table: pa.Table = pa.Table.from_batches([rows]).cast(schema)
+        table.validate(full=True)  # what it takes for text need not be UTF-8
         return table
 
     return read
-
-
-def _by_polars(document: Any, schema: pa.Schema) -> Way:
-    """As one Avro file in memory.
-
-    Records in a file have no length of their own: one that is cut off would take its next one's
-    bytes. So each is followed by a mark that nobody knows, and that must be where it was put.
-    """
-    pl = polars()
-    mark = os.urandom(16)
-    begin, between = _file_head(document), _varint(len(mark)) + mark
-
-    def read(payloads: list[bytes]) -> pa.Table:
-        body = between.join([*payloads, b""])
-        file = b"".join([begin, _varint(len(payloads)), _varint(len(body)), body, _SYNC])
-        frame = pl.read_avro(BytesIO(file))
-        if frame.height != len(payloads) or (frame["mark"] != mark).any():
-            raise ValueError("a payload is longer or shorter than its schema says")
-        table: pa.Table = frame.get_column("record").struct.unnest().to_arrow().cast(schema)
-        return table
-
-    return read
-
-
-_SYNC: Final = bytes(16)
-
-
-def _file_head(document: Any) -> bytes:
-    fields = [{"name": "record", "type": document}, {"name": "mark", "type": "bytes"}]
-    row = {"type": "record", "name": "KafkaEtlRow", "fields": fields}
-    text, key = json.dumps(row).encode(), b"avro.schema"
-    parts = [b"Obj\x01", _varint(1), _varint(len(key)), key, _varint(len(text)), text, _varint(0)]
-    return b"".join([*parts, _SYNC])
-
-
-def _varint(number: int) -> bytes:
-    """As Avro writes a number that is not negative."""
-    left, written = number << 1, bytearray()
-    while left > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        written.append(left & 0x7F | 0x80)
-        left >>= 7
-    written.append(left)
-    return bytes(written)
 
 
 def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
@@ -149,22 +123,31 @@ def _without_uuids(document: Any) -> Any:
             return document
 
 
-_HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
-
-
 def encode_way(document: Any, record: AvroType) -> EncodeWay:
     """The faster way that does this schema right."""
-    return _ruhvro_writer(document) if _ruhvro_knows(record) else _slow_writer(document)
-
-
-def _ruhvro_writer(document: Any) -> EncodeWay:
-    pa, ruhvro, text = pyarrow(), _ruhvro(), json.dumps(document)
+    ruhvro = _ruhvro()
+    if ruhvro is None or not _knows(record):
+        return _slow_writer(document)
+    text = json.dumps(_disguised(document))
     schema = ruhvro.avro_to_arrow_schema(text)
 
     def write(rows: pa.RecordBatch) -> Any:
-        return ruhvro.serialize_record_batch(rows.cast(schema), text, 1)[0]
+        return ruhvro.serialize_record_batch(_recast(rows, schema), text, 1)[0]
 
     return write
+
+
+def _recast(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same bytes as the types that pyruhvro asks for."""
+    from pyarrow import compute  # noqa: PLC0415 - an extra
+
+    pa = pyarrow()
+    columns = [
+        column.cast(options=compute.CastOptions(target_type=kind, allow_invalid_utf8=True))
+        for column, kind in zip(rows.columns, schema.types, strict=True)
+    ]
+    batch: pa.RecordBatch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    return batch
 
 
 def _slow_writer(document: Any) -> EncodeWay:
