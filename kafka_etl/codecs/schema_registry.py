@@ -7,6 +7,7 @@ deserializers cost 5 to 35 times the decoding itself.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -164,12 +165,14 @@ class SchemaRegistry:
         from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415
 
         try:
-            return SchemaRegistryClient(self._settings)
+            client = SchemaRegistryClient(self._settings)
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(
                 f"the schema registry's client does not take its settings: {error}",
                 "Correct `registry` in the pipeline file.",
             ) from error
+        weakref.finalize(self, client.close)
+        return client
 
     def _ask(self, what: str, find: Callable[[Any], T]) -> T:
         for key in (_EVERYTHING, what):

@@ -29,6 +29,17 @@ def register(
         return int(json.load(answer)["id"])
 
 
+def compatibility(url: str, subject: str, level: str) -> None:
+    request = urllib.request.Request(
+        f"{url}/config/{subject}",
+        json.dumps({"compatibility": level}).encode(),
+        {"Content-Type": "application/vnd.schemaregistry.v1+json"},
+        method="PUT",
+    )
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
 @dataclass
 class StandIn:
     """What a registry holds, and how it behaves.
