@@ -85,7 +85,14 @@ def check_nulls(name: str, column: Any, one: AvroType) -> None:
         case "array":
             check_nulls(f"{name}[]", column.flatten(), one.parts[0][1])
         case "map":
-            entries = column.flatten() if hasattr(column, "flatten") else column
-            check_nulls(f"{name}{{}}", entries.field(1), one.parts[0][1])
+            check_nulls(f"{name}{{}}", _map_values(column), one.parts[0][1])
         case _:
             pass
+
+
+def _map_values(column: Any) -> Any:
+    """Those of its own rows: a part of a longer column has the items of all."""
+    if not len(column):
+        return column.items
+    first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
+    return column.items.slice(first, last - first)

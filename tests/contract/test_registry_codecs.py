@@ -304,8 +304,10 @@ def test_schemas_that_refer_to_others(url: str, topic: str) -> None:
 
 
 def test_json_schemas_that_refer_to_others(url: str, topic: str) -> None:
-    kit.register(url, f"{topic}-n", {"type": "integer", "$id": "http://shop/n.json"}, "JSON")
-    schema = {"type": "object", "properties": {"a": {"$ref": "http://shop/n.json"}}}
+    draft = {"$schema": "http://json-schema.org/draft-07/schema#"}
+    inner = {**draft, "type": "integer", "$id": "http://shop/n.json"}
+    kit.register(url, f"{topic}-n", inner, "JSON")
+    schema = {**draft, "type": "object", "properties": {"a": {"$ref": "http://shop/n.json"}}}
     reference = {"name": "http://shop/n.json", "subject": f"{topic}-n", "version": 1}
     kit.register(url, f"{topic}-value", schema, "JSON", [reference])
     sink = build(url, "json_schema", topic)
