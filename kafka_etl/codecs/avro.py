@@ -7,10 +7,10 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
-from kafka_etl.codecs.avro_schema import document_of, full_name, parsed
+from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
-from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind
+from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind
 from kafka_etl.codecs.wire import HEAD, ByHead
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
@@ -64,11 +64,11 @@ def _with_document(written: Written) -> tuple[bytes, Any]:
 def _decoder(document: Callable[[int], Any], read_as: Any | None) -> Callable[[bytes], Any]:
     schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
     reader = None if read_as is None else parsed(read_as)
-    from fastavro import schemaless_reader  # noqa: PLC0415 - an extra
+    read = fastavro().schemaless_reader
 
     def decode(data: bytes) -> Any:
         stream = BytesIO(data)
-        return schemaless_reader(stream, schemas[stream.read(HEAD)], reader)
+        return read(stream, schemas[stream.read(HEAD)], reader)
 
     return decode
 
@@ -77,9 +77,7 @@ class _Encoder:
     """Writes values with the sink's schema, which it asks for when the first one comes."""
 
     def __init__(self, written: Written) -> None:
-        from fastavro import schemaless_writer  # noqa: PLC0415 - an extra
-
-        self._write = schemaless_writer
+        self._write = fastavro().schemaless_writer
         self._written = written
         self._ready: tuple[bytes, Any, frozenset[str] | None] | None = None
 
@@ -95,9 +93,9 @@ class _Encoder:
     def _prepare(self) -> tuple[bytes, Any, frozenset[str] | None]:
         head, document = _with_document(self._written)
         schema = parsed(document)
-        is_record = isinstance(schema, dict) and schema.get("type") == "record"
-        names = frozenset(field["name"] for field in schema["fields"]) if is_record else None
-        self._ready = head, schema, names
+        is_record = is_mapping(schema) and schema.get("type") == "record"
+        names = [field["name"] for field in schema["fields"]] if is_record else None
+        self._ready = head, schema, None if names is None else frozenset(names)
         return self._ready
 
 

@@ -42,8 +42,8 @@ def schema_of(record: AvroType) -> pa.Schema:
     """
     if record.kind != "record":
         raise NotForColumns(f"only an Avro record can be a row of a table, not a {record.kind}")
-    pa = pyarrow()
-    schema: pa.Schema = pa.schema([(name, _type(pa, name, t)) for name, t in record.parts])
+    arrow = pyarrow()
+    schema: pa.Schema = arrow.schema([(name, _type(arrow, name, t)) for name, t in record.parts])
     return schema
 
 
@@ -69,11 +69,7 @@ def _type(pa: Any, name: str, one: AvroType) -> Any:
 
 
 def check_nulls(name: str, column: Any, one: AvroType) -> None:
-    """Refuse nulls where the schema has none: not all encoders do.
-
-    Args:
-        column: An Arrow array of the type that `schema_of` gives.
-    """
+    """Refuse nulls where the schema has none, in an array of its Arrow type: encoders need not."""
     if column.null_count:
         if not one.nullable:
             raise ValueError(f"field {name} is null in {column.null_count} rows and must not be")

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kafka_etl.codecs.schema_registry import Schema
-from kafka_etl.codecs.schemas import as_json
+from kafka_etl.codecs.schemas import as_json, is_list, is_mapping
 
 PRIMITIVES: Final = frozenset(
     ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
 )
+HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
+"""Keys under which a schema holds others."""
 
 
 class NotForColumns(TypeError):
@@ -35,16 +37,21 @@ def _is_json(text: str) -> bool:
     return text.strip() not in PRIMITIVES
 
 
+def fastavro() -> Any:
+    """The module: an extra, loaded when it is needed."""
+    import fastavro  # noqa: PLC0415
+
+    return fastavro
+
+
 def parsed(document: Any) -> Any:
     """The schema as fastavro wants it."""
-    from fastavro import parse_schema  # noqa: PLC0415 - an extra
-
-    return parse_schema(document)
+    return fastavro().parse_schema(document)
 
 
 def full_name(document: Any, namespace: str = "") -> str:
     """Of a named type, as Avro counts it; empty for all others."""
-    if not isinstance(document, dict) or "name" not in document:
+    if not is_mapping(document) or "name" not in document:
         return ""
     name, own = str(document["name"]), str(document.get("namespace", namespace))
     return name if "." in name or not own else f"{own}.{name}"
@@ -52,31 +59,19 @@ def full_name(document: Any, namespace: str = "") -> str:
 
 def _inlined(document: Any, definitions: dict[str, Any], namespace: str) -> Any:
     """With each definition in the place of the first use of its name."""
-    match document:
-        case str() if document not in PRIMITIVES:
-            name = document if "." in document or not namespace else f"{namespace}.{document}"
-            found = definitions.pop(name, None)
-            if found is None:
-                return document
-            absolute = {"namespace": "", **found}  # not that of the place where it is put
-            return _inlined(absolute, definitions, "")
-        case list():
-            return [_inlined(branch, definitions, namespace) for branch in document]
-        case dict():
-            within = full_name(document, namespace).rpartition(".")[0] or namespace
-            changed = {
-                key: _inlined(document[key], definitions, within)
-                for key in ("type", "items", "values")
-                if key in document
-            }
-            if "fields" in document:
-                changed["fields"] = [
-                    {**field, "type": _inlined(field["type"], definitions, within)}
-                    for field in document["fields"]
-                ]
-            return {**document, **changed}
-        case _:
-            return document
+    if is_list(document):
+        return [_inlined(branch, definitions, namespace) for branch in document]
+    if is_mapping(document):
+        within = full_name(document, namespace).rpartition(".")[0] or namespace
+        return {
+            key: _inlined(value, definitions, within) if key in HOLDERS else value
+            for key, value in document.items()
+        }
+    name = document if "." in document or not namespace else f"{namespace}.{document}"
+    if document in PRIMITIVES or name not in definitions:
+        return document
+    absolute = {"namespace": "", **definitions.pop(name)}  # not that of the place where it is put
+    return _inlined(absolute, definitions, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +120,18 @@ class _Resolver:
         self._open: set[str] = set()
 
     def resolve(self, document: Any, namespace: str) -> AvroType:
-        match document:
-            case list():
-                return self._union(document, namespace)
-            case str() if document in PRIMITIVES:
-                return AvroType(document, nullable=document == "null")
-            case str():
-                return self._named_before(document, namespace)
-            case {"type": dict() | list() as inner}:
-                return self.resolve(inner, namespace)
-            case {"type": str(kind)}:
-                return self._defined(kind, document, namespace)
-            case _:
-                raise TypeError(f"no Avro schema: {document!r}")
+        if is_list(document):
+            return self._union(document, namespace)
+        if is_mapping(document):
+            inner = document.get("type")
+            if isinstance(inner, str):
+                return self._defined(inner, document, namespace)
+            return self.resolve(inner, namespace)
+        if document in PRIMITIVES:
+            return AvroType(document, nullable=document == "null")
+        if isinstance(document, str):
+            return self._named_before(document, namespace)
+        raise TypeError(f"no Avro schema: {document!r}")
 
     def _union(self, branches: list[Any], namespace: str) -> AvroType:
         types = [self.resolve(branch, namespace) for branch in branches]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import pyarrow
+from kafka_etl.codecs.arrow import compute, pyarrow
 from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
-from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
 from kafka_etl.codecs.avro_schema import AvroType, type_of
+from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
 from kafka_etl.codecs.wire import HEAD, ByHead
 from kafka_etl.contracts import TableCodec, Unavailable
 from kafka_etl.errors import KafkaEtlError, RecordErrors
@@ -70,11 +70,12 @@ class _Decoder:
                 errors.update(dict.fromkeys(group, error))
         if errors:
             raise RecordErrors(errors)
-        table = pyarrow().concat_tables(tables, promote_options="permissive")
+        table: Any = pyarrow().concat_tables(tables, promote_options="permissive")
         order = [0] * len(heads)
         for place, row in enumerate(row for group in rows.values() for row in group):
             order[row] = place
-        return table.take(order)
+        in_order: pa.Table = table.take(order)
+        return in_order
 
 
 class _Reader:
@@ -133,9 +134,7 @@ class _Encoder:
         if not table.num_rows:
             return []
         payloads = way(_fitted(table, record).combine_chunks().to_batches()[0])
-        joined: list[bytes] = (
-            _compute().binary_join_element_wise(head, payloads, b"").to_pylist()
-        )
+        joined: list[bytes] = compute().binary_join_element_wise(head, payloads, b"").to_pylist()
         return joined
 
     def _prepare(self) -> tuple[bytes, AvroType, EncodeWay]:
@@ -147,8 +146,8 @@ class _Encoder:
 
 def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
     """The columns of the schema, in its order and of its types."""
-    pa = pyarrow()
-    schema = schema_of(record)
+    arrow = pyarrow()
+    schema: Any = schema_of(record)
     names: list[str] = schema.names
     if strangers := [name for name in table.column_names if name not in names]:
         raise ValueError(f"the Avro schema has no field {', '.join(strangers)}")
@@ -156,27 +155,22 @@ def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
     for name, part in record.parts:
         kind = schema.field(name).type
         if name in table.column_names:
-            column = _cast(pa, name, table.column(name), kind)
+            column = _cast(arrow, name, table.column(name), kind)
         elif part.nullable:
-            column = pa.nulls(table.num_rows, kind)
+            column = arrow.nulls(table.num_rows, kind)
         else:
             raise ValueError(f"the table has no column {name}, and the Avro schema no null for it")
         check_nulls(name, column, part)
         columns.append(column)
-    return pa.Table.from_arrays(columns, schema=schema)
+    fitted: pa.Table = arrow.Table.from_arrays(columns, schema=schema)
+    return fitted
 
 
 def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:
     """To the type wanted, where no value is lost but parts of a second, as with single values."""
-    options = _compute().CastOptions(target_type=kind, allow_time_truncate=True)
+    options = compute().CastOptions(target_type=kind, allow_time_truncate=True)
     try:
         cast = column.cast(options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise ValueError(f"column {name} does not fit the Avro schema: {error}") from error
     return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
-
-
-def _compute() -> Any:
-    from pyarrow import compute  # noqa: PLC0415 - an extra
-
-    return compute

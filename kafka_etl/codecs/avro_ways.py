@@ -15,8 +15,15 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import pyarrow
-from kafka_etl.codecs.avro_schema import PRIMITIVES, AvroType, parsed
+from kafka_etl.codecs.arrow import compute, pyarrow
+from kafka_etl.codecs.avro_schema import (
+    HOLDERS,
+    PRIMITIVES,
+    AvroType,
+    fastavro,
+    parsed,
+)
+from kafka_etl.codecs.schemas import is_list, is_mapping
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
@@ -28,12 +35,8 @@ Way = Callable[[list[bytes]], "pa.Table"]
 EncodeWay = Callable[["pa.RecordBatch"], Any]
 """Rows to an Arrow array of payloads."""
 
-_KNOWN: Final = frozenset(
-    ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
-    + ["array", "record", "enum", "map"]
-)
+_KNOWN: Final = PRIMITIVES | {"array", "record", "enum", "map"}
 _OWN_LOGICAL: Final = frozenset(["date", "timestamp-millis", "timestamp-micros"])
-_HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
 
 
 def _ruhvro() -> Any | None:
@@ -51,20 +54,14 @@ def _knows(record: AvroType) -> bool:
 
 def _disguised(document: Any) -> Any:
     """The schema of the same bytes, in types that pyruhvro knows."""
-    match document:
-        case "bytes":
-            return "string"
-        case list():
-            return [_disguised(branch) for branch in document]
-        case {"type": str(plain), **more} if plain in PRIMITIVES and "name" not in more:
-            return document if more.get("logicalType") in _OWN_LOGICAL else _disguised(plain)
-        case dict():
-            return {
-                key: _disguised(value) if key in _HOLDERS else value
-                for key, value in document.items()
-            }
-        case _:
-            return document
+    if is_list(document):
+        return [_disguised(branch) for branch in document]
+    if not is_mapping(document):
+        return "string" if document == "bytes" else document
+    plain = document.get("type")
+    if isinstance(plain, str) and plain in PRIMITIVES and "name" not in document:
+        return document if document.get("logicalType") in _OWN_LOGICAL else _disguised(plain)
+    return {k: _disguised(inner) if k in HOLDERS else inner for k, inner in document.items()}
 
 
 def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
@@ -72,11 +69,11 @@ def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
     ruhvro = _ruhvro()
     if ruhvro is None or not _knows(record):
         return None
-    pa, text = pyarrow(), json.dumps(_disguised(document))
+    arrow, text = pyarrow(), json.dumps(_disguised(document))
 
     def read(payloads: list[bytes]) -> pa.Table:
         rows = ruhvro.deserialize_array(payloads, text)
-        table: pa.Table = pa.Table.from_batches([rows]).cast(schema)
+        table: pa.Table = arrow.Table.from_batches([rows]).cast(schema)
         table.validate(full=True)  # what it takes for text need not be UTF-8
         return table
 
@@ -85,9 +82,7 @@ def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
 
 def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
     """By fastavro, record by record; names the bad ones."""
-    from fastavro import schemaless_reader  # noqa: PLC0415 - an extra
-
-    pa = pyarrow()
+    arrow, read_one = pyarrow(), fastavro().schemaless_reader
     writer = parsed(_without_uuids(document))
     reader = None if read_as is None else parsed(_without_uuids(read_as))
 
@@ -96,12 +91,12 @@ def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
         errors: dict[int, BaseException] = {}
         for number, payload in enumerate(payloads):
             try:
-                rows.append(schemaless_reader(BytesIO(payload), writer, reader))
+                rows.append(read_one(BytesIO(payload), writer, reader))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it
                 errors[number] = error
         if errors:
             raise RecordErrors(errors)
-        table: pa.Table = pa.Table.from_pylist(rows, schema=schema)
+        table: pa.Table = arrow.Table.from_pylist(rows, schema=schema)
         return table
 
     return read
@@ -109,18 +104,13 @@ def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
 
 def _without_uuids(document: Any) -> Any:
     """The schema in which they are the text they are written as."""
-    match document:
-        case list():
-            return [_without_uuids(branch) for branch in document]
-        case {"logicalType": "uuid", "type": "string"}:
-            return "string"
-        case dict():
-            return {
-                key: _without_uuids(value) if key in _HOLDERS else value
-                for key, value in document.items()
-            }
-        case _:
-            return document
+    if is_list(document):
+        return [_without_uuids(branch) for branch in document]
+    if not is_mapping(document):
+        return document
+    if document.get("logicalType") == "uuid" and document.get("type") == "string":
+        return {key: value for key, value in document.items() if key != "logicalType"}
+    return {k: _without_uuids(inner) if k in HOLDERS else inner for k, inner in document.items()}
 
 
 def encode_way(document: Any, record: AvroType) -> EncodeWay:
@@ -139,24 +129,26 @@ def encode_way(document: Any, record: AvroType) -> EncodeWay:
 
 def _recast(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The same bytes as the types that pyruhvro asks for."""
-    from pyarrow import compute  # noqa: PLC0415 - an extra
-
-    pa = pyarrow()
+    arrow, given, options = pyarrow(), _untyped(rows), compute().CastOptions
     columns = [
-        column.cast(options=compute.CastOptions(target_type=kind, allow_invalid_utf8=True))
-        for column, kind in zip(rows.columns, schema.types, strict=True)
+        column.cast(options=options(target_type=kind, allow_invalid_utf8=True))
+        for column, kind in zip(given.columns, _untyped(schema).types, strict=True)
     ]
-    batch: pa.RecordBatch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    batch: pa.RecordBatch = arrow.RecordBatch.from_arrays(columns, schema=schema)
     return batch
 
 
-def _slow_writer(document: Any) -> EncodeWay:
-    from fastavro import schemaless_writer  # noqa: PLC0415 - an extra
+def _untyped(given: Any) -> Any:
+    """For what pyarrow's own hints leave half unknown."""
+    return given
 
-    pa, schema = pyarrow(), parsed(document)
+
+def _slow_writer(document: Any) -> EncodeWay:
+    arrow, schema, write_one = pyarrow(), parsed(document), fastavro().schemaless_writer
 
     def write(rows: pa.RecordBatch) -> Any:
-        return pa.array([_written(schemaless_writer, schema, row) for row in _plain(rows)])
+        plain = rows.to_pylist(maps_as_pydicts="strict")
+        return arrow.array([_written(write_one, schema, row) for row in plain])
 
     return write
 
@@ -165,8 +157,3 @@ def _written(write: Any, schema: Any, row: Any) -> bytes:
     stream = BytesIO()
     write(stream, schema, row)
     return stream.getvalue()
-
-
-def _plain(rows: pa.RecordBatch) -> Sequence[Any]:
-    plain: list[Any] = rows.to_pylist(maps_as_pydicts="strict")
-    return plain

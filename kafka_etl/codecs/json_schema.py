@@ -9,7 +9,14 @@ from typing import Any, Final
 import orjson
 
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
-from kafka_etl.codecs.schemas import SchemaSettings, Written, as_json, for_topics, of_kind
+from kafka_etl.codecs.schemas import (
+    SchemaSettings,
+    Written,
+    as_json,
+    for_topics,
+    is_mapping,
+    of_kind,
+)
 from kafka_etl.codecs.wire import HEAD, ByHead
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
@@ -65,7 +72,9 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type) -> Codec:
         decoder.decode(data)
         return ways.from_json(data[HEAD:])
 
-    return Codec(_NAME, decode=decode, encode=lambda value: encoder.encode_text(ways.to_json(value)))
+    return Codec(
+        _NAME, decode=decode, encode=lambda value: encoder.encode_text(ways.to_json(value))
+    )
 
 
 def _check_by(schema: Schema) -> Check:
@@ -84,7 +93,7 @@ def _check_by(schema: Schema) -> Check:
 def _title(schema: Schema | None) -> str:
     """What Confluent's serializers take for the name of a record."""
     document = None if schema is None else as_json(schema.text, "the JSON Schema")
-    return str(document.get("title", "")) if isinstance(document, dict) else ""
+    return str(document.get("title", "")) if is_mapping(document) else ""
 
 
 class _Decoder:

@@ -32,8 +32,8 @@ def compiled(schema: Schema) -> Any:
 
     with tempfile.TemporaryDirectory(prefix="kafka-etl-") as name:
         folder = Path(name)
-        for file, text in {**schema.references, _MAIN: schema.text}.items():
-            _put(folder, file, text)
+        for path, text in {**schema.references, _MAIN: schema.text}.items():
+            _put(folder, path, text)
         files = descriptor_pb2.FileDescriptorSet.FromString(_compile(folder))
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:

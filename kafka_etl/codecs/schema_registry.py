@@ -193,18 +193,18 @@ class SchemaRegistry:
         """Whether to wait, and for how long, or what is wrong for good."""
         match getattr(error, "http_status_code", None):
             case 404:
-                lasting = SchemaMissing(f"{what} is not in the schema registry {self.name}")
-                return self._wait(what, lasting.what, lasting)
+                reason = f"{what} is not in the schema registry {self.name}"
+                return self._wait(what, reason, SchemaMissing(reason))
             case 401 | 403:
-                lasting = RegistryRefused(
-                    f"the schema registry {self.name} refuses this pipeline: {error}"
-                )
-                return self._wait(_EVERYTHING, lasting.what, lasting)
+                reason = f"the schema registry {self.name} refuses this pipeline: {error}"
+                return self._wait(_EVERYTHING, reason, RegistryRefused(reason))
             case int(status) if status < _SERVER_ERROR and status not in _BUSY:
                 return SchemaRefused(f"the schema registry {self.name} refuses {what}: {error}")
             case _:
                 said = str(error) or type(error).__name__
-                return self._wait(_EVERYTHING, f"no answer from schema registry {self.name}: {said}")
+                return self._wait(
+                    _EVERYTHING, f"no answer from schema registry {self.name}: {said}"
+                )
 
     def _wait(self, key: str, reason: str, lasting: KafkaEtlError | None = None) -> Exception:
         now, kind = self._clock(), type(lasting)

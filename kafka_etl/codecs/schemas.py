@@ -1,10 +1,10 @@
-"""What codecs with a schema registry have in common: their settings, and which schema is written."""
+"""What codecs with a schema registry have in common: settings, and the schema that is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import orjson
 from pydantic import Field
@@ -13,6 +13,7 @@ from kafka_etl.codecs.schema_registry import Kind, Schema, SchemaRegistry
 from kafka_etl.codecs.wire import head_of
 from kafka_etl.contracts import Codec, CodecPlace, Settings
 from kafka_etl.errors import ConfigError
+
 
 class SchemaSettings(Settings):
     """What a codec with a schema registry can be told.
@@ -40,7 +41,9 @@ class SchemaSettings(Settings):
         """
         if self.schema_file is None:
             given = self.schema_
-            return given if given is None or isinstance(given, str) else orjson.dumps(given).decode()
+            return (
+                given if given is None or isinstance(given, str) else orjson.dumps(given).decode()
+            )
         if self.schema_ is not None:
             raise ConfigError("both `schema` and `schema_file` are given", "Leave one out.")
         try:
@@ -125,7 +128,9 @@ def for_topics(make: Callable[[str], Codec]) -> Callable[[str], Codec]:
 def of_kind(schema: Schema, kind: Kind, codec: str) -> Schema:
     """The schema, when the codec can do something with it."""
     if schema.kind != kind:
-        raise TypeError(f"written with a schema of type {schema.kind}, which codec {codec} is not for")
+        raise TypeError(
+            f"written with a schema of type {schema.kind}, which codec {codec} is not for"
+        )
     return schema
 
 
@@ -139,3 +144,11 @@ def as_json(text: str, what: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ConfigError(f"{what} is no JSON: {error}") from error
+
+
+def is_mapping(document: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(document, dict)
+
+
+def is_list(document: Any) -> TypeGuard[list[Any]]:
+    return isinstance(document, list)

@@ -198,10 +198,16 @@ def schema_registry_head(schema_id: int) -> bytes:
 @BY_NAME
 @pytest.mark.parametrize("subject", ["topic", "record", "topic_record"])
 def test_a_schema_is_registered_on_request(url: str, case: Case, topic: str, subject: str) -> None:
-    wanted = {"topic": f"{topic}-key", "record": "shop.Order", "topic_record": f"{topic}-shop.Order"}
+    wanted = {
+        "topic": f"{topic}-key",
+        "record": "shop.Order",
+        "topic_record": f"{topic}-shop.Order",
+    }
     settings = {"schema": case.schema, "subject": subject}
     if subject != "record":  # another test's, of the same name, may be there
-        with pytest.raises(Unavailable, match=f"given schema under subject {wanted[subject]} is no"):
+        with pytest.raises(
+            Unavailable, match=f"given schema under subject {wanted[subject]} is no"
+        ):
             build(url, case.codec, topic, part="key", **settings).encode(case.values[0])
     schema_registry._shared.cache_clear()
     data = build(url, case.codec, topic, part="key", register=True, **settings).encode(
