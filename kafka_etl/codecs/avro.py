@@ -11,9 +11,10 @@ from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parse
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind
-from kafka_etl.codecs.wire import HEAD, ByHead
+from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
+from kafka_etl.record import Headers
 
 _NAME: Final = "avro"
 
@@ -39,17 +40,21 @@ def _given(text: str) -> Schema:
 def _codec(
     registry: SchemaRegistry, settings: SchemaSettings, place: CodecPlace, given: Schema | None
 ) -> Codec:
-    def document(schema_id: int) -> Any:
+    def document(schema_id: SchemaId) -> Any:
         return document_of(of_kind(registry.schema(schema_id), "AVRO", _NAME))
 
     own = None if given is None else document_of(given)
     written = Written(registry, settings, place, given, full_name(own))
     read_as = own if place.side == "source" else None
+    decode, decode_with = _decoders(document, read_as, place.part)
+    in_payload = settings.schema_id == "payload"
+    table = table_codec(document, read_as, lambda: _with_document(written))
     return Codec(
         _NAME,
-        decode=_decoder(document, read_as),
+        decode=decode,
         encode=_Encoder(written).encode,
-        table=table_codec(document, read_as, lambda: _with_document(written)),
+        table=table if in_payload else None,
+        decode_with=None if in_payload else decode_with,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),
@@ -61,7 +66,10 @@ def _with_document(written: Written) -> tuple[bytes, Any]:
     return head, document_of(of_kind(schema, "AVRO", _NAME))
 
 
-def _decoder(document: Callable[[int], Any], read_as: Any | None) -> Callable[[bytes], Any]:
+def _decoders(
+    document: Callable[[SchemaId], Any], read_as: Any | None, part: str
+) -> tuple[Callable[[bytes], Any], Callable[[bytes, Headers], Any]]:
+    """Without and with the record's headers."""
     schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
     reader = None if read_as is None else parsed(read_as)
     read = fastavro().schemaless_reader
@@ -70,7 +78,11 @@ def _decoder(document: Callable[[int], Any], read_as: Any | None) -> Callable[[b
         stream = BytesIO(data)
         return read(stream, schemas[stream.read(HEAD)], reader)
 
-    return decode
+    def decode_with(data: bytes, headers: Headers) -> Any:
+        head = head_in(headers, part)
+        return decode(data) if head is None else read(BytesIO(data), schemas[head], reader)
+
+    return decode, decode_with
 
 
 class _Encoder:

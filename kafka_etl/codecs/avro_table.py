@@ -10,7 +10,7 @@ from kafka_etl.codecs.arrow import compute, pyarrow
 from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
 from kafka_etl.codecs.avro_schema import AvroType, type_of
 from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
-from kafka_etl.codecs.wire import HEAD, ByHead
+from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId
 from kafka_etl.contracts import TableCodec, Unavailable
 from kafka_etl.errors import KafkaEtlError, RecordErrors
 
@@ -24,7 +24,7 @@ _TRIED: Final = 64
 
 
 def table_codec(
-    document_of_id: Callable[[int], Any],
+    document_of_id: Callable[[SchemaId], Any],
     read_as: Any | None,
     written: Callable[[], tuple[bytes, Any]],
 ) -> TableCodec:
@@ -41,7 +41,7 @@ def table_codec(
 
 
 class _Decoder:
-    def __init__(self, document_of_id: Callable[[int], Any], read_as: Any | None) -> None:
+    def __init__(self, document_of_id: Callable[[SchemaId], Any], read_as: Any | None) -> None:
         self._tables = ByHead(lambda schema_id: _Reader(document_of_id(schema_id), read_as))
 
     def decode(self, values: Sequence[bytes]) -> pa.Table:

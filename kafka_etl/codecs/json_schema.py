@@ -17,9 +17,10 @@ from kafka_etl.codecs.schemas import (
     is_mapping,
     of_kind,
 )
-from kafka_etl.codecs.wire import HEAD, ByHead
+from kafka_etl.codecs.wire import HEAD, ByHead, head_in
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
+from kafka_etl.record import Headers
 from kafka_etl.typed import typed
 
 _NAME: Final = "json_schema"
@@ -52,19 +53,21 @@ def _codec(
     written = Written(registry, settings, place, given, _title(given))
     checks = ByHead(lambda schema_id: _check_by(registry.schema(schema_id)))
     read_as = _check_by(given) if given is not None and place.side == "source" else None
-    decoder, encoder = _Decoder(checks, read_as), _Encoder(written)
+    decoder, encoder = _Decoder(checks, read_as, place.part), _Encoder(written)
+    in_payload = settings.schema_id == "payload"
     return Codec(
         _NAME,
         decode=decoder.decode,
         encode=encoder.encode,
-        of_class=lambda cls: _of_class(decoder, encoder, cls),
+        of_class=lambda cls: _of_class(decoder, encoder, cls, in_payload=in_payload),
+        decode_with=None if in_payload else decoder.decode_with,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),
     )
 
 
-def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type) -> Codec:
+def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bool) -> Codec:
     """Objects by way of JSON, in which dates and numbers are what the schema speaks of."""
     ways = typed(cls)
 
@@ -72,8 +75,15 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type) -> Codec:
         decoder.decode(data)
         return ways.from_json(data[HEAD:])
 
+    def decode_with(data: bytes, headers: Headers) -> Any:
+        decoder.decode_with(data, headers)
+        return ways.from_json(data if head_in(headers, decoder.part) else data[HEAD:])
+
     return Codec(
-        _NAME, decode=decode, encode=lambda value: encoder.encode_text(ways.to_json(value))
+        _NAME,
+        decode=decode,
+        encode=lambda value: encoder.encode_text(ways.to_json(value)),
+        decode_with=None if in_payload else decode_with,
     )
 
 
@@ -99,13 +109,23 @@ def _title(schema: Schema | None) -> str:
 class _Decoder:
     """Reads JSON and checks it: by the schema it was written with, or by the one given."""
 
-    def __init__(self, checks: ByHead[Check], read_as: Check | None) -> None:
+    def __init__(self, checks: ByHead[Check], read_as: Check | None, part: str) -> None:
         self._checks = checks
         self._read_as = read_as
+        self.part = part
 
     def decode(self, data: bytes) -> Any:
         check = self._read_as or self._checks[data[:HEAD]]
         value = orjson.loads(memoryview(data)[HEAD:])
+        check(value)
+        return value
+
+    def decode_with(self, data: bytes, headers: Headers) -> Any:
+        head = head_in(headers, self.part)
+        if head is None:
+            return self.decode(data)
+        value = orjson.loads(data)
+        check = self._read_as or self._checks[head]
         check(value)
         return value
 

@@ -21,9 +21,10 @@ from kafka_etl.codecs.protobuf_schema import (
 )
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind
-from kafka_etl.codecs.wire import HEAD, ByHead, schema_id_of
+from kafka_etl.codecs.wire import HEAD, ByHead, head_in, head_length, schema_id_of
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
+from kafka_etl.record import Headers
 
 _NAME: Final = "protobuf"
 _FIRST: Final = b"\0"
@@ -74,9 +75,11 @@ def _codec(
 ) -> Codec:
     name = "" if own is None else own.DESCRIPTOR.full_name
     written = Written(registry, settings, place, given, name)
+    decode, decode_with = _decoders(registry, own if place.side == "source" else None, place.part)
     return Codec(
         _NAME,
-        decode=_decoder(registry, own if place.side == "source" else None),
+        decode=decode,
+        decode_with=None if settings.schema_id == "payload" else decode_with,
         encode=_Encoder(written, settings.message, own).encode,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given, own)
@@ -84,7 +87,10 @@ def _codec(
     )
 
 
-def _decoder(registry: SchemaRegistry, own: Any | None) -> Callable[[bytes], Any]:
+def _decoders(
+    registry: SchemaRegistry, own: Any | None, part: str
+) -> tuple[Callable[[bytes], Any], Callable[[bytes, Headers], Any]]:
+    """Without and with the record's headers."""
     files = ByHead(
         lambda schema_id: compiled(of_kind(registry.schema(schema_id), "PROTOBUF", _NAME))
     )
@@ -94,7 +100,11 @@ def _decoder(registry: SchemaRegistry, own: Any | None) -> Callable[[bytes], Any
         end = HEAD + 1 if data[HEAD : HEAD + 1] == _FIRST else read_indexes(data)[1]
         return readers[data[:end]](data[end:])
 
-    return decode
+    def decode_with(data: bytes, headers: Headers) -> Any:
+        begin = head_in(headers, part)
+        return decode(data) if begin is None else readers[begin](data)
+
+    return decode, decode_with
 
 
 class _Readers(dict[bytes, Callable[[bytes], Any]]):
@@ -107,10 +117,11 @@ class _Readers(dict[bytes, Callable[[bytes], Any]]):
 
     def __missing__(self, begin: bytes) -> Callable[[bytes], Any]:
         if self._own is not None:
-            schema_id_of(begin)
+            schema_id_of(begin[: head_length(begin)])
             return self._own
-        indexes, _ = read_indexes(begin)
-        made = self[begin] = _reader(class_at(self._files[begin[:HEAD]], indexes))
+        end = head_length(begin)
+        indexes, _ = read_indexes(begin, end)
+        made = self[begin] = _reader(class_at(self._files[begin[:end]], indexes))
         return made
 
 

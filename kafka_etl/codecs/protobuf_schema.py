@@ -113,9 +113,9 @@ def written_indexes(indexes: Indexes) -> bytes:
     return b"".join(map(_varint, (len(indexes), *indexes)))
 
 
-def read_indexes(data: bytes) -> tuple[Indexes, int]:
-    """The indexes of a payload, and where they end."""
-    count, place = _read_varint(data, HEAD)
+def read_indexes(data: bytes, start: int = HEAD) -> tuple[Indexes, int]:
+    """The indexes that follow a head, and where they end."""
+    count, place = _read_varint(data, start)
     if count == 0:
         return (0,), place
     found: list[int] = []

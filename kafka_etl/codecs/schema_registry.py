@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from kafka_etl.codecs.registry_settings import DEFAULTS
+from kafka_etl.codecs.wire import SchemaId
 from kafka_etl.contracts import CodecPlace, Unavailable
 from kafka_etl.errors import (
     ConfigError,
@@ -126,17 +127,15 @@ class SchemaRegistry:
         urls = [urlsplit(url.strip()) for url in str(self._settings["url"]).split(",")]
         return ", ".join(f"{url.scheme}://{url.netloc.rpartition('@')[2]}" for url in urls)
 
-    def schema(self, schema_id: int) -> Schema:
+    def schema(self, schema_id: SchemaId) -> Schema:
         """A schema by its id."""
-        return self._ask(
-            f"schema {schema_id}", lambda client: _complete(client, client.get_schema(schema_id))
-        )
 
-    def schema_by_guid(self, guid: str) -> Schema:
-        """A schema by the id it has in every registry."""
-        return self._ask(
-            f"schema {guid}", lambda client: _complete(client, client.get_schema_by_guid(guid))
-        )
+        def find(client: Any) -> Schema:
+            if isinstance(schema_id, int):
+                return _complete(client, client.get_schema(schema_id))
+            return _complete(client, client.get_schema_by_guid(str(schema_id)))
+
+        return self._ask(f"schema {schema_id}", find)
 
     def latest(self, subject: str) -> tuple[int, Schema]:
         """Id and schema of a subject's latest version."""

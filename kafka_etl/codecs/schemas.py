@@ -26,12 +26,15 @@ class SchemaSettings(Settings):
         register_: Whether the sink may register the schema under its subject.
         subject: The sink's subject: `orders-value` for `topic`, the record's full name for
             `record`, both for `topic_record`.
+        schema_id: Where the source looks for the id of a record's schema: in the payload, or, for
+            `header`, in the record's header `__value_schema_id` first. A sink writes payloads.
     """
 
     schema_: dict[str, Any] | list[Any] | str | None = Field(default=None, alias="schema")
     schema_file: Path | None = None
     register_: bool = Field(default=False, alias="register")
     subject: Literal["topic", "record", "topic_record"] = "topic"
+    schema_id: Literal["payload", "header"] = "payload"
 
     def text(self, folder: Path) -> str | None:
         """The schema that was given.

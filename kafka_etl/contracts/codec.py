@@ -57,6 +57,8 @@ class Codec:
         table: For operators that take tables; None: by way of plain data, record by record.
         for_topic: The same codec for records that go to another topic than the sink's own, where
             that makes a difference.
+        decode_with: Called instead of `decode`, with the record's headers, for a codec that looks
+            at them; None, as with nearly all: it does not.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Codec:
     of_class: Callable[[type], Codec] | None = None
     table: TableCodec | None = None
     for_topic: Callable[[str], Codec] | None = None
+    decode_with: Callable[[bytes, Sequence[tuple[str, bytes | None]]], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from kafka_etl.errors import SchemaRefused
 from kafka_etl.registry import Registry
 from kafka_etl.testing import CodecContract, CodecSystem
 from tests.kit import registry as kit
-from tests.kit.apicurio import apicurio
 
 AVRO = {
     "type": "record",
@@ -126,13 +125,12 @@ BY_NAME = pytest.mark.parametrize("case", CASES, ids=lambda case: case.codec)
 
 
 @pytest.fixture(params=["stand-in", "apicurio"], scope="module")
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "stand-in":
         with kit.stand_in() as registry:
             yield registry.url
     else:
-        with apicurio(tmp_path_factory.mktemp("apicurio")) as server:
-            yield server.url
+        yield request.getfixturevalue("apicurio").url
 
 
 @pytest.fixture(autouse=True)
@@ -369,3 +367,27 @@ def test_a_schema_that_does_not_fit_the_subject_is_refused_for_good(url: str, to
     kit.compatibility(url, f"{topic}-value", "FULL")
     with pytest.raises(SchemaRefused, match="refuses the given schema"):
         build(url, "avro", topic, schema="int", register=True).encode(5)
+
+
+@BY_NAME
+@pytest.mark.parametrize("part", ["value", "key"])
+def test_the_id_of_a_schema_may_stand_in_a_header(case: Case, topic: str, part: str) -> None:
+    """As newer serializers of Confluent's write it; Apicurio's compatible API knows no GUIDs."""
+    with kit.stand_in() as registry:
+        kit.register(registry.url, "other", '"int"')
+        kit.register(registry.url, f"{topic}-{part}", case.schema, case.kind)
+        data = build(registry.url, case.codec, topic, part=part).encode(case.values[0])
+        source = build(registry.url, case.codec, part=part, schema_id="header")
+        assert source.decode_with is not None
+        begin = b"\x01" + uuid.UUID(registry.guid(2)).bytes
+        begin, body = (
+            (begin + data[5:6], data[6:]) if case.codec == "protobuf" else (begin, data[5:])
+        )
+        headers = [("x", b"\x00"), (f"__{part}_schema_id", begin)]
+        assert source.decode_with(body, headers) == case.values[0]
+        assert source.decode_with(data, [("x", None)]) == case.values[0]
+        with pytest.raises(ValueError, match="registry's format|cut off"):
+            source.decode_with(body, [(f"__{part}_schema_id", b"\x07")])
+        with pytest.raises(Unavailable):
+            unknown = b"\x01" * 17 + begin[17:]
+            source.decode_with(body, [(f"__{part}_schema_id", unknown)])

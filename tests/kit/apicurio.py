@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import tarfile
 import tempfile
 import time
@@ -50,7 +51,7 @@ def installed() -> Path:
 
 
 class Apicurio:
-    """A registry that keeps its port over stop and start; what it holds is in memory."""
+    """A registry of one's own; what it holds is in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "apicurio.log"
@@ -90,6 +91,15 @@ class Apicurio:
             assert time.monotonic() < deadline, self._log.read_text()[-2000:]
             time.sleep(0.05)
 
+    def suspend(self) -> None:
+        """It is there and does not answer."""
+        if self._process:
+            self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._process:
+            self._process.signal(signal.SIGCONT)
+
     def stop(self) -> None:
         if self._process:
             self._process.kill()
@@ -104,7 +114,7 @@ class Apicurio:
 
 
 @contextmanager
-def apicurio(folder: Path) -> Iterator[Apicurio]:
+def running(folder: Path) -> Iterator[Apicurio]:
     registry = Apicurio(folder)
     try:
         registry.start()

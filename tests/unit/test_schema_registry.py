@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_the_latest_schema_of_a_subject(registry: SchemaRegistry, held: StandIn)
 
 def test_a_schema_by_the_id_it_has_everywhere(registry: SchemaRegistry, held: StandIn) -> None:
     register(held.url, "s", "int")
-    assert registry.schema_by_guid(held.guid(1)).text == "int"
+    assert registry.schema(UUID(held.guid(1))).text == "int"
 
 
 def test_codecs_of_a_process_share_what_they_know(held: StandIn) -> None:
