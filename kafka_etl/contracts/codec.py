@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kafka_etl.contracts.settings import Settings
+from kafka_etl.record import Headers
 
 if TYPE_CHECKING:  # an extra: only those who use columns load it
     import pyarrow as pa
@@ -67,7 +68,7 @@ class Codec:
     of_class: Callable[[type], Codec] | None = None
     table: TableCodec | None = None
     for_topic: Callable[[str], Codec] | None = None
-    decode_with: Callable[[bytes, Sequence[tuple[str, bytes | None]]], Any] | None = None
+    decode_with: Callable[[bytes, Headers], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

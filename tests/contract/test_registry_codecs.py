@@ -19,6 +19,8 @@ from kafka_etl.registry import Registry
 from kafka_etl.testing import CodecContract, CodecSystem
 from tests.kit import registry as kit
 
+PRICE = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+SHAPE = {"type": "record", "name": "Shape", "fields": [{"name": "w", "type": "double"}]}
 AVRO = {
     "type": "record",
     "name": "Order",
@@ -26,7 +28,7 @@ AVRO = {
     "fields": [
         {"name": "id", "type": "long"},
         {"name": "note", "type": ["null", "string"], "default": None},
-        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+        {"name": "price", "type": PRICE},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
         {"name": "day", "type": {"type": "int", "logicalType": "date"}},
         {"name": "token", "type": {"type": "string", "logicalType": "uuid"}},
@@ -34,9 +36,9 @@ AVRO = {
         {"name": "tags", "type": {"type": "array", "items": "string"}},
         {"name": "counts", "type": {"type": "map", "values": "int"}},
         {"name": "either", "type": ["null", "long", "string"]},
-        {"name": "shape", "type": {"type": "record", "name": "Shape", "fields": [{"name": "w", "type": "double"}]}},
+        {"name": "shape", "type": SHAPE},
     ],
-}  # fmt: skip
+}
 ORDER = {
     "id": 2**40,
     "note": None,
@@ -171,7 +173,7 @@ class TestRegistryCodecs(CodecContract):
 @BY_NAME
 def test_what_is_not_in_the_wire_format_is_the_records_fault(url: str, case: Case) -> None:
     for data in case.undecodable:
-        with pytest.raises(ValueError, match="registry's format|cut off"):
+        with pytest.raises(ValueError, match=r"registry's format|cut off"):
             build(url, case.codec).decode(data)
 
 
@@ -294,8 +296,11 @@ def test_schemas_that_refer_to_others(url: str, topic: str) -> None:
         "type": "record",
         "name": "Bill",
         "namespace": "shop",
-        "fields": [{"name": "a", "type": "bank.Money"}, {"name": "b", "type": ["null", "bank.Money"]}],
-    }  # fmt: skip
+        "fields": [
+            {"name": "a", "type": "bank.Money"},
+            {"name": "b", "type": ["null", "bank.Money"]},
+        ],
+    }
     kit.register(url, f"{topic}-money", inner)
     reference = {"name": "bank.Money", "subject": f"{topic}-money", "version": 1}
     kit.register(url, f"{topic}-value", outer, references=[reference])
@@ -348,12 +353,9 @@ def test_any_type_of_a_protobuf_file(url: str, topic: str) -> None:
 
 
 def test_a_generated_class_needs_no_look_up_at_the_source(url: str, topic: str) -> None:
-    kit.register(
-        url,
-        f"{topic}-value",
-        'syntax = "proto3"; package google.protobuf; message Duration { int64 seconds = 1; int32 nanos = 2; }',
-        "PROTOBUF",
-    )  # fmt: skip
+    schema = """syntax = "proto3"; package google.protobuf;
+        message Duration { int64 seconds = 1; int32 nanos = 2; }"""
+    kit.register(url, f"{topic}-value", schema, "PROTOBUF")
     name = "google.protobuf.duration_pb2:Duration"
     data = build(url, "protobuf", topic, message=name).encode({"seconds": 5})
     source = build("http://127.0.0.1:9", "protobuf", message=name)
@@ -386,8 +388,8 @@ def test_the_id_of_a_schema_may_stand_in_a_header(case: Case, topic: str, part: 
         headers = [("x", b"\x00"), (f"__{part}_schema_id", begin)]
         assert source.decode_with(body, headers) == case.values[0]
         assert source.decode_with(data, [("x", None)]) == case.values[0]
-        with pytest.raises(ValueError, match="registry's format|cut off"):
+        with pytest.raises(ValueError, match=r"registry's format|cut off"):
             source.decode_with(body, [(f"__{part}_schema_id", b"\x07")])
+        unknown = b"\x01" * 17 + begin[17:]
         with pytest.raises(Unavailable):
-            unknown = b"\x01" * 17 + begin[17:]
             source.decode_with(body, [(f"__{part}_schema_id", unknown)])

@@ -20,11 +20,12 @@ from kafka_etl.codecs.avro_ways import fast_way, slow_way
 from kafka_etl.codecs.wire import head_of
 
 INT, LONG = 2**31, 2**63
-DAY = dt.date(1970, 1, 1)
-MILLIS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30)).map(
-    lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=dt.UTC)
-)
-MICROS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))
+YEARS = dt.timedelta(days=700_000)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROS = st.timedeltas(-YEARS, YEARS).map(lambda since: EPOCH + since)
+MILLIS = MICROS.map(lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000))
+NAIVE = MICROS.map(lambda at: at.replace(tzinfo=None))
+TIMES = MILLIS.map(lambda at: at.time())
 SIMPLE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ("boolean", st.booleans()),
     ("int", st.integers(-INT, INT - 1)),
@@ -34,13 +35,13 @@ SIMPLE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ("string", st.text(max_size=5)),
     ("bytes", st.binary(max_size=5)),
     ({"type": "int", "logicalType": "date"}, st.dates()),
-    ({"type": "int", "logicalType": "time-millis"}, st.integers(0, 86_399_999).map(lambda ms: (dt.datetime.min + dt.timedelta(milliseconds=ms)).time())),
+    ({"type": "int", "logicalType": "time-millis"}, TIMES),
     ({"type": "long", "logicalType": "time-micros"}, st.times()),
     ({"type": "long", "logicalType": "timestamp-millis"}, MILLIS),
-    ({"type": "long", "logicalType": "timestamp-micros"}, MICROS.map(lambda at: at.replace(tzinfo=dt.UTC))),
-    ({"type": "long", "logicalType": "local-timestamp-micros"}, MICROS),
+    ({"type": "long", "logicalType": "timestamp-micros"}, MICROS),
+    ({"type": "long", "logicalType": "local-timestamp-micros"}, NAIVE),
     ({"type": "string", "logicalType": "uuid"}, st.uuids().map(str)),
-]  # fmt: skip
+]
 _numbers = itertools.count()
 
 

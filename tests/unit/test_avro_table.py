@@ -37,6 +37,7 @@ def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
 FIRST = record(id="long", note=["null", "string"])
 SECOND = record(id="int", more="double")
 MILLIS = logical("long", "timestamp-millis")
+INNER = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}
 PRICE = logical("bytes", "decimal", precision=9, scale=2)
 
 
@@ -124,11 +125,11 @@ def test_bytes_after_the_record_are_passed_over_by_both_ways(monkeypatch: Any) -
 
 def test_a_panic_is_survived_once_and_not_tried_again(monkeypatch: Any) -> None:
     calls: list[int] = []
-    PanicException = type("PanicException", (BaseException,), {})
+    panic = type("PanicException", (BaseException,), {})
 
     def gives_up(payloads: list[bytes]) -> Any:
         calls.append(len(payloads))
-        raise PanicException
+        raise panic
 
     monkeypatch.setattr(avro_table, "fast_way", lambda *_: gives_up)
     read = codec(FIRST).decode
@@ -169,7 +170,8 @@ def test_what_no_column_holds_is_said(schema: Any, said: str) -> None:
 
 
 def test_columns_are_put_in_order_and_into_the_types_of_the_schema() -> None:
-    schema = record(id="int", at=MILLIS, note=["null", "string"], tags={"type": "array", "items": "string"})  # fmt: skip
+    tags = {"type": "array", "items": "string"}
+    schema = record(id="int", at=MILLIS, note=["null", "string"], tags=tags)
     at = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
     table = pl.DataFrame({"tags": [["a"], []], "at": [at, at], "id": [1, 2]}).to_arrow()
     data = codec(schema).encode(table)
@@ -181,7 +183,7 @@ def test_columns_are_put_in_order_and_into_the_types_of_the_schema() -> None:
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
-    naive = pa.table({"at": pa.array([dt.datetime(2026, 1, 2)])})
+    naive = pa.table({"at": pa.array([1_767_312_000_000_000], pa.timestamp("us"))})
     there = dt.datetime(2026, 1, 2, 2, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     zoned = pa.table({"at": pa.array([there], pa.timestamp("us", "Europe/Berlin"))})
     expected = [written(record(at=MILLIS), {"at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)})]
@@ -210,7 +212,7 @@ def test_a_table_that_does_not_fit_is_refused(columns: dict[str, Any], said: str
     [
         ({"type": "array", "items": "long"}, [1, None], r"a\[\]"),
         ({"type": "map", "values": "long"}, {"x": None}, r"a\{\}"),
-        ({"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}, {"x": None}, "a.x"),
+        (INNER, {"x": None}, "a.x"),
     ],
 )  # fmt: skip
 def test_nulls_inside_are_found_too(kind: Any, value: Any, where: str) -> None:
@@ -222,8 +224,7 @@ def test_nulls_inside_are_found_too(kind: Any, value: Any, where: str) -> None:
 
 
 def test_a_null_parent_has_no_null_children() -> None:
-    inner = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}
-    schema = record(a=["null", inner])
+    schema = record(a=["null", INNER])
     table = pa.table({"a": pa.array([None, {"x": 1}])})
     assert codec(schema).encode(table) == [
         written(schema, {"a": None}),
