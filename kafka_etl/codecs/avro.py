@@ -91,16 +91,23 @@ class _Encoder:
     def __init__(self, written: Written) -> None:
         self._write = fastavro().schemaless_writer
         self._written = written
+        self._usual: list[str] = []
         self._ready: tuple[bytes, Any, frozenset[str] | None] | None = None
 
     def encode(self, value: Any) -> bytes:
         head, schema, names = self._ready or self._prepare()
-        if names is not None and not names.issuperset(value):
-            raise ValueError(f"the Avro schema has no field {', '.join(set(value) - names)}")
+        if names is not None and list(value) != self._usual:
+            self._check(list(value), names)
         stream = BytesIO()
         stream.write(head)
         self._write(stream, schema, value)
         return stream.getvalue()
+
+    def _check(self, fields: list[str], names: frozenset[str]) -> None:
+        """Refuse fields that would be left out without a word."""
+        if strangers := [field for field in fields if field not in names]:
+            raise ValueError(f"the Avro schema has no field {', '.join(map(str, strangers))}")
+        self._usual = fields
 
     def _prepare(self) -> tuple[bytes, Any, frozenset[str] | None]:
         head, document = _with_document(self._written)

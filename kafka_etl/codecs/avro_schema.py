@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -46,7 +47,16 @@ def fastavro() -> Any:
 
 def parsed(document: Any) -> Any:
     """The schema as fastavro wants it."""
-    return fastavro().parse_schema(document)
+    return fastavro().parse_schema(_interned(document))
+
+
+def _interned(document: Any) -> Any:
+    """With the very strings that a program's own literals are: names are then told by identity."""
+    if is_list(document):
+        return [_interned(inner) for inner in document]
+    if is_mapping(document):
+        return {key: _interned(inner) for key, inner in document.items()}
+    return sys.intern(document) if isinstance(document, str) else document
 
 
 def full_name(document: Any, namespace: str = "") -> str:
