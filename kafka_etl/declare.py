@@ -11,7 +11,7 @@ takes, keyword-only parameters are its settings, a `Context` parameter is filled
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -27,6 +27,10 @@ class _Drop(enum.Enum):
 
 DROP: Final = _Drop.DROP
 """Returned by an operator: this record ends here on purpose. Counted, never silent."""
+
+
+BESIDES: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
+"""What a table can have besides the value's fields, and `_row`, the record a row comes from."""
 
 
 @dataclass(slots=True)
@@ -50,16 +54,18 @@ class Context:
 class Declaration:
     """What `@operator` adds to a signature."""
 
-    takes: Literal["value", "record", "batch"] | None = None
+    takes: Literal["value", "record", "batch", "table"] | None = None
     mixes: bool = False
     version: str = ""
+    columns: Sequence[str] | None = None
 
 
 def operator(
     *,
-    takes: Literal["value", "record", "batch"] | None = None,
+    takes: Literal["value", "record", "batch", "table"] | None = None,
     mixes: bool = False,
     version: str = "",
+    columns: Sequence[str] | None = None,
 ) -> Callable[[F], F]:
     """Say about an operator what its signature cannot; the function is returned unchanged.
 
@@ -68,10 +74,12 @@ def operator(
         mixes: The batch operator mixes rows (aggregates, sorts, joins): it is never split, and
             its outputs belong to all records of the slice.
         version: Shown in dead letters; default: of the distribution, or a hash of the source.
+        columns: What its table has besides the value's fields and `_row`, of `_key`, `_headers`,
+            `_timestamp`, `_partition` and `_offset`; default: all. Each costs 0.05 us a record.
     """
 
     def declare(target: F) -> F:
-        target.__kafka_etl__ = Declaration(takes, mixes, version)  # type: ignore[attr-defined]
+        target.__kafka_etl__ = Declaration(takes, mixes, version, columns)  # type: ignore[attr-defined]
         return target
 
     return declare

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+
+import msgspec
 
 Headers = list[tuple[str, bytes | None]]
 """Header names and values in order; names may repeat, values may be absent."""
@@ -46,71 +48,46 @@ R = TypeVar("R", bound=SourceRecord)
 class _Keep:
     """Stands for: as the source record has it."""
 
+    def __repr__(self) -> str:
+        return "KEEP"
+
 
 KEEP: Final = _Keep()
 
-Changes = tuple[Any, Headers | _Keep, int | _Keep, str | _Keep]
-"""Key, headers, timestamp and topic of the output; KEEP: as the source record has it."""
 
-UNCHANGED: Final[Changes] = (KEEP, KEEP, KEEP, KEEP)
-
-
-class Record:
-    """One record as an operator sees it: the source record, and what was changed of it.
+class Record(msgspec.Struct, eq=False, gc=False):
+    """One record as an operator sees it. All of it may be assigned.
 
     An operator that takes a `Record` is given one; any operator may return one, to set more than
-    the value. What is not set stays as the source record has it: key and headers travel on.
+    the value. What a record of one's own leaves open is filled in from the one it was made from:
+    key and headers travel on.
 
-    Args:
-        value: The decoded value; may be assigned.
-        key: The key in bytes, or decoded when the source names a codec for keys.
+    Made once per record, and therefore by a C constructor; the garbage collector does not look at
+    it.
+
+    Attributes:
+        value: The decoded value; None: a tombstone.
+        key: The key in bytes, or decoded when the source names a codec for keys; None for none.
         headers: (name, value) pairs in order.
-        timestamp: Milliseconds since the epoch.
+        timestamp: Milliseconds since the epoch; -1 where the source record has none. The output
+            has the sink's own unless one is set.
+        destination: The topic given by `to`; None for the sink's own.
+        source: The source record behind it; None for a record an operator made.
+        stamped: Whether the timestamp was set, be it to what it was.
     """
 
-    __slots__ = ("changes", "source", "value")
-
     value: Any
-    source: SourceRecord | None
-    """The source record behind it; None for a record an operator made."""
-    changes: Changes | None
-    """What differs from the source record; None: nothing but the value."""
+    key: Any = KEEP
+    headers: Headers = cast("Headers", KEEP)
+    timestamp: int = cast("int", KEEP)
+    destination: str | None = None
+    source: SourceRecord | None = None
+    stamped: bool = False
 
-    def __init__(
-        self,
-        value: Any,
-        *,
-        key: Any = KEEP,
-        headers: Headers | _Keep = KEEP,
-        timestamp: int | _Keep = KEEP,
-    ) -> None:
-        self.value = value
-        self.source = None
-        self.changes = (key, headers, timestamp, KEEP)
-
-    @property
-    def key(self) -> Any:
-        """The key; None where there is none."""
-        changes = self.changes
-        if changes is not None and changes[0] is not KEEP:
-            return changes[0]
-        return None if self.source is None else self.source.key()
-
-    @property
-    def headers(self) -> Headers:
-        """(name, value) pairs in order; change them with `replace`."""
-        changes = self.changes
-        if changes is not None and not isinstance(changes[1], _Keep):
-            return changes[1]
-        return [] if self.source is None else self.source.headers() or []
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since the epoch; -1 where the source record has none."""
-        changes = self.changes
-        if changes is not None and not isinstance(changes[2], _Keep):
-            return changes[2]
-        return -1 if self.source is None else self.source.timestamp()[1]
+    @classmethod
+    def of(cls, source: SourceRecord, value: Any) -> Record:
+        """The source record as it is, with this value."""
+        return cls(value, source.key(), source.headers() or [], source.timestamp()[1], None, source)
 
     @property
     def topic(self) -> str:
@@ -127,12 +104,6 @@ class Record:
         """The source offset; -1 for a record an operator made."""
         return -1 if self.source is None else _number(self.source.offset())
 
-    @property
-    def destination(self) -> str | None:
-        """The topic given by `to`; None for the sink's own."""
-        changes = self.changes
-        return None if changes is None or isinstance(changes[3], _Keep) else changes[3]
-
     def header(self, name: str) -> bytes | None:
         """The last value of the header `name`; None where it is absent or has none."""
         return next((value for key, value in reversed(self.headers) if key == name), None)
@@ -146,32 +117,43 @@ class Record:
         timestamp: int | _Keep = KEEP,
     ) -> Record:
         """A copy with these parts changed; it keeps its origin, and so its place in the order."""
-        changes = (key, headers, timestamp, KEEP)
-        return RecordView(
-            self.value if value is KEEP else value,
-            self.source,
-            changes if self.changes is None else _newer(changes, self.changes),
-        )
+        made = _copy(self)
+        if value is not KEEP:
+            made.value = value
+        if key is not KEEP:
+            made.key = key
+        if not isinstance(headers, _Keep):
+            made.headers = headers
+        if not isinstance(timestamp, _Keep):
+            made.timestamp = timestamp
+            made.stamped = True
+        return made
 
     def to(self, topic: str) -> Record:
         """A copy that goes to `topic`: the sink's own, or one of its `routes`."""
-        return self._copy(self.value, (KEEP, KEEP, KEEP, topic))
+        made = _copy(self)
+        made.destination = topic
+        return made
 
     def tombstone(self) -> Record:
         """A copy without a value: on a compacted topic it deletes its key."""
-        return self._copy(None, UNCHANGED)
+        return self.replace(value=None)
 
     def onto(self, base: Record) -> Record:
         """This record, with what it leaves open taken from `base`."""
         if self.source is not None:
             return self
-        return base._copy(self.value, self.changes or UNCHANGED)
-
-    def _copy(self, value: Any, changes: Changes) -> Record:
-        before = self.changes
-        return RecordView(
-            value, self.source, changes if before is None else _newer(changes, before)
-        )
+        made = _copy(base)
+        made.value = self.value
+        if self.key is not KEEP:
+            made.key = self.key
+        if not isinstance(self.headers, _Keep):
+            made.headers = self.headers
+        if not isinstance(self.timestamp, _Keep):
+            made.timestamp, made.stamped = self.timestamp, True
+        if self.destination is not None:
+            made.destination = self.destination
+        return made
 
     def __repr__(self) -> str:
         at = (
@@ -180,26 +162,8 @@ class Record:
         return f"<Record {self.value!r}{at}>"
 
 
-class RecordView(Record):
-    """A record made by the engine: two plain arguments, because it is made once per record."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, value: Any, source: SourceRecord | None, changes: Changes | None = None
-    ) -> None:
-        self.value = value
-        self.source = source
-        self.changes = changes
-
-
-def _newer(changes: Changes, before: Changes) -> Changes:
-    return (
-        before[0] if changes[0] is KEEP else changes[0],
-        before[1] if isinstance(changes[1], _Keep) else changes[1],
-        before[2] if isinstance(changes[2], _Keep) else changes[2],
-        before[3] if isinstance(changes[3], _Keep) else changes[3],
-    )
+_copy: Final[Callable[[Record], Record]] = Record.__copy__  # type: ignore[attr-defined]
+"""In C; `copy.copy` comes to it the long way."""
 
 
 def _number(number: int | None) -> int:

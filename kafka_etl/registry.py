@@ -134,8 +134,9 @@ def _stands_in(folder: Path, name: str) -> bool:
 
 
 def _discover() -> Iterator[Plugin]:
+    declared = entry_points()  # once: it reads a file of every distribution
     for kind in KINDS:
-        for entry in entry_points(group=f"kafka_etl.{kind}"):
+        for entry in declared.select(group=f"kafka_etl.{kind}"):
             distribution = entry.dist
             yield Plugin(
                 kind,

@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from pydantic.errors import PydanticUserError
 
 from kafka_etl.contracts import Settings
-from kafka_etl.declare import Context, Declaration
+from kafka_etl.declare import BESIDES, Context, Declaration
 from kafka_etl.errors import OperatorSignatureError
 from kafka_etl.record import Record
 from kafka_etl.typed import is_typed
@@ -27,6 +27,11 @@ class Takes(enum.StrEnum):
     BYTES = "bytes"
     TEXT = "text"
     RECORD = "record"
+    TABLE = "pyarrow.Table"
+    FRAME = "polars.DataFrame"
+
+
+TABLES: Final = frozenset((Takes.TABLE, Takes.FRAME))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Shape:
         gives: What it returns, where the annotation says it plainly.
         cls: The class with fields that its values are made objects of.
         is_async: Whether it is a coroutine function or an async generator.
+        columns: Of `BESIDES`, those its table has.
     """
 
     takes: Takes = Takes.VALUE
@@ -52,6 +58,7 @@ class Shape:
     gives: Takes | None = None
     cls: type | None = None
     is_async: bool = False
+    columns: tuple[str, ...] = ()
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -70,7 +77,7 @@ _TAKES: Final[Mapping[object, Takes]] = {
 
 _ALLOWED: Final = (
     "dict, list, int, float, bool, str, bytes, Record, a class with fields (dataclass, msgspec "
-    "Struct, pydantic model), or a list[...] of one of these"
+    "Struct, pydantic model), a list[...] of one of these, pyarrow.Table or polars.DataFrame"
 )
 
 
@@ -106,7 +113,20 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         gives=gives,
         cls=cls,
         is_async=is_async(function),
+        columns=_columns(declared, takes, name),
     )
+
+
+def _columns(declared: Declaration, takes: Takes, name: str) -> tuple[str, ...]:
+    if declared.columns is None:
+        return BESIDES if takes in TABLES else ()
+    unknown = sorted(set(declared.columns) - set(BESIDES))
+    if unknown or takes not in TABLES:
+        raise OperatorSignatureError(
+            f"operator {name}: columns={declared.columns!r} cannot be had",
+            f"Only an operator on tables has columns besides the value's; there are {BESIDES}.",
+        )
+    return tuple(declared.columns)
 
 
 def is_async(function: Any) -> bool:
@@ -236,6 +256,14 @@ def _unresolved(function: Any) -> Iterator[tuple[str, str]]:
 def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple[Takes, bool, bool]:
     """(takes, batch, nullable) of a parameter; what is declared overrules its annotation."""
     hint, nullable = _without_none(hint)
+    table = _table(hint)
+    if table is not None or declared.takes == "table":
+        if nullable:
+            raise OperatorSignatureError(
+                f"operator {name}: null values have no row in a table",
+                f"Annotate `{parameter}` without `| None`: tombstones pass by unchanged.",
+            )
+        return table or Takes.TABLE, True, False
     element, nullable_element = hint, nullable
     if typing.get_origin(hint) is list:
         element, nullable_element = _without_none(*typing.get_args(hint))
@@ -259,16 +287,26 @@ def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple
             )
 
 
+def _table(hint: Any) -> Takes | None:
+    """Told by its name: neither library is loaded for those who do not use it."""
+    if not isinstance(hint, type):
+        return None
+    return {
+        ("pyarrow", "Table"): Takes.TABLE,
+        ("polars", "DataFrame"): Takes.FRAME,
+    }.get((hint.__module__.partition(".")[0], hint.__name__))
+
+
 def _class(hint: Any) -> type | None:
     """The class with fields that the annotation asks for."""
     hint = _innermost(hint)
-    return hint if is_typed(hint) else None
+    return hint if is_typed(hint) and hint is not Record else None
 
 
 def _gives(hint: Any) -> Takes | None:
     """What the next operator is given, where the annotation leaves no doubt."""
     hint = _innermost(hint)
-    return None if hint in (Any, object, Record) else _element(hint)
+    return None if hint in (Any, object, Record) else _table(hint) or _element(hint)
 
 
 def _innermost(hint: Any) -> Any:
@@ -280,7 +318,7 @@ def _innermost(hint: Any) -> Any:
 
 
 def _element(hint: Any) -> Takes | None:
-    if typing.is_typeddict(hint) or (is_typed(hint) and hint is not Context):
+    if typing.is_typeddict(hint) or (is_typed(hint) and hint not in (Context, Record)):
         return Takes.VALUE
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = {_element(option) for option in typing.get_args(hint)}

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any, Final, TypeGuard
 from uuid import UUID
 
+import msgspec
 from pydantic import BaseModel, TypeAdapter
 
 
@@ -45,13 +46,10 @@ def typed(cls: type) -> Typed:
 
 
 def _is_struct(cls: type) -> bool:
-    """Told by its mark: msgspec is not loaded for those who do not use it."""
-    return hasattr(cls, "__struct_fields__")
+    return issubclass(cls, msgspec.Struct)
 
 
 def _struct(cls: type) -> Typed:
-    import msgspec  # noqa: PLC0415 - for those who use it only
-
     return Typed(
         from_json=msgspec.json.Decoder(cls).decode,
         to_json=msgspec.json.Encoder().encode,

@@ -5,12 +5,13 @@ pyarrow and polars are an extra: they are imported when the first table is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard
 
 from pydantic import AfterValidator
 
-from kafka_etl.errors import ExtraMissing
+from kafka_etl.errors import ExtraMissing, RecordErrors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,11 +74,8 @@ def _is_mapping(wanted: object) -> TypeGuard[dict[str, ArrowType]]:
 
 def pyarrow() -> Any:
     """The module, or the error that says how to get it."""
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _missing(error) from error
-    return pa
+    _import("pyarrow.compute")  # is then there as an attribute, too
+    return _import("pyarrow")
 
 
 def compute() -> Any:
@@ -90,18 +88,17 @@ def compute() -> Any:
 
 def polars() -> Any:
     """The module, or the error that says how to get it."""
+    return _import("polars")
+
+
+def _import(name: str) -> Any:
     try:
-        import polars as pl  # noqa: PLC0415 - an extra
+        return import_module(name)
     except ImportError as error:
-        raise _missing(error) from error
-    return pl
-
-
-def _missing(error: ImportError) -> ExtraMissing:
-    return ExtraMissing(
-        f"operators on columns need pyarrow and polars: {error}",
-        "Install them: pip install 'kafka-etl[columnar]'",
-    )
+        raise ExtraMissing(
+            f"operators on columns need pyarrow and polars: {error}",
+            "Install them: pip install 'kafka-etl[columnar]'",
+        ) from error
 
 
 def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
@@ -118,3 +115,21 @@ def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
     except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
         raise TypeError(str(error)) from error
     return both
+
+
+def of_values(values: Sequence[Any]) -> pa.Table:
+    """A table of decoded values: objects with fields.
+
+    Raises:
+        RecordErrors: Some are no objects.
+        Exception: pyarrow finds no type for a field.
+    """
+    strangers = {
+        row: TypeError(f"a row of a table is an object with fields, not {type(v).__name__}")
+        for row, v in enumerate(values)
+        if not isinstance(v, dict)
+    }
+    if strangers:
+        raise RecordErrors(strangers)
+    table: pa.Table = pyarrow().Table.from_pylist(list(values))
+    return table

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
-from operator import not_
-from typing import Any, Final, TypeVar
+from itertools import compress, repeat
+from operator import itemgetter, not_
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kafka_etl.engine.mapping import Apply
+from kafka_etl.engine.mapping import Apply, is_nobodys
 from kafka_etl.errors import OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import Changes, Record, RecordView, SourceRecord
+from kafka_etl.record import KEEP, Headers, Record, SourceRecord
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+_SECOND: Final = itemgetter(1)
 
 
 class _Null:
@@ -59,6 +64,48 @@ class NamedFaults(Exception):
         self.faults = faults
 
 
+Column = list[Any] | None
+"""One thing of each entry; None: as the source records have it."""
+
+
+Extra = tuple[Any, Any, Any, str | None]
+"""Key, headers, timestamp and topic of one entry."""
+
+NOTHING: Final[Extra] = (KEEP, KEEP, KEEP, None)
+"""All is as the source record has it, and goes to the sink's own topic."""
+
+
+@dataclass(slots=True)
+class Extras:
+    """What operators set besides the values, in columns; KEEP: as the source record has it."""
+
+    keys: Column = None
+    headers: Column = None
+    timestamps: Column = None
+    topics: Column = None
+    """None for the sink's own."""
+
+    @property
+    def columns(self) -> tuple[Column, Column, Column, Column]:
+        return (self.keys, self.headers, self.timestamps, self.topics)
+
+    def picked(self, pick: Callable[[list[Any]], list[Any]]) -> Extras:
+        """The same of some entries."""
+        return Extras(*(None if column is None else pick(column) for column in self.columns))
+
+    def followed_by(self, other: Extras, count: int, others: int) -> Extras:
+        """Those of `count` entries, and then those of `others` more."""
+        pairs = zip(self.columns, other.columns, NOTHING, strict=True)
+        return Extras(
+            *(
+                None
+                if mine is None and theirs is None
+                else [*(mine or [nothing] * count), *(theirs or [nothing] * others)]
+                for mine, theirs, nothing in pairs
+            )
+        )
+
+
 @dataclass(slots=True)
 class Flow:
     """Columns: entry i has a value, an origin and perhaps changes besides the value.
@@ -67,29 +114,45 @@ class Flow:
         source: The attempt's records, one per origin.
         values: Current values; NULL for tombstones.
         origins: Index into `source` or SHARED; None: entry i comes from record i.
-        changes: What operators set besides the value; None: nothing so far.
+        extras: What operators set besides the value.
         nulls: Whether any value is NULL.
+        shared: Whether any origin is SHARED.
         mixed: Whether an operator that mixes rows has run.
         faults: Origin -> why it failed; its entries are gone from the columns.
         dropped: Entries an operator dropped on purpose.
         keys: Decoded keys, one per origin; None: nothing decodes them.
+        table: The values as columns, with `_row`, the entry each row comes from; `values` is then
+            empty. None: they are in `values`.
+        stamps: Timestamps as the operator in hand was given them.
+        aside: Entries without a value, which have no row.
+        besides: Columns of the entries besides the value, made where a table has them.
     """
 
     source: Sequence[SourceRecord]
     values: list[Any] = field(default_factory=list[Any])
     origins: list[int] | None = None
-    changes: list[Changes | None] | None = None
+    extras: Extras = field(default_factory=Extras)
     nulls: bool = False
+    shared: bool = False
     mixed: bool = False
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
     dropped: int = 0
     keys: list[Any] | None = None
+    table: pa.Table | None = None
+    stamps: list[int] = field(default_factory=list[int])
+    aside: list[int] = field(default_factory=list[int])
+    besides: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
         return len(self.values)
 
     def origin(self, entry: int) -> int:
         return entry if self.origins is None else self.origins[entry]
+
+    def is_own_key(self, entry: int, key: Any) -> bool:
+        """Whether this is the source record's key as it was decoded: then its bytes stay."""
+        origin = self.origin(entry)
+        return self.keys is not None and origin != SHARED and key is self.keys[origin]
 
     def fail(self, entry: int, fault: Fault) -> None:
         """The record behind this entry failed; without one origin, the whole attempt did."""
@@ -106,8 +169,7 @@ class Flow:
         origins = range(len(self.values)) if self.origins is None else self.origins
         self.values = list(compress(self.values, chosen))
         self.origins = list(compress(origins, chosen))
-        if self.changes is not None:
-            self.changes = list(compress(self.changes, chosen))
+        self.extras = self.extras.picked(lambda column: list(compress(column, chosen)))
 
     def without_faults(self) -> None:
         """Leave out every entry of a failed record: it yields all of its outputs or none."""
@@ -151,6 +213,8 @@ class Flow:
             for entry, result in zip(entries, done, strict=True):
                 results[entry] = result
         for row, error in failed:
+            if is_nobodys(error):
+                raise error
             late = isinstance(error, OperatorTimeout)
             why = Condition.TIMEOUT if late else condition
             self.fail(entries[row], Fault(error, why, operator))
@@ -162,25 +226,70 @@ class Flow:
 
     def as_records(self) -> list[Record]:
         """A `Record` per entry, with the current value."""
-        if self.changes is None:
-            return list(map(RecordView, self.as_values(), self.sources()))
-        return list(map(RecordView, self.as_values(), self.sources(), self.changes))
+        self.stamps = self.timestamps_now()
+        return list(
+            map(
+                Record,
+                self.as_values(),
+                self.keys_now(),
+                self.headers_now(),
+                self.stamps,
+                self.extras.topics or repeat(None),
+                self.sources(),
+            )
+        )
 
     def sources(self) -> Sequence[SourceRecord | None]:
         """The source record of each entry; None where it belongs to all of them."""
-        if self.origins is None:
-            return self.source
-        return by_origin(self.origins, self.source, None)
+        return self.source if self.origins is None else self.spread(self.source, None)
+
+    def keys_now(self) -> list[Any]:
+        """The key of each entry, decoded where there is a codec for it."""
+        given = self.keys if self.keys is not None else self.read("key")
+        return _resolved(self.extras.keys, self.spread(given, None))
+
+    def headers_now(self) -> list[Headers]:
+        """Lists of their own: an operator may change them."""
+        given: list[Headers | None] = self.read("headers")
+        own: list[Headers] = [list(headers) if headers else [] for headers in given]
+        return _resolved(self.extras.headers, self.spread(own, []))
+
+    def timestamps_now(self) -> list[int]:
+        """Milliseconds, -1 for none."""
+        own = list(map(_SECOND, self.read("timestamp")))
+        return _resolved(self.extras.timestamps, self.spread(own, -1))
+
+    def extra_of(self, entry: int) -> Extra:
+        """What operators have set of this entry besides its value."""
+        keys, headers, timestamps, topics = self.extras.columns
+        return (
+            KEEP if keys is None else keys[entry],
+            KEEP if headers is None else headers[entry],
+            KEEP if timestamps is None else timestamps[entry],
+            None if topics is None else topics[entry],
+        )
 
     def base(self, entry: int) -> Record:
-        """What this entry's output has so far besides its value."""
+        """What this entry's output has so far besides its value; KEEP: what its source has."""
         origin = self.origin(entry)
         source = None if origin == SHARED else self.source[origin]
-        return RecordView(None, source, None if self.changes is None else self.changes[entry])
+        key, headers, timestamp, topic = self.extra_of(entry)
+        return Record(None, key, headers, timestamp, topic, source, timestamp is not KEEP)
+
+    def read(self, part: str) -> list[Any]:
+        """One thing of each source record, by the name of its method."""
+        return list(map(getattr(type(self.source[0]), part), self.source))
+
+    def spread(self, column: Sequence[T], shared: S) -> list[T | S]:
+        """A column of the source, over the entries; `shared` for those of all records."""
+        if self.origins is None:
+            return list[T | S](column)
+        if not self.shared:
+            return list(map(column.__getitem__, self.origins))
+        return [shared if origin == SHARED else column[origin] for origin in self.origins]
 
 
-def by_origin(origins: list[int], column: Sequence[T], shared: S) -> list[T | S]:
-    """A column of the source, spread over entries; `shared` where one belongs to all records."""
-    if SHARED not in origins:
-        return list(map(column.__getitem__, origins))
-    return [shared if origin == SHARED else column[origin] for origin in origins]
+def _resolved(changed: Column, given: list[Any]) -> list[Any]:
+    if changed is None:
+        return given
+    return [g if c is KEEP else c for c, g in zip(changed, given, strict=True)]

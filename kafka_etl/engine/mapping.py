@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeGuard
 
+from kafka_etl.contracts import Unavailable
+from kafka_etl.errors import KafkaEtlError
+
 
 class _Failed:
     """Of a class of its own: results are told apart by their types."""
@@ -65,3 +68,8 @@ def finished(result: Any) -> Any:
 
 def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
     return isinstance(value, Iterator)
+
+
+def is_nobodys(error: BaseException) -> bool:
+    """Whether no record is to blame: what a codec needs is away, or the pipeline cannot go on."""
+    return isinstance(error, Unavailable | KafkaEtlError)

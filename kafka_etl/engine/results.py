@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
-from operator import attrgetter, is_
+from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.bind import BoundOperator
 from kafka_etl.declare import DROP
-from kafka_etl.engine.flow import NULL, Fault, Flow
+from kafka_etl.engine.flow import NOTHING, NULL, Column, Extra, Extras, Fault, Flow
 from kafka_etl.engine.mapping import FAILED
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, UNCHANGED, Changes, Record, RecordView
+from kafka_etl.record import KEEP, Record, SourceRecord
 
-_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
-_RECORDS: Final[set[type]] = {Record, RecordView}
+_DROPPED: Final[set[type]] = {type(DROP)}
+_GONE: Final[set[type]] = {*_DROPPED, type(FAILED)}
 _MORE_THAN_A_VALUE: Final = (
     list,
     Iterator,
@@ -27,8 +27,12 @@ _MORE_THAN_A_VALUE: Final = (
 )
 
 _VALUE: Final = attrgetter("value")
+_KEY: Final = attrgetter("key")
+_HEADERS: Final = attrgetter("headers")
+_TIMESTAMP: Final = attrgetter("timestamp")
+_DESTINATION: Final = attrgetter("destination")
 _SOURCE: Final = attrgetter("source")
-_CHANGES: Final = attrgetter("changes")
+_STAMPED: Final = attrgetter("stamped")
 
 
 def collect(flow: Flow, operator: BoundOperator, results: list[Any]) -> None:
@@ -41,7 +45,7 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any]) -> None:
     flow.values = results
     if gone:
         _leave_out(flow, gone)
-    if kinds == gone or (kinds - gone <= _RECORDS and _unpacked(flow)):
+    if kinds == gone or (kinds - gone <= {Record} and _unpacked(flow)):
         return
     spread = Spread(flow, operator)
     for entry, result in enumerate(flow.values):
@@ -65,7 +69,10 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 def _leave_out(flow: Flow, gone: set[type]) -> None:
     """The common case of a filter: every entry has one value or none."""
     results = flow.values
-    chosen = [type(result) not in gone for result in results]
+    if gone == _DROPPED:
+        chosen = list(map(is_not, results, repeat(DROP)))
+    else:
+        chosen = [type(result) not in gone for result in results]
     failed = sum(result is FAILED for result in results) if flow.faults else 0
     flow.dropped += chosen.count(False) - failed
     flow.keep(chosen)
@@ -79,45 +86,91 @@ def _unpacked(flow: Flow) -> bool:
     A record an operator made itself belongs to the entry it was given for. Not done, and False,
     where a record belongs elsewhere, or to no entry alone.
     """
-    if SHARED in (flow.origins or ()):
+    if flow.shared:
         return False
-    results = flow.values
-    if set(map(type, results)) == {RecordView} and all(
-        map(is_, map(_SOURCE, results), flow.sources())
-    ):
+    results, sources = flow.values, flow.sources()
+    if set(map(type, results)) == {Record} and all(map(is_, map(_SOURCE, results), sources)):
+        flow.extras = _all_extras(flow, results)
         values: list[Any] = list(map(_VALUE, results))
-        changes: list[Changes | None] = list(map(_CHANGES, results))
     else:
-        records = [result if isinstance(result, Record) else None for result in results]
-        if not _are_at_home(flow, records):
+        entries = [entry for entry, result in enumerate(results) if type(result) is Record]
+        records: list[Record] = [results[entry] for entry in entries]
+        if not all(map(_is_at_home, records, map(sources.__getitem__, entries))):
             return False
-        values = [
-            result if record is None else record.value
-            for result, record in zip(results, records, strict=True)
-        ]
-        changes = [
-            before if record is None else _on_top(record, before)
-            for record, before in zip(records, flow.changes or repeat(None), strict=False)
-        ]
+        flow.extras = _some_extras(flow, entries, records)
+        values = results.copy()
+        for entry, record in zip(entries, records, strict=True):
+            values[entry] = record.value
     flow.nulls = flow.nulls or type(None) in set(map(type, values))
     flow.values = [NULL if v is None else v for v in values] if flow.nulls else values
-    flow.changes = changes if any(changes) else None
     return True
 
 
-def _are_at_home(flow: Flow, records: list[Record | None]) -> bool:
-    """Whether each record was made for its entry."""
-    return all(
-        record is None or record.source is None or record.source is source
-        for record, source in zip(records, flow.sources(), strict=True)
+def _is_at_home(record: Record, source: SourceRecord | None) -> bool:
+    return record.source is None or record.source is source
+
+
+def _all_extras(flow: Flow, records: list[Record]) -> Extras:
+    """Of records that all are the engine's own: nothing is left open."""
+    stamps = list(map(_TIMESTAMP, records))
+    topics = list(map(_DESTINATION, records))
+    if any(map(_STAMPED, records)) or stamps != flow.stamps:
+        timestamps: list[Any] | None = list(map(_stamp, records))
+    else:
+        timestamps = flow.extras.timestamps
+    return Extras(
+        keys=list(map(_KEY, records)),
+        headers=list(map(_HEADERS, records)),
+        timestamps=timestamps,
+        topics=None if topics.count(None) == len(topics) else topics,
     )
 
 
-def _on_top(record: Record, before: Changes | None) -> Changes | None:
-    """What a record sets; what a new one leaves open is as it was before."""
-    if before is None or record.source is not None:
-        return record.changes
-    return record.onto(RecordView(None, None, before)).changes
+def _some_extras(flow: Flow, entries: list[int], records: list[Record]) -> Extras:
+    """Of records beside values, for which everything stays as it was."""
+    before = flow.extras
+    stamps: list[Any] = list(map(_TIMESTAMP, records))
+    if not all(map(is_, stamps, repeat(KEEP))):
+        stamps = list(map(_stamp, records))
+    return Extras(
+        keys=_set(flow, before.keys, KEEP, entries, list(map(_KEY, records))),
+        headers=_set(flow, before.headers, KEEP, entries, list(map(_HEADERS, records))),
+        timestamps=_set(flow, before.timestamps, KEEP, entries, stamps),
+        topics=_set(flow, before.topics, None, entries, list(map(_DESTINATION, records))),
+    )
+
+
+def _set(
+    flow: Flow, before: Column, nothing: object, entries: list[int], column: list[Any]
+) -> Column:
+    """The column, with what these entries set; most often that is nothing."""
+    if all(map(is_, column, repeat(nothing))):
+        return before
+    whole = [nothing] * len(flow.values) if before is None else before.copy()
+    for entry, one in zip(entries, column, strict=True):
+        if one is not nothing:
+            whole[entry] = one
+    return whole
+
+
+def _extra(record: Record) -> Extra:
+    return (record.key, record.headers, _stamp(record), record.destination)
+
+
+def _stamp(record: Record) -> Any:
+    """The timestamp where one was set; what comes from the source is not the output's."""
+    if record.stamped or record.source is None:
+        return record.timestamp
+    return KEEP if record.timestamp == record.source.timestamp()[1] else record.timestamp
+
+
+def _without_empty(columns: Sequence[list[Any]]) -> Extras:
+    return Extras(
+        *(
+            column if any(one is not nothing for one in column) else None
+            for column, nothing in zip(columns, NOTHING, strict=True)
+        )
+    )
 
 
 class Spread:
@@ -128,7 +181,7 @@ class Spread:
         self._operator = operator
         self._values: list[Any] = []
         self._origins: list[int] = []
-        self._changes: list[Changes | None] = []
+        self._extras: list[Extra] = []
         self._decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
 
     def add(self, entry: int, origin: int, result: Any) -> None:
@@ -150,32 +203,34 @@ class Spread:
         if item is None:
             self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
             return
-        changes = None if flow.changes is None or entry is None else flow.changes[entry]
+        extra = NOTHING if entry is None else flow.extra_of(entry)
         if isinstance(item, Record):
             record = item if entry is None else item.onto(flow.base(entry))
-            changes = self._in_full(record) if origin == SHARED else record.changes
+            extra = self._in_full(record) if origin == SHARED else _extra(record)
             item = NULL if item.value is None else item.value
         self._values.append(item)
         self._origins.append(origin)
-        self._changes.append(changes)
+        self._extras.append(extra)
 
     def finish(self) -> None:
         flow = self._flow
         flow.values = self._values
+        flow.shared = SHARED in self._origins
         flow.nulls = any(value is NULL for value in self._values)
-        flow.changes = self._changes if any(self._changes) else None
+        columns = list(map(list, zip(*self._extras, strict=True)))
+        flow.extras = _without_empty(columns) if columns else Extras()
         one_to_one = self._origins == list(range(len(flow.source)))
         flow.origins = None if one_to_one else self._origins
         if flow.faults:
             flow.without_faults()
 
-    def _in_full(self, record: Record) -> Changes:
-        """The changes of an output that has no source record from which to keep anything."""
-        _, _, timestamp, topic = record.changes or UNCHANGED
-        key, source = record.key, record.source
+    def _in_full(self, record: Record) -> Extra:
+        """Of an output that has no source record from which to keep anything."""
+        key, headers, timestamp, topic = _extra(record)
+        source = record.source
         if source is not None and key is self._decoded.get(id(source), KEEP):
             key = source.key()  # untouched: the bytes stay, and with them the partition
-        return (key, record.headers, timestamp, topic)
+        return (key, headers, timestamp, topic)
 
     def _refuse(self, origin: int, what: str) -> None:
         fault = Fault(TypeError(what), Condition.OPERATOR_ERROR, self._operator.name)

@@ -11,14 +11,16 @@ from kafka_etl.bind import BoundOperator
 from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
+from kafka_etl.engine import tables
+from kafka_etl.engine.blame import group_fault, named_faults
 from kafka_etl.engine.crew import Crew, Crews, lanes
-from kafka_etl.engine.flow import NULL, Fault, Flow, GroupFault, NamedFaults
+from kafka_etl.engine.flow import NULL, Flow
 from kafka_etl.engine.mapping import Apply, finished, one_by_one
 from kafka_etl.engine.results import Spread, collect, has_more_than_values
-from kafka_etl.errors import Permanent, RecordErrors
+from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, Headers, Record
-from kafka_etl.signature import Takes
+from kafka_etl.record import Headers, Record
+from kafka_etl.signature import TABLES, Takes
 from kafka_etl.typed import typed
 
 _MadeFrom = Sequence[int | None]
@@ -32,23 +34,26 @@ class Decode:
     Attributes:
         value: None: the bytes as they are.
         key: None: no operator looks at decoded keys.
+        table: Whether the first operator takes a table.
     """
 
     value: Codec | None
     key: Codec | None = None
+    table: bool = False
 
     def apply(self, flow: Flow) -> None:
         read = type(flow.source[0])
         raw = list(map(read.value, flow.source))
         flow.nulls = not all(raw) and None in raw  # b"" is no null, but rare enough to look again
         flow.values = [NULL if v is None else v for v in raw] if flow.nulls else raw
-        if self.value is not None:
+        if self.value is not None and self.table:
+            tables.decode_table(flow, self.value)
+        elif self.value is not None:
             flow.values = _decoded(flow, self.value, flow.values, nulls=False)
         if self.key is not None:
             keys = list(map(read.key, flow.source))
             flow.keys = _decoded(flow, self.key, keys, nulls=True)
-            flow.changes = [(key, KEEP, KEEP, KEEP) for key in flow.keys]
-        if flow.faults:
+        if flow.faults and flow.table is None:
             flow.without_faults()
 
 
@@ -57,6 +62,8 @@ def decode_for(operators: Sequence[BoundOperator], value: Codec, key: Codec) -> 
     if not operators:
         return Decode(None)
     first = operators[0].shape
+    if first.takes in TABLES:
+        return Decode(value, table=True)
     value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first.takes, value)
     if first.cls is not None:
         value = of_class(value, first.cls)
@@ -107,6 +114,11 @@ class Operate:
     crew: Crew | None = None
 
     def apply(self, flow: Flow) -> None:
+        if self.operator.shape.takes in TABLES:
+            tables.enter(flow, self.operator)
+            tables.call(flow, self.operator)
+            return
+        tables.leave(flow)
         if self.convert is not None:
             flow.values = self._each(flow, one_by_one(self.convert), flow.values, nulls=False)
             if flow.faults:
@@ -164,10 +176,6 @@ def _conversion(cls: type | None) -> Callable[[Any], Any] | None:
     return lambda value: value if isinstance(value, cls) else from_plain(value)
 
 
-def _as_error(error: Any) -> BaseException:
-    return error if isinstance(error, BaseException) else Permanent(str(error))
-
-
 def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
@@ -222,16 +230,15 @@ class _BatchCall:
         try:
             outputs = finished(self._operator.call([self._arguments[entry] for entry in entries]))
         except RecordErrors as named:
-            raise self._named(named, entries) from named
+            raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:
-            raise self._failed(error) from error
+            raise group_fault(self._flow, self._operator, error) from error
         if outputs is DROP or (outputs is None and self._operator.shape.may_drop):
             self._flow.dropped += len(entries)
             return []
         if not _is_list(outputs):
-            raise self._failed(
-                TypeError(f"a batch operator returns a list; got {type(outputs).__name__}")
-            )
+            wrong = TypeError(f"a batch operator returns a list; got {type(outputs).__name__}")
+            raise group_fault(self._flow, self._operator, wrong)
         return outputs
 
     def _collect(self, segments: list[tuple[_MadeFrom, list[Any]]]) -> None:
@@ -262,21 +269,3 @@ class _BatchCall:
             entry if source is None else by_source.get(id(source), entry)
             for source, entry in zip(sources, in_place, strict=True)
         ]
-
-    def _named(self, named: RecordErrors, entries: list[int]) -> Exception:
-        name = self._operator.name
-        errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
-        strangers = [row for row in errors if row not in range(len(entries))]
-        if strangers or not errors:
-            return self._failed(
-                ValueError(f"RecordErrors names rows {strangers} of {len(entries)} records")
-            )
-        faults = {
-            self._flow.origin(entries[row]): Fault(_as_error(error), Condition.OPERATOR_ERROR, name)
-            for row, error in errors.items()
-        }
-        return self._failed(named) if SHARED in faults else NamedFaults(faults)
-
-    def _failed(self, error: BaseException) -> GroupFault:
-        fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
-        return GroupFault(fault, splittable=not (self._mixes or self._flow.mixed))

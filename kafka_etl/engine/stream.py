@@ -6,7 +6,15 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Final
 
-from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Refusal, Sink, Source
+from kafka_etl.contracts import (
+    Abandoned,
+    Aborted,
+    OutcomeUnknown,
+    Refusal,
+    Sink,
+    Source,
+    Unavailable,
+)
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.finished import Finished
@@ -84,6 +92,10 @@ class StreamEngine:
             self._aborted(abort, finished)
         except OutcomeUnknown as unknown:
             self._outcome_unknown(unknown, finished)
+        except Unavailable as away:
+            self._source.rewind()
+            self._breaker.rewind()
+            self._back_off(away.reason)
 
     def idle(self) -> None:
         """Keep the membership alive without fetching: the pipeline is paused."""

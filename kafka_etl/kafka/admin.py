@@ -1,7 +1,7 @@
 """Questions and orders to the cluster, each answered with our own errors.
 
-For preflight, a process of its own that ends soon: an admin client kept for long does not survive
-every broker restart.
+For preflight, which is over soon: an admin client kept for long does not survive every broker
+restart.
 """
 
 from __future__ import annotations
@@ -43,8 +43,13 @@ _api: Any = admin  # its hints are partial and contradict each other; the tests 
 
 @cache
 def connect(settings: frozenset[tuple[str, Any]]) -> Admin:
-    """The one admin client of a preflight process for a cluster."""
+    """The one admin client of a preflight for a cluster."""
     return Admin(dict(settings))
+
+
+def disconnect() -> None:
+    """Preflight is over."""
+    connect.cache_clear()
 
 
 class Admin:

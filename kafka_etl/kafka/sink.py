@@ -25,7 +25,8 @@ class Ledger:
         self._partitions = deployment.partitions.get(topic, 1)
         self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
         self._provenance = deployment.provenance
-        self._transactions = Transactions(producer_settings(deployment), pulse)
+        known = next(iter(deployment.size_limits), None)
+        self._transactions = Transactions(producer_settings(deployment), known, pulse)
 
     def open(self) -> None:
         self._transactions.open()

@@ -80,9 +80,10 @@ class KafkaSource:
         self._touched = set(map(origin, self._held))
         if not self._held:
             self._take_in(self._consume(1, _FIRST_RECORD))
-        if self._held and len(self._held) < limit:
+        room = self._room(limit)
+        if self._held and room > 0:
             wait = self._last_commit + self._limits.max_wait - monotonic()
-            self._take_in(self._consume(limit - len(self._held), max(0.0, wait)))
+            self._take_in(self._consume(room, max(0.0, wait)))
         self._refresh_lease()
         if self._held or self._end_is_due():
             return self._cut(limit)
@@ -165,6 +166,12 @@ class KafkaSource:
                 raise failed
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
         return messages
+
+    def _room(self, limit: int) -> int:
+        """How many more records to take, if they are about as large as those that are held."""
+        held = len(self._held)
+        size = max(1, sum(map(len, self._held)))
+        return min(limit - held, self._limits.max_bytes * held // size - held)
 
     def _take_in(self, messages: list[Message]) -> None:
         """Sort what came: records are held, events are acted upon."""

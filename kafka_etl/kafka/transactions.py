@@ -10,6 +10,7 @@ and a timeout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -38,11 +39,13 @@ class Transactions:
 
     Args:
         settings: Of the producer.
+        topic: One that exists, to ask about; None: there is none.
         pulse: Called between the pieces of long waits.
     """
 
-    def __init__(self, settings: dict[str, Any], pulse: Pulse) -> None:
+    def __init__(self, settings: dict[str, Any], topic: str | None, pulse: Pulse) -> None:
         self._settings = settings
+        self._topic = topic
         self._pulse = pulse
         self._log = get_logger("sink")
         self._producer: Producer | None = None
@@ -53,6 +56,7 @@ class Transactions:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
         self._retired = None
         producer = Producer({**self._settings, "error_cb": self._on_error}, logger=client_logger())
+        self._connect(producer)
         while True:
             try:
                 producer.init_transactions(_REQUEST)
@@ -72,6 +76,17 @@ class Transactions:
         self._producer = producer
         self._trouble = False
         return producer
+
+    def _connect(self, producer: Producer) -> None:
+        """Wait for a connection to any broker.
+
+        Without one the client asks for its coordinator in vain, and again after half a second.
+        The first question may be answered over the bootstrap connection, which then ends.
+        """
+        if self._topic is not None:
+            with suppress(KafkaException):  # what is wrong is said by the call that needs it
+                producer.list_topics(self._topic, _REQUEST)
+                producer.list_topics(self._topic, _REQUEST)
 
     def close(self) -> None:
         """Let go; between transactions nothing is lost by it."""

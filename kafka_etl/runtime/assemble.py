@@ -18,14 +18,8 @@ from kafka_etl.engine.stages import decode_for, operate_all
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.sink import FollowedSink
 
-APP: Final = "kafka-etl"
 _SLACK: Final = 60.0
 _SLICE: Final = 1.0
-
-
-def member_id(pipeline: str, instance: str, worker: int | str) -> str:
-    """`<app>.<pipeline>.<instance>.<worker>`: stays the same over restarts."""
-    return f"{APP}.{pipeline}.{instance}.{worker}"
 
 
 def deployment(pipeline: Pipeline, member: str, preflight: Preflight) -> Deployment:

@@ -85,9 +85,14 @@ def task_of_child() -> tuple[Any, Connection[Any, Any]]:
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return next_task(connection), connection
+
+
+def next_task(connection: Connection[Any, Any]) -> Any:
+    """In the child: what it is to do after that."""
     try:
-        return connection.recv(), connection
-    except EOFError:  # it died before we could ask to die with it
+        return connection.recv()
+    except EOFError:  # the parent died before we could ask to die with it
         os._exit(1)
 
 

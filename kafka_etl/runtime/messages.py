@@ -28,7 +28,10 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class PreflightTask:
-    """Check one pipeline against its cluster."""
+    """Check one pipeline against its cluster: the answer is `Checked`, or `Ended` with a problem.
+
+    The first worker does so before its `WorkerTask` comes: it has imported everything by then.
+    """
 
     document: Document
     member: str

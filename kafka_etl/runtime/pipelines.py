@@ -16,12 +16,12 @@ from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
-from kafka_etl.runtime.assemble import member_id
 from kafka_etl.runtime.child import Child, describe_exit
-from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.slot import Watch, WorkerSlot
 from kafka_etl.runtime.state_folder import StateFolder
 
+_APP: Final = "kafka-etl"
 _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
 _GIVE_UP_AFTER: Final = 10
@@ -123,12 +123,11 @@ class ManagedPipeline:
         self._checked = None
         self._draining_since = None
         self._slots = []
-        self._checking = Child("kafka_etl.runtime.preflight")
+        self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
+        self._checking = self._warm[0]
         self._checking.send(
             PreflightTask(self._document, self._member("preflight"), self._options.logs)
         )
-        # They take as long to import everything as preflight takes to check it.
-        self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
 
     def pause(self) -> None:
         self._paused = True
@@ -150,9 +149,10 @@ class ManagedPipeline:
             self._draining_since = time.monotonic()
             for slot in self._slots:
                 slot.drain()
-            for child in filter(None, (self._checking, *self._warm)):
+            for child in self._warm:
                 child.end()
             self._warm = []
+            self._checking = None
 
     def kill(self) -> None:
         """Stop at once."""
@@ -245,11 +245,11 @@ class ManagedPipeline:
         if not answers and status is None:
             return
         self._checking = None
-        child.close()
-        answer = answers[0] if answers else _preflight_died(status or 0)
-        if isinstance(answer, Problem):
-            self._fail(answer)
-        elif isinstance(answer, Checked):
+        answer = answers[0] if answers else None
+        if not isinstance(answer, Checked):
+            problem = answer.problem if isinstance(answer, Ended) else None
+            self._fail(problem or _preflight_died(status or 0))
+        else:
             self._checked = answer
             for note in answer.preflight.notes:
                 self._log.info(note)
@@ -305,7 +305,8 @@ class ManagedPipeline:
         return self._options.workers or self._spec.workers
 
     def _member(self, worker: int | str) -> str:
-        return member_id(self.name, self._folder.instance, worker)
+        """Stays the same over restarts."""
+        return f"{_APP}.{self.name}.{self._folder.instance}.{worker}"
 
 
 def _preflight_died(status: int) -> Problem:

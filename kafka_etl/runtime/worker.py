@@ -29,10 +29,10 @@ from kafka_etl.log import configure, get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.registry import Registry
 from kafka_etl.retry import Backoff
-from kafka_etl.runtime import assemble
-from kafka_etl.runtime.child import task_of_child
+from kafka_etl.runtime import assemble, preflight
+from kafka_etl.runtime.child import next_task, task_of_child
 from kafka_etl.runtime.fencing import Fencing
-from kafka_etl.runtime.messages import Ended, Snapshot, WorkerState, WorkerTask
+from kafka_etl.runtime.messages import Ended, PreflightTask, Snapshot, WorkerState, WorkerTask
 from kafka_etl.runtime.recorder import Recorder
 
 _TELL_EVERY: Final = 0.25
@@ -288,14 +288,14 @@ def _now_ms() -> int:
 
 
 def main() -> None:
-    """The process: a task comes through the pipe, the last word goes back."""
-    task: WorkerTask
+    """The process: tasks come through the pipe, the last word goes back."""
+    task: PreflightTask | WorkerTask
     task, connection = task_of_child()
-    configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.worker)
+    _configure_logs(task)
     sys.path.insert(0, str(task.document.folder))
     try:
         pipeline = build(task.document, Registry.installed())
-        worker = Worker(pipeline, task, connection)
+        worker = Worker(pipeline, _checked(task, pipeline, connection), connection)
     except KafkaEtlError as error:
         connection.send(Ended("failed", Snapshot("starting", _now_ms()), error.problem))
         return
@@ -312,6 +312,23 @@ def main() -> None:
         said = f"{info.type}: {info.message}"
         get_logger("worker").error("died", error=said, traceback=info.traceback)
         sys.exit(1)
+
+
+def _checked(
+    task: PreflightTask | WorkerTask, pipeline: Pipeline, connection: Connection[Any, Any]
+) -> WorkerTask:
+    """The worker's task; before that its preflight, if it was chosen for it."""
+    if isinstance(task, WorkerTask):
+        return task
+    connection.send(preflight.check(pipeline, task.member))
+    following: WorkerTask = next_task(connection)
+    _configure_logs(following)
+    return following
+
+
+def _configure_logs(task: PreflightTask | WorkerTask) -> None:
+    worker = task.worker if isinstance(task, WorkerTask) else "preflight"
+    configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=worker)
 
 
 def _collect_garbage_rarely(pipeline: Pipeline) -> None:

@@ -6,11 +6,9 @@ import argparse
 import sys
 import time
 
-from tests.bench import paced, report
+from tests.bench import report
 from tests.bench.bench import bench
-from tests.bench.scenarios import BY_NAME, SCENARIOS
-
-LATENCY = "latency"
+from tests.bench.kinds import KINDS, NAMES, Kind, tables
 
 
 def say(text: str) -> None:
@@ -20,42 +18,35 @@ def say(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    names = [*BY_NAME, LATENCY]
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, help="default: each scenario's own number")
+    parser.add_argument("--try", action="store_true", dest="trying", help="keep no figures")
     parser.add_argument("--table", action="store_true", help="only rewrite docs/performance.md")
     options = parser.parse_args()
-    unknown = set(options.scenarios) - set(names)
+    unknown = set(options.scenarios) - set(NAMES)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    if options.table:
-        report.rewrite_page()
-        return
-    chosen = options.scenarios or names
-    with bench(say) as running:
-        for scenario in SCENARIOS:
-            if scenario.name in chosen:
-                records = options.records or scenario.records
-                report.save(running.run(scenario, options.rounds, records))
-    if LATENCY in chosen:
-        with bench(say, pin=False) as running:
-            _latency(running)
-    report.rewrite_page()
-    sys.stdout.write(report.table())
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if not options.table:
+        chosen = options.scenarios or NAMES
+        for pin in (True, False):
+            kinds = [k for k in KINDS if k.pin is pin and set(k.scenarios) & set(chosen)]
+            if kinds:
+                _run(kinds, chosen, pin, options)
+    if not options.trying:
+        report.PAGE.write_text(report.page_with(tables(), report.PAGE.read_text()))
 
 
-def _latency(running: paced.Bench, rate: int = 2000, seconds: float = 10.0) -> None:
-    for name, figures in (
-        ("ours", paced.ours(running, rate, seconds)),
-        ("ours, max_wait 5ms", paced.ours(running, rate, seconds, "5ms")),
-        ("loop, 20 ms", paced.loop(running, rate, seconds, 0.02)),
-        ("loop, 5 ms", paced.loop(running, rate, seconds, 0.005)),
-    ):
-        say(
-            f"latency at {rate} records/s, {name}: p50 {figures.p50:.0f} ms, "
-            f"p99 {figures.p99:.0f} ms, p99.9 {figures.p999:.0f} ms, {figures.cpu:.0f} us a record"
-        )
+def _run(kinds: list[Kind], chosen: list[str], pin: bool, options: argparse.Namespace) -> None:
+    with bench(say, pin=pin) as running:
+        for kind in kinds:
+            for name in kind.scenarios:
+                if name in chosen:
+                    result = kind.run(running, name, options.rounds, options.records)
+                    found = report.content(result)
+                    sys.stdout.write(kind.table([found]))
+                    if not options.trying:
+                        report.save(found)
 
 
 if __name__ == "__main__":

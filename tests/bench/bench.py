@@ -1,4 +1,4 @@
-"""Running scenarios: ours and the loop in turn over the same topic, each output counted."""
+"""A broker, the programs that are run against it, and what their outputs must be."""
 
 from __future__ import annotations
 
@@ -6,37 +6,45 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-import orjson
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from kafka_etl.broker import Cluster
-from tests.bench.measure import Figures, measure
-from tests.bench.scenarios import Scenario
+from tests.bench.loops import ALLOCATOR, UNTUNED
+from tests.bench.scenarios import Made, Scenario
 from tests.kit.kafka import Kafka
 
 PARTITIONS = 4
 LOOPS = Path(__file__).with_name("loops.py")
+FOR_EVER = 2**40
+FILLING = {"linger.ms": 20, "batch.size": 1_000_000}
 Say = Callable[[str], None]
+Once = TypeVar("Once")
 
 
 @dataclass
 class Result:
-    """All rounds of a scenario; `again` is the loop a second time, which shows the noise."""
+    """All rounds of a scenario.
 
-    scenario: Scenario
+    Attributes:
+        rounds: Program -> its figures, one of each round.
+        more: What else a reader of the figures wants to know.
+    """
+
+    scenario: str
+    about: str
     records: int
-    ours: list[Figures] = field(default_factory=list[Figures])
-    loop: list[Figures] = field(default_factory=list[Figures])
-    again: list[Figures] = field(default_factory=list[Figures])
+    rounds: Mapping[str, list[Any]]
+    more: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class WrongOutputs(Exception):
-    """Something is missing or there twice: its figures mean nothing."""
+    """Something is missing, there twice or out of order: its figures mean nothing."""
 
 
 class Bench:
@@ -45,49 +53,45 @@ class Bench:
     def __init__(self, kafka: Kafka, folder: Path, say: Say, core: int | None) -> None:
         self.kafka = kafka
         self.core = core
+        self.say = say
         self._folder = folder
-        self._say = say
         self._probe = Consumer({**kafka.client, "group.id": "probe"})
+        self._partitions: dict[str, int] = {}
 
-    def run(self, scenario: Scenario, rounds: int, records: int) -> Result:
-        """Every program once a round, in turn, so that all see the same weather."""
-        result = Result(scenario, records)
-        self._say(f"{scenario.name}: writing {records:,} records")
-        source = self.kafka.topic(PARTITIONS)
-        self.fill(source, (scenario.make(number) for number in range(records)))
+    def in_turn(
+        self, name: str, rounds: int, programs: Mapping[str, Callable[[], Once]]
+    ) -> dict[str, list[Once]]:
+        """Every program once a round, so that all see the same weather."""
+        figures: dict[str, list[Once]] = {program: [] for program in programs}
         for number in range(rounds):
-            for program in ("loop", "ours", "again"):
-                figures = self._once(scenario, program, source, records)
-                getattr(result, program).append(figures)
-                self._say(
-                    f"{scenario.name} {number + 1}/{rounds} {program}: "
-                    f"{figures.rate:,.0f} records/s, {figures.cpu:.2f} us a record"
-                )
-        self.drop([source])
-        return result
-
-    def _once(self, scenario: Scenario, program: str, source: str, records: int) -> Figures:
-        sinks = [self.kafka.topic(PARTITIONS) for _ in range(scenario.sinks)]
-        name = self.kafka.name()
-        with tempfile.TemporaryDirectory(dir=self._folder) as made:
-            folder = Path(made)
-            command = (
-                self.ours(scenario, folder, name, source, sinks)
-                if program == "ours"
-                else self.loop(scenario, name, source, sinks, records)
-            )
-            expected = records if scenario.dead_letters else self.expected(scenario, records)
-            figures = measure(
-                command,
-                folder=folder,
-                done=lambda: sum(map(self.written, sinks)),
-                records=records,
-                outputs=expected,
-                core=self.core,
-            )
-        self.check(scenario, sinks, records)
-        self.drop(sinks)
+            for program, once in programs.items():
+                figures[program].append(once())
+                self.say(f"{name} {number + 1}/{rounds} {program}: {figures[program][-1]}")
         return figures
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """For one program; removed after it."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as made:
+            yield Path(made)
+
+    @contextmanager
+    def topics(self, count: int, partitions: int = PARTITIONS) -> Iterator[list[str]]:
+        """New ones, deleted after use."""
+        made = [self.kafka.topic(partitions) for _ in range(count)]
+        self._partitions.update(dict.fromkeys(made, partitions))
+        yield made
+        for deletion in self.kafka.admin.delete_topics(made).values():
+            with suppress(KafkaException):
+                deletion.result(30)
+
+    @contextmanager
+    def filled(self, scenario: Scenario, records: int) -> Iterator[str]:
+        """A topic of a scenario's inputs."""
+        with self.topics(1) as (topic,):
+            self.say(f"{scenario.name}: writing {records:,} records")
+            self.fill(topic, map(scenario.make, range(records)))
+            yield topic
 
     def ours(
         self,
@@ -97,11 +101,12 @@ class Bench:
         source: str,
         sinks: list[str],
         *arguments: str,
+        **more: Any,
     ) -> list[str]:
         """`kafka-etl run` of the scenario's pipeline, written into `folder`."""
         module = scenario.module().replace("OTHER", sinks[-1])
         (folder / "ops.py").write_text(module)
-        spec = scenario.pipeline(name, self.kafka.bootstrap, source, sinks)
+        spec = scenario.pipeline(name, self.kafka.bootstrap, source, sinks, **more)
         (folder / "pipeline.yaml").write_text(json.dumps(spec))
         return [
             *(sys.executable, "-m", "kafka_etl", "run", "pipeline.yaml"),
@@ -111,79 +116,79 @@ class Bench:
 
     def loop(  # noqa: PLR0917 - the loop's own arguments, in its order
         self,
-        scenario: Scenario,
+        loop: str,
         name: str,
         source: str,
         sinks: list[str],
-        records: int,
+        records: int = FOR_EVER,
+        size: int = 10_000,
         wait: float = 0.1,
     ) -> list[str]:
+        settings = {} if loop.startswith(UNTUNED) else ALLOCATOR
         return [
-            *(sys.executable, str(LOOPS), scenario.loop, self.kafka.bootstrap, source, name),
-            *(*sinks, str(records), str(scenario.size), str(wait)),
+            *("env", *(f"{key}={value}" for key, value in settings.items())),
+            *(sys.executable, str(LOOPS), loop, self.kafka.bootstrap, source, name),
+            *(*sinks, str(records), str(size), str(wait)),
         ]
 
-    @staticmethod
-    def expected(scenario: Scenario, records: int) -> int:
-        return sum(map(scenario.kept, range(records)))
-
-    def written(self, topic: str) -> int:
-        """Records of a topic by now, markers included; 0 while it cannot be said."""
-        with suppress(KafkaException):
-            return sum(
-                self._probe.get_watermark_offsets(TopicPartition(topic, n), timeout=5)[1]
-                for n in range(PARTITIONS)
-            )
-        return 0
-
-    def drop(self, topics: list[str]) -> None:
-        for deletion in self.kafka.admin.delete_topics(topics).values():
+    def written(self, *topics: str) -> int:
+        """Committed records by now, markers included; a topic that cannot be asked counts 0."""
+        total = 0
+        for topic in topics:
             with suppress(KafkaException):
-                deletion.result(30)
+                total += sum(
+                    self._probe.get_watermark_offsets(TopicPartition(topic, n), timeout=5)[1]
+                    for n in range(self._partitions[topic])
+                )
+        return total
 
-    def fill(self, topic: str, records: Iterable[tuple[bytes, bytes, object]]) -> None:
-        producer = Producer({**self.kafka.client, "linger.ms": 20, "batch.size": 1_000_000})
-        for key, value, headers in records:
-            while True:
-                try:
-                    producer.produce(topic, value, key, headers=headers or None)
-                    break
-                except BufferError:
-                    producer.flush(1)
-        producer.flush(60)
+    def taken(self, group: str, topic: str) -> int:
+        """Inputs whose offsets are committed."""
+        return sum(max(offset, 0) for offset in self.kafka.committed(group, topic).values())
+
+    def fill(self, topic: str, records: Iterable[Made]) -> None:
+        """In order, whatever happens on the way."""
+        write(
+            Producer({**self.kafka.client, **FILLING, "enable.idempotence": True}), topic, records
+        )
+
+    @contextmanager
+    def hidden(self, topic: str, records: Iterable[Made]) -> Iterator[Callable[[], None]]:
+        """Fill a topic with what nobody can read yet; the function lets it be read at once."""
+        settings = {"transactional.id": topic, "transaction.timeout.ms": 600_000}
+        producer = Producer({**self.kafka.client, **FILLING, **settings})
+        producer.init_transactions()
+        producer.begin_transaction()
+        write(producer, topic, records)
+        yield producer.commit_transaction
 
     def check(self, scenario: Scenario, sinks: list[str], records: int) -> None:
-        """Each record once where it belongs, as a committed reader sees it."""
+        """Each record once where it belongs and in order, as a committed reader sees it."""
         seen = bytearray(records)
         letters = 0
         for topic in sinks:
-            for _, value in self.read(topic):
+            last: dict[bytes, int] = {}
+            for key, value in self.read(topic):
                 if scenario.dead_letters and topic == sinks[1]:
                     letters += 1
-                else:
-                    seen[orjson.loads(value)["id"]] += 1
+                    continue
+                number = scenario.number(value)
+                seen[number] += 1
+                if last.get(key, -1) > number:
+                    raise WrongOutputs(f"{scenario.name}: {number} comes after {last[key]}")
+                last[key] = number
         wrong = [n for n in range(records) if seen[n] != scenario.kept(n)]
         if wrong:
             raise WrongOutputs(f"{scenario.name}: {len(wrong)} records are lost or doubled")
-        bad = records - self.expected(scenario, records) if scenario.dead_letters else 0
+        bad = records - scenario.outputs(records) if scenario.dead_letters else 0
         if letters != bad:
             raise WrongOutputs(f"{scenario.name}: {letters} dead letters instead of {bad}")
 
     def read(self, topic: str) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of each committed record."""
-        consumer = Consumer(
-            {
-                **self.kafka.client,
-                "group.id": "counter",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "fetch.queue.backoff.ms": 5,
-            }
-        )
-        consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
+        consumer = self.reader(topic, **{"enable.partition.eof": True})
         ended = 0
-        while ended < PARTITIONS:
+        while ended < self._partitions[topic]:
             for message in consumer.consume(10_000, 1):
                 if message.error():
                     ended += 1
@@ -191,13 +196,36 @@ class Bench:
                     yield message.key() or b"", message.value() or b""
         consumer.close()
 
+    def reader(self, topic: str, **settings: Any) -> Consumer:
+        """A read_committed consumer of a whole topic."""
+        consumer = Consumer(
+            {
+                **self.kafka.client,
+                "group.id": "reader",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.queue.backoff.ms": 5,
+                **settings,
+            }
+        )
+        consumer.assign([TopicPartition(topic, n, 0) for n in range(self._partitions[topic])])
+        return consumer
+
+
+def write(producer: Producer, topic: str, records: Iterable[Made]) -> None:
+    for key, value, headers in records:
+        while True:
+            try:
+                producer.produce(topic, value, key, headers=headers or None)
+                break
+            except BufferError:
+                producer.flush(1)
+    producer.flush(60)
+
 
 @contextmanager
 def bench(say: Say, *, pin: bool = True) -> Iterator[Bench]:
-    """A broker on the last core and everything measured on the first, where that can be had.
-
-    Not for latency: there broker, writer and reader together want more than one core.
-    """
+    """A broker on the last core and everything measured on the first, where that can be had."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     pinned = pin and len(cores) > 1
     if pinned:

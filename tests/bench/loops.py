@@ -3,21 +3,33 @@
 Run as a program of its own: `loops.py NAME BOOTSTRAP SOURCE GROUP SINK… RECORDS SIZE WAIT`. They
 are as fast as we could write them over the same client, and as exactly-once as ours; what they
 leave out is what a framework is for: retries, bad operators, rebalances, a broker that goes away.
+
+`untuned-NAME` is without what only those know who have measured: no garbage collection while a
+batch is in hand, and a glibc that keeps memory (`ALLOCATOR`, in the environment at the start).
 """
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import io
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import orjson
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer
 
 Produce = Callable[..., None]
-Offsets = dict[int, int]
-Batch = Callable[[list[Message], Produce, list[str]], Offsets]
+Batch = Callable[[list[Message], Produce, list[str]], None]
+
+ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(2**27), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+UNTUNED = "untuned-"
+PAUSE = 0.005  # seconds a record waits for something, in `threads` and `tasks`
 
 loads, dumps = orjson.loads, orjson.dumps
 
@@ -34,24 +46,25 @@ decode = msgspec.json.Decoder(Order).decode
 encode = msgspec.json.Encoder().encode
 
 
-def json(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    sink, offsets = sinks[0], {}
+def json(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
     for message in messages:
-        if message.error():
-            continue
         order = loads(message.value())
         order["total"] = order["amount"] * 1.2
         produce(sink, dumps(order), message.key())
-        offsets[message.partition()] = message.offset() + 1
-    return offsets
 
 
-def chain(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    (sink, other), offsets = sinks[:2], {}
+def typed(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
     for message in messages:
-        if message.error():
-            continue
-        offsets[message.partition()] = message.offset() + 1
+        order = decode(message.value())
+        order.total = order.amount * 1.2
+        produce(sink, encode(order), message.key())
+
+
+def chain(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink, other = sinks[:2]
+    for message in messages:
         order = loads(message.value())
         if order["amount"] < 50:
             continue
@@ -59,49 +72,33 @@ def chain(messages: list[Message], produce: Produce, sinks: list[str]) -> Offset
         order["large"] = order["amount"] > 75
         topic = other if order["currency"] == "EUR" else sink
         produce(topic, dumps(order), message.key())
-    return offsets
 
 
-def raw(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    sink, offsets = sinks[0], {}
+def raw(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
     for message in messages:
-        if message.error():
-            continue
         produce(sink, message.value(), message.key())
-        offsets[message.partition()] = message.offset() + 1
-    return offsets
 
 
-def record(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    sink, offsets = sinks[0], {}
+def record(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
     for message in messages:
-        if message.error():
-            continue
         order = loads(message.value())
         headers = [*(message.headers() or []), ("seen", b"1")]
         produce(sink, dumps(order), message.key(), headers=headers)
-        offsets[message.partition()] = message.offset() + 1
-    return offsets
 
 
-def headers(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    sink, offsets = sinks[0], {}
+def headers(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
     for message in messages:
-        if message.error():
-            continue
         order = loads(message.value())
         order["total"] = order["amount"] * 1.2
         produce(sink, dumps(order), message.key(), headers=message.headers())
-        offsets[message.partition()] = message.offset() + 1
-    return offsets
 
 
-def bad(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
-    (sink, letters), offsets = sinks[:2], {}
+def bad(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink, letters = sinks[:2]
     for message in messages:
-        if message.error():
-            continue
-        offsets[message.partition()] = message.offset() + 1
         try:
             order = loads(message.value())
             if order["amount"] < 0:
@@ -117,17 +114,156 @@ def bad(messages: list[Message], produce: Produce, sinks: list[str]) -> Offsets:
                 "at": time.time(),
             }
             produce(letters, message.value(), message.key(), headers=[("context", dumps(context))])
-    return offsets
+
+
+AVRO: dict[str, Any] = {
+    "type": "record",
+    "name": "Order",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "amount", "type": "double"},
+        {"name": "currency", "type": "string"},
+        {"name": "pad", "type": "string"},
+        {"name": "total", "type": ["null", "double"], "default": None},
+    ],
+}
+"""One schema for both sides: the loop fills in `total`."""
+
+
+def avro() -> Batch:
+    """Confluent's wire format: a zero, the schema's id in four bytes, the record."""
+    import fastavro  # noqa: PLC0415 - of this loop alone
+
+    schema = fastavro.parse_schema(AVRO)
+    read, write = fastavro.schemaless_reader, fastavro.schemaless_writer
+
+    def batch(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+        sink = sinks[0]
+        for message in messages:
+            value = message.value() or b""
+            fields = io.BytesIO(value)
+            fields.seek(5)
+            order = read(fields, schema, None)
+            order["total"] = order["amount"] * 1.2
+            out = io.BytesIO(value[:5])
+            out.seek(5)
+            write(out, schema, order)
+            produce(sink, out.getvalue(), message.key())
+
+    return batch
+
+
+def columnar_json(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+    sink = sinks[0]
+    for message in messages:
+        order = loads(message.value())
+        twenty_expressions(order)
+        produce(sink, dumps(order), message.key())
+
+
+def twenty_expressions(order: dict[str, Any]) -> None:
+    """Cheap ones, of the kind that a pipeline has many of."""
+    number, amount, currency = order["id"], order["amount"], order["currency"]
+    order["total"] = total = amount * 1.2
+    order["tax"] = total - amount
+    order["cents"] = int(amount * 100)
+    order["half"] = amount / 2
+    order["square"] = amount * amount
+    order["rounded"] = amount // 10 * 10
+    order["rest"] = amount % 10
+    order["shifted"] = amount - 50
+    order["capped"] = min(amount, 75.0)
+    order["at_least"] = max(amount, 25.0)
+    order["large"] = amount > 75
+    order["small"] = amount <= 10
+    order["between"] = 25 <= amount < 75
+    order["euro"] = currency == "EUR"
+    order["known"] = currency in {"EUR", "USD"}
+    order["lower"] = currency.lower()
+    order["label"] = currency + "-order"
+    order["letters"] = len(order["pad"])
+    order["even"] = number % 2 == 0
+    order["bucket"] = number % 16
+
+
+def threads(count: int) -> Batch:
+    """Something that blocks, `count` at a time; records of one key one after the other."""
+    pool = ThreadPoolExecutor(count)
+
+    def batch(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+        lanes, orders = _lanes(messages)
+
+        def work(_number: int) -> None:
+            for lane in lanes:  # which the threads share: each takes the next
+                for at in lane:
+                    order = loads(messages[at].value() or b"")
+                    time.sleep(PAUSE)
+                    order["total"] = order["amount"] * 1.2
+                    orders[at] = dumps(order)
+
+        list(pool.map(work, range(count)))
+        for message, order in zip(messages, orders, strict=True):
+            produce(sinks[0], order, message.key())
+
+    return batch
+
+
+def tasks(count: int) -> Batch:
+    """The same with asyncio."""
+    asyncio_loop = asyncio.new_event_loop()
+
+    def batch(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
+        lanes, orders = _lanes(messages)
+
+        async def work() -> None:
+            for lane in lanes:
+                for at in lane:
+                    order = loads(messages[at].value() or b"")
+                    await asyncio.sleep(PAUSE)
+                    order["total"] = order["amount"] * 1.2
+                    orders[at] = dumps(order)
+
+        async def all_of_it() -> None:
+            await asyncio.gather(*(work() for _ in range(count)))
+
+        asyncio_loop.run_until_complete(all_of_it())
+        for message, order in zip(messages, orders, strict=True):
+            produce(sinks[0], order, message.key())
+
+    return batch
+
+
+def _lanes(messages: list[Message]) -> tuple[Iterator[list[int]], list[bytes]]:
+    """Where the records of each key stand, and as many places for what becomes of them."""
+    lanes: dict[bytes | None, list[int]] = {}
+    for at, message in enumerate(messages):
+        lanes.setdefault(message.key(), []).append(at)
+    return iter(lanes.values()), [b""] * len(messages)
 
 
 BATCHES: dict[str, Batch] = {
     "json": json,
+    "typed": typed,
     "chain": chain,
     "raw": raw,
     "record": record,
     "headers": headers,
     "bad": bad,
+    "columnar_json": columnar_json,
 }
+MADE: dict[str, Callable[[int], Batch]] = {
+    "threads": threads,
+    "tasks": tasks,
+    "avro": lambda _count: avro(),
+}
+
+
+def batch_of(name: str) -> Batch:
+    """`json`; `threads-16` is made for sixteen."""
+    if name in BATCHES:
+        return BATCHES[name]
+    kind, _, count = name.partition("-")
+    return MADE[kind](int(count or 1))
 
 
 def run(
@@ -148,28 +284,31 @@ def run(
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
+            "partition.assignment.strategy": "cooperative-sticky",
             "fetch.queue.backoff.ms": 5,
         }
     )
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
-            "transactional.id": group,
+            "transactional.id": f"{group}-{os.getpid()}",
             "linger.ms": 5,
             "batch.size": 1_000_000,
+            "retry.backoff.ms": 10,  # transactions back to back are refused for a moment
         }
     )
     producer.init_transactions()
     consumer.subscribe([source])
     done = 0
     while done < records:
-        messages = consumer.consume(size, wait)
+        messages = [m for m in consumer.consume(size, wait) if not m.error()]
         if not messages:
             continue
         producer.begin_transaction()
-        offsets = batch(messages, producer.produce, sinks)
+        batch(messages, producer.produce, sinks)
+        positions = consumer.position(consumer.assignment())
         producer.send_offsets_to_transaction(
-            [TopicPartition(source, number, offset) for number, offset in offsets.items()],
+            [position for position in positions if position.offset >= 0],
             consumer.consumer_group_metadata(),
         )
         producer.commit_transaction()
@@ -179,8 +318,12 @@ def run(
 
 def main(arguments: Iterable[str]) -> None:
     name, bootstrap, source, group, *sinks, records, size, wait = arguments
+    if not name.startswith(UNTUNED):
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20 * int(size))
     run(
-        BATCHES[name],
+        batch_of(name.removeprefix(UNTUNED)),
         bootstrap,
         source,
         group,

@@ -1,146 +1,223 @@
-"""Latency: how long a record is on its way when they come at a steady rate.
+"""Records at a steady rate: how long each is on its way, and what a commit costs.
 
-From just before it is produced until a read_committed reader has it, on one machine and one clock.
+`pace.py` writes and reads. `straight` has no program between the two: what the measuring itself and
+the broker take.
 """
 
 from __future__ import annotations
 
-import signal
-import tempfile
-import threading
+import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.bench.bench import PARTITIONS, Bench, WrongOutputs
-from tests.bench.measure import cpu_seconds, start
-from tests.bench.scenarios import BY_NAME
+from tests.bench.bench import PARTITIONS, Bench, Result, WrongOutputs
+from tests.bench.measure import PATIENCE, Watched
+from tests.bench.scenarios import BY_NAME, Scenario, key
 
-TICK = 0.005
-WARM_UP = 3.0
+PACE = Path(__file__).with_name("pace.py")
+WAKING = 100
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds, and CPU microseconds a record."""
+class Pace:
+    """What is written, and to whom.
+
+    Attributes:
+        partitions: Of the sink. With one, its markers are the commits.
+        programs: Name -> how long it waits for its batch: text for ours, seconds for the loop.
+    """
+
+    about: str
+    rate: int
+    seconds: float
+    warm_up: float
+    partitions: int
+    programs: dict[str, str | float | None]
+
+
+PACES = {
+    "latency": Pace(
+        "2,000 records/s: milliseconds from just before `produce` to a committed reader",
+        rate=2000,
+        seconds=20.0,
+        warm_up=5.0,
+        partitions=PARTITIONS,
+        programs={
+            "straight": None,
+            "loop, 20 ms": 0.02,
+            "ours": "",
+            "loop, 5 ms": 0.005,
+            "ours, max_wait 5ms": "5ms",
+        },
+    ),
+    "small-batches": Pace(
+        "200 records/s: what a commit costs",
+        rate=200,
+        seconds=20.0,
+        warm_up=3.0,
+        partitions=1,
+        programs={"loop, 20 ms": 0.02, "ours": ""},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Paced:
+    """Of one run.
+
+    Attributes:
+        p50: Milliseconds, as the next two.
+        cpu: Microseconds a record, all of it.
+        idle: CPU microseconds a second while nothing comes.
+        markers: Of transactions in the sink, a second.
+    """
 
     p50: float
     p99: float
     p999: float
     cpu: float
+    idle: float
+    markers: float
 
 
-def ours(bench: Bench, rate: int, seconds: float, max_wait: str | None = None) -> Latency:
-    """The pipeline of `json`, as a daemon."""
-    batch = {} if max_wait is None else {"batch": {"max_wait": max_wait}}
-    scenario = BY_NAME["json"]
-    scenario = replace(scenario, source={**scenario.source, **batch})
-    return _paced(
-        bench,
-        rate,
-        seconds,
-        lambda folder, name, source, sink: bench.ours(
-            scenario, folder, name, source, [sink], "--http", "off"
-        ),
-    )
+def run(
+    bench: Bench, name: str, rounds: int, records: int | None, pace: Pace | None = None
+) -> Result:
+    pace = pace or PACES[name]
+    if records:
+        pace = replace(pace, seconds=records / pace.rate)
+    programs = {
+        program: partial(_straight, bench, pace)
+        if wait is None
+        else partial(_once, bench, pace, wait)
+        for program, wait in pace.programs.items()
+    }
+    bench.say(f"{name}: warming the broker, which is slow at first")
+    _straight(bench, pace)
+    figures = bench.in_turn(name, rounds, programs)
+    more = {"rate": pace.rate, "seconds": pace.seconds}
+    return Result(name, pace.about, int(pace.rate * pace.seconds), figures, more)
 
 
-def loop(bench: Bench, rate: int, seconds: float, wait: float) -> Latency:
-    """The loop of `json`, which waits so many seconds for its batch."""
-    return _paced(
-        bench,
-        rate,
-        seconds,
-        lambda _folder, name, source, sink: bench.loop(
-            BY_NAME["json"], name, source, [sink], 2**40, wait
-        ),
-    )
+def _straight(bench: Bench, pace: Pace) -> Paced:
+    with bench.folder() as folder, bench.topics(1, pace.partitions) as (topic,):
+        reader = _reader(bench, pace, topic, folder)
+        _writer(bench, pace, topic).wait()
+        return Paced(*_percentiles(reader, pace, folder), cpu=0.0, idle=0.0, markers=0.0)
 
 
-def _paced(
-    bench: Bench, rate: int, seconds: float, command: Callable[[Path, str, str, str], list[str]]
-) -> Latency:
-    source, sink = bench.kafka.topic(PARTITIONS), bench.kafka.topic(PARTITIONS)
-    reader = _Reader(bench.kafka.client, sink)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        program = command(folder, bench.kafka.name(), source, sink)
-        process = start(program, folder, folder / "said.log", bench.core)
-        try:
-            _Writer(bench.kafka.client, source, rate).run(WARM_UP * 2)  # until it has joined
-            reader.wait_until_read(1)
-            writer = _Writer(bench.kafka.client, source, rate)
-            before = cpu_seconds(process.pid)
-            writer.run(WARM_UP + seconds)
-            spent = cpu_seconds(process.pid) - before
-            reader.wait_until_read(int(rate * (WARM_UP * 3 + seconds) * 0.99))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-            reader.close()
-    bench.drop([source, sink])
-    times = sorted(ms for sent, ms in reader.read if sent > writer.began + WARM_UP)
-    if not times:
-        raise WrongOutputs("nothing came out")
-    return Latency(
-        *(times[int(len(times) * share)] for share in (0.5, 0.99, 0.999)),
-        cpu=spent / (rate * (WARM_UP + seconds)) * 1e6,
-    )
-
-
-class _Writer:
-    """Produces at a steady rate, a few records each tick."""
-
-    def __init__(self, client: dict[str, object], topic: str, rate: int) -> None:
-        self._producer = Producer({**client, "linger.ms": 2})
-        self._topic = topic
-        self._rate = rate
-        self.began = time.time()
-
-    def run(self, seconds: float) -> None:
-        self.began = time.time()
-        number = 0
-        while (passed := time.time() - self.began) < seconds:
-            while number < passed * self._rate:
-                value = {"id": number, "amount": 1.0, "at": time.time(), "pad": "x" * 56}
-                self._producer.produce(self._topic, orjson.dumps(value), b"k%d" % (number % 500))
-                number += 1
-            self._producer.poll(TICK)
-        self._producer.flush(10)
-
-
-class _Reader:
-    """Reads in a thread of its own; `read` has (sent at, milliseconds)."""
-
-    def __init__(self, client: dict[str, object], topic: str) -> None:
-        self.read: list[tuple[float, float]] = []
-        self._consumer = Consumer(
-            {**client, "group.id": "reader", "isolation.level": "read_committed"}
+def _once(bench: Bench, pace: Pace, wait: str | float) -> Paced:
+    name = bench.kafka.name()
+    with (
+        bench.folder() as folder,
+        bench.topics(1) as (source,),
+        bench.topics(1, pace.partitions) as (sink,),
+    ):
+        command = (
+            bench.ours(_waiting(wait), folder, name, source, [sink], "--http", "off")
+            if isinstance(wait, str)
+            else bench.loop("json", name, source, [sink], wait=wait)
         )
-        self._consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
-        self._over = False
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        reader = _reader(bench, pace, sink, folder)
+        with Watched([command], folder, bench.core) as program:
+            _wake(bench, source)
+            program.wait_for(partial(bench.taken, name, source), WAKING, every=0.05)
+            idle = _cpu_each_second(program, pace.warm_up)
+            before = bench.written(sink)
+            writer = _writer(bench, pace, source)
+            time.sleep(pace.warm_up)
+            busy = _cpu_each_second(program, pace.seconds)
+            writer.wait(PATIENCE)
+            percentiles = _percentiles(reader, pace, folder)
+            markers = bench.written(sink) - before - _count(pace)
+            program.stop()
+    return Paced(
+        *percentiles, cpu=busy / pace.rate, idle=idle, markers=markers / _all_seconds(pace)
+    )
 
-    def wait_until_read(self, count: int, seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while len(self.read) < count:
-            if time.monotonic() > deadline:
-                raise WrongOutputs(f"{len(self.read)} of {count} came out")
-            time.sleep(0.05)
 
-    def close(self) -> None:
-        self._over = True
-        self._thread.join()
-        self._consumer.close()
+def _waiting(max_wait: str) -> Scenario:
+    scenario = BY_NAME["json"]
+    batch = {"batch": {"max_wait": max_wait}} if max_wait else {}
+    return replace(scenario, source={**scenario.source, **batch})
 
-    def _run(self) -> None:
-        while not self._over:
-            message = self._consumer.poll(0.1)
-            if message is not None and message.error() is None:
-                sent = orjson.loads(message.value() or b"")["at"]
-                self.read.append((sent, (time.time() - sent) * 1000))
+
+def _wake(bench: Bench, source: str) -> None:
+    """A few records, until the program has joined its group and commits."""
+    value = orjson.dumps({"id": -1, "amount": 1.0, "at": 0, "pad": ""})
+    bench.fill(source, ((key(number), value, None) for number in range(WAKING)))
+
+
+def _cpu_each_second(program: Watched, seconds: float) -> float:
+    """Microseconds of CPU in a second of the time to come."""
+    began, before = time.monotonic(), program.cpu_seconds()
+    time.sleep(seconds)
+    return (program.cpu_seconds() - before) / (time.monotonic() - began) * 1e6
+
+
+def _all_seconds(pace: Pace) -> float:
+    """The writer begins before the program is looked at, and ends after."""
+    return pace.warm_up + pace.seconds
+
+
+def _count(pace: Pace) -> int:
+    return int(pace.rate * _all_seconds(pace))
+
+
+def _writer(bench: Bench, pace: Pace, topic: str) -> subprocess.Popen[bytes]:
+    arguments = (topic, str(pace.rate), str(_all_seconds(pace)))
+    return subprocess.Popen([sys.executable, str(PACE), "write", bench.kafka.bootstrap, *arguments])
+
+
+def _reader(bench: Bench, pace: Pace, topic: str, folder: Path) -> subprocess.Popen[bytes]:
+    arguments = (topic, str(pace.partitions), str(_count(pace)), str(folder / "read"))
+    return subprocess.Popen([sys.executable, str(PACE), "read", bench.kafka.bootstrap, *arguments])
+
+
+def _percentiles(
+    reader: subprocess.Popen[bytes], pace: Pace, folder: Path
+) -> tuple[float, float, float]:
+    """Of what was written after the warm-up, once all has been read, each once."""
+    reader.wait(PATIENCE)
+    found = orjson.loads((folder / "read").read_bytes())
+    if sorted(number for number, _, _ in found) != list(range(_count(pace))):
+        raise WrongOutputs(f"{len(found)} of {_count(pace)} came out, or some of them twice")
+    first = pace.warm_up * pace.rate
+    times = sorted((read - sent) * 1000 for number, sent, read in found if number >= first)
+    p50, p99, p999 = (times[int(len(times) * share)] for share in (0.5, 0.99, 0.999))
+    return p50, p99, p999
+
+
+def latency_table(kept: Sequence[dict[str, Any]]) -> str:
+    rows = ["| program | p50 ms | p99 ms | p99.9 ms | CPU us |", "|---|---|---|---|---|"]
+    for result in kept:
+        for name, rounds in result["rounds"].items():
+            p50, p99, p999, cpu = (_median(rounds, of) for of in ("p50", "p99", "p999", "cpu"))
+            spent = f"{cpu:.0f}" if cpu else "-"
+            rows.append(f"| {name} | {p50:.1f} | {p99:.1f} | {p999:.1f} | {spent} |")
+    return "\n".join(rows) + "\n"
+
+
+def commits_table(kept: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        "| program | CPU us a record | commits/s | CPU us a commit | idle: CPU us a second |",
+        "|---|---|---|---|---|",
+    ]
+    for result in kept:
+        for name, rounds in result["rounds"].items():
+            cpu, idle, commits = (_median(rounds, of) for of in ("cpu", "idle", "markers"))
+            cost = (cpu * result["rate"] - idle) / commits if commits else 0.0
+            rows.append(f"| {name} | {cpu:.0f} | {commits:.1f} | {cost:,.0f} | {idle:,.0f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _median(rounds: Sequence[dict[str, Any]], of: str) -> float:
+    return statistics.median(Paced(**figures).__dict__[of] for figures in rounds)

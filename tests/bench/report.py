@@ -1,43 +1,48 @@
-"""Figures kept as JSON with what they were measured on, and the table made from them."""
+"""Figures kept as JSON with what they were measured on, and the tables made from them."""
 
 from __future__ import annotations
 
 import json
 import platform
 import re
-import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka
 
 from kafka_etl.broker.jars import kafka_version
 from tests.bench.bench import Result
-from tests.bench.measure import Figures
 
 RESULTS = Path(__file__).with_name("results")
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
-MARKS = "<!-- table: values -->\n", "<!-- end -->\n"
+PACKAGES = ("confluent-kafka", "orjson", "msgspec", "fastavro", "pyarrow", "polars")
+
+Table = Callable[[Sequence[dict[str, Any]]], str]
 
 
-def save(result: Result, folder: Path = RESULTS) -> None:
+def content(result: Result) -> dict[str, Any]:
+    """What is kept of it."""
+    return {
+        "scenario": result.scenario,
+        "about": result.about,
+        **result.more,
+        "records": result.records,
+        "measured_on": surroundings(),
+        "rounds": {
+            name: [asdict(figures) for figures in rounds] for name, rounds in result.rounds.items()
+        },
+    }
+
+
+def save(content: dict[str, Any], folder: Path = RESULTS) -> None:
     """One file a scenario, replaced by each run."""
     folder.mkdir(exist_ok=True)
-    content = {
-        "scenario": result.scenario.name,
-        "about": result.scenario.about,
-        "wanted_cpu": result.scenario.cpu,
-        "records": result.records,
-        "rounds": len(result.ours),
-        "measured_on": surroundings(),
-        **{name: [asdict(f) for f in getattr(result, name)] for name in ("ours", "loop", "again")},
-    }
-    file = folder / f"{result.scenario.name.replace('%', '')}.json"
-    file.write_text(json.dumps(content, indent=1) + "\n")
+    _file(content["scenario"], folder).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def surroundings() -> dict[str, str]:
@@ -57,59 +62,38 @@ def surroundings() -> dict[str, str]:
         "day": datetime.now(UTC).date().isoformat(),
         "commit": commit.stdout.strip(),
         "python": platform.python_version(),
-        "confluent-kafka": version("confluent-kafka"),
         "librdkafka": confluent_kafka.libversion()[0],
         "kafka": kafka_version(),
-        "orjson": version("orjson"),
-        "msgspec": version("msgspec"),
+        **dict(_versions()),
         "processor": processor,
     }
 
 
-def table(folder: Path = RESULTS) -> str:
-    """The table of the documentation, from what is kept."""
-    rows = [
-        "| scenario | records/s | CPU us | CPU to the loop's | rate to the loop's | A/A | MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    kept = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
-    for result in kept:
-        ours, loop, again = (
-            [Figures(**figures) for figures in result[name]] for name in ("ours", "loop", "again")
-        )
-        rows.append(
-            f"| {result['scenario']}: {result['about']} "
-            f"| {statistics.median(f.rate for f in ours):,.0f} "
-            f"| {statistics.median(f.cpu for f in ours):.2f} "
-            f"| {_ratio(ours, loop, _cpu)} | {_ratio(ours, loop, _rate)} "
-            f"| {_ratio(again, loop, _cpu)} | {max(f.rss for f in ours):.0f} |"
-        )
-    return "\n".join(rows) + "\n"
+def _versions() -> Iterable[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
 
 
-def page_with(table_text: str, page: str) -> str:
-    """The page with its table replaced."""
-    begin, end = MARKS
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}{table_text}{end}{after}"
+def kept(scenarios: Iterable[str], folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """What is there of these scenarios."""
+    found = (_file(scenario, folder) for scenario in scenarios)
+    return [json.loads(file.read_text()) for file in found if file.exists()]
 
 
-def _cpu(figures: Figures) -> float:
-    return figures.cpu
+def _file(scenario: str, folder: Path) -> Path:
+    return folder / f"{scenario.replace('%', '')}.json"
 
 
-def _rate(figures: Figures) -> float:
-    return figures.rate
-
-
-def _ratio(ours: Sequence[Figures], loop: Sequence[Figures], of: Callable[[Figures], float]) -> str:
-    """Median of the ratios round by round, and their spread: rounds saw the same weather."""
-    ratios = [of(a) / of(b) for a, b in zip(ours, loop, strict=True) if of(a) and of(b)]
-    if not ratios:
-        return "-"
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def rewrite_page() -> None:
-    PAGE.write_text(page_with(table(), PAGE.read_text()))
+def page_with(tables: Iterable[tuple[str, str]], page: str) -> str:
+    """The page with the tables between their marks replaced."""
+    for name, table in tables:
+        begin, end = f"<!-- table: {name} -->\n", "<!-- end -->\n"
+        before, found, rest = page.partition(begin)
+        if not found:
+            raise LookupError(f"no place for the table of {name} in {PAGE}")
+        _, _, after = rest.partition(end)
+        page = f"{before}{begin}{table}{end}{after}"
+    return page

@@ -52,6 +52,10 @@ def large(number: int) -> Made:
     return key(number), b'{"id":%d,"pad":"%s"}' % (number, b"x" * 100_000), None
 
 
+def number_in_json(value: bytes) -> int:
+    return int(orjson.loads(value)["id"])
+
+
 ADD_A_FIELD = """
     def op(order: dict) -> dict:
         order["total"] = order["amount"] * 1.2
@@ -65,20 +69,24 @@ class Scenario:
 
     Attributes:
         about: What happens to a record.
-        loop: Name in `loops.BATCHES`.
+        loop: Name in `loops.py`.
+        cpu: CPU of ours over the loop's that we want to stay below.
+        others: Loops to run beside it, for the curious.
         records: How many, in the full form.
         make: Record number -> the record.
+        number: The value of an output -> the record's number.
         kept: Whether record number has an output; the others are dropped or dead letters.
         size: Records the loop takes at once.
-        cpu: CPU of ours over the loop's that we want to stay below.
     """
 
     name: str
     about: str
     loop: str
     cpu: float
+    others: tuple[str, ...] = ()
     records: int = 500_000
     make: Callable[[int], Made] = plain
+    number: Callable[[bytes], int] = number_in_json
     code: str = ADD_A_FIELD
     operators: tuple[Any, ...] = ("ops:op",)
     source: dict[str, Any] = field(default_factory=lambda: {"value": "json"})
@@ -108,9 +116,15 @@ class Scenario:
     def module(self) -> str:
         return textwrap.dedent(self.code)
 
+    def outputs(self, records: int) -> int:
+        """How many are kept of so many."""
+        return sum(map(self.kept, range(records)))
+
 
 SCENARIOS = [
-    Scenario("json", "decode, one operator, encode", "json", cpu=1.10),
+    Scenario(
+        "json", "decode, one operator, encode", "json", cpu=1.10, others=("untuned-json", "typed")
+    ),
     Scenario(
         "chain",
         "filter, two operators, two topics",
@@ -210,4 +224,6 @@ SCENARIOS = [
         size=100,
     ),
 ]
+# To come with their codecs: `avro`, `columnar-json` and `columnar-avro`. `make` writes and `number`
+# reads their values; the loops `avro` and `columnar_json` are there.
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.daemon import Daemon, command, run_to_end
+from tests.kit.daemon import Daemon, command, free_port, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -155,3 +155,12 @@ def test_validate_needs_no_kafka(tmp_path: Path, kafka: Kafka) -> None:
     done = command("validate", str(project.file), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "exactly_once" in done.stdout
+
+
+def test_stopped_before_its_brokers_answer_it_ends_at_once(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    project.spec["kafka"]["bootstrap.servers"] = f"127.0.0.1:{free_port()}"
+    project.write()
+    with Daemon(tmp_path, "pipeline.yaml") as daemon:
+        daemon.until(lambda pipeline: pipeline["state"] == "preflight")
+        assert daemon.stop() == 0

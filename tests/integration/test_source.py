@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -90,6 +91,21 @@ def test_a_record_over_max_bytes_travels_alone(
     source = open_source(topic, batch={"max_bytes": 100})
     sizes = [[len(r.value() or b"") for r in poll(source).records] for _ in range(3)]
     assert sizes == [[10, 10], [5000], [10]]
+
+
+def test_what_is_held_of_large_records_is_bounded_by_max_bytes(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, [bytes(100_000)] * 200)
+    source = open_source(topic, batch={"max_bytes": 1_000_000, "max_wait": "5s"})
+    source.advance(poll(source).progress)
+    tracemalloc.start()
+    batch = poll(source)  # time enough to take in all the others
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(batch.records) <= 10
+    assert held < 3_000_000
 
 
 def test_what_was_not_settled_is_read_again_after_rewind(

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from kafka_etl import DROP, Record
 from kafka_etl.contracts import Settings
 from kafka_etl.expression import MAX_DEPTH, MAX_LENGTH, NAMES, Expression, ExpressionError
-from kafka_etl.record import RecordView
 
 ORDER = {
     "id": 7,
@@ -66,7 +65,7 @@ HEADERS: list[tuple[str, bytes | None]] = [
     ("empty", None),
     ("raw", b"\xff\xfe"),
 ]
-RECORD = RecordView(ORDER, Stored(b"eu-7", HEADERS))
+RECORD = Record.of(Stored(b"eu-7", HEADERS), ORDER)
 
 GOOD = [
     # fields
@@ -380,7 +379,7 @@ def test_what_a_record_cannot_answer_is_an_error(source: str, error: type[Except
     [(b"abc", "abc"), ("ключ".encode(), "ключ"), (b"\xff", b"\xff"), (None, None), (b"", "")],
 )
 def test_the_key_is_text_where_it_can_be(key: bytes | None, expected: str | bytes | None) -> None:
-    record = RecordView(None, Stored(key, None))
+    record = Record.of(Stored(key, None), None)
     assert Expression("key").on_record()(record) == expected
 
 
@@ -393,12 +392,12 @@ def test_str_reads_bytes_as_text() -> None:
 
 
 def test_a_record_without_headers_has_none() -> None:
-    record = RecordView(ORDER, Stored(None, None))
+    record = Record.of(Stored(None, None), ORDER)
     assert Expression("headers.kind == null and len(headers) == 0").on_record()(record) is True
 
 
 def test_asking_does_not_change_the_record() -> None:
-    record = RecordView({"a": {}}, Stored(None, HEADERS))
+    record = Record.of(Stored(None, HEADERS), {"a": {}})
     Expression("has(headers.absent) or headers.none == 1 or has(value.a.b)").on_record()(record)
     assert record.headers == HEADERS
     assert record.value == {"a": {}}

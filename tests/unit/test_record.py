@@ -3,11 +3,9 @@ from __future__ import annotations
 import pytest
 
 from kafka_etl.record import (
-    KEEP,
     Batch,
     Partition,
     Record,
-    RecordView,
     last_records,
     next_offsets,
 )
@@ -24,7 +22,7 @@ def view() -> Record:
     source = StoredRecord(
         b"raw", b"key", [("h", b"1"), ("h", b"2")], timestamp_ms=5, partition=3, offset=9
     )
-    return RecordView({"n": 1}, source)
+    return Record.of(source, {"n": 1})
 
 
 def test_a_partition_reads_like_one() -> None:
@@ -37,7 +35,7 @@ def test_a_view_shows_its_source() -> None:
     assert record.headers == [("h", b"1"), ("h", b"2")]
     assert (record.topic, record.partition, record.offset) == ("in", 3, 9)
     assert record.destination is None
-    assert record.changes is None
+    assert not record.stamped
 
 
 def test_the_last_of_equal_headers_counts() -> None:
@@ -55,7 +53,7 @@ def test_replace_changes_what_it_names_and_leaves_the_original() -> None:
 
 def test_changes_add_up_and_the_last_counts() -> None:
     changed = view().replace(key=b"1").to("t").replace(key=b"2", headers=[]).replace(value=3)
-    assert changed.changes == (b"2", [], KEEP, "t")
+    assert (changed.key, changed.timestamp, changed.stamped) == (b"2", 5, False)
     assert (changed.value, changed.headers, changed.destination) == (3, [], "t")
     assert changed.to("u").destination == "u"
 
@@ -95,7 +93,7 @@ def test_a_source_record_may_be_false() -> None:
         def __len__(self) -> int:
             return 0
 
-    record = RecordView(None, Falsy(None, b"key", offset=4))
+    record = Record.of(Falsy(None, b"key", offset=4), None)
     assert (record.key, record.offset) == (b"key", 4)
     assert repr(record) == "<Record None from in[0]@4>"
 

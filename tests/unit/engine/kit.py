@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.codecs import BYTES, JSON
-from kafka_etl.contracts import Abandoned, Codec
+from kafka_etl.codecs import BYTES
+from kafka_etl.codecs.json import PLUGIN, JsonSettings
+from kafka_etl.contracts import Abandoned, Codec, CodecPlace
 from kafka_etl.declare import Context
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.careful import Evidence, Suspicion
@@ -56,20 +57,25 @@ def records(*values: Any) -> list[StoredRecord]:
     ]
 
 
+def json() -> Codec:
+    """A new one: it has not learnt any schema."""
+    return PLUGIN.build(JsonSettings(), CodecPlace("source", "value"))
+
+
 def chain_of(
     *operators: Operator,
-    value: Codec = JSON,
+    value: Codec | None = None,
     key: Codec = BYTES,
-    sink: Codec = JSON,
+    sink: Codec | None = None,
     crews: Crews | None = None,
     **encode: Any,
 ) -> Chain:
     """The stages as a worker makes them of these operators."""
     ready = [bound(operator) for operator in operators]
     return Chain(
-        decode=decode_for(ready, value, key),
+        decode=decode_for(ready, value or json(), key),
         operators=operate_all(ready, crews or Crews(ready, lambda: None)),
-        encode=Encode(value=sink, key=key, topic="out", **encode),
+        encode=Encode(value=sink or json(), key=key, topic="out", **encode),
         entering=lambda _stage: None,
     )
 

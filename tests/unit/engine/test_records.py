@@ -9,6 +9,7 @@ import pytest
 from kafka_etl import Permanent, Record
 from kafka_etl.codecs import JSON, TEXT
 from kafka_etl.invocation import Condition
+from kafka_etl.record import KEEP
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import chain_of, run
 
@@ -87,7 +88,7 @@ def test_only_the_records_that_set_something_differ() -> None:
 
     outputs = run(op, source(b"1"), source(b"2"), source(b"3")).outputs
     assert outputs.keys == [b"key", None, b"key"]
-    assert outputs.headers == [HEADERS, None, HEADERS]
+    assert outputs.headers == [HEADERS, [], HEADERS]
     assert outputs.timestamps == [0, 1, 0]
 
 
@@ -247,9 +248,9 @@ def test_sizes_follow_the_topic_a_record_goes_to() -> None:
     assert "other takes at most 300" in ran.failed[1]
 
 
-def test_a_record_knows_nothing_of_where_it_does_not_come_from() -> None:
+def test_a_record_of_ones_own_leaves_open_what_is_not_set() -> None:
     record = Record(1)
-    assert (record.key, record.headers, record.timestamp) == (None, [], -1)
+    assert [record.key, record.headers, record.timestamp] == [KEEP, KEEP, KEEP]
     assert (record.topic, record.partition, record.offset) == ("", -1, -1)
 
 
@@ -262,3 +263,23 @@ def test_failing_after_routing_leaves_nothing_behind() -> None:
 
     assert run(chain_of(op, routes=frozenset({"other"})), source()).values == []
     assert run(chain_of(op, after, routes=frozenset({"other"})), source()).values == []
+
+
+def test_parts_of_a_record_may_be_assigned() -> None:
+    def op(record: Record) -> Record:
+        record.key, record.timestamp = b"new", 5
+        record.headers.append(("more", b"1"))
+        return record
+
+    outputs = run(op, source(b"1")).outputs
+    assert outputs.keys == [b"new"]
+    assert outputs.timestamps == [5]
+    assert outputs.headers == [[*HEADERS, ("more", b"1")]]
+
+
+def test_a_timestamp_may_be_set_to_what_it_was() -> None:
+    def op(record: Record) -> Record:
+        return record.replace(timestamp=record.timestamp) if record.value == 1 else record
+
+    assert run(op, source(b"1"), source(b"2")).outputs.timestamps == [5000, 0]
+    assert run(lambda record: record, source(b"1")).outputs.timestamps is None

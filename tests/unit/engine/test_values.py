@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -47,6 +48,17 @@ def test_text_may_be_written_where_no_codec_is_named() -> None:
         return value.decode()
 
     assert run(chain_of(op, value=BYTES, sink=BYTES), b"a").outputs.values == [b"a"]
+
+
+def test_outputs_take_no_more_room_than_they_need() -> None:
+    chain = chain_of(lambda value: value)
+    inputs = [{"n": n, "text": "x" * 50} for n in range(1000)]
+    tracemalloc.start()
+    ran = run(chain, *inputs)
+    room, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(ran.outputs) == 1000
+    assert room < 1000 * 1000  # with the encoder's buffers it would be 4,000,000 at least
 
 
 def test_without_operators_bytes_pass_as_they_are() -> None:

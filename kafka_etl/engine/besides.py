@@ -1,0 +1,126 @@
+"""What a record has besides its value, as columns of a table, and what operators change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka_etl.codecs.arrow import pyarrow
+from kafka_etl.engine.flow import Column, Extras, Flow
+from kafka_etl.engine.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
+from kafka_etl.invocation import SHARED
+from kafka_etl.record import KEEP
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHANGEABLE: Final = (KEY, HEADERS, TIMESTAMP, TO)
+
+
+def attached(flow: Flow, table: pa.Table, wanted: Iterable[str]) -> pa.Table:
+    """The table with these columns, where it does not have them already."""
+    rows = table[ROW]
+    for name in wanted:
+        if name not in table.column_names:
+            table = table.append_column(name, _of_rows(_given(flow, name), rows))
+    return table
+
+
+def extras(flow: Flow, table: pa.Table, rows: list[int]) -> Extras:
+    """What operators have set besides the values, for each row of a table.
+
+    A column that is not there, or is what it was, sets nothing.
+    """
+    before = flow.extras.picked(
+        lambda column: [KEEP if row == SHARED else column[row] for row in rows]
+    )
+    keys, headers, timestamps, topics = (_changed(flow, table, name) for name in _CHANGEABLE)
+    return Extras(
+        keys=before.keys if keys is None else keys,
+        headers=before.headers if headers is None else headers,
+        timestamps=before.timestamps if timestamps is None else timestamps,
+        topics=_topics(before.topics) if topics is None else topics,
+    )
+
+
+def _topics(column: Column) -> Column:
+    return column and [None if topic is KEEP else topic for topic in column]
+
+
+def _changed(flow: Flow, table: pa.Table, name: str) -> list[Any] | None:
+    if name not in table.column_names:
+        return None
+    column = table[name]
+    given = flow.besides.get(name)
+    if given is not None and _is_same(column, _of_rows(given, table[ROW])):
+        return None
+    held: list[Any] = column.to_pylist()
+    if name == HEADERS:
+        return [[(header["name"], header["value"]) for header in row or ()] for row in held]
+    if name == TIMESTAMP:
+        return [KEEP if one is None else one for one in held]
+    return held
+
+
+def _is_same(column: Any, given: Any) -> bool:
+    """The types may differ by what another library makes of them: large_binary for binary."""
+    arrow = pyarrow()
+    try:
+        return bool(arrow.chunked_array(column.cast(given.type).chunks).equals(given))
+    except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError, arrow.ArrowTypeError):
+        return False
+
+
+def _of_rows(given: Any, rows: Any) -> Any:
+    """A column of the entries, spread over rows; null for those that belong to all."""
+    arrow = pyarrow()
+    compute: Any = arrow.compute
+    if len(rows) == len(given) and rows.equals(_numbers(len(given))):
+        return arrow.chunked_array([given])
+    known = compute.if_else(compute.less(rows, 0), None, rows)
+    return arrow.chunked_array([given]).take(known)
+
+
+def _numbers(count: int) -> Any:
+    arrow = pyarrow()
+    return arrow.chunked_array([arrow.array(range(count), arrow.int64())])
+
+
+# Columns of the entries, before any operator on tables
+
+
+def _given(flow: Flow, name: str) -> Any:
+    """Made once an attempt."""
+    if name not in flow.besides:
+        arrow = pyarrow()
+        read, kind = _COLUMNS[name]
+        flow.besides[name] = arrow.array(read(flow), kind(arrow))
+    return flow.besides[name]
+
+
+def _keys(flow: Flow) -> list[Any]:
+    """Bytes: those of a decoded key that nobody touched, and of text."""
+    own: list[Any] = flow.spread(flow.read("key"), None)
+    for entry, key in enumerate(flow.extras.keys or ()):
+        if key is not KEEP and not flow.is_own_key(entry, key):
+            own[entry] = key.encode() if isinstance(key, str) else key
+    return own
+
+
+def _numbers_of(part: str) -> Callable[[Flow], list[Any]]:
+    return lambda flow: flow.spread(flow.read(part), None)
+
+
+def _type_of_headers(arrow: Any) -> Any:
+    header = arrow.struct([("name", arrow.string()), ("value", arrow.binary())])
+    return arrow.list_(header)
+
+
+_COLUMNS: Final[Mapping[str, tuple[Callable[[Flow], list[Any]], Callable[[Any], Any]]]] = {
+    KEY: (_keys, lambda arrow: arrow.binary()),
+    HEADERS: (Flow.headers_now, _type_of_headers),
+    TIMESTAMP: (Flow.timestamps_now, lambda arrow: arrow.int64()),
+    PARTITION: (_numbers_of("partition"), lambda arrow: arrow.int32()),
+    OFFSET: (_numbers_of("offset"), lambda arrow: arrow.int64()),
+}
+"""How to read it, for each entry, and its type."""

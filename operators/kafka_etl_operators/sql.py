@@ -1,0 +1,144 @@
+"""The operators `sql` and `polars`: queries and expressions over whole columns, run by polars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from kafka_etl import operator
+from kafka_etl.declare import BESIDES
+
+_TABLE: Final = "batch"
+_ROW: Final = "_row"
+_TEXT: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*")
+_CLAUSES: Final = (
+    r"(?:GROUP|ORDER)\s+BY|DISTINCT|LIMIT|OFFSET|JOIN|UNION|INTERSECT|EXCEPT|HAVING|OVER|QUALIFY"
+)
+_FUNCTIONS: Final = (
+    "SUM|COUNT|AVG|MEAN|MIN|MAX|MEDIAN|FIRST|LAST|STDDEV|STDEV|VARIANCE|VAR|QUANTILE|QUANTILE_CONT|"
+    "QUANTILE_DISC|CORR|COVAR|COVAR_POP|ARRAY_AGG|STRING_AGG|ROW_NUMBER|RANK|DENSE_RANK|LAG|LEAD"
+)
+_MIXING: Final = re.compile(rf"\b({_CLAUSES})\b|\b({_FUNCTIONS})\s*\(", re.IGNORECASE)
+_SELECT: Final = re.compile(r"^\s*SELECT\b", re.IGNORECASE)
+
+
+def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
+    """Run a query in SQL over the table `batch`, which has a row for each record.
+
+    `SELECT *, amount * 1.2 AS total FROM batch WHERE currency = 'EUR'`. Each row is an output that
+    keeps key and headers of its record; the columns `_key`, `_timestamp`, `_partition`, `_offset`
+    and `_headers` can be asked for. What looks at several rows (GROUP BY, ORDER BY, aggregates, …)
+    looks at those of one batch, and needs `mixes: true`: its outputs then belong to all of them.
+
+    Args:
+        query: Of the dialect that polars knows.
+        mixes: Whether an output depends on more than one record.
+
+    Raises:
+        ValueError: The query is no SQL, or mixes rows without saying so.
+        ImportError: polars is missing: pip install 'kafka-etl[columnar]'.
+    """
+    pl = _polars()
+
+    _check(pl, query)
+    found = _mixing_word(query)
+    if found and not mixes:
+        raise ValueError(f"{found} looks at several records: say `mixes: true`")
+    context = pl.SQLContext()
+    statement = query
+
+    @operator(takes="table", mixes=mixes, columns=[name for name in BESIDES if name in query])
+    def run(table: Any) -> Any:
+        nonlocal statement
+        context.register(_TABLE, pl.from_arrow(table))
+        plan = context.execute(statement)
+        if not mixes and _ROW not in plan.collect_schema():
+            statement = _SELECT.sub(f"SELECT {_ROW},", query, count=1)
+            plan = context.execute(statement)
+        return plan
+
+    return run
+
+
+def _check(pl: Any, query: str) -> None:
+    """Refuse what does not parse; which columns there are shows only with the first records."""
+    try:
+        pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query)
+    except pl.exceptions.SQLSyntaxError as error:
+        raise ValueError(str(error)) from error
+    except pl.exceptions.SQLInterfaceError as error:
+        if "statement" in str(error) or "parser" in str(error):
+            raise ValueError(str(error)) from error
+    except pl.exceptions.PolarsError:
+        return  # columns are missing, of course
+
+
+def polars_expressions(
+    *,
+    filter: str | None = None,  # noqa: A002 - its name in YAML
+    with_columns: dict[str, str] | None = None,
+    select: dict[str, str] | None = None,
+    drop: list[str] | None = None,
+) -> Callable[[Any], Any]:
+    """Filter records, and set, choose or leave out fields, by expressions over columns.
+
+    Expressions are SQL's, as `polars.sql_expr` takes them: `amount * 1.2`, `currency = 'EUR'`,
+    `UPPER(name)`, `CASE WHEN … END`. They are applied in the order of the settings below. In
+    `with_columns` and `select` none sees what another one sets.
+
+    Args:
+        filter: Which records to keep.
+        with_columns: Field -> what it is set to.
+        select: Field -> expression; only these fields stay.
+        drop: Fields to leave out.
+
+    Raises:
+        ValueError: An expression does not parse, or looks at several records.
+        ImportError: polars is missing: pip install 'kafka-etl[columnar]'.
+    """
+    pl = _polars()
+
+    keep = None if filter is None else _expression(pl, filter)
+    added = {name: _expression(pl, text) for name, text in (with_columns or {}).items()}
+    chosen = {name: _expression(pl, text) for name, text in (select or {}).items()}
+    texts = " ".join([filter or "", *(with_columns or {}).values(), *(select or {}).values()])
+    wanted = [name for name in BESIDES if name in texts]
+
+    @operator(takes="table", columns=wanted)
+    def compute(table: Any) -> Any:
+        frame: Any = pl.DataFrame(table).lazy()
+        if keep is not None:
+            frame = frame.filter(keep)
+        if added:
+            frame = frame.with_columns(**added)
+        if chosen:
+            frame = frame.select(_ROW, **chosen)
+        return frame.drop(drop) if drop else frame
+
+    return compute
+
+
+def _expression(pl: Any, text: str) -> Any:
+    found = _mixing_word(text)
+    if found:
+        raise ValueError(
+            f"`{text}`: {found} looks at several records; use `sql` with `mixes: true`"
+        )
+    try:
+        return pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"`{text}`: {error}") from error
+
+
+def _polars() -> Any:
+    """Loaded by those who use it."""
+    import polars as pl  # noqa: PLC0415 - an extra
+
+    return pl
+
+
+def _mixing_word(text: str) -> str | None:
+    """The first such word, outside quotes and comments; None: each row stands for itself."""
+    found = _MIXING.search(_TEXT.sub("''", text))
+    return None if found is None else (found[1] or found[2]).upper()

@@ -1,0 +1,279 @@
+"""Operators on tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from kafka_etl import DROP, Record, RecordErrors, operator
+from kafka_etl.codecs import JSON, TEXT
+from kafka_etl.contracts import Codec
+from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.testing import StoredRecord
+from tests.unit.engine.kit import chain_of, run
+
+
+def orders(count: int) -> list[dict[str, Any]]:
+    return [
+        {"id": n, "amount": n * 1.5, "currency": "EUR" if n % 2 else "USD"} for n in range(count)
+    ]
+
+
+def double(table: pa.Table) -> pa.Table:
+    return table.set_column(1, "amount", pc.multiply(table["amount"], 2))
+
+
+def large(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("amount") > 3)
+
+
+def same(table: pa.Table) -> pa.Table:
+    return table
+
+
+def test_a_table_goes_in_and_comes_out() -> None:
+    ran = run(double, *orders(4))
+    assert ran.values == [o | {"amount": o["amount"] * 2} for o in orders(4)]
+    assert ran.origins == [0, 1, 2, 3]
+    assert ran.outputs.keys == [b"k0", b"k1", b"k2", b"k3"]
+    assert ran.outputs.headers is None
+
+
+def test_rows_that_are_filtered_are_dropped_and_counted() -> None:
+    ran = run(large, *orders(5))
+    assert [v["id"] for v in ran.values] == [3, 4]
+    assert ran.origins == [3, 4]
+    assert ran.outputs.keys == [b"k3", b"k4"]
+    assert ran.outcome.dropped == 3
+
+
+def test_one_row_may_become_several() -> None:
+    def explode(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.explode("lines")
+
+    ran = run(explode, {"lines": [1, 2]}, {"lines": [3]})
+    assert ran.values == [{"lines": 1}, {"lines": 2}, {"lines": 3}]
+    assert ran.origins == [0, 0, 1]
+
+
+def test_operators_on_tables_values_and_records_mix() -> None:
+    def tag(record: Record) -> Record:
+        return record.replace(headers=[("seen", b"1")])
+
+    def add(value: dict[str, Any]) -> dict[str, Any]:
+        return value | {"more": True}
+
+    ran = run(chain_of(tag, large, add, double), *orders(5))
+    assert ran.values == [o | {"amount": o["amount"] * 2, "more": True} for o in orders(5)[3:]]
+    assert ran.origins == [3, 4]
+    assert ran.outputs.headers == [[("seen", b"1")]] * 2
+
+
+def test_a_tombstone_keeps_its_place() -> None:
+    ran = run(same, {"a": 1}, None, {"a": 2}, None)
+    assert ran.values == [{"a": 1}, None, {"a": 2}, None]
+    assert ran.origins == [0, 1, 2, 3]
+    assert ran.outputs.keys == [b"k0", b"k1", b"k2", b"k3"]
+
+
+def test_tombstones_alone_call_nobody() -> None:
+    def never(_table: pa.Table) -> pa.Table:
+        raise AssertionError
+
+    assert run(never, None, None).values == [None, None]
+
+
+def test_a_bad_record_costs_one_dead_letter() -> None:
+    ran = run(same, {"a": 1}, b'{"a": ', {"a": 3}, b"[1]", b"null", b" ", {"a": 7})
+    assert ran.values == [{"a": 1}, {"a": 3}, {"a": 7}]
+    assert ran.origins == [0, 2, 6]
+    assert set(ran.conditions) == {1, 3, 4, 5}
+    assert set(ran.conditions.values()) == {Condition.DECODE_ERROR}
+
+
+def test_a_value_of_another_type_is_found_by_halving() -> None:
+    ran = run(same, *[{"a": n} for n in range(9)], {"a": "text"}, {"a": 10})
+    assert set(ran.conditions) == {9}
+    assert len(ran.values) == 10
+
+
+def test_two_objects_in_one_value_do_not_pass_for_two_records() -> None:
+    ran = run(same, b'{"a":1}{"a":2}', b" ", {"a": 3}, b'{"a":\n4}', b'{"s":"x\n{"}')
+    assert ran.values == [{"a": 3}, {"a": 4}]
+    assert set(ran.conditions) == {0, 1, 4}
+
+
+def test_a_row_that_raises_is_found_by_halving() -> None:
+    def check(table: pa.Table) -> pa.Table:
+        if pc.any(pc.equal(table["a"], 5)).as_py():
+            raise ValueError("five")
+        return table
+
+    ran = run(check, *[{"a": n} for n in range(10)])
+    assert ran.failed == {5: "ValueError: five"}
+    assert [v["a"] for v in ran.values] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_an_operator_names_its_bad_rows() -> None:
+    def check(frame: pl.DataFrame) -> pl.DataFrame:
+        bad = frame.with_row_index("at").filter(pl.col("a") < 0)["at"].to_list()
+        if bad:
+            raise RecordErrors({row: ValueError("negative") for row in bad})
+        return frame
+
+    ran = run(chain_of(same, check), {"a": 1}, None, {"a": -1}, {"a": 2})
+    assert ran.failed == {2: "ValueError: negative"}
+    assert ran.values == [{"a": 1}, None, {"a": 2}]
+
+
+def test_what_a_record_has_besides_its_value() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(table: pa.Table) -> pa.Table:
+        seen.extend(table.to_pylist())
+        return table
+
+    record = StoredRecord(b'{"a":1}', b"key", [("h", b"1"), ("h", None)], timestamp_ms=5, offset=7)
+    ran = run(look, record)
+    assert seen == [
+        {
+            "a": 1,
+            "_row": 0,
+            "_key": b"key",
+            "_timestamp": 5,
+            "_partition": 0,
+            "_offset": 7,
+            "_headers": [{"name": "h", "value": b"1"}, {"name": "h", "value": None}],
+        }
+    ]
+    assert ran.values == [{"a": 1}]
+    assert ran.outputs.headers == [[("h", b"1"), ("h", None)]]
+
+
+def test_it_has_only_what_it_asks_for() -> None:
+    @operator(columns=["_offset"])
+    def look(table: pa.Table) -> pa.Table:
+        assert table.column_names == ["a", "_row", "_offset"]
+        return table
+
+    assert run(look, {"a": 1}).values == [{"a": 1}]
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "polars"])
+def test_what_it_sets_is_set(library: str) -> None:
+    def with_pyarrow(table: pa.Table) -> pa.Table:
+        at = table.column_names.index("_key")
+        table = table.set_column(at, "_key", pa.array([b"new", b"k1"]))
+        return table.append_column("_to", pa.array([None, "other"]))
+
+    def with_polars(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(_key=pl.Series([b"new", b"k1"]), _to=pl.Series([None, "other"]))
+
+    function = with_pyarrow if library == "pyarrow" else with_polars
+    ran = run(chain_of(function, routes=frozenset({"other"})), {"a": 1}, {"a": 2})
+    assert ran.outputs.keys == [b"new", b"k1"]
+    assert ran.outputs.topics == [None, "other"]
+    assert ran.outputs.headers is None
+
+
+def test_headers_and_timestamps_are_set() -> None:
+    def stamp(frame: pl.DataFrame) -> pl.DataFrame:
+        header = pl.struct(name=pl.lit("n"), value=pl.lit(b"v"))
+        return frame.with_columns(_timestamp=pl.lit(99), _headers=pl.concat_list(header))
+
+    ran = run(stamp, {"a": 1}, {"a": 2})
+    assert ran.outputs.headers == [[("n", b"v")]] * 2
+    assert ran.outputs.timestamps == [99, 99]
+
+
+def test_a_route_that_is_none_fails_its_record() -> None:
+    def route(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(_to=pl.Series(["nowhere", None]))
+
+    ran = run(route, {"a": 1}, {"a": 2})
+    assert set(ran.failed) == {0}
+    assert ran.values == [{"a": 2}]
+
+
+def test_outputs_of_an_operator_that_mixes_rows_belong_to_all() -> None:
+    @operator(mixes=True)
+    def total(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.group_by("currency", maintain_order=True).agg(pl.col("amount").sum())
+
+    ran = run(total, *orders(4))
+    assert ran.values == [{"currency": "USD", "amount": 3.0}, {"currency": "EUR", "amount": 6.0}]
+    assert ran.origins == [SHARED, SHARED]
+    assert ran.outputs.keys == [None, None]
+
+
+def test_without_rows_it_is_told_by_place_or_belongs_to_all() -> None:
+    def place(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select("a")
+
+    def lost(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select("a").head(1)
+
+    assert run(place, {"a": 1}, {"a": 2}).origins == [0, 1]
+    assert run(lost, {"a": 1}, {"a": 2}).origins == [SHARED]
+
+
+def test_all_may_be_dropped() -> None:
+    def nothing(_table: pa.Table) -> Any:
+        return DROP
+
+    ran = run(nothing, {"a": 1}, {"a": 2})
+    assert (ran.values, ran.outcome.dropped) == ([], 2)
+
+
+def test_something_else_than_a_table_is_refused() -> None:
+    def wrong(_table: pa.Table) -> Any:
+        return [1]
+
+    ran = run(wrong, {"a": 1})
+    assert "returned list; an operator on tables returns" in ran.failed[0]
+
+
+def test_rows_that_it_was_not_given_are_refused() -> None:
+    def wrong(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(_row=pl.lit(9))
+
+    assert "`_row` names rows" in run(wrong, {"a": 1}).failed[0]
+
+
+def test_a_row_that_does_not_encode_costs_one_dead_letter() -> None:
+    def odd(table: pa.Table) -> pa.Table:
+        return table.append_column("b", pa.array([b"\xff", None], pa.binary()))
+
+    ran = run(odd, {"a": 1}, {"a": 2})
+    assert set(ran.conditions.items()) == {(0, Condition.ENCODE_ERROR)}
+    assert ran.values == [{"a": 2, "b": None}]
+
+
+def test_a_field_called_like_a_column_of_ours_fails_its_record() -> None:
+    ran = run(same, {"a": 1}, {"a": 2, "_row": 5})
+    assert set(ran.failed) == {1}
+    assert ran.values == [{"a": 1}]
+
+
+def test_any_codec_can_be_a_table() -> None:
+    plain = Codec("plain", orjson.loads, orjson.dumps)
+    ran = run(chain_of(large, value=plain, sink=plain), *orders(5))
+    assert [v["id"] for v in ran.values] == [3, 4]
+
+
+def test_text_is_no_row() -> None:
+    ran = run(chain_of(same, value=TEXT, sink=JSON), b"a", b"b")
+    assert set(ran.conditions.values()) == {Condition.DECODE_ERROR}
+
+
+def test_a_panic_is_its_records() -> None:
+    def panic(frame: pl.DataFrame) -> pl.DataFrame:
+        frame.with_columns(b=pl.lit(b"")).select(pl.struct("b").struct.json_encode())
+        return frame
+
+    assert set(run(panic, {"a": 1}).conditions.values()) == {Condition.OPERATOR_ERROR}

@@ -1,0 +1,86 @@
+"""The operators `sql` and `polars`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kafka_etl.bind import BoundOperator
+from kafka_etl.invocation import SHARED
+from kafka_etl_operators.sql import polars_expressions, sql
+from tests.unit.engine.kit import bound, chain_of, run
+
+ORDERS = [
+    {"id": 1, "amount": 10.0, "currency": "EUR"},
+    {"id": 2, "amount": 20.0, "currency": "USD"},
+    {"id": 3, "amount": 30.0, "currency": "EUR"},
+]
+
+
+def made(factory: Any, **settings: Any) -> BoundOperator:
+    return bound(factory, **settings)
+
+
+def test_a_query_filters_and_computes() -> None:
+    query = "SELECT *, amount * 2 AS twice FROM batch WHERE currency = 'EUR'"
+    ran = run(chain_of(made(sql, query=query)), *ORDERS)
+    assert ran.values == [ORDERS[0] | {"twice": 20.0}, ORDERS[2] | {"twice": 60.0}]
+    assert ran.origins == [0, 2]
+    assert ran.outputs.keys == [b"k0", b"k2"]
+    assert ran.outcome.dropped == 1
+
+
+def test_it_need_not_select_where_a_row_comes_from() -> None:
+    chain = chain_of(made(sql, query="select id from batch where amount > 10"))
+    for _ in range(2):
+        ran = run(chain, *ORDERS)
+        assert ran.values == [{"id": 2}, {"id": 3}]
+        assert ran.origins == [1, 2]
+
+
+def test_what_a_record_has_besides_its_value_can_be_asked_for() -> None:
+    ran = run(chain_of(made(sql, query="SELECT id, _offset AS at FROM batch")), *ORDERS)
+    assert ran.values == [{"id": n + 1, "at": n} for n in range(3)]
+
+
+def test_a_query_that_mixes_rows_says_so() -> None:
+    query = "SELECT currency, SUM(amount) AS total FROM batch GROUP BY currency ORDER BY currency"
+    with pytest.raises(ValueError, match="SUM looks at several records: say `mixes: true`"):
+        made(sql, query=query)
+    ran = run(chain_of(made(sql, query=query, mixes=True)), *ORDERS)
+    assert ran.values == [{"currency": "EUR", "total": 40.0}, {"currency": "USD", "total": 20.0}]
+    assert ran.origins == [SHARED, SHARED]
+
+
+@pytest.mark.parametrize("query", ["SELEC", "SELECT 1; SELECT 2", ""])
+def test_what_is_no_query_is_refused(query: str) -> None:
+    with pytest.raises(ValueError):
+        made(sql, query=query)
+
+
+def test_words_in_texts_do_not_count() -> None:
+    made(sql, query="SELECT 'GROUP BY' AS a, \"sum(b)\" FROM batch -- ORDER BY")
+
+
+def test_expressions_filter_set_choose_and_drop() -> None:
+    operator = made(
+        polars_expressions,
+        filter="amount > 10",
+        with_columns={"total": "amount * 2", "amount": "0"},
+        drop=["currency"],
+    )
+    ran = run(chain_of(operator), *ORDERS)
+    assert ran.values == [
+        {"id": 2, "amount": 0, "total": 40.0},
+        {"id": 3, "amount": 0, "total": 60.0},
+    ]
+    assert ran.origins == [1, 2]
+    chosen = made(polars_expressions, select={"n": "id", "key": "CAST(_key AS VARCHAR)"})
+    assert run(chain_of(chosen), *ORDERS[:1]).values == [{"n": 1, "key": "k0"}]
+
+
+@pytest.mark.parametrize("text", ["amount +", "SUM(amount)", "amount OVER"])
+def test_expressions_are_checked_when_they_are_read(text: str) -> None:
+    with pytest.raises(ValueError, match="amount"):
+        made(polars_expressions, filter=text)
