@@ -207,7 +207,7 @@ class SchemaMissing(KafkaEtlError):
     code = "E308"
     advice = (
         "Check that `registry.url` is the registry the records were written with, or register "
-        "the schema there (a sink does so with `register: true`), and resume."
+        "the schema there (a sink does so with `register: true`), and restart."
     )
 
 

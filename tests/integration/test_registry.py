@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from kafka_etl.codecs.wire import head_of
@@ -16,9 +15,6 @@ from tests.kit.daemon import Daemon, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
 from tests.kit.registry import StandIn, register, stand_in
-
-ENGINE_WAITS = False
-"""Whether the engine tries a batch again on `Unavailable`; until then it makes dead letters."""
 
 ORDER = {
     "type": "record",
@@ -73,7 +69,6 @@ def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) 
     assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
 
 
-@pytest.mark.skipif(not ENGINE_WAITS, reason="the engine does not know Unavailable yet")
 def test_nothing_is_lost_while_the_registry_is_away(
     tmp_path: Path, kafka: Kafka, apicurio: Apicurio
 ) -> None:
@@ -93,16 +88,18 @@ def test_nothing_is_lost_while_the_registry_is_away(
     assert project.dead_letters() == []
 
 
-@pytest.mark.skipif(not ENGINE_WAITS, reason="the engine does not know Unavailable yet")
-def test_an_id_that_stays_unknown_stops_the_pipeline_and_says_so(
-    tmp_path: Path, kafka: Kafka, apicurio: Apicurio
-) -> None:
-    project = AvroProject(tmp_path, kafka, apicurio)
-    project.produce([project.order(1), project.order(2, head_of(999))])
-    with Daemon(tmp_path, str(project.file)) as daemon:
-        daemon.until(lambda state: "schema 999 is not in the schema registry" in str(state))
-        daemon.until(lambda state: "E308" in str(state), seconds=90)
-    assert project.dead_letters() == []
+def test_an_id_that_is_registered_late_costs_nothing(tmp_path: Path, kafka: Kafka) -> None:
+    with stand_in() as registry:
+        project = AvroProject(tmp_path, kafka, registry)
+        project.produce([project.order(1), project.order(2, head_of(9))])
+        with Daemon(tmp_path, str(project.file)) as daemon:
+            daemon.until(lambda state: "schema 9 is not in the schema registry" in str(state))
+            while register(registry.url, "late", {**ORDER, "doc": str(len(registry.schemas))}) < 9:
+                pass
+            daemon.until(lambda _: project.lag() == 0)
+            assert daemon.stop() == 0
+        assert sorted(order["id"] for order in project.outputs()) == [1, 2]
+        assert project.dead_letters() == []
 
 
 def test_the_id_of_the_schema_in_a_header(tmp_path: Path, kafka: Kafka) -> None:
