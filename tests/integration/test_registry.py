@@ -69,6 +69,23 @@ def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) 
     assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
 
 
+def test_avro_as_columns(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio)
+    project.write_code("""
+        import polars as pl
+
+        def to_eur(orders: pl.DataFrame) -> pl.DataFrame:
+            return orders.with_columns(eur=pl.col("amount") / 2)
+    """)
+    bad = [("k1", b'{"id": 1}'), ("k3", project.order(1)[1][:-3])]
+    project.produce([*map(project.order, range(500)), *bad, *map(project.order, range(500, 1000))])
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()
+    found = sorted(project.outputs(), key=lambda order: order["id"])
+    assert found == [{"id": i, "amount": i / 4, "eur": i / 8} for i in range(1000)]
+    assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
+
+
 def test_nothing_is_lost_while_the_registry_is_away(
     tmp_path: Path, kafka: Kafka, apicurio: Apicurio
 ) -> None:
