@@ -107,6 +107,8 @@ $(TEST): requirements/test.txt pyproject.toml | $(BIN)/python
 	@echo '== Apache Kafka for the tests (54 MB, once)'
 	@set -o pipefail; $(BIN)/python -c 'from kafka_etl.broker import classpath; classpath()' 2>&1 \
 		| tail -n 2 >&2
+	@echo '== Apicurio, a schema registry, for the tests (159 MB, once)'
+	@set -o pipefail; $(BIN)/python -m tests.kit.apicurio 2>&1 | tail -n 2 >&2
 	@touch $(DEMO) $@
 
 $(BIN)/python:

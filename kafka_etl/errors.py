@@ -20,6 +20,9 @@
         ├── TopicNotCreated          E305
         ├── KafkaRefused             E306
         ├── UnreadableBatch          E307
+        ├── SchemaMissing            E308
+        ├── RegistryRefused          E309
+        ├── SchemaRefused            E310
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -203,6 +206,24 @@ class UnreadableBatch(KafkaEtlError):
         "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
         "without it, commit an offset past it for the group and restart."
     )
+
+
+class SchemaMissing(KafkaEtlError):
+    code = "E308"
+    advice = (
+        "Check that `registry.url` is the registry the records were written with, or register "
+        "the schema there (a sink does so with `register: true`), and restart."
+    )
+
+
+class RegistryRefused(KafkaEtlError):
+    code = "E309"
+    advice = "Correct the credentials under `registry`, or grant the right, and restart."
+
+
+class SchemaRefused(KafkaEtlError):
+    code = "E310"
+    advice = "Correct the schema, or the subject's compatibility rule, and restart."
 
 
 class RecordFailed(KafkaEtlError):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache, partial
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
+from uuid import UUID
 
 import msgspec
 from pydantic import BaseModel, TypeAdapter
@@ -23,6 +26,10 @@ class Typed:
     to_json: Callable[[Any], bytes]
     from_plain: Callable[[Any], Any]
     to_plain: Callable[[Any], Any]
+
+
+_PLAIN: Final = (bytes, datetime, date, time, timedelta, UUID, Decimal)
+"""Types that plain data may have, besides those of JSON: a codec knows what becomes of them."""
 
 
 def is_typed(hint: object) -> TypeGuard[type]:
@@ -47,7 +54,7 @@ def _struct(cls: type) -> Typed:
         from_json=msgspec.json.Decoder(cls).decode,
         to_json=msgspec.json.Encoder().encode,
         from_plain=partial(msgspec.convert, type=cls),
-        to_plain=msgspec.to_builtins,
+        to_plain=partial(msgspec.to_builtins, builtin_types=_PLAIN),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kafka_etl.broker import Cluster
+from tests.kit.apicurio import Apicurio, running
 from tests.kit.kafka import Kafka
 
 
@@ -21,6 +22,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def kafka(cluster: Cluster) -> Kafka:
     return Kafka(cluster.bootstrap)
+
+
+@pytest.fixture(scope="session")
+def apicurio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicurio]:
+    """A real schema registry, shared by all tests."""
+    with running(tmp_path_factory.mktemp("apicurio")) as registry:
+        yield registry
 
 
 @pytest.fixture

@@ -78,6 +78,14 @@ def pyarrow() -> Any:
     return _import("pyarrow")
 
 
+def compute() -> Any:
+    """Pyarrow's module of functions, which does not come with it by itself."""
+    pyarrow()
+    from pyarrow import compute  # noqa: PLC0415 - an extra
+
+    return compute
+
+
 def polars() -> Any:
     """The module, or the error that says how to get it."""
     return _import("polars")

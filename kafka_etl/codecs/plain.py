@@ -28,9 +28,11 @@ def of_class(codec: Codec, cls: type) -> Codec:
     """The codec for objects of a class with fields, by plain data where it has no shorter way."""
     if codec.of_class is not None:
         return codec.of_class(cls)
-    ways = typed(cls)
+    ways, decode_with = typed(cls), codec.decode_with
     return Codec(
         codec.name,
         decode=lambda data: ways.from_plain(codec.decode(data)),
         encode=lambda value: codec.encode(ways.to_plain(value)),
+        decode_with=decode_with
+        and (lambda data, headers: ways.from_plain(decode_with(data, headers))),
     )

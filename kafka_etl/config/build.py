@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
+from kafka_etl.codecs import registry_settings
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
@@ -204,7 +205,8 @@ class _Builder:
             return None
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
-        self._find(Code(error.code), error.what, loc, hint=error.next_step)
+        code = Code(error.code) if error.code in set(Code) else Code.INVALID_VALUE
+        self._find(code, error.what, loc, hint=error.next_step)
 
     def _settings(self, model: type[S], data: Mapping[str, Any], at: Loc) -> S | None:
         checked = check(model, data, self._document, at)
@@ -328,21 +330,28 @@ class _Builder:
         for section in SECTIONS:
             given: Mapping[str, Any] = getattr(self._spec, section)
             for name in given:
-                problem = objection(section, name)
-                if problem is not None:
-                    allowed = () if is_known(name) else sorted(ALLOWED[section])
-                    self._find(
-                        Code.KAFKA_SETTING_REFUSED,
-                        problem,
-                        (section, name),
-                        at_key=True,
-                        allowed=allowed,
-                        hint=did_you_mean(name, allowed),
-                    )
+                allowed = () if is_known(name) else sorted(ALLOWED[section])
+                self._check_setting(section, name, objection(section, name), allowed)
+        for name in self._spec.registry:
+            allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
+            self._check_setting("registry", name, registry_settings.objection(name), allowed)
         if not self._spec.kafka.get("bootstrap.servers"):
             hint = "kafka: {bootstrap.servers: localhost:9092}"
             message = "`bootstrap.servers` is missing under `kafka`"
             self._find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
+
+    def _check_setting(
+        self, section: str, name: str, problem: str | None, allowed: Iterable[str]
+    ) -> None:
+        if problem is not None:
+            self._find(
+                Code.KAFKA_SETTING_REFUSED,
+                problem,
+                (section, name),
+                at_key=True,
+                allowed=allowed,
+                hint=did_you_mean(name, allowed),
+            )
 
     def _check_concurrency(self, bound: BoundOperator, use: OperatorUseSpec, at: Loc) -> None:
         if use.concurrency > 1 and bound.shape.batch:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from kafka_etl.contracts.settings import Settings
+from kafka_etl.record import Headers
 
 if TYPE_CHECKING:  # an extra: only those who use columns load it
     import pyarrow as pa
@@ -57,6 +58,8 @@ class Codec:
         table: For operators that take tables; None: by way of plain data, record by record.
         for_topic: The same codec for records that go to another topic than the sink's own, where
             that makes a difference.
+        decode_with: Called instead of `decode`, with the record's headers, for a codec that looks
+            at them; None, as with nearly all: it does not.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Codec:
     of_class: Callable[[type], Codec] | None = None
     table: TableCodec | None = None
     for_topic: Callable[[str], Codec] | None = None
+    decode_with: Callable[[bytes, Headers], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

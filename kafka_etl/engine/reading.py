@@ -27,7 +27,8 @@ RESERVED: Final = frozenset((ROW, KEY, HEADERS, TIMESTAMP, PARTITION, OFFSET, TO
 def values_only(table: pa.Table) -> pa.Table:
     """Without the columns that are not part of the value."""
     own = [name for name in table.column_names if name not in RESERVED]
-    return table if len(own) == table.num_columns else table.select(own)
+    untyped: Any = table  # without numpy the hints for `select` are half unknown
+    return table if len(own) == table.num_columns else untyped.select(own)
 
 
 def without_reserved(table: pa.Table) -> pa.Table:

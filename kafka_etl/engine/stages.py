@@ -19,7 +19,7 @@ from kafka_etl.engine.mapping import Apply, finished, one_by_one
 from kafka_etl.engine.results import Spread, collect, has_more_than_values
 from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import Record
+from kafka_etl.record import Headers, Record
 from kafka_etl.signature import TABLES, Takes
 from kafka_etl.typed import typed
 
@@ -49,10 +49,10 @@ class Decode:
         if self.value is not None and self.table:
             tables.decode_table(flow, self.value)
         elif self.value is not None:
-            flow.values = _decoded(flow, self.value, self.value.decode, flow.values, nulls=False)
+            flow.values = _decoded(flow, self.value, flow.values, nulls=False)
         if self.key is not None:
             keys = list(map(read.key, flow.source))
-            flow.keys = _decoded(flow, self.key, _sparing_none(self.key), keys, nulls=True)
+            flow.keys = _decoded(flow, self.key, keys, nulls=True)
         if flow.faults and flow.table is None:
             flow.without_faults()
 
@@ -71,9 +71,13 @@ def decode_for(operators: Sequence[BoundOperator], value: Codec, key: Codec) -> 
     return Decode(None if value is BYTES else value, key if wants_keys else None)
 
 
-def _decoded(
-    flow: Flow, codec: Codec, decode: Callable[[Any], Any], column: list[Any], *, nulls: bool
-) -> list[Any]:
+def _decoded(flow: Flow, codec: Codec, column: list[Any], *, nulls: bool) -> list[Any]:
+    decode: Callable[[Any], Any] = codec.decode
+    if codec.decode_with is not None:
+        column = list(zip(column, _headers(flow), strict=True))
+        decode = _spread(codec.decode_with)
+    elif nulls:
+        decode = _sparing_none(codec.decode)
     return flow.each(
         one_by_one(decode),
         column,
@@ -83,8 +87,17 @@ def _decoded(
     )
 
 
-def _sparing_none(codec: Codec) -> Callable[[Any], Any]:
-    return lambda key: None if key is None else codec.decode(key)
+def _headers(flow: Flow) -> list[Headers]:
+    return [headers or [] for headers in map(type(flow.source[0]).headers, flow.source)]
+
+
+def _spread(decode_with: Callable[[bytes, Headers], Any]) -> Callable[[Any], Any]:
+    """For pairs of bytes and headers; null is no bytes."""
+    return lambda pair: None if pair[0] is None else decode_with(*pair)
+
+
+def _sparing_none(decode: Callable[[bytes], Any]) -> Callable[[Any], Any]:
+    return lambda key: None if key is None else decode(key)
 
 
 @dataclass(frozen=True, slots=True)

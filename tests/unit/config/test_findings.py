@@ -263,7 +263,7 @@ PLUGINS = [
     Mistake(
         "source: {use: kafka, with: {topics: [a], value: »jsn}}",
         Code.UNKNOWN_PLUGIN,
-        "there is no codec called `jsn`; installed: bytes, json, text",
+        "there is no codec called `jsn`; installed: avro, bytes, json, json_schema, protobuf, text",
         "Did you mean `json`?",
     ),
     Mistake(

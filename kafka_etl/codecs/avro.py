@@ -1,0 +1,123 @@
+"""The codec `avro`: fastavro record by record, with schemas from a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any, Final
+
+from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
+from kafka_etl.codecs.avro_table import table_codec
+from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
+from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind
+from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in
+from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.errors import ConfigError, KafkaEtlError
+from kafka_etl.record import Headers
+
+_NAME: Final = "avro"
+
+
+def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
+    registry = registry_for(place, _NAME)
+    require("fastavro")
+    text = settings.text(place.folder)
+    return _codec(registry, settings, place, None if text is None else _given(text))
+
+
+def _given(text: str) -> Schema:
+    schema = Schema("AVRO", text)
+    try:
+        parsed(document_of(schema))
+    except KafkaEtlError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the Avro schema is none: {error}") from error
+    return schema
+
+
+def _codec(
+    registry: SchemaRegistry, settings: SchemaSettings, place: CodecPlace, given: Schema | None
+) -> Codec:
+    def document(schema_id: SchemaId) -> Any:
+        return document_of(of_kind(registry.schema(schema_id), "AVRO", _NAME))
+
+    own = None if given is None else document_of(given)
+    written = Written(registry, settings, place, given, full_name(own))
+    read_as = own if place.side == "source" else None
+    decode, decode_with = _decoders(document, read_as, place.part)
+    in_payload = settings.schema_id == "payload"
+    table = table_codec(document, read_as, lambda: _with_document(written))
+    return Codec(
+        _NAME,
+        decode=decode,
+        encode=_Encoder(written).encode,
+        table=table if in_payload else None,
+        decode_with=None if in_payload else decode_with,
+        for_topic=for_topics(
+            lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
+        ),
+    )
+
+
+def _with_document(written: Written) -> tuple[bytes, Any]:
+    head, schema = written.find()
+    return head, document_of(of_kind(schema, "AVRO", _NAME))
+
+
+def _decoders(
+    document: Callable[[SchemaId], Any], read_as: Any | None, part: str
+) -> tuple[Callable[[bytes], Any], Callable[[bytes, Headers], Any]]:
+    """Without and with the record's headers."""
+    schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
+    reader = None if read_as is None else parsed(read_as)
+    read = fastavro().schemaless_reader
+
+    def decode(data: bytes) -> Any:
+        stream = BytesIO(data)
+        return read(stream, schemas[stream.read(HEAD)], reader)
+
+    def decode_with(data: bytes, headers: Headers) -> Any:
+        head = head_in(headers, part)
+        return decode(data) if head is None else read(BytesIO(data), schemas[head], reader)
+
+    return decode, decode_with
+
+
+class _Encoder:
+    """Writes values with the sink's schema, which it asks for when the first one comes."""
+
+    def __init__(self, written: Written) -> None:
+        self._write = fastavro().schemaless_writer
+        self._written = written
+        self._usual: list[str] = []
+        self._ready: tuple[bytes, Any, frozenset[str] | None] | None = None
+
+    def encode(self, value: Any) -> bytes:
+        head, schema, names = self._ready or self._prepare()
+        if names is not None and list(value) != self._usual:
+            self._check(list(value), names)
+        stream = BytesIO()
+        stream.write(head)
+        self._write(stream, schema, value)
+        return stream.getvalue()
+
+    def _check(self, fields: list[str], names: frozenset[str]) -> None:
+        """Refuse fields that would be left out without a word."""
+        if strangers := [field for field in fields if field not in names]:
+            raise ValueError(f"the Avro schema has no field {', '.join(map(str, strangers))}")
+        self._usual = fields
+
+    def _prepare(self) -> tuple[bytes, Any, frozenset[str] | None]:
+        head, document = _with_document(self._written)
+        schema = parsed(document)
+        is_record = is_mapping(schema) and schema.get("type") == "record"
+        names = [field["name"] for field in schema["fields"]] if is_record else None
+        self._ready = head, schema, None if names is None else frozenset(names)
+        return self._ready
+
+
+PLUGIN: Final = CodecPlugin(
+    SchemaSettings, _build, "Avro, with schemas from a Confluent-compatible registry"
+)

@@ -1,0 +1,176 @@
+"""Avro payloads to Arrow tables and back, by the fastest library that does the schema right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka_etl.codecs.arrow import compute, pyarrow
+from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
+from kafka_etl.codecs.avro_schema import AvroType, type_of
+from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
+from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId
+from kafka_etl.contracts import TableCodec, Unavailable
+from kafka_etl.errors import KafkaEtlError, RecordErrors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_HEAD: Final = itemgetter(slice(None, HEAD))
+_REST: Final = itemgetter(slice(HEAD, None))
+_TRIED: Final = 64
+"""Payloads by which a library shows that it does the schema right."""
+
+
+def table_codec(
+    document_of_id: Callable[[SchemaId], Any],
+    read_as: Any | None,
+    written: Callable[[], tuple[bytes, Any]],
+) -> TableCodec:
+    """The way to columns and back.
+
+    Args:
+        document_of_id: A writer's schema as plain data, by its id.
+        read_as: The reader's schema; None: as written.
+        written: What payloads of the sink begin with, and their schema.
+    """
+    return TableCodec(
+        decode=_Decoder(document_of_id, read_as).decode, encode=_Encoder(written).encode
+    )
+
+
+class _Decoder:
+    def __init__(self, document_of_id: Callable[[SchemaId], Any], read_as: Any | None) -> None:
+        self._tables = ByHead(lambda schema_id: _Reader(document_of_id(schema_id), read_as))
+
+    def decode(self, values: Sequence[bytes]) -> pa.Table:
+        heads = list(map(_HEAD, values))
+        kinds = set(heads)
+        payloads = list(map(_REST, values))
+        if len(kinds) == 1:
+            return self._tables[kinds.pop()].read(payloads)
+        return self._in_groups(heads, payloads)
+
+    def _in_groups(self, heads: list[bytes], payloads: list[bytes]) -> pa.Table:
+        """Schema by schema, and put back in order."""
+        rows: dict[bytes, list[int]] = {}
+        for row, head in enumerate(heads):
+            rows.setdefault(head, []).append(row)
+        tables: list[Any] = []
+        errors: dict[int, BaseException] = {}
+        for head, group in rows.items():
+            try:
+                tables.append(self._tables[head].read([payloads[row] for row in group]))
+            except RecordErrors as named:
+                errors.update((group[row], error) for row, error in named.errors.items())
+            except (Unavailable, KafkaEtlError):
+                raise
+            except Exception as error:  # noqa: BLE001 - no schema can be made of this head
+                errors.update(dict.fromkeys(group, error))
+        if errors:
+            raise RecordErrors(errors)
+        table: Any = pyarrow().concat_tables(tables, promote_options="permissive")
+        order = [0] * len(heads)
+        for place, row in enumerate(row for group in rows.values() for row in group):
+            order[row] = place
+        in_order: pa.Table = table.take(order)
+        return in_order
+
+
+class _Reader:
+    """Reads payloads of one schema."""
+
+    def __init__(self, document: Any, read_as: Any | None) -> None:
+        wanted = type_of(document if read_as is None else read_as)
+        schema = schema_of(wanted)
+        self._slow = slow_way(document, read_as, schema)
+        same = read_as is None or read_as == document
+        self._candidate = fast_way(document, wanted, schema) if same else None
+        self._way: Way | None = None
+
+    def read(self, payloads: list[bytes]) -> pa.Table:
+        way = self._way or self._choose(payloads[:_TRIED])
+        try:
+            return way(payloads)
+        except RecordErrors:
+            raise
+        except Exception:  # noqa: BLE001 - it cannot say which payload is bad; the slow way can
+            return self._slow(payloads)
+        except BaseException as panic:  # noqa: BLE001 - looked at
+            _check_panic(panic)
+            self._way = self._slow
+            return self._slow(payloads)
+
+    def _choose(self, payloads: list[bytes]) -> Way:
+        """The fast way if it reads these as the slow one does, which raises if one is bad."""
+        expected = self._slow(payloads)
+        self._way = self._slow
+        if self._candidate is not None:
+            try:
+                if self._candidate(payloads).equals(expected):
+                    self._way = self._candidate
+            except BaseException as panic:  # noqa: BLE001 - looked at
+                if not isinstance(panic, Exception):
+                    _check_panic(panic)
+        return self._way
+
+
+def _check_panic(error: BaseException) -> None:
+    """Let pass what a library in Rust raises when it gives up, and nothing else of that rank."""
+    if type(error).__name__ != "PanicException":
+        raise error
+
+
+class _Encoder:
+    """Writes the rows of tables with the sink's schema."""
+
+    def __init__(self, written: Callable[[], tuple[bytes, Any]]) -> None:
+        self._written = written
+        self._ready: tuple[bytes, AvroType, EncodeWay] | None = None
+
+    def encode(self, table: pa.Table) -> list[bytes]:
+        head, record, way = self._ready or self._prepare()
+        if not table.num_rows:
+            return []
+        payloads = way(_fitted(table, record).combine_chunks().to_batches()[0])
+        joined: list[bytes] = compute().binary_join_element_wise(head, payloads, b"").to_pylist()
+        return joined
+
+    def _prepare(self) -> tuple[bytes, AvroType, EncodeWay]:
+        head, document = self._written()
+        record = type_of(document)
+        self._ready = head, record, encode_way(document, record)
+        return self._ready
+
+
+def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
+    """The columns of the schema, in its order and of its types."""
+    arrow = pyarrow()
+    schema: Any = schema_of(record)
+    names: list[str] = schema.names
+    if strangers := [name for name in table.column_names if name not in names]:
+        raise ValueError(f"the Avro schema has no field {', '.join(strangers)}")
+    columns: list[Any] = []
+    for name, part in record.parts:
+        kind = schema.field(name).type
+        if name in table.column_names:
+            column = _cast(arrow, name, table.column(name), kind)
+        elif part.nullable:
+            column = arrow.nulls(table.num_rows, kind)
+        else:
+            raise ValueError(f"the table has no column {name}, and the Avro schema no null for it")
+        check_nulls(name, column, part)
+        columns.append(column)
+    fitted: pa.Table = arrow.Table.from_arrays(columns, schema=schema)
+    return fitted
+
+
+def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:
+    """To the type wanted, where no value is lost but parts of a second, as with single values."""
+    options = compute().CastOptions(target_type=kind, allow_time_truncate=True)
+    try:
+        cast = column.cast(options=options)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise ValueError(f"column {name} does not fit the Avro schema: {error}") from error
+    return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast

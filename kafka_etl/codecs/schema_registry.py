@@ -1,0 +1,231 @@
+"""The one place that speaks to a schema registry, through the client of confluent-kafka.
+
+The client looks up, registers and logs in. What it knows of payloads is not used: its own
+deserializers cost 5 to 35 times the decoding itself.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.util import find_spec
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from kafka_etl.codecs.registry_settings import DEFAULTS
+from kafka_etl.codecs.wire import SchemaId
+from kafka_etl.contracts import CodecPlace, Unavailable
+from kafka_etl.errors import (
+    ConfigError,
+    ExtraMissing,
+    KafkaEtlError,
+    RegistryRefused,
+    SchemaMissing,
+    SchemaRefused,
+)
+
+Kind = Literal["AVRO", "JSON", "PROTOBUF"]
+
+_AGAIN_S: Final = 1.0
+"""For so long a refusal stands for the answer to all further questions of its kind."""
+
+_PATIENCE_S: Final = 30.0
+"""A schema may be registered a little after its first record, and a password corrected."""
+
+_FORGOTTEN_S: Final = 120.0
+"""What has not been asked for so long begins anew: longer than any back-off."""
+
+_NEEDED: Final = ("httpx2", "authlib", "attr", "cachetools", "certifi")
+_BUSY: Final = (408, 429)
+_SERVER_ERROR: Final = 500
+_EVERYTHING: Final = "everything"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema's text, and those it refers to.
+
+    Attributes:
+        references: Name -> text; what others refer to comes before them.
+    """
+
+    kind: Kind
+    text: str
+    references: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(slots=True)
+class _Trouble:
+    kind: type
+    since: float
+    until: float
+    reason: str
+
+
+def registry_for(place: CodecPlace, codec: str) -> SchemaRegistry:
+    """The registry that `registry` of the pipeline file names; connects to nothing yet.
+
+    Raises:
+        ConfigError: It names none.
+        ExtraMissing: The client cannot be loaded.
+    """
+    url = place.registry.get("url")
+    if not url:
+        raise ConfigError(
+            f"codec {codec} needs a schema registry",
+            "Name it at the top of the file: `registry: {url: http://localhost:8081}`",
+        )
+    if not all(part.strip().startswith(("http://", "https://")) for part in str(url).split(",")):
+        raise ConfigError("`registry.url` should begin with http:// or https://")
+    require(*_NEEDED)
+    return _shared(frozenset(place.registry.items()))
+
+
+def require(*modules: str) -> None:
+    """Check that modules of the extra `schema` are there; imports none of them.
+
+    Raises:
+        ExtraMissing: One is not.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise ExtraMissing(
+            f"codecs with a schema registry need {', '.join(missing)}",
+            "Install what they need: pip install 'kafka-etl[schema]'",
+        )
+
+
+@cache
+def _shared(settings: frozenset[tuple[str, str | int | float | bool]]) -> SchemaRegistry:
+    """One for all codecs of a process: what one has found out, the others need not ask."""
+    return SchemaRegistry(dict(settings))
+
+
+class SchemaRegistry:
+    """Schemas by id and by subject.
+
+    Every method raises `Unavailable` when there is no answer for now, and a `KafkaEtlError` when
+    waiting does not help. A refusal is remembered for a second, so that ten thousand records do
+    not ask ten thousand times.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = {**DEFAULTS, **settings}
+        self._clock = clock
+        self._troubles: dict[str, _Trouble] = {}
+
+    @cached_property
+    def name(self) -> str:
+        """Its address, without credentials."""
+        urls = [urlsplit(url.strip()) for url in str(self._settings["url"]).split(",")]
+        return ", ".join(f"{url.scheme}://{url.netloc.rpartition('@')[2]}" for url in urls)
+
+    def schema(self, schema_id: SchemaId) -> Schema:
+        """A schema by its id."""
+
+        def find(client: Any) -> Schema:
+            if isinstance(schema_id, int):
+                return _complete(client, client.get_schema(schema_id))
+            return _complete(client, client.get_schema_by_guid(str(schema_id)))
+
+        return self._ask(f"schema {schema_id}", find)
+
+    def latest(self, subject: str) -> tuple[int, Schema]:
+        """Id and schema of a subject's latest version."""
+
+        def find(client: Any) -> tuple[int, Schema]:
+            found = client.get_latest_version(subject)
+            return found.schema_id, _complete(client, found.schema)
+
+        return self._ask(f"subject {subject}", find)
+
+    def schema_id(self, subject: str, schema: Schema, *, register: bool) -> int:
+        """The id of this very schema under a subject, where it is registered on request only."""
+
+        def find(client: Any) -> int:
+            from confluent_kafka.schema_registry import Schema as Text  # noqa: PLC0415 - an extra
+
+            text = Text(schema.text, schema.kind)
+            if register:
+                return int(client.register_schema(subject, text))
+            return int(client.lookup_schema(subject, text).schema_id)
+
+        return self._ask(f"the given schema under subject {subject}", find)
+
+    @cached_property
+    def _client(self) -> Any:
+        from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415
+
+        try:
+            client = SchemaRegistryClient(self._settings)
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigError(
+                f"the schema registry's client does not take its settings: {error}",
+                "Correct `registry` in the pipeline file.",
+            ) from error
+        weakref.finalize(self, client.close)
+        return client
+
+    def _ask(self, what: str, find: Callable[[Any], T]) -> T:
+        for key in (_EVERYTHING, what):
+            trouble = self._troubles.get(key)
+            if trouble is not None and self._clock() < trouble.until:
+                raise Unavailable(trouble.reason)
+        try:
+            answer = find(self._client)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise self._verdict(what, error) from error
+        self._troubles.pop(_EVERYTHING, None)
+        self._troubles.pop(what, None)
+        return answer
+
+    def _verdict(self, what: str, error: Exception) -> Exception:
+        """Whether to wait, and for how long, or what is wrong for good."""
+        match getattr(error, "http_status_code", None):
+            case 404:
+                reason = f"{what} is not in the schema registry {self.name}"
+                return self._wait(what, reason, SchemaMissing(reason))
+            case 401 | 403:
+                reason = f"the schema registry {self.name} refuses this pipeline: {error}"
+                return self._wait(_EVERYTHING, reason, RegistryRefused(reason))
+            case int(status) if status < _SERVER_ERROR and status not in _BUSY:
+                return SchemaRefused(f"the schema registry {self.name} refuses {what}: {error}")
+            case _:
+                said = str(error) or type(error).__name__
+                return self._wait(
+                    _EVERYTHING, f"no answer from schema registry {self.name}: {said}"
+                )
+
+    def _wait(self, key: str, reason: str, lasting: KafkaEtlError | None = None) -> Exception:
+        now, kind = self._clock(), type(lasting)
+        trouble = self._troubles.get(key)
+        if trouble is None or trouble.kind != kind or now - trouble.until > _FORGOTTEN_S:
+            trouble = self._troubles[key] = _Trouble(kind, now, now, reason)
+        trouble.until, trouble.reason = now + _AGAIN_S, reason
+        if lasting is not None and now - trouble.since >= _PATIENCE_S:
+            return lasting
+        return Unavailable(reason)
+
+
+def _complete(client: Any, schema: Any) -> Schema:
+    references: dict[str, str] = {}
+    _collect(client, schema.references or (), references)
+    return Schema(schema.schema_type or "AVRO", schema.schema_str or "", references)
+
+
+def _collect(client: Any, wanted: Iterable[Any], found: dict[str, str]) -> None:
+    """Those that others refer to first."""
+    for reference in wanted:
+        if reference.name not in found:
+            schema = client.get_version(reference.subject, reference.version).schema
+            _collect(client, schema.references or (), found)
+            found[reference.name] = schema.schema_str

@@ -1,0 +1,138 @@
+"""Avro through a pipeline, with a real schema registry: in, an operator, out."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from kafka_etl.codecs.wire import head_of
+from tests.kit.apicurio import Apicurio
+from tests.kit.daemon import Daemon, run_to_end
+from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project
+from tests.kit.registry import StandIn, register, stand_in
+
+ORDER = {
+    "type": "record",
+    "name": "Order",
+    "fields": [{"name": "id", "type": "long"}, {"name": "amount", "type": "double"}],
+}
+PRICED = {**ORDER, "fields": [*ORDER["fields"], {"name": "eur", "type": "double"}]}
+TO_EUR = """
+    def to_eur(order: dict) -> dict:
+        return order | {"eur": order["amount"] / 2}
+"""
+
+
+class AvroProject(Project):
+    """Orders in Avro, in and out."""
+
+    def __init__(self, folder: Path, kafka: Kafka, registry: Apicurio | StandIn) -> None:
+        sink = {"value": {"use": "avro", "with": {"schema": PRICED, "register": True}}}
+        super().__init__(
+            folder,
+            kafka,
+            code=TO_EUR,
+            operators=["ops:to_eur"],
+            source={"value": "avro"},
+            sink=sink,
+            registry={"url": registry.url, "timeout": 1},
+        )
+        self.head = head_of(register(registry.url, f"{self.source}-value", ORDER))
+
+    def order(self, number: int, head: bytes | None = None) -> tuple[str, bytes]:
+        stream = BytesIO()
+        stream.write(self.head if head is None else head)
+        schemaless_writer(stream, parse_schema(ORDER), {"id": number, "amount": number / 4})
+        return f"k{number % 7}", stream.getvalue()
+
+    def outputs(self) -> list[Any]:
+        schema = parse_schema(PRICED)
+        return [
+            r.value and schemaless_reader(BytesIO(r.value[5:]), schema)
+            for r in self.kafka.read(self.sink)
+        ]
+
+
+def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio)
+    bad = [("k1", b'{"id": 1}'), ("k2", b"\x00\x00"), ("k3", project.order(1)[1][:-3])]
+    project.produce([*map(project.order, range(1000)), *bad])
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()
+    found = sorted(project.outputs(), key=lambda order: order["id"])
+    assert found == [{"id": i, "amount": i / 4, "eur": i / 8} for i in range(1000)]
+    assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
+
+
+def test_avro_as_columns(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio)
+    project.write_code("""
+        import polars as pl
+
+        def to_eur(orders: pl.DataFrame) -> pl.DataFrame:
+            return orders.with_columns(eur=pl.col("amount") / 2)
+    """)
+    bad = [("k1", b'{"id": 1}'), ("k3", project.order(1)[1][:-3])]
+    project.produce([*map(project.order, range(500)), *bad, *map(project.order, range(500, 1000))])
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()
+    found = sorted(project.outputs(), key=lambda order: order["id"])
+    assert found == [{"id": i, "amount": i / 4, "eur": i / 8} for i in range(1000)]
+    assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
+
+
+def test_nothing_is_lost_while_the_registry_is_away(
+    tmp_path: Path, kafka: Kafka, apicurio: Apicurio
+) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio)
+    project.produce(map(project.order, range(100)))
+    apicurio.suspend()
+    try:
+        with Daemon(tmp_path, str(project.file)) as daemon:
+            daemon.until(lambda state: "no answer from schema registry" in str(state))
+            assert project.outputs() == []
+            apicurio.resume()
+            daemon.until(lambda _: project.lag() == 0)
+            assert daemon.stop() == 0
+    finally:
+        apicurio.resume()
+    assert sorted(order["id"] for order in project.outputs()) == list(range(100))
+    assert project.dead_letters() == []
+
+
+def test_an_id_that_is_registered_late_costs_nothing(tmp_path: Path, kafka: Kafka) -> None:
+    with stand_in() as registry:
+        project = AvroProject(tmp_path, kafka, registry)
+        project.produce([project.order(1), project.order(2, head_of(9))])
+        with Daemon(tmp_path, str(project.file)) as daemon:
+            daemon.until(lambda state: "schema 9 is not in the schema registry" in str(state))
+            while register(registry.url, "late", {**ORDER, "doc": str(len(registry.schemas))}) < 9:
+                pass
+            daemon.until(lambda _: project.lag() == 0)
+            assert daemon.stop() == 0
+        assert sorted(order["id"] for order in project.outputs()) == [1, 2]
+        assert project.dead_letters() == []
+
+
+def test_the_id_of_the_schema_in_a_header(tmp_path: Path, kafka: Kafka) -> None:
+    """Only the stand-in knows GUIDs."""
+    with stand_in() as registry:
+        project = AvroProject(tmp_path, kafka, registry)
+        project.spec["source"]["with"]["value"] = {"use": "avro", "with": {"schema_id": "header"}}
+        project.write()
+        guid = b"\x01" + UUID(registry.guid(1)).bytes
+        in_header = {
+            "key": b"k1",
+            "value": project.order(1)[1][5:],
+            "headers": [("__value_schema_id", guid)],
+        }
+        project.produce([in_header, project.order(2), {"key": b"k3", "value": None}])
+        done = run_to_end(tmp_path, str(project.file))
+        assert done.process.returncode == 0, done.said()
+        assert sorted(order["id"] for order in project.outputs() if order) == [1, 2]
+        assert project.dead_letters() == []

@@ -1,0 +1,122 @@
+"""Mistakes around `registry` and the codecs that need one: found without asking it anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kafka_etl.errors import Code
+from tests.unit.config.project import findings_in, pipeline, place_of, places
+
+URL = "registry: {url: http://127.0.0.1:9}"
+SOURCE = "source: {use: kafka, with: {topics: [orders], value: %s}}"
+SINK = "sink: {use: kafka, with: {topic: orders-eur, value: %s}}"
+
+MISTAKES = [
+    (
+        ["registry: {»ulr: http://x}"],
+        Code.KAFKA_SETTING_REFUSED,
+        "that pipelines may give",
+        "`url`",
+    ),
+    (
+        ["registry: {url: http://x, »basic.auth.userinfo: a:b}"],
+        Code.KAFKA_SETTING_REFUSED,
+        "`basic.auth.userinfo` is not a setting of the schema registry's client",
+        "did you mean `basic.auth.user.info`?",
+    ),
+    (
+        ["registry: {url: http://x, »auto.register.schemas: true}"],
+        Code.KAFKA_SETTING_REFUSED,
+        "cannot be set: give the codec `register: true`",
+        "",
+    ),
+    (
+        [SOURCE % "»avro", SINK % "json"],
+        Code.INVALID_VALUE,
+        "codec avro needs a schema registry",
+        "registry: {url:",
+    ),
+    (
+        ["registry: {url: localhost}", SOURCE % "»protobuf", SINK % "json"],
+        Code.INVALID_VALUE,
+        "should begin with http://",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: avro, with: {register: true}}"],
+        Code.INVALID_VALUE,
+        "`register: true` needs a schema",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: avro, with: {subject: record}}"],
+        Code.INVALID_VALUE,
+        "needs the full name of a record",
+        "",
+    ),
+    (
+        [URL, SINK % "{use: avro, with: {subject: »records}}"],
+        Code.INVALID_VALUE,
+        "should be topic, record or topic_record",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: avro, with: {schema_file: none.avsc}}"],
+        Code.INVALID_VALUE,
+        "none.avsc cannot be read",
+        "relative to the pipeline file",
+    ),
+    (
+        [URL, SINK % "»{use: avro, with: {schema: int, schema_file: none.avsc}}"],
+        Code.INVALID_VALUE,
+        "both `schema` and `schema_file`",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: avro, with: {schema: {type: recrod}}}"],
+        Code.INVALID_VALUE,
+        "the Avro schema is none",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: json_schema, with: {schema: {type: nothing}}}"],
+        Code.INVALID_VALUE,
+        "the JSON Schema is none",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: protobuf, with: {schema: message}}"],
+        Code.INVALID_VALUE,
+        "cannot be compiled",
+        "",
+    ),
+    (
+        [URL, SINK % "»{use: protobuf, with: {message: 'no_module:Class'}}"],
+        Code.INVALID_VALUE,
+        "No module named 'no_module'",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("blocks", "code", "says", "hint"), MISTAKES)
+def test_it_is_found(tmp_path: Path, blocks: list[str], code: Code, says: str, hint: str) -> None:
+    text = pipeline(*blocks)
+    found = findings_in(tmp_path, text)
+    assert [place_of(finding) for finding in found] == places(text)
+    assert found[0].code == code
+    assert says in found[0].message
+    assert hint in found[0].hint
+
+
+@pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
+def test_nothing_is_wrong_with_a_registry_that_is_away(tmp_path: Path, codec: str) -> None:
+    assert findings_in(tmp_path, pipeline(URL, SOURCE % codec, SINK % codec)) == []
+
+
+def test_a_schema_in_a_file_beside_the_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "order.avsc").write_text('{"type": "record", "name": "a.B", "fields": []}')
+    settings = "{use: avro, with: {schema_file: order.avsc, register: true, subject: record}}"
+    assert findings_in(tmp_path, pipeline(URL, SINK % settings)) == []

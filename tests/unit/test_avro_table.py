@@ -1,0 +1,272 @@
+"""Avro payloads to tables and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from fastavro import parse_schema, schemaless_writer
+
+from kafka_etl.codecs import avro_table, avro_ways
+from kafka_etl.codecs.avro_schema import NotForColumns, document_of, type_of
+from kafka_etl.codecs.avro_table import table_codec
+from kafka_etl.codecs.schema_registry import Schema
+from kafka_etl.codecs.wire import NotInWireFormat, head_of
+from kafka_etl.contracts import TableCodec, Unavailable
+from kafka_etl.errors import RecordErrors
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    return {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": name, "type": kind} for name, kind in fields.items()],
+    }
+
+
+def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "logicalType": name, **more}
+
+
+FIRST = record(id="long", note=["null", "string"])
+SECOND = record(id="int", more="double")
+MILLIS = logical("long", "timestamp-millis")
+INNER = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}
+PRICE = logical("bytes", "decimal", precision=9, scale=2)
+
+
+def written(schema: Any, value: Any, schema_id: int = 1) -> bytes:
+    stream = BytesIO()
+    stream.write(head_of(schema_id))
+    schemaless_writer(stream, parse_schema(schema), value)
+    return stream.getvalue()
+
+
+def codec(*schemas: Any, read_as: Any = None) -> TableCodec:
+    """Ids count from 1; the first is written."""
+    known = dict(enumerate(schemas, 1))
+
+    def find(schema_id: int) -> Any:
+        if schema_id not in known:
+            raise Unavailable(f"{schema_id} is not there")
+        return known[schema_id]
+
+    return table_codec(find, read_as, lambda: (head_of(1), schemas[0]))
+
+
+def test_records_become_rows() -> None:
+    rows = [{"id": 1, "note": "a"}, {"id": 2, "note": None}]
+    table = codec(FIRST).decode([written(FIRST, row) for row in rows])
+    assert table.schema == pa.schema([("id", pa.int64()), ("note", pa.string())])
+    assert table.to_pylist() == rows
+
+
+def test_several_schemas_in_one_batch_keep_their_order() -> None:
+    values = [
+        written(FIRST, {"id": 1, "note": "a"}),
+        written(SECOND, {"id": 2, "more": 0.5}, 2),
+        written(FIRST, {"id": 3, "note": None}),
+    ]
+    assert codec(FIRST, SECOND).decode(values).to_pylist() == [
+        {"id": 1, "note": "a", "more": None},
+        {"id": 2, "note": None, "more": 0.5},
+        {"id": 3, "note": None, "more": None},
+    ]
+
+
+def test_the_bad_ones_are_named_whatever_is_wrong_with_them() -> None:
+    good, other = written(FIRST, {"id": 1, "note": "abc"}), written(SECOND, {"id": 2, "more": 1}, 2)
+    values = [good, good[:-1], other, b"{}", other[:-2], b"\x00"]
+    with pytest.raises(RecordErrors) as caught:
+        codec(FIRST, SECOND).decode(values)
+    assert sorted(caught.value.errors) == [1, 3, 4, 5]
+    assert isinstance(caught.value.errors[3], NotInWireFormat)
+
+
+def test_bad_ones_among_many_good_ones() -> None:
+    """The fast way is chosen by the first, and gives up at the last."""
+    good = written(FIRST, {"id": 1, "note": "abc"})
+    read = codec(FIRST).decode
+    read([good])
+    with pytest.raises(RecordErrors) as caught:
+        read([*[good] * 500, good[:-1]])
+    assert list(caught.value.errors) == [500]
+    assert read([good] * 500).num_rows == 500
+
+
+def test_an_unknown_id_among_others_blames_nobody() -> None:
+    good = written(FIRST, {"id": 1, "note": None})
+    with pytest.raises(Unavailable):
+        codec(FIRST).decode([good, written(SECOND, {"id": 2, "more": 1}, 2)])
+
+
+def test_text_that_is_none_is_not_let_through() -> None:
+    data = written(FIRST, {"id": 1, "note": "abc"}).replace(b"abc", b"a\xff\xffc"[:3])
+    with pytest.raises(RecordErrors):
+        codec(FIRST).decode([data])
+    many = codec(FIRST)
+    many.decode([written(FIRST, {"id": 1, "note": "abc"})])
+    with pytest.raises(RecordErrors):
+        many.decode([data])
+
+
+def test_bytes_after_the_record_are_passed_over_by_both_ways(monkeypatch: Any) -> None:
+    data = written(FIRST, {"id": 1, "note": "abc"}) + b"more"
+    fast = codec(FIRST).decode([data])
+    monkeypatch.setattr(avro_ways, "_ruhvro", lambda: None)
+    assert codec(FIRST).decode([data]) == fast
+
+
+def test_a_panic_is_survived_once_and_not_tried_again(monkeypatch: Any) -> None:
+    calls: list[int] = []
+    panic = type("PanicException", (BaseException,), {})
+
+    def gives_up(payloads: list[bytes]) -> Any:
+        calls.append(len(payloads))
+        raise panic
+
+    monkeypatch.setattr(avro_table, "fast_way", lambda *_: gives_up)
+    read = codec(FIRST).decode
+    data = written(FIRST, {"id": 1, "note": None})
+    assert read([data]).num_rows == 1
+    assert read([data] * 3).num_rows == 3
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_is_no_panic(monkeypatch: Any, error: type[BaseException]) -> None:
+    def interrupted(_: list[bytes]) -> Any:
+        raise error
+
+    monkeypatch.setattr(avro_table, "fast_way", lambda *_: interrupted)
+    with pytest.raises(error):
+        codec(FIRST).decode([written(FIRST, {"id": 1, "note": None})])
+
+
+def test_a_way_that_answers_otherwise_is_not_taken(monkeypatch: Any) -> None:
+    wrong = pa.table({"id": pa.array([9]), "note": pa.array(["x"])})
+    monkeypatch.setattr(avro_table, "fast_way", lambda *_: lambda _: wrong)
+    data = written(FIRST, {"id": 1, "note": None})
+    assert codec(FIRST).decode([data]).to_pylist() == [{"id": 1, "note": None}]
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ("string", "only an Avro record can be a row"),
+        (record(a=["null", "int", "string"]), "field a .* union of several types"),
+        (record(a=["null", "R"]), "type R holds itself"),
+    ],
+)
+def test_what_no_column_holds_is_said(schema: Any, said: str) -> None:
+    with pytest.raises(NotForColumns, match=said):
+        codec(schema).decode([head_of(1) + b"\x00\x00"])
+
+
+def test_columns_are_put_in_order_and_into_the_types_of_the_schema() -> None:
+    tags = {"type": "array", "items": "string"}
+    schema = record(id="int", at=MILLIS, note=["null", "string"], tags=tags)
+    at = dt.datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=dt.UTC)
+    table = pl.DataFrame({"tags": [["a"], []], "at": [at, at], "id": [1, 2]}).to_arrow()
+    data = codec(schema).encode(table)
+    expected = at.replace(microsecond=678_000)
+    assert data == [
+        written(schema, {"id": 1, "at": expected, "note": None, "tags": ["a"]}),
+        written(schema, {"id": 2, "at": expected, "note": None, "tags": []}),
+    ]
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    naive = pa.table({"at": pa.array([1_767_312_000_000_000], pa.timestamp("us"))})
+    there = dt.datetime(2026, 1, 2, 2, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    zoned = pa.table({"at": pa.array([there], pa.timestamp("us", "Europe/Berlin"))})
+    expected = [written(record(at=MILLIS), {"at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)})]
+    assert codec(record(at=MILLIS)).encode(naive) == expected
+    assert codec(record(at=MILLIS)).encode(zoned) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"id": [1], "note": ["a"], "extra": [1], "more": [2]}, "no field extra, more"),
+        ({"note": ["a"]}, "no column id"),
+        ({"id": [None], "note": ["a"]}, "id is null in 1 rows"),
+        ({"id": ["x"], "note": ["a"]}, "column id does not fit"),
+        ({"id": [2**40]}, "column id does not fit"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(columns: dict[str, Any], said: str) -> None:
+    schema = record(id="int" if columns.get("id") == [2**40] else "long", note=["null", "string"])
+    with pytest.raises(ValueError, match=said):
+        codec(schema).encode(pa.table(columns))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "where"),
+    [
+        ({"type": "array", "items": "long"}, [1, None], r"a\[\]"),
+        ({"type": "map", "values": "long"}, {"x": None}, r"a\{\}"),
+        (INNER, {"x": None}, "a.x"),
+    ],
+)  # fmt: skip
+def test_nulls_inside_are_found_too(kind: Any, value: Any, where: str) -> None:
+    """The fast encoder would write a zero."""
+    arrow = {"array": pa.list_(pa.int64()), "map": pa.map_(pa.string(), pa.int64())}
+    column = pa.array([value], arrow.get(kind["type"]))
+    with pytest.raises(ValueError, match=f"field {where} is null"):
+        codec(record(a=kind)).encode(pa.table({"a": column}))
+
+
+def test_a_null_parent_has_no_null_children() -> None:
+    schema = record(a=["null", INNER])
+    table = pa.table({"a": pa.array([None, {"x": 1}])})
+    assert codec(schema).encode(table) == [
+        written(schema, {"a": None}),
+        written(schema, {"a": {"x": 1}}),
+    ]
+
+
+def test_decimals_and_fixed_go_the_slow_way_to_the_same_end() -> None:
+    schema = record(price=PRICE, code={"type": "fixed", "name": "F", "size": 2})
+    rows = [{"price": Decimal("-1.25"), "code": b"ab"}, {"price": Decimal("0.00"), "code": b"cd"}]
+    values = [written(schema, row) for row in rows]
+    table = codec(schema).decode(values)
+    assert table.schema.field("price").type == pa.decimal128(9, 2)
+    assert table.to_pylist() == rows
+    assert codec(schema).encode(table) == values
+
+
+def test_a_symbol_that_the_enum_does_not_have() -> None:
+    schema = record(size={"type": "enum", "name": "E", "symbols": ["S", "L"]})
+    assert codec(schema).encode(pa.table({"size": ["L"]})) == [written(schema, {"size": "L"})]
+    with pytest.raises(ValueError, match="XL"):
+        codec(schema).encode(pa.table({"size": ["XL"]}))
+
+
+def test_an_empty_table_is_no_records() -> None:
+    assert codec(FIRST).encode(pa.table({"id": pa.array([], pa.int64())})) == []
+
+
+def test_a_part_of_a_table() -> None:
+    rows = [{"id": i, "note": None if i % 2 else str(i)} for i in range(10)]
+    table = pa.concat_tables([pa.Table.from_pylist(rows[:5]), pa.Table.from_pylist(rows[5:])])
+    expected = [written(FIRST, row) for row in rows[3:8]]
+    assert codec(FIRST).encode(table.slice(3, 5)) == expected
+
+
+def test_references_are_put_where_their_names_stand() -> None:
+    money = '{"type": "record", "name": "bank.Money", "fields": [{"name": "n", "type": "Size"}]}'
+    size = '{"type": "enum", "name": "bank.Size", "symbols": ["S"]}'
+    text = '{"type": "record", "name": "shop.Bill", "fields": [{"name": "a", "type": "bank.Money"}, {"name": "b", "type": ["null", "bank.Size"]}]}'  # fmt: skip # noqa: E501
+    document = document_of(Schema("AVRO", text, {"bank.Size": size, "bank.Money": money}))
+    schema = parse_schema(document)
+    stream = BytesIO()
+    schemaless_writer(stream, schema, {"a": {"n": "S"}, "b": "S"})
+    assert stream.getvalue() == struct.pack("BBB", 0, 2, 0)
+    assert [part.kind for _, part in type_of(document).parts] == ["record", "enum"]
