@@ -174,20 +174,15 @@ def _number(number: int | None) -> int:
 
 
 def last_records(records: Sequence[R]) -> dict[Partition, R]:
-    """The last record of each partition, in one pass without Python code.
+    """The last record of each partition.
 
     Records of one partition stand in the order of their offsets, so the last one wins.
     """
-    if not records:
-        return {}
-    read = type(records[0])
-    topics = set(map(read.topic, records))
-    if len(topics) == 1:
-        topic = topics.pop() or ""
-        by_number = dict(zip(map(read.partition, records), records, strict=True))
+    if len({record.topic() for record in records}) == 1:
+        topic = records[0].topic() or ""
+        by_number = {record.partition(): record for record in records}
         return {Partition(topic, _number(n)): record for n, record in by_number.items()}
-    places = zip(map(read.topic, records), map(read.partition, records), strict=True)
-    by_place = dict(zip(places, records, strict=True))
+    by_place = {(record.topic(), record.partition()): record for record in records}
     return {Partition(t or "", _number(n)): record for (t, n), record in by_place.items()}
 
 

@@ -17,7 +17,7 @@ from kafka_etl.contracts.settings import (
     UseSettings,
     bare_string_is_use,
 )
-from kafka_etl.contracts.sink import Aborted, OutcomeUnknown, Refusal, Sink, Writer
+from kafka_etl.contracts.sink import Aborted, OutcomeUnknown, PromptSink, Refusal, Sink, Writer
 from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "OutcomeUnknown",
     "Position",
     "Preflight",
+    "PromptSink",
     "Pulse",
     "Reconnect",
     "Refusal",

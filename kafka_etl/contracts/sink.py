@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kafka_etl.invocation import Outputs, Settlement
 
@@ -27,6 +28,20 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Never raises."""
+        ...
+
+
+@runtime_checkable
+class PromptSink(Sink, Protocol):
+    """A sink whose commit can be waited for elsewhere, while the next batch is run."""
+
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
+        """Hand the settlement over.
+
+        Returns:
+            What returns when all of it is durable, or raises as `commit` does. It is called once,
+            in another thread, before anything else is asked of the sink.
+        """
         ...
 
 

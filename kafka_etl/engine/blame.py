@@ -1,4 +1,4 @@
-"""What the failure of an operator that takes many records at once means for each of them."""
+"""What a failure means for each of the records it may concern."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from kafka_etl.bind import BoundOperator
 from kafka_etl.engine.flow import Fault, Flow, GroupFault, NamedFaults, condition_of
-from kafka_etl.errors import Permanent, RecordErrors
-from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
+from kafka_etl.invocation import SHARED, Condition, DeadLetter
+from kafka_etl.record import offset_of, origin
 
 
 def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
@@ -41,3 +42,14 @@ def _origin(flow: Flow, entry: int) -> int:
 
 def _as_error(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else Permanent(str(error))
+
+
+def record_failed(letter: DeadLetter) -> RecordFailed:
+    """What a record that failed for good means where there is no place for dead letters."""
+    failure = letter.failure
+    at = f"{origin(letter.record)}@{offset_of(letter.record)}"
+    where = f" in operator {failure.operator}" if failure.operator else ""
+    return RecordFailed(
+        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
+        f"{failure.error.message}), and the pipeline has no place for dead letters"
+    )

@@ -44,9 +44,14 @@ class Breaker:
         self._run, self._pass = self._settled = (0, True)
         self._errors.clear()
 
-    def settled(self) -> None:
-        """Every slice taken in so far is committed."""
-        self._settled = (self._run, self._pass)
+    @property
+    def counted(self) -> tuple[int, bool]:
+        """Where it stands, with every slice taken in so far."""
+        return (self._run, self._pass)
+
+    def settled(self, counted: tuple[int, bool]) -> None:
+        """Every slice up to there is committed."""
+        self._settled = counted
 
     def rewind(self) -> None:
         """The slices since then come again."""

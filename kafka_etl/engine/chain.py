@@ -21,6 +21,10 @@ class Spent:
     operators: float = 0.0
     encode: float = 0.0
 
+    @property
+    def total(self) -> float:
+        return self.decode + self.operators + self.encode
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

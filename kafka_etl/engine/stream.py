@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Final
@@ -15,17 +16,19 @@ from kafka_etl.contracts import (
     Source,
     Unavailable,
 )
+from kafka_etl.engine.blame import record_failed
 from kafka_etl.engine.breaker import Breaker
+from kafka_etl.engine.commits import Begin, Commits, Overtaken, Pending
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.finished import Finished
 from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
 from kafka_etl.engine.surroundings import Limits, Recorder, Surroundings
-from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed
-from kafka_etl.invocation import DeadLetter, Invocation, Outcome, Outputs, Settlement
+from kafka_etl.errors import BreakerTripped, DeadLetterRefused
+from kafka_etl.invocation import Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Batch, Partition, offset_of, origin
+from kafka_etl.record import Batch, Offsets, Partition, offset_of, origin
 from kafka_etl.retry import Backoff
 from kafka_etl.settle import settle
 
@@ -40,8 +43,12 @@ _CAREFUL: Final = 0.1
 class StreamEngine:
     """Moves batches from a source through the operators to a sink, each record exactly once.
 
-    `step` is the whole path. Between two steps nothing is in flight: what was not committed is
-    read again. User code runs before anything is open at the sink, so it may take its time.
+    `step` is the whole path: gather, run, settle, commit, advance. What was not committed is read
+    again. User code never runs inside a transaction of its own outputs, so it may take its time.
+
+    A pipeline that is behind does not wait for a commit: it is begun elsewhere (`begin`), and the
+    next batch is run meanwhile. There is never more than one under way, the next one begins when
+    it has landed, and if it fails, whatever was run since is thrown away and read again.
     """
 
     def __init__(  # noqa: PLR0913 - its parts; the worker is the one caller
@@ -57,6 +64,7 @@ class StreamEngine:
         recorder: Recorder,
         counters: Counters,
         around: Surroundings,
+        begin: Begin | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -68,6 +76,8 @@ class StreamEngine:
         self._recorder = recorder
         self._counters = counters
         self._around = around
+        self._commits = Commits(sink, counters, begin)
+        self._pending: Pending | None = None
         self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
@@ -85,23 +95,32 @@ class StreamEngine:
         finished = Finished(self._around.clock())
         try:
             batch = self._gather()
+            if not self._is_behind(batch):
+                self._land()
             self._commit_notes()
             if batch is not None:
                 self._process(batch, finished)
+        except Overtaken:
+            return
         except Aborted as abort:
+            self.land()
             self._aborted(abort, finished)
         except OutcomeUnknown as unknown:
             self._outcome_unknown(unknown, finished)
         except Unavailable as away:
-            self._source.rewind()
-            self._breaker.rewind()
-            self._back_off(away.reason)
+            self._unavailable(away)
 
     def idle(self) -> None:
         """Keep the membership alive without fetching: the pipeline is paused."""
+        self.land()
         self._recorder.phase("idle")
         self._serve()
         self._around.sleep(0.1)
+
+    def land(self) -> None:
+        """Wait for a commit that is under way; if it fails, all is as if it had not been begun."""
+        with suppress(Overtaken):
+            self._land()
 
     def wait(self, seconds: float) -> None:
         """Wait before the next attempt, keeping the membership alive."""
@@ -140,7 +159,16 @@ class StreamEngine:
                 self._commit(finished)
             if finished.left:
                 rest = rest.without(finished.left)
-        self._commit(finished)
+        self._commit(finished, overlap=self._is_behind(batch))
+
+    def _is_behind(self, batch: Batch | None) -> bool:
+        """Whether to go on while the sink is at work: only in calm waters, with more to do."""
+        return (
+            self._commits.may_overlap
+            and batch is not None
+            and len(batch) >= self._pace.limit
+            and not (self._pace.reduced or self._condemned or self._around.stopping())
+        )
 
     def _is_due(self, finished: Finished) -> bool:
         """Whether to settle the batch in part."""
@@ -176,7 +204,7 @@ class StreamEngine:
         if verdict.stop is not None or condemned is not None:
             self._commit(finished)  # before another record kills the worker, and takes its place
         if verdict.stop is not None:
-            raise _record_failed(verdict.stop)
+            raise record_failed(verdict.stop)
 
     def _invoke(self, invocation: Invocation) -> Outcome:
         part = invocation.batch
@@ -221,20 +249,24 @@ class StreamEngine:
             self._counters.add("rebalances")
             self._condemned.forget(gone)
             self._notes = {tp: note for tp, note in self._notes.items() if tp not in gone}
+            if self._pending is not None:
+                self._pending.left |= gone
             self._notes |= self._condemned.suspicion.consider(arrivals)
         return gone
 
     def _commit_notes(self) -> None:
         """What is known of deaths becomes durable before any suspect is run."""
         if self._notes:
+            self._land()
             progress = {tp: offset for tp, (offset, _) in self._notes.items()}
             notes = {tp: note for tp, (_, note) in self._notes.items()}
             lease = self._source.lease
-            self._sink.commit(Settlement(Outputs(), (), progress, lease, notes))
+            self._commits.make(Settlement(Outputs(), (), progress, lease, notes))
             self._notes = {}
 
-    def _commit(self, finished: Finished) -> None:
+    def _commit(self, finished: Finished, *, overlap: bool = False) -> None:
         """Make everything finished durable, as one act."""
+        self._land()
         if not self._is_fresh():
             self._serve(finished)
         if not finished.slices:
@@ -245,45 +277,55 @@ class StreamEngine:
             lease=self._source.lease,
             notes=self._condemned.suspicion.notes(joined.progress),
         )
-        self._recorder.phase("commit")
-        started = perf_counter()
-        self._sink.commit(settlement)
-        spent = perf_counter() - started
-        self._counters.add("phase_seconds", spent, "commit")
-        self._log.debug(
-            "committed",
-            records=finished.records,
-            outputs=len(settlement.outputs),
-            dead_letters=len(settlement.dead_letters),
-            ms=round(spent * 1000, 1),
-        )
-        self._source.advance(settlement.progress)
-        self._condemned.settled(settlement.progress)
-        self._count(finished, settlement)
-        self._succeeded(finished)
+        counted = self._breaker.counted
+        if overlap:
+            self._pending = self._commits.begin(settlement, finished, counted)
+        else:
+            self._recorder.phase("commit")
+            seconds = self._commits.make(settlement)
+            self._committed(finished, settlement, settlement.progress, counted, seconds)
 
-    def _succeeded(self, finished: Finished) -> None:
+    def _land(self) -> None:
+        """Take in how the commit under way ended.
+
+        Raises:
+            Overtaken: It failed, and that is dealt with; what was run since is void.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        self._recorder.phase("commit")
+        try:
+            seconds = pending.outcome.result()
+        except Aborted as abort:
+            self._aborted(abort, pending.finished)
+            raise Overtaken from abort
+        except OutcomeUnknown as unknown:
+            self._outcome_unknown(unknown, pending.finished)
+            raise Overtaken from unknown
+        self._committed(
+            pending.finished, pending.settlement, pending.progress, pending.counted, seconds
+        )
+
+    def _committed(
+        self,
+        finished: Finished,
+        settlement: Settlement,
+        progress: Offsets,
+        counted: tuple[int, bool],
+        seconds: float,
+    ) -> None:
+        """Go on from there."""
+        self._source.advance(progress)
+        self._condemned.settled(progress)
+        self._commits.count(settlement, finished, self._invoker.chain.spent, seconds)
         self._failures = 0
         self._around.trouble(None)
         self._pace.succeeded()
-        self._breaker.settled()
+        self._breaker.settled(counted)
         finished.slices.clear()
         finished.dropped = 0
         finished.since = self._around.clock()
-
-    def _count(self, finished: Finished, settlement: Settlement) -> None:
-        add = self._counters.add
-        add("commits")
-        add("records_in", finished.records)
-        add("records_out", len(settlement.outputs))
-        add("records_dropped", finished.dropped)
-        add("bytes_out", settlement.outputs.size)
-        for letter in settlement.dead_letters:
-            add("dead_letters", 1, letter.failure.condition.value)
-        spent = self._invoker.chain.spent
-        for phase in ("decode", "operators", "encode"):
-            add("phase_seconds", getattr(spent, phase), phase)
-            setattr(spent, phase, 0.0)
 
     def _trip(self, finished: Finished) -> None:
         """Too many dead letters in a row: settle what was before them, and pause."""
@@ -293,6 +335,13 @@ class StreamEngine:
             "too many records in a row became dead letters; the commonest errors: "
             + "; ".join(self._breaker.commonest())
         )
+
+    def _unavailable(self, away: Unavailable) -> None:
+        """Nothing is wrong with any record: go back, and try again when what is needed is back."""
+        self.land()
+        self._source.rewind()
+        self._breaker.rewind()
+        self._back_off(away.reason)
 
     def _aborted(self, abort: Aborted, finished: Finished) -> None:
         """Nothing was committed: go back, and try a smaller batch."""
@@ -347,13 +396,3 @@ class StreamEngine:
         self._failures += 1
         self._around.trouble(reason)
         self._around.sleep(self._backoff.delay(self._failures, self._around.random))
-
-
-def _record_failed(letter: DeadLetter) -> RecordFailed:
-    failure = letter.failure
-    at = f"{origin(letter.record)}@{offset_of(letter.record)}"
-    where = f" in operator {failure.operator}" if failure.operator else ""
-    return RecordFailed(
-        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
-        f"{failure.error.message}), and the pipeline has no place for dead letters"
-    )

@@ -68,5 +68,7 @@ def producer_settings(deployment: Deployment) -> dict[str, Any]:
     needed: dict[str, Any] = {
         "transactional.id": deployment.member,
         "partitioner": "murmur2_random",
+        # A transaction fails as one: nobody looks at the reports of records that arrived.
+        "delivery.report.only.error": True,
     }
     return {**suitable, **deployment.kafka, **deployment.producer, **needed}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from confluent_kafka import Producer, TopicPartition
 
 from kafka_etl.contracts import Abandoned, Aborted, Deployment, Pulse, Refusal, Writer
@@ -34,7 +36,7 @@ class Ledger:
     def close(self) -> None:
         self._transactions.close()
 
-    def commit(self, settlement: Settlement, write_outputs: Write) -> None:
+    def begin(self, settlement: Settlement, write_outputs: Write) -> Callable[[], None]:
         def write(producer: Producer) -> None:
             write_outputs(producer)
             for letter in settlement.dead_letters:
@@ -44,7 +46,7 @@ class Ledger:
             TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
             for tp, offset in settlement.progress.items()
         ]
-        self._transactions.commit(write, offsets, settlement.lease)
+        return self._transactions.begin(write, offsets, settlement.lease)
 
     def _produce(self, producer: Producer, letter: DeadLetter) -> None:
         encoded = encode_raw(letter, self._provenance, self._limit)
@@ -62,11 +64,15 @@ class KafkaSink:
     def open(self) -> None:
         self._ledger.open()
 
-    def commit(self, settlement: Settlement) -> None:
-        self._ledger.commit(
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
+        """See `kafka_etl.contracts.PromptSink`."""
+        return self._ledger.begin(
             settlement,
             lambda producer: produce_outputs(producer, self._topic, settlement.outputs),
         )
+
+    def commit(self, settlement: Settlement) -> None:
+        self.begin(settlement)()
 
     def close(self) -> None:
         self._ledger.close()
@@ -100,7 +106,7 @@ class FollowedSink:
                 raise Aborted(str(error), refusal=Refusal("Permanent", str(error))) from error
             except Exception as error:
                 raise Aborted(f"the sink failed: {type_name(error)}: {error}") from error
-        self._ledger.commit(settlement, lambda _producer: None)
+        self._ledger.begin(settlement, lambda _producer: None)()
 
     def close(self) -> None:
         self._writer.close()

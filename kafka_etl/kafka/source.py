@@ -12,7 +12,7 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, takewhile
 from time import monotonic
 from typing import Any, Final
@@ -53,7 +53,6 @@ class KafkaSource:
         self._own_topics = frozenset(deployment.size_limits)
         self._settled: dict[Partition, int] = {}
         self._held: list[Message] = []
-        self._touched: set[Partition] = set()
         self._ends: dict[Partition, int] = {}
         self._stamps: dict[Partition, int] = {}
         self._arrived: dict[Partition, Arrival] = {}
@@ -77,7 +76,6 @@ class KafkaSource:
 
     def poll(self, limit: int) -> Batch | None:
         self._release()
-        self._touched = set(map(origin, self._held))
         if not self._held:
             self._take_in(self._consume(1, _FIRST_RECORD))
         room = self._room(limit)
@@ -114,12 +112,12 @@ class KafkaSource:
         self._last_commit = monotonic()
 
     def rewind(self) -> None:
-        self._go_back(self._touched)
+        self._go_back()
 
     def reload(self) -> None:
         committed = self._committed([TopicPartition(*tp) for tp in self._settled])
         self._settled = {tp: arrival.offset for tp, arrival in committed.items()}
-        self._go_back(self._settled)
+        self._go_back()
 
     def positions(self) -> Mapping[Partition, Position]:
         positions: dict[Partition, Position] = {}
@@ -198,7 +196,6 @@ class KafkaSource:
         for tp, end in self._ends.items():
             if tp not in held and end > progress.get(tp, self._settled[tp]):
                 progress[tp] = end
-        self._touched |= last.keys()
         begins = {tp: self._settled[tp] for tp in progress}
         return Batch(records, progress, begins) if progress else None
 
@@ -259,12 +256,11 @@ class KafkaSource:
         marks = self._consumer.get_watermark_offsets(committed, timeout=_REQUEST)
         return Arrival(marks[0], "")
 
-    def _go_back(self, partitions: Iterable[Partition]) -> None:
-        """Read these partitions again from their settled offsets, and forget what was read."""
+    def _go_back(self) -> None:
+        """Read on from the settled offsets, and forget what was read."""
         self._resume()
-        self._seek({tp: self._settled[tp] for tp in partitions if tp in self._settled})
+        self._seek(self._settled)
         self._held = []
-        self._touched = set()
 
     def _release(self) -> None:
         """Fetch again after `serve` has paused.

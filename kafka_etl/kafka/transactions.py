@@ -92,8 +92,14 @@ class Transactions:
         """Let go; between transactions nothing is lost by it."""
         self._producer = None
 
-    def commit(self, write: Write, offsets: Sequence[TopicPartition], lease: object) -> None:
-        """Everything `write` produces, and the offsets, in one transaction.
+    def begin(
+        self, write: Write, offsets: Sequence[TopicPartition], lease: object
+    ) -> Callable[[], None]:
+        """Queue everything `write` produces, in a new transaction.
+
+        Returns:
+            What ends the transaction, with the offsets in it; to be called once, from any thread,
+            before anything else is.
 
         Raises:
             Aborted: Nothing of it happened.
@@ -102,26 +108,51 @@ class Transactions:
         if lease is None:
             raise Aborted("the consumer is not a member of its group", routine=True)
         producer = self._ready()
+
+        def end() -> None:
+            self._settled(
+                producer,
+                lambda: self._end(producer, offsets, lease),
+                lambda: self._transact(producer, write, offsets, lease),
+            )
+
+        self._settled(
+            producer,
+            lambda: self._start(producer, write),
+            lambda: self._start(producer, write),
+        )
+        return end
+
+    def _settled(
+        self, producer: Producer, act: Callable[[], None], again: Callable[[], None]
+    ) -> None:
+        """Do a part of a transaction, and say what its failure means."""
         try:
-            self._transact(producer, write, offsets, lease)
+            act()
         except KafkaException as raised:
             error = classify.error_of(raised)
             if not (classify.sequence_gap(error) and self._abort(producer)):
                 raise self._failed(producer, error) from raised
             # The refusal of an earlier transaction left a gap in the client's numbering.
             try:
-                self._transact(producer, write, offsets, lease)
-            except KafkaException as again:
-                raise self._failed(producer, classify.error_of(again)) from again
+                again()
+            except KafkaException as failed:
+                raise self._failed(producer, classify.error_of(failed)) from failed
 
     def _transact(
         self, producer: Producer, write: Write, offsets: Sequence[TopicPartition], lease: object
     ) -> None:
-        deadline = monotonic() + _PATIENCE
+        self._start(producer, write)
+        self._end(producer, offsets, lease)
+
+    def _start(self, producer: Producer, write: Write) -> None:
         producer.begin_transaction()
         failpoint("after_begin")
         self._write(producer, write)
         failpoint("after_produce")
+
+    def _end(self, producer: Producer, offsets: Sequence[TopicPartition], lease: object) -> None:
+        deadline = monotonic() + _PATIENCE
         producer.flush(_PIECE)  # apart, so that the time of the next calls is their own
         self._timed(
             lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline

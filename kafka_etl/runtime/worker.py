@@ -9,7 +9,10 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection
+from threading import RLock
 from types import FrameType
 from typing import Any, Final
 
@@ -71,6 +74,8 @@ class Worker:
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
         self._condemned = Condemned(self._suspicion())
         self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
+        self._committer = ThreadPoolExecutor(1, "commit")
+        self._talking = RLock()
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
@@ -150,6 +155,7 @@ class Worker:
             recorder=self._recorder,
             counters=self._counters,
             around=self._surroundings(),
+            begin=None if os.environ.get("NOOV") else self._committer.submit,
         )
         self._engine = engine
         self._state = "running"
@@ -161,6 +167,9 @@ class Worker:
         self._counters.add("reconnects")
         if reason.fenced:
             self._fencing.note(time.monotonic(), reason.reason)
+        if self._engine is not None:
+            with suppress(Reconnect):
+                self._engine.land()  # else it and a new producer would fence each other
         if self._source is not None:
             self._source.close()
         self._source, self._engine = None, None
@@ -173,6 +182,10 @@ class Worker:
             self._crews.open(operator)
 
     def _close(self) -> None:
+        if self._engine is not None:
+            with suppress(Abandoned, Reconnect, KafkaEtlError):
+                self._engine.land()
+        self._committer.shutdown()
         if self._source is not None:
             self._source.close()
         self._sink.close()
@@ -242,12 +255,13 @@ class Worker:
     # What the daemon asks of us
 
     def _talk(self) -> None:
-        """Hear the daemon's commands, and tell how it goes."""
+        """Hear the daemon's commands, and tell how it goes; a commit elsewhere does so, too."""
         try:
-            while self._connection.poll():
-                self._obey(self._connection.recv())
-            if time.monotonic() - self._told_at >= _TELL_EVERY:
-                self._tell()
+            with self._talking:
+                while self._connection.poll():
+                    self._obey(self._connection.recv())
+                if time.monotonic() - self._told_at >= _TELL_EVERY:
+                    self._tell()
         except (EOFError, OSError):
             os._exit(1)  # the daemon is gone, and with it whoever watches us
 
