@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import pyarrow
+from kafka_etl.codecs.arrow import numbers, pyarrow
 from kafka_etl.engine.flow import Column, Extras, Flow
 from kafka_etl.engine.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
 from kafka_etl.invocation import SHARED
-from kafka_etl.record import KEEP
+from kafka_etl.record import KEEP, Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,15 +75,10 @@ def _of_rows(given: Any, rows: Any) -> Any:
     """A column of the entries, spread over rows; null for those that belong to all."""
     arrow = pyarrow()
     compute: Any = arrow.compute
-    if len(rows) == len(given) and rows.equals(_numbers(len(given))):
+    if len(rows) == len(given) and rows.equals(arrow.chunked_array([numbers(len(given))])):
         return arrow.chunked_array([given])
     known = compute.if_else(compute.less(rows, 0), None, rows)
     return arrow.chunked_array([given]).take(known)
-
-
-def _numbers(count: int) -> Any:
-    arrow = pyarrow()
-    return arrow.chunked_array([arrow.array(range(count), arrow.int64())])
 
 
 # Columns of the entries, before any operator on tables
@@ -93,8 +88,12 @@ def _given(flow: Flow, name: str) -> Any:
     """Made once an attempt."""
     if name not in flow.besides:
         arrow = pyarrow()
-        read, kind = _COLUMNS[name]
-        flow.besides[name] = arrow.array(read(flow), kind(arrow))
+        read, type_of = _COLUMNS[name]
+        entries, kind = read(flow), type_of(arrow)
+        count = len(flow.source) if flow.origins is None else len(flow.origins)
+        flow.besides[name] = (
+            arrow.nulls(count, kind) if entries is None else arrow.array(entries, kind)
+        )
     return flow.besides[name]
 
 
@@ -107,6 +106,13 @@ def _keys(flow: Flow) -> list[Any]:
     return own
 
 
+def _headers(flow: Flow) -> list[Headers] | None:
+    """None where no record has any, which is most often so."""
+    if flow.extras.headers is None and not any(map(type(flow.source[0]).headers, flow.source)):
+        return None
+    return flow.headers_now()
+
+
 def _numbers_of(part: str) -> Callable[[Flow], list[Any]]:
     return lambda flow: flow.spread(flow.read(part), None)
 
@@ -116,9 +122,11 @@ def _type_of_headers(arrow: Any) -> Any:
     return arrow.list_(header)
 
 
-_COLUMNS: Final[Mapping[str, tuple[Callable[[Flow], list[Any]], Callable[[Any], Any]]]] = {
+_Read = Callable[[Flow], Sequence[Any] | None]
+
+_COLUMNS: Final[Mapping[str, tuple[_Read, Callable[[Any], Any]]]] = {
     KEY: (_keys, lambda arrow: arrow.binary()),
-    HEADERS: (Flow.headers_now, _type_of_headers),
+    HEADERS: (_headers, _type_of_headers),
     TIMESTAMP: (Flow.timestamps_now, lambda arrow: arrow.int64()),
     PARTITION: (_numbers_of("partition"), lambda arrow: arrow.int32()),
     OFFSET: (_numbers_of("offset"), lambda arrow: arrow.int64()),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_etl.bind import BoundOperator
-from kafka_etl.codecs.arrow import of_values, polars, pyarrow
+from kafka_etl.codecs.arrow import numbers, of_values, polars, pyarrow
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine import besides
@@ -59,7 +59,8 @@ def _plain(value: Any) -> Any:
 
 def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
     arrow = pyarrow()
-    flow.table = table.append_column(ROW, arrow.array(entries, arrow.int64()))
+    rows = numbers(len(entries)) if isinstance(entries, range) else arrow.array(entries)
+    flow.table = table.append_column(ROW, rows.cast(arrow.int64()))
     flow.values = []
 
 
