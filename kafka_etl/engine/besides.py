@@ -26,7 +26,7 @@ def attached(flow: Flow, table: pa.Table, wanted: Iterable[str]) -> pa.Table:
     return table
 
 
-def extras(flow: Flow, table: pa.Table, rows: list[int]) -> Extras:
+def extras(flow: Flow, table: pa.Table, rows: Sequence[int]) -> Extras:
     """What operators have set besides the values, for each row of a table.
 
     A column that is not there, or is what it was, sets nothing.

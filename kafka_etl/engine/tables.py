@@ -87,6 +87,7 @@ def _leave(flow: Flow, table: pa.Table, values: list[Any]) -> Sequence[int]:
         The new entry of each row.
     """
     rows = _entries(table)
+    untouched = isinstance(rows, range) and flow.origins is None and not flow.aside
     extras = besides.extras(flow, table, rows)
     places: Sequence[int] = range(len(rows))
     if flow.aside:
@@ -100,7 +101,7 @@ def _leave(flow: Flow, table: pa.Table, values: list[Any]) -> Sequence[int]:
         places = sorted(range(len(order)), key=order.__getitem__)[:count]
     flow.values, flow.nulls, flow.extras = values, bool(flow.aside), extras
     flow.shared = SHARED in rows
-    flow.origins = _origins(flow, rows)
+    flow.origins = None if untouched and len(rows) == len(flow.source) else _origins(flow, rows)
     flow.table, flow.aside, flow.besides = None, [], {}
     return places
 
@@ -109,10 +110,10 @@ def _picked(column: list[Any], order: list[int]) -> list[Any]:
     return list(map(column.__getitem__, order))
 
 
-def _origins(flow: Flow, rows: list[int]) -> list[int] | None:
+def _origins(flow: Flow, rows: Sequence[int]) -> list[int] | None:
     known = flow.origins
     if known is None:
-        return None if rows == list(range(len(flow.source))) else rows
+        return None if rows == list(range(len(flow.source))) else list(rows)
     return [SHARED if row == SHARED else known[row] for row in rows]
 
 
@@ -139,7 +140,11 @@ def call(flow: Flow, operator: BoundOperator) -> None:
     flow.table = made
 
 
-def _entries(table: pa.Table) -> list[int]:
+def _entries(table: pa.Table) -> Sequence[int]:
+    """The entry of each row, or SHARED; a range where no row was left out or moved."""
+    given: Any = table[ROW]
+    if given.equals(pyarrow().chunked_array([numbers(len(given))])):
+        return range(len(given))
     held: list[int | None] = table[ROW].to_pylist()
     return [SHARED if row is None else row for row in held]
 
