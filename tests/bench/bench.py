@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from kafka_etl.broker import Cluster
-from tests.bench.loops import ALLOCATOR, UNTUNED
-from tests.bench.scenarios import Made, Scenario
+from tests.bench.loops import ALLOCATOR, SCHEMAS, UNTUNED
+from tests.bench.scenarios import HEADS, Made, Scenario
 from tests.kit.kafka import Kafka
+from tests.kit.registry import register, stand_in
 
 PARTITIONS = 4
 LOOPS = Path(__file__).with_name("loops.py")
@@ -50,8 +51,11 @@ class WrongOutputs(Exception):
 class Bench:
     """A broker, and the programs that are run against it."""
 
-    def __init__(self, kafka: Kafka, folder: Path, say: Say, core: int | None) -> None:
+    def __init__(
+        self, kafka: Kafka, folder: Path, say: Say, core: int | None, registry: str
+    ) -> None:
         self.kafka = kafka
+        self._registry = registry
         self.core = core
         self.say = say
         self._folder = folder
@@ -106,6 +110,8 @@ class Bench:
         """`kafka-etl run` of the scenario's pipeline, written into `folder`."""
         module = scenario.module().replace("OTHER", sinks[-1])
         (folder / "ops.py").write_text(module)
+        if scenario.schema is not None:
+            more["registry"] = {"url": self._registry}
         spec = scenario.pipeline(name, self.kafka.bootstrap, source, sinks, **more)
         (folder / "pipeline.yaml").write_text(json.dumps(spec))
         return [
@@ -223,6 +229,11 @@ def write(producer: Producer, topic: str, records: Iterable[Made]) -> None:
     producer.flush(60)
 
 
+def registry_head(schema_id: int) -> bytes:
+    """What values with this schema begin with."""
+    return b"\0" + schema_id.to_bytes(4)
+
+
 @contextmanager
 def bench(say: Say, *, pin: bool = True) -> Iterator[Bench]:
     """A broker on the last core and everything measured on the first, where that can be had."""
@@ -234,7 +245,14 @@ def bench(say: Say, *, pin: bool = True) -> Iterator[Bench]:
         folder = Path(made)
         say("starting Apache Kafka")
         options = ["-XX:+UseG1GC"]
-        with Cluster.start(folder / "kafka", heap="1g", jvm=options) as cluster:
-            yield Bench(Kafka(cluster.bootstrap), folder, say, cores[0] if pinned else None)
+        with (
+            Cluster.start(folder / "kafka", heap="1g", jvm=options) as cluster,
+            stand_in() as registry,
+        ):
+            for name, schema in SCHEMAS.items():
+                if HEADS[name] != registry_head(register(registry.url, name, schema)):
+                    raise WrongOutputs(f"the schema `{name}` has another id than its records")
+            core = cores[0] if pinned else None
+            yield Bench(Kafka(cluster.bootstrap), folder, say, core, registry.url)
     if pinned:
         os.sched_setaffinity(0, cores)

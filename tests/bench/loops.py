@@ -129,12 +129,26 @@ AVRO: dict[str, Any] = {
 }
 """One schema for both sides: the loop fills in `total`."""
 
+WIDE: dict[str, Any] = {
+    **AVRO,
+    "name": "WideOrder",
+    "fields": [
+        *AVRO["fields"][:-1],
+        *({"name": f"number_{n}", "type": "long"} for n in range(5)),
+        *({"name": f"share_{n}", "type": "double"} for n in range(5)),
+        *({"name": f"text_{n}", "type": ["null", "string"], "default": None} for n in range(5)),
+        AVRO["fields"][-1],
+    ],
+}
+"""Twenty fields, as records of grown systems have them."""
+SCHEMAS = {"avro": AVRO, "avro_wide": WIDE}
 
-def avro() -> Batch:
+
+def avro(name: str) -> Batch:
     """Confluent's wire format: a zero, the schema's id in four bytes, the record."""
     import fastavro  # noqa: PLC0415 - of this loop alone
 
-    schema = fastavro.parse_schema(AVRO)
+    schema = fastavro.parse_schema(SCHEMAS[name])
     read, write = fastavro.schemaless_reader, fastavro.schemaless_writer
 
     def batch(messages: list[Message], produce: Produce, sinks: list[str]) -> None:
@@ -254,7 +268,8 @@ BATCHES: dict[str, Batch] = {
 MADE: dict[str, Callable[[int], Batch]] = {
     "threads": threads,
     "tasks": tasks,
-    "avro": lambda _count: avro(),
+    "avro": lambda _count: avro("avro"),
+    "avro_wide": lambda _count: avro("avro_wide"),
 }
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import fastavro
 import orjson
+
+from tests.bench.loops import AVRO, WIDE
 
 Made = tuple[bytes, bytes, list[tuple[str, bytes]] | None]
 """Key, value, headers."""
@@ -52,16 +56,47 @@ def large(number: int) -> Made:
     return key(number), b'{"id":%d,"pad":"%s"}' % (number, b"x" * 100_000), None
 
 
+def in_avro(schema: dict[str, Any], head: bytes) -> Callable[[int], Made]:
+    """Records in Confluent's wire format, with every field but `total`."""
+    parsed = fastavro.parse_schema(schema)
+
+    def make(number: int) -> Made:
+        fields: dict[str, Any] = {**orjson.loads(order(number)), "total": None}
+        for n in range(5):
+            fields |= {f"number_{n}": number + n, f"share_{n}": number / (n + 1)}
+            fields[f"text_{n}"] = f"text of {n}" if (number + n) % 3 else None
+        out = io.BytesIO(head)
+        out.seek(len(head))
+        names = {field["name"] for field in schema["fields"]}
+        fastavro.schemaless_writer(out, parsed, {k: v for k, v in fields.items() if k in names})
+        return key(number), out.getvalue(), None
+
+    return make
+
+
+def number_in_avro(schema: dict[str, Any]) -> Callable[[bytes], int]:
+    parsed = fastavro.parse_schema(schema)
+    return lambda value: int(fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed, None)["id"])
+
+
 def number_in_json(value: bytes) -> int:
     return int(orjson.loads(value)["id"])
 
 
+HEADS = {"avro": b"\0\0\0\0\1", "avro_wide": b"\0\0\0\0\2"}
+"""A zero, and the id the registry of a run gives each schema."""
 ADD_A_FIELD = """
     def op(order: dict) -> dict:
         order["total"] = order["amount"] * 1.2
         return order
 """
 
+ONE_EXPRESSION = """
+    import polars as pl
+
+    def op(orders: pl.DataFrame) -> pl.DataFrame:
+        return orders.with_columns(total=pl.col("amount") * 1.2)
+"""
 TWENTY_EXPRESSIONS = """
     import polars as pl
 
@@ -109,6 +144,7 @@ class Scenario:
         number: The value of an output -> the record's number.
         kept: Whether record number has an output; the others are dropped or dead letters.
         size: Records the loop takes at once.
+        schema: Of Avro values, on both sides.
     """
 
     name: str
@@ -126,6 +162,7 @@ class Scenario:
     sinks: int = 1
     dead_letters: bool = False
     size: int = 10_000
+    schema: dict[str, Any] | None = None
 
     def pipeline(
         self, name: str, bootstrap: str, source: str, sinks: list[str], **more: Any
@@ -139,6 +176,9 @@ class Scenario:
             "sink": {"use": "kafka", "with": {"topic": sinks[0]}},
             **more,
         }
+        if self.schema is not None:
+            written = {"use": "avro", "with": {"schema": self.schema, "register": True}}
+            spec["sink"]["with"]["value"] = written
         if self.dead_letters:
             spec["dead_letter"] = {"topic": sinks[1]}
         elif len(sinks) > 1:
@@ -267,12 +307,51 @@ SCENARIOS = [
         "one cheap field over columns; the loop as in `json`",
         "json",
         cpu=1.00,
-        code="""
-            import polars as pl
-
-            def op(orders: pl.DataFrame) -> pl.DataFrame:
-                return orders.with_columns(total=pl.col("amount") * 1.2)
-        """,
+        code=ONE_EXPRESSION,
+    ),
+    Scenario(
+        "avro",
+        "five fields in Avro, one operator on values",
+        "avro",
+        cpu=1.10,
+        records=300_000,
+        make=in_avro(AVRO, HEADS["avro"]),
+        number=number_in_avro(AVRO),
+        source={"value": "avro"},
+        schema=AVRO,
+    ),
+    Scenario(
+        "avro-wide",
+        "twenty fields in Avro, one operator on values",
+        "avro_wide",
+        cpu=1.10,
+        records=200_000,
+        make=in_avro(WIDE, HEADS["avro_wide"]),
+        number=number_in_avro(WIDE),
+        source={"value": "avro"},
+        schema=WIDE,
+    ),
+    Scenario(
+        "columnar-avro-five",
+        "five fields in Avro, one operator on columns; the loop as in `avro`",
+        "avro",
+        cpu=0.40,
+        make=in_avro(AVRO, HEADS["avro"]),
+        number=number_in_avro(AVRO),
+        source={"value": "avro"},
+        schema=AVRO,
+        code=ONE_EXPRESSION,
+    ),
+    Scenario(
+        "columnar-avro",
+        "twenty fields in Avro, one operator on columns; the loop as in `avro-wide`",
+        "avro_wide",
+        cpu=0.20,
+        make=in_avro(WIDE, HEADS["avro_wide"]),
+        number=number_in_avro(WIDE),
+        source={"value": "avro"},
+        schema=WIDE,
+        code=ONE_EXPRESSION,
     ),
 ]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
