@@ -47,6 +47,14 @@ def commands() -> list[Command]:
     return found
 
 
+def write_files(folder: Path) -> None:
+    """The files the README shows, by the names it gives them."""
+    for name, text in FILE.findall(README):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
 def script(listed: list[Command]) -> str:
     """One shell session; what a reader waits for is waited for."""
     lines = []
@@ -63,10 +71,7 @@ def script(listed: list[Command]) -> str:
 
 @pytest.mark.usefixtures("usual_port")
 def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
-    for name, text in FILE.findall(README):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+    write_files(tmp_path)
     venv = tmp_path / ".venv"
     venv.mkdir()
     (venv / "bin").symlink_to(Path(sys.executable).parent)
@@ -107,3 +112,10 @@ def test_the_pipeline_at_the_top_is_valid(tmp_path: Path) -> None:
         text = next(text for language, text in blocks if language == kind)
         (tmp_path / name).write_text(text)
     command("validate", "pipeline.yaml", cwd=tmp_path).check_returncode()
+
+
+def test_the_files_it_shows_are_valid(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    folders = sorted(path.parent.name for path in tmp_path.glob("*/pipeline.yaml"))
+    assert folders == ["columns", "first"]
+    command("validate", *folders, cwd=tmp_path).check_returncode()
