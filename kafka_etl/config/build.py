@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +12,7 @@ from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.codecs import registry_settings
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
+from kafka_etl.config.fit import check_operators, check_tables, check_topics
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean, overlap
 from kafka_etl.config.sound import sound_part
@@ -32,7 +32,6 @@ from kafka_etl.errors import Code, KafkaEtlError
 from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
 from kafka_etl.registry import Registry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
-from kafka_etl.signature import Takes
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
@@ -156,7 +155,8 @@ class _Builder:
         sink = self._try(("sink", "use"), lambda: self._registry.sink(spec.sink.use))
         sink_settings = sink and self._settings(sink.settings, spec.sink.with_, ("sink", "with"))
         operators = tuple(self._operators())
-        self._check_fit(operators)
+        if len(operators) == len(spec.operators):
+            check_operators(operators, self._find)
         retry = self._retry(spec.retry, ("retry",))
         retries = {
             label: self._retry(use.retry, ("operators", index, "retry"))
@@ -167,10 +167,12 @@ class _Builder:
             self._check_guarantee(sink)
         if not (source and source_settings and sink and sink_settings):
             return None
-        self._check_loops(source_settings, sink_settings)
+        letters = spec.dead_letter
+        check_topics(source_settings, sink_settings, letters.topic if letters else None, self._find)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None:
             return None
+        check_tables(operators, codecs.source_value, self._find)
         return Pipeline(
             spec=spec,
             folder=self._document.folder,
@@ -361,36 +363,6 @@ class _Builder:
         if use.concurrency == 1 and "order" in use.model_fields_set:
             message = "`order` means nothing without `concurrency`: records run one after the other"
             self._find(Code.INVALID_VALUE, message, (*at, "order"))
-
-    def _check_fit(self, operators: tuple[BoundOperator, ...]) -> None:
-        """Bytes and text are asked of the source only by the first operator."""
-        if len(operators) < len(self._spec.operators):
-            return
-        for index, (before, after) in enumerate(pairwise(operators), 1):
-            wanted, given = after.shape.takes, before.shape.gives
-            if wanted in (Takes.BYTES, Takes.TEXT) and given not in (None, wanted):
-                self._find(
-                    Code.OPERATORS_DO_NOT_FIT,
-                    f"operator {after.name} takes {wanted}, but {before.name} before it returns "
-                    f"{given}",
-                    ("operators", index, "use"),
-                )
-
-    def _check_loops(self, source: SourceSettings, sink: SinkSettings) -> None:
-        places: list[tuple[str, Loc]] = [
-            (topic, ("sink", "with", "topic") if i == 0 else ("sink", "with", "routes", i - 1))
-            for i, topic in enumerate(sink.topics)
-        ]
-        letters = self._spec.dead_letter
-        if letters is not None:
-            if letters.topic in sink.topics:
-                message = f"dead letters and outputs would mix in topic {letters.topic}"
-                self._find(Code.TOPIC_LOOP, message, ("dead_letter", "topic"))
-            places.append((letters.topic, ("dead_letter", "topic")))
-        for topic, loc in places:
-            if source.reads(topic):
-                message = f"the source reads topic {topic}, which the pipeline writes"
-                self._find(Code.TOPIC_LOOP, message, loc)
 
     def _check_guarantee(self, sink: SinkPlugin[Any]) -> None:
         wanted = self._spec.guarantee

@@ -50,8 +50,8 @@ class BatchSettings(Settings):
     Attributes:
         max_records: Records in a batch.
         max_bytes: Bytes of their values; a larger record travels alone.
-        max_wait: How long to fill a batch, counted from the last commit: an idle pipeline does
-            not wait at all.
+        max_wait: How long to fill a batch, counted from when the last one was full: an idle
+            pipeline does not wait at all.
     """
 
     max_records: int = Field(default=10_000, ge=1, le=1_000_000)

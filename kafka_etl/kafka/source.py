@@ -62,6 +62,7 @@ class KafkaSource:
         self._lease: object = None
         self._holding = False
         self._last_commit = 0.0
+        self._last_batch = 0.0
         static = settings.membership == "static"
         config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
         self._consumer = Consumer(config, logger=client_logger())
@@ -80,7 +81,7 @@ class KafkaSource:
             self._take_in(self._consume(1, _FIRST_RECORD))
         room = self._room(limit)
         if self._held and room > 0:
-            wait = self._last_commit + self._limits.max_wait - monotonic()
+            wait = self._last_batch + self._limits.max_wait - monotonic()
             self._take_in(self._consume(room, max(0.0, wait)))
         self._refresh_lease()
         if self._held or self._end_is_due():
@@ -197,6 +198,7 @@ class KafkaSource:
             if tp not in held and end > progress.get(tp, self._settled[tp]):
                 progress[tp] = end
         begins = {tp: self._settled[tp] for tp in progress}
+        self._last_batch = monotonic()
         return Batch(records, progress, begins) if progress else None
 
     def _fitting(self, records: Sequence[Message]) -> int:
