@@ -18,7 +18,9 @@ def say(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument(
+        "scenarios", nargs="*", help=f"of {', '.join(NAMES)}; default: all".replace("%", "%%")
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, help="default: each scenario's own number")
     parser.add_argument("--try", action="store_true", dest="trying", help="keep no figures")
