@@ -20,8 +20,10 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from math import inf
 from threading import Thread
-from typing import Any, Protocol, TypeGuard, TypeVar
+from time import monotonic
+from typing import Any, Final, Protocol, TypeGuard, TypeVar
 
 from kafka_etl.bind import BoundOperator, Isolation, Order
 from kafka_etl.engine.children import ProcessCrew, Spawn
@@ -31,6 +33,9 @@ from kafka_etl.record import SourceRecord
 from kafka_etl.units import show_duration
 
 T = TypeVar("T")
+
+_LOOK_EVERY: Final = 0.25
+"""Seconds between looks at what is in hand."""
 
 Lanes = Sequence[Sequence[int]]
 """Rows that run one after the other."""
@@ -221,7 +226,7 @@ class TaskCrew:
         call: The operator: a coroutine function, or an async generator.
         size: How many run at the same time.
         timeout: Seconds after which one is cancelled.
-        tick: Told of each record that is done.
+        tick: Told several times a second that the loop is alive.
     """
 
     def __init__(
@@ -248,30 +253,64 @@ class TaskCrew:
         results: list[Any] = [FAILED] * len(column)
         failed: list[tuple[int, BaseException]] = []
         todo = deque(lanes)
+        hands = [_Hand() for _ in range(min(self._size, len(lanes)))]
 
-        async def work() -> None:
+        async def work(hand: _Hand) -> None:
             for row in _rows(todo):
+                hand.takes()
                 try:
-                    results[row] = await self._one(column[row])
+                    results[row] = await _awaited(self._call(column[row]))
                 except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
-                    failed.append((row, escaped(error)))
-                self._tick()
+                    failed.append((row, self._meaning(error, hand)))
+                hand.is_done()
 
-        await asyncio.gather(*(work() for _ in range(min(self._size, len(lanes)))))
+        tasks = [asyncio.ensure_future(work(hand)) for hand in hands]
+        watch = asyncio.ensure_future(self._watch(hands, tasks))
+        await asyncio.gather(*tasks)
+        watch.cancel()
         return results, sorted(failed, key=_row)
 
-    async def _one(self, value: Any) -> Any:
-        if self._timeout is None:
-            return await _awaited(self._call(value))
-        limit = asyncio.timeout(self._timeout)
-        try:
-            async with limit:
-                return await _awaited(self._call(value))
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # its own
-            said = show_duration(self._timeout)
-            raise OperatorTimeout(f"it took longer than {said}, and was cancelled") from error
+    async def _watch(self, hands: list[_Hand], tasks: list[asyncio.Task[None]]) -> None:
+        """Cancel what takes too long; one watch for all costs a third of a timeout for each.
+
+        It ticks, too: it would not, if something blocked the loop.
+        """
+        limit = inf if self._timeout is None else self._timeout
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY, limit / 10))
+            self._tick()
+            for hand, task in zip(hands, tasks, strict=True):
+                if monotonic() - hand.since > limit:
+                    hand.late = task
+                    task.cancel()
+
+    def _meaning(self, error: BaseException, hand: _Hand) -> BaseException:
+        if not (isinstance(error, asyncio.CancelledError) and hand.late):
+            return escaped(error)
+        said = show_duration(self._timeout or 0.0)
+        late = OperatorTimeout(f"it took longer than {said}, and was cancelled")
+        late.__cause__ = error
+        return late
+
+
+class _Hand:
+    """What one task has in hand, and since when."""
+
+    __slots__ = ("late", "since")
+
+    def __init__(self) -> None:
+        self.since = inf
+        self.late: asyncio.Task[None] | None = None
+
+    def takes(self) -> None:
+        self.since = monotonic()
+
+    def is_done(self) -> None:
+        """Whatever the cancelling was for, it is over."""
+        self.since = inf
+        if self.late is not None:
+            self.late.uncancel()
+            self.late = None
 
 
 def _rows(todo: deque[Sequence[int]]) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -259,13 +260,47 @@ def test_an_async_batch_operator_is_waited_for() -> None:
     assert set(ran.failed) == {2}
 
 
-def test_each_record_that_is_done_is_told() -> None:
+def ticks_of(kind: str, records: int, timeout: float) -> int:
     ticks: list[None] = []
-    operators = [replace(bound(Watched().of(kind)), concurrency=4) for kind in KINDS]
-    crews = Crews(operators, lambda: ticks.append(None))
-    run(chain_of(*operators, crews=crews), *ids(*[None] * 10))
-    assert len(ticks) == 20  # ten records, two operators
+    operator = replace(bound(Watched(seconds=0.05).of(kind)), concurrency=4, timeout=timeout)
+    crews = Crews([operator], lambda: ticks.append(None))
+    run(chain_of(operator, crews=crews), *ids(*[None] * records))
     crews.close()
+    return len(ticks)
+
+
+def test_threads_tell_of_each_record_that_is_done() -> None:
+    assert ticks_of("threads", 10, 300.0) == 10
+
+
+def test_tasks_tell_that_their_loop_is_alive() -> None:
+    assert ticks_of("tasks", 10, 0.2) >= 2
+
+
+def test_a_call_that_swallows_its_cancelling_is_cancelled_again() -> None:
+    async def op(value: dict) -> dict:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await asyncio.sleep(10)
+        return value
+
+    ran = run(many(op, timeout=0.05), *ids(None, None))
+    assert set(ran.conditions.values()) == {Condition.TIMEOUT}
+
+
+def test_a_call_that_ends_well_though_it_is_late_counts() -> None:
+    async def op(value: dict) -> dict:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        return value
+
+    async def after(value: dict) -> dict:
+        await asyncio.sleep(0.001)
+        return value
+
+    ran = run(chain_of(*(replace(bound(o), timeout=0.05) for o in (op, after))), *ids(None, None))
+    assert (values_of(ran), ran.failed) == ([0, 1], {})
 
 
 def test_what_idles_goes_when_it_is_closed() -> None:
