@@ -309,7 +309,7 @@ def run(
             "transactional.id": f"{group}-{os.getpid()}",
             "linger.ms": 5,
             "batch.size": 1_000_000,
-            "retry.backoff.ms": 10,  # transactions back to back are refused for a moment
+            "retry.backoff.ms": 2,  # transactions back to back are refused for a moment
         }
     )
     producer.init_transactions()
