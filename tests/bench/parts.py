@@ -1,0 +1,135 @@
+"""`python -m tests.bench.parts [SCENARIO…]`: where a record's time goes, without a broker.
+
+Ten thousand records in memory, again and again, through the engine of a scenario's pipeline and
+through its loop; both hand what they make to a producer that is connected to nothing. CPU
+microseconds of this process for each record, the median of many. What the client takes to fetch
+and to send is not in here.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from logging import NullHandler, getLogger
+from pathlib import Path
+
+from confluent_kafka import Message, Producer
+
+from kafka_etl.config.build import build
+from kafka_etl.config.load import load
+from kafka_etl.engine.chain import Chain
+from kafka_etl.engine.crew import Crews
+from kafka_etl.kafka.produce import produce_outputs
+from kafka_etl.registry import Registry
+from kafka_etl.runtime import assemble
+from tests.bench.loops import ALLOCATOR, SCHEMAS, batch_of
+from tests.bench.scenarios import BY_NAME, SCENARIOS, Scenario
+from tests.kit.registry import register, stand_in
+
+RECORDS = 10_000
+TIMES = 15
+NOWHERE = {
+    "bootstrap.servers": "127.0.0.1:1",
+    "reconnect.backoff.ms": 100_000,
+    "reconnect.backoff.max.ms": 1_000_000,
+    "log_level": 0,
+}
+
+
+def main(names: Sequence[str]) -> None:
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # read when a process starts
+        again = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(again[0], again, {**os.environ, **ALLOCATOR})  # noqa: S606
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20 * RECORDS)
+    sys.stdout.write("| scenario | decode | operators | encode | produce | all | the loop |\n")
+    sys.stdout.write("|---|---|---|---|---|---|---|\n")
+    with stand_in() as registry:
+        for name, schema in SCHEMAS.items():
+            register(registry.url, name, schema)
+        for name in names or [s.name for s in SCENARIOS if not s.dead_letters]:
+            sys.stdout.write(row(BY_NAME[name], registry.url) + "\n")
+            sys.stdout.flush()
+
+
+def row(scenario: Scenario, registry: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        chain = chain_of(scenario, Path(folder), registry)
+    logger = getLogger("nowhere")
+    logger.addHandler(NullHandler())
+    producer = Producer({**NOWHERE, "queue.buffering.max.messages": 10**6}, logger=logger)
+    records = [record(scenario, number) for number in range(RECORDS)]
+    loop = batch_of(scenario.loop)
+    timed: dict[str, list[float]] = {}
+
+    def note(part: str, seconds: float) -> None:
+        timed.setdefault(part, []).append(seconds / RECORDS * 1e6)
+
+    for _ in range(TIMES):
+        outputs, _ = chain.attempt(records)
+        spent = chain.spent
+        for part in ("decode", "operators", "encode"):
+            note(part, getattr(spent, part))
+            setattr(spent, part, 0.0)
+        note("produce", cpu(lambda made=outputs: produce_outputs(producer, "sink", made)))
+        let_go(producer)
+        note("loop", cpu(lambda: loop(records, producer.produce, ["sink", "other"])))
+        let_go(producer)
+    medians = {part: statistics.median(values) for part, values in timed.items()}
+    ours = sum(value for part, value in medians.items() if part != "loop")
+    cells = [*(medians[p] for p in ("decode", "operators", "encode", "produce")), ours]
+    return (
+        f"| {scenario.name} | " + " | ".join(f"{c:.2f}" for c in [*cells, medians["loop"]]) + " |"
+    )
+
+
+def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:
+    """The stages as a worker makes them."""
+    (folder / "ops.py").write_text(scenario.module().replace("OTHER", "other"))
+    more = {} if scenario.schema is None else {"registry": {"url": registry}}
+    spec = scenario.pipeline("parts", "127.0.0.1:1", "source", ["sink", "other"], **more)
+    (folder / "pipeline.yaml").write_text(json.dumps(spec))
+    sys.path.insert(0, str(folder))
+    sys.modules.pop("ops", None)
+    try:
+        (document,) = load([folder], env={}).documents
+        pipeline = build(document, Registry.installed())
+    finally:
+        sys.path.remove(str(folder))
+    crews = Crews(pipeline.operators, lambda: None)
+    return assemble.make_chain(pipeline, {}, lambda _stage: None, crews)
+
+
+def record(scenario: Scenario, number: int) -> Message:
+    key, value, headers = scenario.make(number)
+    return Message(  # type: ignore[call-arg]  # the stub knows no arguments
+        topic="source",
+        partition=number % 4,
+        offset=number,
+        key=key,
+        value=value,
+        headers=headers,
+        timestamp=(1, 1_700_000_000_000),
+    )
+
+
+def cpu(act: Callable[[], object]) -> float:
+    began = time.process_time()
+    act()
+    return time.process_time() - began
+
+
+def let_go(producer: Producer) -> None:
+    producer.purge()
+    producer.poll(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
