@@ -21,7 +21,7 @@ from kafka_etl.record import Batch, origin
 from kafka_etl.settle import excluding
 from kafka_etl.testing import Answer, MemoryBroker, MemorySource
 from tests.property.fates import Fate, Form, Operators, fates, forms, is_refused, problems
-from tests.unit.engine.kit import Bench
+from tests.unit.engine.kit import Bench, Overlap
 
 FORGIVING = [answer for answer in Answer if answer is not Answer.COMMITTED]
 
@@ -33,6 +33,7 @@ class Plan:
     Attributes:
         answers: Of the sink to the first commits.
         handovers: Call of an operator -> the partition that moves to the other worker then.
+        overlap: Whether full batches are committed while the next is run, and when that happens.
     """
 
     written: list[Fate]
@@ -44,6 +45,7 @@ class Plan:
     settle_after: float = 1.0
     answers: list[Answer] = field(default_factory=list)
     handovers: dict[int, int] = field(default_factory=dict)
+    overlap: Overlap | None = None
 
 
 plans = st.builds(
@@ -57,6 +59,7 @@ plans = st.builds(
     settle_after=st.sampled_from([1.0, 1000.0]),
     answers=st.lists(st.sampled_from(Answer), max_size=8),
     handovers=st.dictionaries(st.integers(1, 40), st.integers(0, 2), max_size=4),
+    overlap=st.sampled_from([None, "at once", "late"]),
 )
 
 
@@ -101,16 +104,17 @@ class Run:
             slice_size=self.plan.slice_size,
             answers=self.plan.answers,
             settle_after=self.plan.settle_after,
+            overlap=self.plan.overlap,
         )
         operators.on_call = lambda: self._called(bench)
         bench.sink.refuses = is_refused
-        commit = bench.sink.commit
+        store = bench.sink._store
 
         def watched(settlement: Settlement) -> None:
             self._watch(bench.source, settlement)
-            commit(settlement)
+            store(settlement)
 
-        bench.sink.commit = watched  # type: ignore[method-assign]
+        bench.sink._store = watched  # type: ignore[method-assign]
         return bench
 
     def _called(self, bench: Bench) -> None:
@@ -223,9 +227,9 @@ def blind_after_waits(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
     wait = engine.wait
 
     def waited(seconds: float) -> None:
-        served = engine._served
+        served = engine._membership._served
         wait(seconds)
-        engine._served = max(served, bench.now)
+        engine._membership._served = max(served, bench.now)
 
     engine.wait = waited  # type: ignore[method-assign]
 
