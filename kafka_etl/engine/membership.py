@@ -38,7 +38,6 @@ class Membership:
         self._left: frozenset[Partition] = frozenset()
         self.notes: dict[Partition, tuple[int, str]] = {}
 
-    @property
     def is_fresh(self) -> bool:
         """Whether the client was served, and the membership proven, a moment ago."""
         return self._clock() - self._served < _FRESH

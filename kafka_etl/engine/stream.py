@@ -164,7 +164,7 @@ class StreamEngine:
                 raise
             if not rest.records or self._around.stopping():
                 break
-            if not self._membership.is_fresh:
+            if not self._membership.is_fresh():
                 self._serve(finished)
             if self._is_due(finished):
                 self._commit(finished)
@@ -261,7 +261,7 @@ class StreamEngine:
     def _commit(self, finished: Finished, *, overlap: bool = False) -> None:
         """Make everything finished durable, as one act."""
         self._land()
-        if not self._membership.is_fresh:
+        if not self._membership.is_fresh():
             self._serve(finished)
         if not finished.slices:
             return

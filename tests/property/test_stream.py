@@ -7,6 +7,7 @@ engines, sources and sinks that are wrong in one thing each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,14 +15,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kafka_etl.contracts import Aborted
+from kafka_etl.contracts import Aborted, OutcomeUnknown
 from kafka_etl.engine import finished
+from kafka_etl.engine.commits import Pending
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, origin
 from kafka_etl.settle import excluding
 from kafka_etl.testing import Answer, MemoryBroker, MemorySource
 from tests.property.fates import Fate, Form, Operators, fates, forms, is_refused, problems
-from tests.unit.engine.kit import Bench, Overlap
+from tests.unit.engine.kit import Begun, Bench, Overlap
 
 FORGIVING = [answer for answer in Answer if answer is not Answer.COMMITTED]
 
@@ -260,16 +262,58 @@ SEEDED = {
 }
 
 
+OVERLAPS: list[Overlap | None] = [None, "at once", "late"]
+
+
+def overlapping(plan: Plan, overlap: Overlap | None) -> Plan:
+    """The same in batches so small that another follows."""
+    return replace(plan, batch=len(plan.written) // 2, overlap=overlap) if overlap else plan
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("plan", [MISHAPS, SLICES, WAITS, MOVES])
-def test_these_runs_are_right_as_they_are(plan: Plan) -> None:
-    assert Run(plan).finish() == []
+def test_these_runs_are_right_as_they_are(plan: Plan, overlap: Overlap | None) -> None:
+    assert Run(overlapping(plan, overlap)).finish() == []
 
 
+@pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("wrong", SEEDED, ids=lambda wrong: wrong.__name__)
 def test_and_what_is_wrong_in_them_is_noticed(
-    wrong: Callable[[Bench, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    wrong: Callable[[Bench, pytest.MonkeyPatch], None],
+    overlap: Overlap | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = Run(SEEDED[wrong])
+    run = Run(overlapping(SEEDED[wrong], overlap))
     for bench in run.benches:
         wrong(bench, monkeypatch)
+    assert run.finish() != []
+
+
+LATER = Plan(
+    [Fate()] * 24,
+    batch=4,
+    settle_after=1000,
+    answers=[Answer.COMMITTED, Answer.COMMITTED, Answer.ABORTED],
+)
+
+
+def deaf(bench: Bench) -> None:
+    """An engine that takes every commit that was begun for durable."""
+    landed = bench.engine._landed
+
+    def hearing_nothing(pending: Pending) -> None:
+        with suppress(Aborted, OutcomeUnknown):
+            pending.outcome.result()
+        pending.outcome = Begun(lambda: 0.0)
+        landed(pending)
+
+    bench.engine._landed = hearing_nothing  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("overlap", ["at once", "late"])
+def test_whoever_does_not_hear_how_a_commit_ended_is_noticed(overlap: Overlap) -> None:
+    run = Run(replace(LATER, overlap=overlap))
+    assert Run(replace(LATER, overlap=overlap)).finish() == []
+    for bench in run.benches:
+        deaf(bench)
     assert run.finish() != []

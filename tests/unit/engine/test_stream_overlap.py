@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl import Permanent
+from kafka_etl import Permanent, operator
 from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Unavailable
 from kafka_etl.engine.careful import Evidence
 from kafka_etl.engine.chain import Chain
@@ -292,6 +292,32 @@ def test_a_partition_leaves_that_is_under_way(
         other.step()
     assert sorted(bench.outputs()) == sorted(f"{name}{i}" for name in "ab" for i in range(8))
     assert [bench.offset(0), bench.offset(1)] == [8, 8]
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_what_cannot_be_told_apart_is_run_again_after_what_is_under_way(
+    overlap: Overlap, answer: Answer
+) -> None:
+    """A partition leaves that outputs of the batch in hand were made from."""
+
+    @operator(mixes=True)
+    def op(given: list[Any]) -> list[Any]:
+        bench.now += 1
+        if "a2" in given and bench.now < 3:
+            bench.source.revoke(bench.partitions[1])
+        return [given]
+
+    bench = Bench(op, partitions=2, batch=4, slice_size=4, answers=[answer], overlap=overlap)
+    for number, name in enumerate("ab"):
+        bench.put(*(f"{name}{i}" for i in range(8)), partition=number)
+    while bench.partitions[1] in bench.source.positions():
+        bench.step()
+    assert not bench.under_way
+    for _ in range(10):
+        bench.step()
+    done = [name for names in bench.outputs() for name in names]
+    assert sorted(done) == sorted(set(done))
+    assert [name for name in done if name[0] == "a"] == [f"a{i}" for i in range(8)]
 
 
 @pytest.mark.parametrize("then", ["fine", "away"])
