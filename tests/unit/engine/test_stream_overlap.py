@@ -195,6 +195,29 @@ def test_the_breaker_trips(overlap: Overlap, answer: Answer) -> None:
     assert [value for value, _ in bench.letters()] == [b"4", b"5", b"6", b"7"]
 
 
+def bad_at_first(value: int) -> int:
+    if value < 4:
+        raise Permanent("bad")
+    return value
+
+
+def test_the_breaker_counts_nothing_twice(overlap: Overlap) -> None:
+    """Not what was counted, but not yet given away, when the commit before it was."""
+    answers = [Answer.COMMITTED, Answer.ABORTED]
+    bench = Bench(bad_at_first, batch=2, max_consecutive=5, answers=answers, overlap=overlap)
+    bench.put(*range(8))
+    bench.finish()
+    assert (bench.outputs(), len(bench.letters())) == ([4, 5, 6, 7], 4)
+
+
+def test_the_breaker_forgets_what_the_next_source_reads_again(overlap: Overlap) -> None:
+    bench = Bench(bad_at_first, batch=2, answers=[Answer.ABORTED], overlap=overlap)
+    bench.put(*range(8))
+    begun(bench)
+    bench.engine.end()
+    assert bench.breaker.counted == (0, False)
+
+
 @pytest.mark.parametrize("answer", Answer)
 def test_a_record_fails_and_there_is_no_place_for_it(overlap: Overlap, answer: Answer) -> None:
     def op(value: int) -> int:
@@ -303,15 +326,19 @@ def test_what_cannot_be_told_apart_is_run_again_after_what_is_under_way(
     @operator(mixes=True)
     def op(given: list[Any]) -> list[Any]:
         bench.now += 1
-        if "a2" in given and bench.now < 3:
+        if "a2" in given and bench.partitions[1] in bench.source.positions():
             bench.source.revoke(bench.partitions[1])
+            seen.append(bench.under_way)
         return [given]
 
-    bench = Bench(op, partitions=2, batch=4, slice_size=4, answers=[answer], overlap=overlap)
+    seen: list[bool] = []
+    bench = Bench(op, partitions=2, batch=4, slice_size=2, answers=[answer], overlap=overlap)
     for number, name in enumerate("ab"):
         bench.put(*(f"{name}{i}" for i in range(8)), partition=number)
+    bench.step()
     while bench.partitions[1] in bench.source.positions():
         bench.step()
+    assert seen[0]
     assert not bench.under_way
     for _ in range(10):
         bench.step()
@@ -352,6 +379,18 @@ def test_a_partition_that_is_back_goes_on_where_its_last_owner_got_to(
     assert sorted([*bench.outputs(), *done]) == sorted(
         f"{name}{i}" for name in "ab" for i in range(6)
     )
+
+
+def test_a_partition_that_was_back_before_is_tracked_as_any_other(overlap: Overlap) -> None:
+    bench = Bench(same, batch=2, overlap=overlap)
+    bench.put(*range(8))
+    (partition,) = bench.partitions
+    bench.source.revoke(partition)
+    bench.source.assign(partition)
+    for _ in range(3):
+        bench.step()
+    bench.engine.land()
+    assert bench.source.positions()[partition].next == bench.offset() == 6
 
 
 @pytest.mark.parametrize("answer", Answer)
