@@ -29,7 +29,7 @@ from kafka_etl.errors import BreakerTripped, DeadLetterRefused, KafkaEtlError
 from kafka_etl.invocation import Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Batch, Offsets, Partition, offset_of, origin
+from kafka_etl.record import Batch, Offsets, offset_of, origin
 from kafka_etl.retry import Backoff
 from kafka_etl.settle import settle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -174,16 +175,12 @@ class Begun:
 
 
 def begin_at_once(call: Callable[[], float]) -> Begun:
+    future: Future[float] = Future()
     try:
-        seconds = call()
-    except Exception as error:  # whatever it is, it is raised where the outcome is asked for
-        failed = error
-
-        def fail() -> float:
-            raise failed
-
-        return Begun(fail)
-    return Begun(lambda: seconds)
+        future.set_result(call())
+    except Exception as error:  # noqa: BLE001 - raised where the outcome is asked for
+        future.set_exception(error)
+    return Begun(future.result)
 
 
 BEGIN: dict[Overlap, Begin] = {"at once": begin_at_once, "late": Begun}

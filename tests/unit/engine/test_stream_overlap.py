@@ -291,9 +291,7 @@ def test_a_pipeline_that_is_paused_leaves_nothing_under_way(
 
 @pytest.mark.parametrize("answer", Answer)
 @pytest.mark.parametrize("when", ["a2", "b2", "b3"])
-def test_a_partition_leaves_that_is_under_way(
-    overlap: Overlap, answer: Answer, when: str
-) -> None:
+def test_a_partition_leaves_that_is_under_way(overlap: Overlap, answer: Answer, when: str) -> None:
     """Whether that commit came in time or not, its next owner and we do each record once."""
 
     def leave() -> None:
