@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import current_thread, main_thread
 from typing import Final
 
@@ -42,8 +41,6 @@ class _Outcome:
         self._meanwhile = meanwhile
 
     def result(self) -> float:
-        while True:
-            with suppress(TimeoutError):
-                self._future.exception(_PIECE)
-                return self._future.result()
+        while not wait([self._future], _PIECE).done:
             self._meanwhile()
+        return self._future.result()
