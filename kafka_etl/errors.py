@@ -119,6 +119,9 @@ class Problem:
 class KafkaEtlError(Exception):
     """Base of every error a user meets.
 
+    Attributes:
+        pauses: Whether a running pipeline waits for `resume`, rather than stops.
+
     Args:
         what: One sentence: what happened, with the names involved.
         next_step: What to do about it; default: the class's own advice.
@@ -126,6 +129,7 @@ class KafkaEtlError(Exception):
 
     code: ClassVar[str] = "E000"
     exit_status: ClassVar[int] = 1
+    pauses: ClassVar[bool] = False
     advice: ClassVar[str] = "Please report this: it should have a code of its own."
 
     def __init__(self, what: str, next_step: str = "") -> None:
@@ -210,15 +214,17 @@ class UnreadableBatch(KafkaEtlError):
 
 class SchemaMissing(KafkaEtlError):
     code = "E308"
+    pauses = True
     advice = (
         "Check that `registry.url` is the registry the records were written with, or register "
-        "the schema there (a sink does so with `register: true`), and restart."
+        "the schema there (a sink does so with `register: true`), and resume."
     )
 
 
 class RegistryRefused(KafkaEtlError):
     code = "E309"
-    advice = "Correct the credentials under `registry`, or grant the right, and restart."
+    pauses = True
+    advice = "Grant the right and resume, or correct the credentials under `registry` and restart."
 
 
 class SchemaRefused(KafkaEtlError):
@@ -233,6 +239,7 @@ class RecordFailed(KafkaEtlError):
 
 class DeadLetterRefused(KafkaEtlError):
     code = "E402"
+    pauses = True
     advice = "Correct the dead-letter topic (size limit, compaction, rights) and resume."
 
 
@@ -243,6 +250,7 @@ class Fenced(KafkaEtlError):
 
 class BreakerTripped(KafkaEtlError):
     code = "E404"
+    pauses = True
     advice = "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass."
 
 

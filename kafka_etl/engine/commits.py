@@ -13,7 +13,6 @@ from kafka_etl.engine.finished import Finished
 from kafka_etl.invocation import Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Offsets, Partition
 
 
 class Outcome(Protocol):
@@ -35,18 +34,12 @@ class Pending:
     Attributes:
         finished: The batch it is of, for whoever is to blame if it fails.
         counted: Dead letters in a row when it was given away, for the breaker.
-        left: Partitions that left since: their offsets are no longer ours to track.
     """
 
     outcome: Outcome
     finished: Finished
     settlement: Settlement
     counted: tuple[int, bool]
-    left: frozenset[Partition] = frozenset()
-
-    @property
-    def progress(self) -> Offsets:
-        return {tp: at for tp, at in self.settlement.progress.items() if tp not in self.left}
 
 
 _WORTH_IT: Final = 0.25

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from kafka_etl.contracts import Refusal
 from kafka_etl.engine.careful import Suspect, Suspicion
-from kafka_etl.invocation import Condition, ErrorInfo, Failure
+from kafka_etl.invocation import Condition, ErrorInfo, Failure, Outcome, Outputs
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
 
 
@@ -35,6 +35,12 @@ class Condemned:
             return Failure(index, condition, ErrorInfo(refusal.code, refusal.message), "sink")
         suspect = self.suspicion.condemned(record)
         return None if suspect is None else _killed(index, suspect)
+
+    def outcome(self, records: Sequence[SourceRecord]) -> Outcome | None:
+        """The outcome of records that may not be run again; slices are cut to hold no others."""
+        failures = [self.failure(i, record) for i, record in enumerate(records)]
+        failed = tuple(failure for failure in failures if failure is not None)
+        return Outcome(Outputs(origins=[]), failed) if failed else None
 
     def stretch(self, records: Sequence[SourceRecord]) -> int:
         """How many records from the first on are condemned like it, or are not like it."""

@@ -22,19 +22,16 @@ from kafka_etl.engine.commits import Begin, Commits, Overtaken, Pending
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.finished import Finished
 from kafka_etl.engine.invoker import Invoker
+from kafka_etl.engine.membership import Membership
 from kafka_etl.engine.pace import Pace
 from kafka_etl.engine.surroundings import Limits, Recorder, Surroundings
-from kafka_etl.errors import BreakerTripped, DeadLetterRefused
+from kafka_etl.errors import BreakerTripped, DeadLetterRefused, KafkaEtlError
 from kafka_etl.invocation import Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Batch, Offsets, Partition, offset_of, origin
+from kafka_etl.record import Batch, Offsets, offset_of, origin
 from kafka_etl.retry import Backoff
 from kafka_etl.settle import settle
-
-_FRESH: Final = 0.5
-"""Seconds the proof of membership is good for: a rebalance may renew it while we work."""
-_LONG_AGO: Final = float("-inf")
 
 _CAREFUL: Final = 0.1
 """Seconds of work a worker that may die at any record puts at stake."""
@@ -81,14 +78,13 @@ class StreamEngine:
         self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
-        self._served = _LONG_AGO
-        self._notes: dict[Partition, tuple[int, str]] = {}
+        self._membership = Membership(source, condemned, counters, around.clock)
 
     def step(self) -> None:
         """Gather one batch and settle it.
 
         Raises:
-            KafkaEtlError: The pipeline must pause or stop; everything before is committed.
+            KafkaEtlError: The pipeline must pause or stop; what was not committed comes again.
             Reconnect: The source needs a new client.
             Abandoned: The worker is stopping; everything finished is committed.
         """
@@ -122,11 +118,26 @@ class StreamEngine:
         with suppress(Overtaken):
             self._land()
 
+    def end(self) -> None:
+        """Leave nothing under way: the source goes, and the next one begins at committed offsets.
+
+        Raises:
+            Abandoned: The worker is stopping, and there was no time to wait.
+        """
+        pending, self._pending = self._pending, None
+        try:
+            if pending is not None:
+                self._landed(pending)
+        except (Aborted, OutcomeUnknown) as failed:
+            self._log.debug("not committed", reason=failed.reason)
+        finally:
+            self._breaker.rewind()
+
     def wait(self, seconds: float) -> None:
         """Wait before the next attempt, keeping the membership alive."""
         self._recorder.phase("wait")
         self._counters.add("retry_waves")
-        self._served = _LONG_AGO  # partitions may leave in here: no commit before that is noted
+        self._membership.doubt()  # partitions may leave in here: no commit before that is noted
         deadline = self._around.clock() + seconds
         while (left := deadline - self._around.clock()) > 0:
             self._source.serve()
@@ -137,7 +148,7 @@ class StreamEngine:
         started = perf_counter()
         batch = self._source.poll(self._pace.limit)
         self._counters.add("phase_seconds", perf_counter() - started, "gather")
-        self._note_changes()
+        self._membership.note_changes()
         return batch
 
     def _process(self, batch: Batch, finished: Finished) -> None:
@@ -153,7 +164,7 @@ class StreamEngine:
                 raise
             if not rest.records or self._around.stopping():
                 break
-            if not self._is_fresh():
+            if not self._membership.is_fresh():
                 self._serve(finished)
             if self._is_due(finished):
                 self._commit(finished)
@@ -189,8 +200,8 @@ class StreamEngine:
             finished.slices.append((part, Settlement(Outputs(), (), part.progress)))
             return
         invocation = Invocation(self._invocation_id(part), part, self._around.now_ms())
-        condemned = self._condemned_outcome(part)
-        outcome = condemned or self._invoke(invocation)
+        condemned = self._condemned.outcome(part.records) if self._condemned else None
+        outcome = condemned or self._invoked(invocation, finished)
         if self._limits.dead_letters and self._breaker.trips(len(part), outcome.failed):
             self._trip(finished)
         verdict = settle(
@@ -206,6 +217,15 @@ class StreamEngine:
         if verdict.stop is not None:
             raise record_failed(verdict.stop)
 
+    def _invoked(self, invocation: Invocation, finished: Finished) -> Outcome:
+        """Give it to the operators; what was finished before is kept if a codec cannot go on."""
+        try:
+            return self._invoke(invocation)
+        except KafkaEtlError:
+            self._commit(finished)
+            self._source.rewind()
+            raise
+
     def _invoke(self, invocation: Invocation) -> Outcome:
         part = invocation.batch
         if self._condemned:
@@ -216,14 +236,6 @@ class StreamEngine:
         self._pace.ran(len(part), self._around.clock() - started)
         return outcome
 
-    def _condemned_outcome(self, part: Batch) -> Outcome | None:
-        """The outcome of records that may not be run again; slices are cut to hold no others."""
-        if not self._condemned:
-            return None
-        failures = [self._condemned.failure(i, r) for i, r in enumerate(part.records)]
-        failed = tuple(failure for failure in failures if failure is not None)
-        return Outcome(Outputs(origins=[]), failed) if failed else None
-
     def _invocation_id(self, part: Batch) -> str:
         """Names the slice: from its content, so that a repeated run is recognised."""
         first = part.records[0]
@@ -232,42 +244,24 @@ class StreamEngine:
     def _serve(self, finished: Finished | None = None) -> None:
         """Serve the client, and leave the partitions that left out of what is finished."""
         self._source.serve()
-        gone = self._note_changes()
+        gone = self._membership.note_changes()
         if gone and finished is not None:
             finished.leave_out(gone)
 
-    def _is_fresh(self) -> bool:
-        """Whether the client was served, and the membership proven, a moment ago."""
-        return self._around.clock() - self._served < _FRESH
-
-    def _note_changes(self) -> frozenset[Partition]:
-        """Take in which partitions came and left since the last time."""
-        self._served = self._around.clock()
-        gone = self._source.departures()
-        arrivals = self._source.arrivals()
-        if gone or arrivals:
-            self._counters.add("rebalances")
-            self._condemned.forget(gone)
-            self._notes = {tp: note for tp, note in self._notes.items() if tp not in gone}
-            if self._pending is not None:
-                self._pending.left |= gone
-            self._notes |= self._condemned.suspicion.consider(arrivals)
-        return gone
-
     def _commit_notes(self) -> None:
         """What is known of deaths becomes durable before any suspect is run."""
-        if self._notes:
+        if self._membership.notes:
             self._land()
-            progress = {tp: offset for tp, (offset, _) in self._notes.items()}
-            notes = {tp: note for tp, (_, note) in self._notes.items()}
+            progress = {tp: offset for tp, (offset, _) in self._membership.notes.items()}
+            notes = {tp: note for tp, (_, note) in self._membership.notes.items()}
             lease = self._source.lease
             self._commits.make(Settlement(Outputs(), (), progress, lease, notes))
-            self._notes = {}
+            self._membership.notes = {}
 
     def _commit(self, finished: Finished, *, overlap: bool = False) -> None:
         """Make everything finished durable, as one act."""
         self._land()
-        if not self._is_fresh():
+        if not self._membership.is_fresh():
             self._serve(finished)
         if not finished.slices:
             return
@@ -278,10 +272,11 @@ class StreamEngine:
             notes=self._condemned.suspicion.notes(joined.progress),
         )
         counted = self._breaker.counted
+        self._recorder.phase("commit")
         if overlap:
+            self._membership.mark()
             self._pending = self._commits.begin(settlement, finished, counted)
         else:
-            self._recorder.phase("commit")
             seconds = self._commits.make(settlement)
             self._committed(finished, settlement, settlement.progress, counted, seconds)
 
@@ -294,18 +289,21 @@ class StreamEngine:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        self._recorder.phase("commit")
         try:
-            seconds = pending.outcome.result()
+            self._landed(pending)
         except Aborted as abort:
             self._aborted(abort, pending.finished)
             raise Overtaken from abort
         except OutcomeUnknown as unknown:
             self._outcome_unknown(unknown, pending.finished)
             raise Overtaken from unknown
-        self._committed(
-            pending.finished, pending.settlement, pending.progress, pending.counted, seconds
-        )
+
+    def _landed(self, pending: Pending) -> None:
+        self._recorder.phase("commit")
+        seconds = pending.outcome.result()
+        left = self._membership.left()
+        progress = {tp: at for tp, at in pending.settlement.progress.items() if tp not in left}
+        self._committed(pending.finished, pending.settlement, progress, pending.counted, seconds)
 
     def _committed(
         self,

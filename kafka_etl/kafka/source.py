@@ -194,6 +194,8 @@ class KafkaSource:
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
         held = set(map(origin, self._held))
+        # What was written since an end was reached lies past it, and may be under way already.
+        self._ends = {tp: end for tp, end in self._ends.items() if end >= progress.get(tp, end)}
         for tp, end in self._ends.items():
             if tp not in held and end > progress.get(tp, self._settled[tp]):
                 progress[tp] = end

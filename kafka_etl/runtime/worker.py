@@ -9,10 +9,8 @@ import signal
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from threading import RLock
 from types import FrameType
 from typing import Any, Final
 
@@ -26,7 +24,7 @@ from kafka_etl.engine.invoker import Invoker
 from kafka_etl.engine.pace import Pace
 from kafka_etl.engine.stream import StreamEngine
 from kafka_etl.engine.surroundings import Limits, Surroundings
-from kafka_etl.errors import BreakerTripped, DeadLetterRefused, KafkaEtlError, Problem
+from kafka_etl.errors import BreakerTripped, KafkaEtlError, Problem
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger
 from kafka_etl.metrics import Counters
@@ -34,6 +32,7 @@ from kafka_etl.registry import Registry
 from kafka_etl.retry import Backoff
 from kafka_etl.runtime import assemble, preflight
 from kafka_etl.runtime.child import next_task, task_of_child
+from kafka_etl.runtime.committer import Committer
 from kafka_etl.runtime.fencing import Fencing
 from kafka_etl.runtime.isolated import isolated
 from kafka_etl.runtime.messages import Ended, PreflightTask, Snapshot, WorkerState, WorkerTask
@@ -74,8 +73,7 @@ class Worker:
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
         self._condemned = Condemned(self._suspicion())
         self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
-        self._committer = ThreadPoolExecutor(1, "commit")
-        self._talking = RLock()
+        self._committer = Committer(self._alive)
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
@@ -88,11 +86,14 @@ class Worker:
             self._open()
             while not self._is_over():
                 self._turn()
+            self._settle()
             return Ended("drained" if self._stopping() else "finished", self._snapshot())
         except Abandoned:
+            self._settle()
             return Ended("drained", self._snapshot())
         except KafkaEtlError as error:
             self._log.error("the pipeline stops", code=error.code, error=error.what)
+            self._settle()
             return Ended("failed", self._snapshot(), error.problem)
         finally:
             self._close()
@@ -117,8 +118,8 @@ class Worker:
                 self._reconnects = 0
         except (Reconnect, OutcomeUnknown) as reason:
             self._reconnect(reason)
-        except (BreakerTripped, DeadLetterRefused) as error:
-            if self._task.until_end:
+        except KafkaEtlError as error:
+            if self._task.until_end or self._engine is None or not error.pauses:
                 raise
             self._log.error("paused", code=error.code, error=error.what)
             self._paused, self._problem = True, error.problem
@@ -155,7 +156,7 @@ class Worker:
             recorder=self._recorder,
             counters=self._counters,
             around=self._surroundings(),
-            begin=self._committer.submit,
+            begin=self._committer.begin,
         )
         self._engine = engine
         self._state = "running"
@@ -168,8 +169,7 @@ class Worker:
         if reason.fenced:
             self._fencing.note(time.monotonic(), reason.reason)
         if self._engine is not None:
-            with suppress(Reconnect):
-                self._engine.land()  # else it and a new producer would fence each other
+            self._engine.end()  # else what is under way and a new producer would fence each other
         if self._source is not None:
             self._source.close()
         self._source, self._engine = None, None
@@ -181,11 +181,14 @@ class Worker:
             operator.context.worker = self._task.member
             self._crews.open(operator)
 
-    def _close(self) -> None:
+    def _settle(self) -> None:
+        """What is under way is waited for, so that the last word counts it."""
         if self._engine is not None:
-            with suppress(Abandoned, Reconnect, KafkaEtlError):
-                self._engine.land()
-        self._committer.shutdown()
+            with suppress(Abandoned):
+                self._engine.end()
+
+    def _close(self) -> None:
+        self._committer.close()
         if self._source is not None:
             self._source.close()
         self._sink.close()
@@ -230,12 +233,20 @@ class Worker:
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
         self._note_trouble(waiting_for)
-        self._watching()
+        if not self._committer.is_here():
+            self._alive()
+        self._leave_in_time()
 
     def _watching(self) -> None:
-        """In the waits for processes of operators, and in all others."""
+        """In the waits for processes of operators."""
+        self._alive()
+        self._leave_in_time()
+
+    def _alive(self) -> None:
         self._recorder.tick()
         self._talk()
+
+    def _leave_in_time(self) -> None:
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned
 
@@ -255,13 +266,12 @@ class Worker:
     # What the daemon asks of us
 
     def _talk(self) -> None:
-        """Hear the daemon's commands, and tell how it goes; a commit elsewhere does so, too."""
+        """Hear the daemon's commands, and tell how it goes."""
         try:
-            with self._talking:
-                while self._connection.poll():
-                    self._obey(self._connection.recv())
-                if time.monotonic() - self._told_at >= _TELL_EVERY:
-                    self._tell()
+            while self._connection.poll():
+                self._obey(self._connection.recv())
+            if time.monotonic() - self._told_at >= _TELL_EVERY:
+                self._tell()
         except (EOFError, OSError):
             os._exit(1)  # the daemon is gone, and with it whoever watches us
 
@@ -270,7 +280,7 @@ class Worker:
             case "pause":
                 self._paused = True
             case "resume":
-                if self._problem is not None:
+                if self._problem is not None and self._problem.code == BreakerTripped.code:
                     self._breaker.let_pass()
                 self._paused, self._problem = False, None
             case "drain":

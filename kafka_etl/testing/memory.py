@@ -335,6 +335,10 @@ class MemorySink:
             self._ready = False
             raise OutcomeUnknown(answer.value)
 
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
+        """See `kafka_etl.contracts.PromptSink`."""
+        return lambda: self.commit(settlement)
+
     def close(self) -> None:
         self._ready = False
 

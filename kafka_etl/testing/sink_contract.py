@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from kafka_etl.contracts import Aborted, Refusal, Sink
+from kafka_etl.contracts import Aborted, PromptSink, Refusal, Sink
 from kafka_etl.invocation import (
     Condition,
     DeadLetter,
@@ -64,12 +65,23 @@ class SinkSystem(Protocol):
 class SinkContract:
     """A settlement becomes durable as one act: outputs, dead letters, offsets and notes."""
 
+    def commit(self, sink: Sink, wanted: Settlement) -> None:
+        sink.commit(wanted)
+
+    def aborted(self, sink: Sink, unwanted: Settlement) -> Aborted:
+        """What the sink says to a settlement it must not make durable."""
+        try:
+            self.commit(sink, unwanted)
+        except Aborted as abort:
+            return abort
+        raise AssertionError("the commit should have been aborted")
+
     def test_a_settlement_becomes_durable_as_a_whole(self, system: SinkSystem) -> None:
         sink = opened(system)
         record = StoredRecord(
             b"bad", b"key", topic=system.partition.topic, partition=system.partition.number
         )
-        sink.commit(settlement(system, b"one", b"two", at=3, letter=record, note="a note"))
+        self.commit(sink, settlement(system, b"one", b"two", at=3, letter=record, note="a note"))
         sink.close()
         assert [r.value() for r in system.outputs()] == [b"one", b"two"]
         assert list(system.dead_letters()) == [(b"key", b"bad")]
@@ -78,7 +90,8 @@ class SinkContract:
     def test_outputs_arrive_unchanged_and_in_order(self, system: SinkSystem) -> None:
         headers: list[Headers | None] = [[("a", b"1"), ("a", None), ("b", b"\xff")], None, []]
         sink = opened(system)
-        sink.commit(
+        self.commit(
+            sink,
             Settlement(
                 Outputs(
                     values=[b"value", None, b""],
@@ -89,7 +102,7 @@ class SinkContract:
                 (),
                 {system.partition: 3},
                 system.lease(),
-            )
+            ),
         )
         sink.close()
         found = system.outputs()
@@ -100,29 +113,29 @@ class SinkContract:
 
     def test_progress_alone_is_worth_a_commit(self, system: SinkSystem) -> None:
         sink = opened(system)
-        sink.commit(settlement(system, at=5))
+        self.commit(sink, settlement(system, at=5))
         sink.close()
         assert (list(system.outputs()), system.offset()) == ([], 5)
 
     def test_a_note_stands_until_the_next_commit(self, system: SinkSystem) -> None:
         sink = opened(system)
-        sink.commit(settlement(system, at=1, note="a note"))
+        self.commit(sink, settlement(system, at=1, note="a note"))
         assert system.note() == "a note"
-        sink.commit(settlement(system, at=2))
+        self.commit(sink, settlement(system, at=2))
         assert system.note() == ""
         sink.close()
 
     def test_one_commit_after_the_other(self, system: SinkSystem) -> None:
         sink = opened(system)
         for number in range(5):
-            sink.commit(settlement(system, b"%d" % number, at=number + 1))
+            self.commit(sink, settlement(system, b"%d" % number, at=number + 1))
         sink.close()
         assert [r.value() for r in system.outputs()] == [b"0", b"1", b"2", b"3", b"4"]
         assert system.offset() == 5
 
     def test_without_proof_of_membership_nothing_is_done(self, system: SinkSystem) -> None:
         sink = opened(system)
-        aborted(sink, settlement(system, b"one", at=1, lease=None))
+        self.aborted(sink, settlement(system, b"one", at=1, lease=None))
         sink.close()
         assert (list(system.outputs()), system.offset()) == ([], 0)
 
@@ -130,8 +143,8 @@ class SinkContract:
         """The partition may be somebody else's by now; and it is no reason to worry anybody."""
         old = system.void_lease()
         sink = opened(system)
-        assert aborted(sink, settlement(system, b"one", at=1, lease=old)).routine
-        sink.commit(settlement(system, b"two", at=1))
+        assert self.aborted(sink, settlement(system, b"one", at=1, lease=old)).routine
+        self.commit(sink, settlement(system, b"two", at=1))
         sink.close()
         assert [r.value() for r in system.outputs()] == [b"two"]
 
@@ -139,20 +152,20 @@ class SinkContract:
         if system.refused is None:
             return
         sink = opened(system)
-        refusal = aborted(sink, settlement(system, b"one", system.refused, at=2)).refusal
+        refusal = self.aborted(sink, settlement(system, b"one", system.refused, at=2)).refusal
         assert isinstance(refusal, Refusal)
         assert refusal.message
         assert (list(system.outputs()), system.offset()) == ([], 0)
-        sink.commit(settlement(system, b"one", at=1))
+        self.commit(sink, settlement(system, b"one", at=1))
         sink.close()
         assert [r.value() for r in system.outputs()] == [b"one"]
 
     def test_a_sink_of_the_same_identity_goes_on(self, system: SinkSystem) -> None:
         """As after a crash, or after a lost answer: what is durable stays, once."""
         first = opened(system)
-        first.commit(settlement(system, b"one", at=1))
+        self.commit(first, settlement(system, b"one", at=1))
         second = opened(system)
-        second.commit(settlement(system, b"two", at=2))
+        self.commit(second, settlement(system, b"two", at=2))
         first.close()
         second.close()
         assert [r.value() for r in system.outputs()] == [b"one", b"two"]
@@ -160,7 +173,7 @@ class SinkContract:
     def test_opening_again_is_harmless(self, system: SinkSystem) -> None:
         sink = opened(system)
         sink.open()
-        sink.commit(settlement(system, b"one", at=1))
+        self.commit(sink, settlement(system, b"one", at=1))
         sink.close()
         assert [r.value() for r in system.outputs()] == [b"one"]
 
@@ -168,6 +181,16 @@ class SinkContract:
         sink = system.sink()
         sink.close()
         sink.close()
+
+
+class PromptSinkContract(SinkContract):
+    """To begin a commit, and to wait for its end in another thread, is to commit."""
+
+    def commit(self, sink: Sink, wanted: Settlement) -> None:
+        assert isinstance(sink, PromptSink)
+        end = sink.begin(wanted)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(end).result()
 
 
 _CURRENT = object()
@@ -202,12 +225,3 @@ def dead_letter(record: SourceRecord) -> DeadLetter:
     error = ErrorInfo("ValueError", "the record is bad")
     failure = Failure(0, Condition.OPERATOR_ERROR, error, operator="check")
     return DeadLetter(record, failure, f"{origin(record)}@0+1", at_ms=1_700_000_000_000)
-
-
-def aborted(sink: Sink, unwanted: Settlement) -> Aborted:
-    """What the sink says to a settlement it must not make durable."""
-    try:
-        sink.commit(unwanted)
-    except Aborted as abort:
-        return abort
-    raise AssertionError("the commit should have been aborted")

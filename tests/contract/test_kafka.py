@@ -15,7 +15,7 @@ from kafka_etl.kafka.plugin import KafkaSourceSettings
 from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Headers, Offsets, Partition, SourceRecord
-from kafka_etl.testing import SinkContract, SourceContract, StoredRecord
+from kafka_etl.testing import PromptSinkContract, SinkContract, SourceContract, StoredRecord
 from tests.kit.kafka import Kafka, Stored
 
 
@@ -170,6 +170,13 @@ class TestKafkaSource(SourceContract):
 
 
 class TestKafkaSink(SinkContract):
+    @pytest.fixture
+    def system(self, kafka: Kafka) -> Iterator[KafkaSinkSystem]:
+        with closing(KafkaSinkSystem(kafka)) as system:
+            yield system
+
+
+class TestKafkaSinkBegun(PromptSinkContract):
     @pytest.fixture
     def system(self, kafka: Kafka) -> Iterator[KafkaSinkSystem]:
         with closing(KafkaSinkSystem(kafka)) as system:

@@ -11,6 +11,7 @@ from kafka_etl.testing import (
     MemoryBroker,
     MemorySink,
     MemorySource,
+    PromptSinkContract,
     SinkContract,
     SourceContract,
     StoredRecord,
@@ -105,6 +106,12 @@ class TestMemorySource(SourceContract):
 
 
 class TestMemorySink(SinkContract):
+    @pytest.fixture
+    def system(self) -> MemorySinkSystem:
+        return MemorySinkSystem()
+
+
+class TestMemorySinkBegun(PromptSinkContract):
     @pytest.fixture
     def system(self) -> MemorySinkSystem:
         return MemorySinkSystem()

@@ -91,3 +91,35 @@ def test_kill_9_in_the_middle_of_a_transaction(tmp_path: Path, kafka: Kafka, pla
         assert daemon.wait(120) == 0, daemon.said()[-3000:]
         assert "killed by SIGKILL" in daemon.said()
     check(project)
+
+
+BESIDE = """
+    import threading
+    from hashlib import sha256
+
+    def mark(order: dict) -> dict:
+        for _ in range(20):  # work enough to be worth doing while the sink is at work
+            sha256(bytes(200)).digest()
+        beside = any(thread.name.startswith("commit") for thread in threading.enumerate())
+        return order | {"done": True, "beside": beside}
+"""
+
+
+@pytest.mark.parametrize("place", ["after_produce", "after_send_offsets", "after_commit"])
+def test_kill_9_with_a_commit_beside_the_next_batch(
+    tmp_path: Path, kafka: Kafka, place: str
+) -> None:
+    project = make(tmp_path, kafka)
+    project.write_code(BESIDE)
+    with Daemon(
+        tmp_path,
+        str(project.file),
+        "--until-end",
+        "--set",
+        "source.with.batch.max_records=2000",
+        env={"KAFKA_ETL_FAIL": f"{place}:kill@7"},
+    ) as daemon:
+        assert daemon.wait(200) == 0, daemon.said()[-3000:]
+        assert "killed by SIGKILL" in daemon.said()
+    assert any(order["beside"] for order in project.outputs())
+    check(project)

@@ -7,6 +7,7 @@ engines, sources and sinks that are wrong in one thing each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,14 +15,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kafka_etl.contracts import Aborted
+from kafka_etl.contracts import Aborted, OutcomeUnknown
 from kafka_etl.engine import finished
+from kafka_etl.engine.commits import Pending
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, origin
 from kafka_etl.settle import excluding
 from kafka_etl.testing import Answer, MemoryBroker, MemorySource
 from tests.property.fates import Fate, Form, Operators, fates, forms, is_refused, problems
-from tests.unit.engine.kit import Bench
+from tests.unit.engine.kit import Begun, Bench, Overlap
 
 FORGIVING = [answer for answer in Answer if answer is not Answer.COMMITTED]
 
@@ -33,6 +35,7 @@ class Plan:
     Attributes:
         answers: Of the sink to the first commits.
         handovers: Call of an operator -> the partition that moves to the other worker then.
+        overlap: Whether full batches are committed while the next is run, and when that happens.
     """
 
     written: list[Fate]
@@ -44,6 +47,7 @@ class Plan:
     settle_after: float = 1.0
     answers: list[Answer] = field(default_factory=list)
     handovers: dict[int, int] = field(default_factory=dict)
+    overlap: Overlap | None = None
 
 
 plans = st.builds(
@@ -57,6 +61,7 @@ plans = st.builds(
     settle_after=st.sampled_from([1.0, 1000.0]),
     answers=st.lists(st.sampled_from(Answer), max_size=8),
     handovers=st.dictionaries(st.integers(1, 40), st.integers(0, 2), max_size=4),
+    overlap=st.sampled_from([None, "at once", "late"]),
 )
 
 
@@ -101,16 +106,17 @@ class Run:
             slice_size=self.plan.slice_size,
             answers=self.plan.answers,
             settle_after=self.plan.settle_after,
+            overlap=self.plan.overlap,
         )
         operators.on_call = lambda: self._called(bench)
         bench.sink.refuses = is_refused
-        commit = bench.sink.commit
+        store = bench.sink._store
 
         def watched(settlement: Settlement) -> None:
             self._watch(bench.source, settlement)
-            commit(settlement)
+            store(settlement)
 
-        bench.sink.commit = watched  # type: ignore[method-assign]
+        bench.sink._store = watched  # type: ignore[method-assign]
         return bench
 
     def _called(self, bench: Bench) -> None:
@@ -223,9 +229,9 @@ def blind_after_waits(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
     wait = engine.wait
 
     def waited(seconds: float) -> None:
-        served = engine._served
+        served = engine._membership._served
         wait(seconds)
-        engine._served = max(served, bench.now)
+        engine._membership._served = max(served, bench.now)
 
     engine.wait = waited  # type: ignore[method-assign]
 
@@ -256,16 +262,58 @@ SEEDED = {
 }
 
 
+OVERLAPS: list[Overlap | None] = [None, "at once", "late"]
+
+
+def overlapping(plan: Plan, overlap: Overlap | None) -> Plan:
+    """The same in batches so small that another follows."""
+    return replace(plan, batch=len(plan.written) // 2, overlap=overlap) if overlap else plan
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("plan", [MISHAPS, SLICES, WAITS, MOVES])
-def test_these_runs_are_right_as_they_are(plan: Plan) -> None:
-    assert Run(plan).finish() == []
+def test_these_runs_are_right_as_they_are(plan: Plan, overlap: Overlap | None) -> None:
+    assert Run(overlapping(plan, overlap)).finish() == []
 
 
+@pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("wrong", SEEDED, ids=lambda wrong: wrong.__name__)
 def test_and_what_is_wrong_in_them_is_noticed(
-    wrong: Callable[[Bench, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    wrong: Callable[[Bench, pytest.MonkeyPatch], None],
+    overlap: Overlap | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = Run(SEEDED[wrong])
+    run = Run(overlapping(SEEDED[wrong], overlap))
     for bench in run.benches:
         wrong(bench, monkeypatch)
+    assert run.finish() != []
+
+
+LATER = Plan(
+    [Fate()] * 24,
+    batch=4,
+    settle_after=1000,
+    answers=[Answer.COMMITTED, Answer.COMMITTED, Answer.ABORTED],
+)
+
+
+def deaf(bench: Bench) -> None:
+    """An engine that takes every commit that was begun for durable."""
+    landed = bench.engine._landed
+
+    def hearing_nothing(pending: Pending) -> None:
+        with suppress(Aborted, OutcomeUnknown):
+            pending.outcome.result()
+        pending.outcome = Begun(lambda: 0.0)
+        landed(pending)
+
+    bench.engine._landed = hearing_nothing  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("overlap", ["at once", "late"])
+def test_whoever_does_not_hear_how_a_commit_ended_is_noticed(overlap: Overlap) -> None:
+    run = Run(replace(LATER, overlap=overlap))
+    assert Run(replace(LATER, overlap=overlap)).finish() == []
+    for bench in run.benches:
+        deaf(bench)
     assert run.finish() != []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -16,6 +17,7 @@ from kafka_etl.declare import Context
 from kafka_etl.engine.breaker import Breaker
 from kafka_etl.engine.careful import Evidence, Suspicion
 from kafka_etl.engine.chain import Chain
+from kafka_etl.engine.commits import Begin, Commits
 from kafka_etl.engine.condemned import Condemned
 from kafka_etl.engine.crew import Crews
 from kafka_etl.engine.encode import Encode
@@ -158,6 +160,40 @@ class Log:
         self.hands.append((partition, offset))
 
 
+Overlap = Literal["at once", "late"]
+"""When a commit that was begun is made: before anything else, or when its outcome is asked for."""
+
+
+class Begun:
+    """A call in no thread at all: it is made at one end of the time it may take."""
+
+    def __init__(self, call: Callable[[], float]) -> None:
+        self._call = call
+
+    def result(self) -> float:
+        return self._call()
+
+
+def begin_at_once(call: Callable[[], float]) -> Begun:
+    future: Future[float] = Future()
+    try:
+        future.set_result(call())
+    except Exception as error:  # noqa: BLE001 - raised where the outcome is asked for
+        future.set_exception(error)
+    return Begun(future.result)
+
+
+BEGIN: dict[Overlap, Begin] = {"at once": begin_at_once, "late": Begun}
+
+
+class Eager(Commits):
+    """Overlaps whenever it can: what is worth it is a question of times."""
+
+    @property
+    def may_overlap(self) -> bool:
+        return self._begin is not None
+
+
 class Bench:
     """An engine between a source and a sink in memory, on a clock of its own.
 
@@ -181,6 +217,7 @@ class Bench:
         settle_bytes: int = 2**26,
         chain: Chain | None = None,
         broker: MemoryBroker | None = None,
+        overlap: Overlap | None = None,
     ) -> None:
         self.now = 0.0
         self.waits: list[float] = []
@@ -222,6 +259,13 @@ class Bench:
                 random=lambda: 1.0,
             ),
         )
+        if overlap is not None:
+            self.engine._commits = Eager(self.sink, self.counters, BEGIN[overlap])
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a commit was begun whose outcome is not taken in yet."""
+        return self.engine._pending is not None
 
     def put(self, *values: Any, partition: int = 0, keys: Sequence[bytes] | None = None) -> None:
         """Write records: JSON values, raw bytes, None for a tombstone."""

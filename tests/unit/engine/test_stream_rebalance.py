@@ -139,7 +139,7 @@ def test_a_partition_whose_leaving_the_commit_itself_notices_is_not_run_on() -> 
     bench = Bench(op, partitions=3, slice_size=1, settle_bytes=0)
     fill(bench)
     fresh = iter([True, False])  # just fresh enough between slices, just too old for the commit
-    bench.engine._is_fresh = lambda: next(fresh, True)  # type: ignore[method-assign]
+    bench.engine._membership.is_fresh = lambda: next(fresh, True)  # type: ignore[method-assign]
     bench.step()
     bench.step()
     assert values(bench) == all_of("ac")

@@ -1,0 +1,76 @@
+"""Batches of the Kafka source, cut from what a client would have delivered. No broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kafka_etl.contracts import Deployment
+from kafka_etl.envelope import Provenance
+from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.source import KafkaSource
+from kafka_etl.record import Partition
+from kafka_etl.testing import StoredRecord
+
+A, B = Partition("in", 0), Partition("in", 1)
+
+
+class Delivered(StoredRecord):
+    """As the client's own: it has a length."""
+
+    def __len__(self) -> int:
+        return len(self.value() or b"")
+
+
+def delivered(partition: Partition, first: int, following: int) -> list[Any]:
+    return [
+        Delivered(b"x", topic=partition.topic, partition=partition.number, offset=offset)
+        for offset in range(first, following)
+    ]
+
+
+@pytest.fixture
+def source() -> Iterator[KafkaSource]:
+    about = Provenance("g", "", "g", "g", "host", 1, "0", "3", {})
+    kafka = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    source = KafkaSource(
+        KafkaSourceSettings(topics=("in",)),
+        Deployment("g", "g", kafka, {}, {}, about),
+        lambda _waiting_for: None,
+    )
+    source._settled = {A: 0, B: 0}
+    yield source
+    source.close()
+
+
+def cut(source: KafkaSource, limit: int) -> dict[Partition, int]:
+    batch = source._cut(limit)
+    assert batch is not None
+    return dict(batch.progress)
+
+
+def test_an_end_counts_once_all_before_it_is_in_a_batch(source: KafkaSource) -> None:
+    source._held, source._ends = delivered(A, 0, 4), {A: 6}
+    assert cut(source, 2) == {A: 2}
+    assert cut(source, 2) == {A: 6}
+
+
+def test_an_end_that_was_passed_takes_no_batch_back_to_it(source: KafkaSource) -> None:
+    """Batches follow each other before the first is settled: a commit of it is under way."""
+    source._held, source._ends = delivered(A, 0, 4), {A: 4}
+    assert cut(source, 4) == {A: 4}
+    source._held = delivered(A, 4, 9)
+    assert cut(source, 9) == {A: 9}
+    source._held = delivered(B, 0, 3)
+    assert cut(source, 3) == {B: 3}
+    assert source._cut(3) is None
+    assert not source._end_is_due()
+
+
+def test_an_end_that_was_passed_within_a_batch_is_none(source: KafkaSource) -> None:
+    source._held, source._ends = delivered(A, 0, 9), {A: 4}
+    assert cut(source, 9) == {A: 9}
+    source._held = delivered(B, 0, 3)
+    assert cut(source, 3) == {B: 3}
