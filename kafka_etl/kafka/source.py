@@ -3,7 +3,8 @@
 Four rules hold everything together, each pinned by a test in tests/integration/test_source.py:
 
 - The offsets we track are the truth; the client's `position()` never is. After anything that did
-  not end in a commit we seek back to them.
+  not end in a commit we seek back to what is settled; while a commit is under way we read on behind
+  what was given away.
 - The end-of-partition event carries an offset past commit markers and aborted records. It moves
   the tracked offset once all before it is settled; that is how lag comes down to 0.
 - Callbacks run inside `consume`. They note what came and left; they never commit, never raise.
@@ -52,6 +53,7 @@ class KafkaSource:
         self._pulse = pulse
         self._own_topics = frozenset(deployment.size_limits)
         self._settled: dict[Partition, int] = {}
+        self._given: dict[Partition, int] = {}
         self._held: list[Message] = []
         self._ends: dict[Partition, int] = {}
         self._stamps: dict[Partition, int] = {}
@@ -194,11 +196,10 @@ class KafkaSource:
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
         held = set(map(origin, self._held))
-        # What was written since an end was reached lies past it, and may be under way already.
-        self._ends = {tp: end for tp, end in self._ends.items() if end >= progress.get(tp, end)}
         for tp, end in self._ends.items():
-            if tp not in held and end > progress.get(tp, self._settled[tp]):
+            if tp not in held and end > progress.get(tp, self._given[tp]):
                 progress[tp] = end
+        self._given.update(progress)
         begins = {tp: self._settled[tp] for tp in progress}
         self._last_batch = monotonic()
         return Batch(records, progress, begins) if progress else None
@@ -214,7 +215,7 @@ class KafkaSource:
         """Whether to tell the group that it stands at the end, past the last marker."""
         if monotonic() < self._last_commit + _END_EVERY:
             return False
-        return any(end > self._settled[tp] for tp, end in self._ends.items())
+        return any(end > self._given[tp] for tp, end in self._ends.items())
 
     def _refresh_lease(self) -> None:
         self._lease = None
@@ -264,17 +265,19 @@ class KafkaSource:
         """Read on from the settled offsets, and forget what was read."""
         self._resume()
         self._seek(self._settled)
+        self._given = dict(self._settled)
         self._held = []
 
     def _release(self) -> None:
         """Fetch again after `serve` has paused.
 
         Resuming alone takes up to a second to show: a timer of the client's. A seek, to where each
-        partition stands anyway, wakes it up.
+        partition stands anyway, wakes it up. That is behind what was given away: from what is
+        settled on, a batch whose commit is under way would be read, and written, again.
         """
         if self._holding:
             self._resume()
-            self._seek(self._settled | next_offsets(self._held))
+            self._seek(self._given | next_offsets(self._held))
 
     def _resume(self) -> None:
         if self._holding:
@@ -308,14 +311,16 @@ class KafkaSource:
         except Exception as error:  # noqa: BLE001 - out of a callback it would destroy a fetch
             self._callback_error = error
             return
-        self._settled.update({tp: arrival.offset for tp, arrival in arrived.items()})
+        offsets = {tp: arrival.offset for tp, arrival in arrived.items()}
+        self._settled.update(offsets)
+        self._given.update(offsets)
         self._arrived.update(arrived)
 
     def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         left = set(map(_place, partitions))
         self._departed |= left
         self._moved |= left
-        for state in (self._settled, self._ends, self._stamps, self._arrived):
+        for state in (self._settled, self._given, self._ends, self._stamps, self._arrived):
             for tp in left:
                 state.pop(tp, None)
         try:

@@ -40,7 +40,7 @@ def source() -> Iterator[KafkaSource]:
         Deployment("g", "g", kafka, {}, {}, about),
         lambda _waiting_for: None,
     )
-    source._settled = {A: 0, B: 0}
+    source._settled, source._given = {A: 0, B: 0}, {A: 0, B: 0}
     yield source
     source.close()
 
@@ -74,3 +74,25 @@ def test_an_end_that_was_passed_within_a_batch_is_none(source: KafkaSource) -> N
     assert cut(source, 9) == {A: 9}
     source._held = delivered(B, 0, 3)
     assert cut(source, 3) == {B: 3}
+
+
+def test_what_was_given_away_is_not_read_again_after_serving(source: KafkaSource) -> None:
+    """A commit of it may be under way: what is settled is behind."""
+    sought: dict[Partition, int] = {}
+    source._seek = sought.update  # type: ignore[method-assign]
+    source._held = [*delivered(A, 0, 4), *delivered(B, 0, 4)]
+    cut(source, 6)
+    source.serve()
+    source._release()
+    assert sought == {A: 4, B: 4}
+
+
+def test_after_a_rewind_all_that_was_given_away_is_read_again(source: KafkaSource) -> None:
+    sought: dict[Partition, int] = {}
+    source._seek = sought.update  # type: ignore[method-assign]
+    source._held = delivered(A, 0, 4)
+    cut(source, 4)
+    source.rewind()
+    assert sought == {A: 0, B: 0}
+    source._held = delivered(A, 0, 1)
+    assert cut(source, 4) == {A: 1}
