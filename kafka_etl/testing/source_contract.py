@@ -163,6 +163,19 @@ class SourceContract:
             reader.source.rewind()
             assert len(reader.read_all()) == 6
 
+    def test_what_was_given_away_does_not_come_again_though_it_is_not_settled(
+        self, system: SourceSystem
+    ) -> None:
+        """Its commit may be under way while the next batch is read."""
+        fill(system, 3)
+        with Reader(system) as reader:
+            given = [reader.poll(2)]
+            while sum(map(len, given)) < 6:
+                reader.source.serve()
+                given.append(reader.poll(2))
+            places = [(origin(r), r.offset()) for batch in given for r in batch.records]
+            assert len(places) == len(set(places)) == 6
+
     def test_offsets_without_records_are_progress(self, system: SourceSystem) -> None:
         system.append(0, b"a record")
         system.leave_gap(0)

@@ -22,7 +22,6 @@ PATIENCE = 120.0
 _LOOK = 0.05  # seconds between two looks at memory: walking /proc is not free
 _ROLES = {
     "kafka_etl": "daemon",
-    "kafka_etl.runtime.preflight": "preflight",
     "kafka_etl.runtime.worker": "worker",
 }
 
@@ -46,8 +45,8 @@ class Figures:
 
     @property
     def memory(self) -> float:
-        """MB of what lives side by side: preflight is gone when workers work."""
-        return sum(size for role, size in self.rss.items() if role != "preflight")
+        """MB of all processes."""
+        return sum(self.rss.values())
 
 
 class WentWrong(Exception):

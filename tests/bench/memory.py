@@ -12,7 +12,7 @@ from tests.bench.scenarios import BY_NAME
 from tests.bench.values import once_loop, once_ours
 
 CASES = ("json", "large")
-ROLES = ("daemon", "preflight", "worker")
+ROLES = ("daemon", "worker")
 
 
 def run(
