@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 Produce = Callable[..., None]
 Batch = Callable[[list[Message], Produce, list[str]], None]
@@ -321,9 +321,9 @@ def run(
             continue
         producer.begin_transaction()
         batch(messages, producer.produce, sinks)
-        positions = consumer.position(consumer.assignment())
+        last = {message.partition(): message for message in messages}
         producer.send_offsets_to_transaction(
-            [position for position in positions if position.offset >= 0],
+            [TopicPartition(source, number, m.offset() + 1) for number, m in last.items()],
             consumer.consumer_group_metadata(),
         )
         producer.commit_transaction()
