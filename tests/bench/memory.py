@@ -30,7 +30,7 @@ def run(
 
 
 def table(kept: Sequence[dict[str, Any]]) -> str:
-    rows = [f"| scenario | {' | '.join(ROLES)} | loop |", "|---|---|---|---|---|"]
+    rows = [f"| scenario | {' | '.join(ROLES)} | loop |", "|---|---|---|---|"]
     for result in kept:
         for name, rounds in result["rounds"].items():
             scenario, program = name.split()
