@@ -10,10 +10,9 @@ from typing import Any, Final
 from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
-from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind
+from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind, sound
 from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
-from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.record import Headers
 
 _NAME: Final = "avro"
@@ -27,14 +26,7 @@ def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
 
 
 def _given(text: str) -> Schema:
-    schema = Schema("AVRO", text)
-    try:
-        parsed(document_of(schema))
-    except KafkaEtlError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"the Avro schema is none: {error}") from error
-    return schema
+    return sound(Schema("AVRO", text), lambda it: parsed(document_of(it)), "Avro schema")
 
 
 def _codec(

@@ -16,10 +16,10 @@ from kafka_etl.codecs.schemas import (
     for_topics,
     is_mapping,
     of_kind,
+    sound,
 )
 from kafka_etl.codecs.wire import HEAD, ByHead, head_in
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
-from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.record import Headers
 from kafka_etl.typed import typed
 
@@ -37,14 +37,7 @@ def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
 
 
 def _given(text: str) -> Schema:
-    schema = Schema("JSON", text)
-    try:
-        _check_by(schema)
-    except KafkaEtlError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"the JSON Schema is none: {error}") from error
-    return schema
+    return sound(Schema("JSON", text), _check_by, "JSON Schema")
 
 
 def _codec(

@@ -12,7 +12,7 @@ from pydantic import Field
 from kafka_etl.codecs.schema_registry import Kind, Schema, SchemaRegistry
 from kafka_etl.codecs.wire import head_of
 from kafka_etl.contracts import Codec, CodecPlace, Settings
-from kafka_etl.errors import ConfigError
+from kafka_etl.errors import ConfigError, KafkaEtlError
 
 
 class SchemaSettings(Settings):
@@ -56,6 +56,21 @@ class SchemaSettings(Settings):
                 f"`schema_file` {folder / self.schema_file} cannot be read: {error}",
                 "Its path is relative to the pipeline file.",
             ) from error
+
+
+def sound(schema: Schema, check: Callable[[Schema], object], what: str) -> Schema:
+    """The schema a pipeline gives, once `check` has made something of it.
+
+    Raises:
+        ConfigError: Nothing can be made of it.
+    """
+    try:
+        check(schema)
+    except KafkaEtlError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the {what} is none: {error}") from error
+    return schema
 
 
 class Written:
