@@ -210,6 +210,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def ranges(self) -> dict[Partition, tuple[int, int]]:
+        """First and next offset, by partition."""
+        return {partition: (self.begins[partition], at) for partition, at in self.progress.items()}
+
     def split(self, size: int) -> tuple[Batch, Batch]:
         """The first `size` records, and the rest, which keeps the progress of the whole."""
         if size >= len(self.records):

@@ -1,14 +1,17 @@
 """Careful mode: which record killed the worker, and how often.
 
 A worker that dies inside an operator leaves behind which offsets it had in hand. Its successor
-runs that range record by record. What it knows is committed as a note beside the *unchanged*
-offset first: so the count of deaths is fenced, survives any process, and follows the partition.
+runs that range record by record; where operators work on several records at once, so many at a
+time, and those that kill it again one by one. What it knows is committed as a note beside the
+*unchanged* offset first: so the count of deaths is fenced, survives any process, and follows the
+partition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import maxsize
 from typing import Final
 
 import orjson
@@ -18,6 +21,9 @@ from kafka_etl.invocation import Condition
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
 
 CRASHED: Final = Condition.WORKER_CRASHED
+
+ANY: Final = maxsize
+"""So many records may be run together as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +90,22 @@ class Suspicion:
         evidence: Of the predecessor's death, if it died inside an operator.
         max_deaths: On one offset, before its record is given up.
         by_range: Count deaths on the whole range: an operator mixes rows and cannot be given one.
+        together: How many records the operators work on at once.
     """
 
     def __init__(
-        self, evidence: Evidence | None, *, max_deaths: int, by_range: bool = False
+        self,
+        evidence: Evidence | None,
+        *,
+        max_deaths: int,
+        by_range: bool = False,
+        together: int = 1,
     ) -> None:
         self._evidence = evidence
         self._ranges = dict(evidence.ranges) if evidence else {}
         self._max_deaths = max_deaths
         self._by_range = by_range
+        self._together = together
         self._suspects: dict[Partition, Suspect] = {}
 
     def __bool__(self) -> bool:
@@ -122,19 +135,31 @@ class Suspicion:
         self, partition: Partition, at: int, noted: Suspect | None
     ) -> Suspect | None:
         first, following = self._ranges.pop(partition, (0, 0))
-        if self._evidence is None or not first <= at < following:
+        if self._evidence is None or at >= following:
             return noted  # the death was elsewhere, or its range has been settled since
         reason, condition = self._evidence.reason, self._evidence.condition
         hand = self._evidence.in_hand
         if self._by_range:
             deaths = 1 + (noted.deaths if noted else 0)
-            return Suspect(at, following, None, deaths, reason, condition)
+            return Suspect(max(at, first), following, None, deaths, reason, condition)
         if hand is None or hand[0] != partition or hand[1] < at:
-            return noted or Suspect(at, following, None, 0, reason, condition)
+            if noted is not None and noted.offset is not None:
+                return noted  # a count is worth more than a narrower range
+            return Suspect(max(at, first), following, None, 0, reason, condition)
         again = noted is not None and noted.offset == hand[1]
         deaths = noted.deaths + 1 if noted is not None and again else 1
         following = max(following, noted.next if noted else 0)
         return Suspect(at, following, hand[1], deaths, reason, condition)
+
+    def company(self, record: SourceRecord) -> int:
+        """With how many records, itself included, this one may be run."""
+        suspect = self._suspects.get(origin(record))
+        if suspect is None or self._by_range:
+            return ANY
+        if not suspect.first <= offset_of(record) < suspect.next:
+            return ANY
+        narrow = suspect.offset is not None or suspect.next - suspect.first <= self._together
+        return 1 if narrow else self._together
 
     def condemned(self, record: SourceRecord) -> Suspect | None:
         """The suspect, if this record has killed enough workers."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import islice
 
 from kafka_etl.contracts import Refusal
-from kafka_etl.engine.careful import Suspect, Suspicion
+from kafka_etl.engine.careful import ANY, Suspect, Suspicion
 from kafka_etl.invocation import Condition, ErrorInfo, Failure, Outcome, Outputs
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
 
@@ -19,7 +19,7 @@ class Condemned:
         self._refused: dict[tuple[Partition, int], Refusal] = {}
 
     def __bool__(self) -> bool:
-        """Whether records must be run one by one for now."""
+        """Whether there are records that must be run apart from others, or not at all."""
         return bool(self._refused) or bool(self.suspicion)
 
     def refuse(self, records: Iterable[SourceRecord], refusal: Refusal) -> None:
@@ -42,11 +42,22 @@ class Condemned:
         failed = tuple(failure for failure in failures if failure is not None)
         return Outcome(Outputs(origins=[]), failed) if failed else None
 
-    def stretch(self, records: Sequence[SourceRecord]) -> int:
-        """How many records from the first on are condemned like it, or are not like it."""
-        verdicts = (self.failure(0, record) is None for record in records)
-        _, same = next(groupby(verdicts), (True, iter(())))
-        return max(1, sum(1 for _ in same))
+    def stretch(self, records: Sequence[SourceRecord], most: int) -> int:
+        """How many records from the first on, up to `most`, make a slice of like ones."""
+        company = self._company(records[0]) if records else ANY
+        most = min(most, company or most)
+        for count, record in enumerate(islice(records, most)):
+            if self._company(record) != company:
+                return count
+        return most
+
+    def is_alone(self, record: SourceRecord) -> bool:
+        """Whether the record may kill the worker, and nothing else may be in hand then."""
+        return self.suspicion.company(record) == 1
+
+    def _company(self, record: SourceRecord) -> int:
+        """With how many others it may be run; 0: not at all."""
+        return 0 if self.failure(0, record) is not None else self.suspicion.company(record)
 
     def settled(self, progress: Offsets) -> None:
         """Progress was committed: what lies behind it is dealt with."""

@@ -152,8 +152,6 @@ class StreamEngine:
         return batch
 
     def _process(self, batch: Batch, finished: Finished) -> None:
-        begins = batch.begins
-        self._recorder.operating({tp: (begins[tp], at) for tp, at in batch.progress.items()})
         rest = batch
         while True:
             part, rest = rest.split(self._slice_size(rest))
@@ -188,11 +186,8 @@ class StreamEngine:
         return worked > patience or finished.size > self._limits.settle_bytes
 
     def _slice_size(self, rest: Batch) -> int:
-        if not self._condemned:
-            return self._pace.slice_size
-        if not self._invoker.chain.mixes:
-            return 1
-        return self._condemned.stretch(rest.records)
+        size = self._pace.slice_size
+        return self._condemned.stretch(rest.records, size) if self._condemned else size
 
     def _run(self, part: Batch, finished: Finished) -> None:
         """Give one slice to the operators, and judge what comes of it."""
@@ -228,13 +223,19 @@ class StreamEngine:
 
     def _invoke(self, invocation: Invocation) -> Outcome:
         part = invocation.batch
-        if self._condemned:
-            self._recorder.in_hand(origin(part.records[0]), offset_of(part.records[0]))
+        self._leave_word(part)
         started = self._around.clock()
         outcome = self._invoker.run(invocation, self.wait)
         self._recorder.phase("settle")
         self._pace.ran(len(part), self._around.clock() - started)
         return outcome
+
+    def _leave_word(self, part: Batch) -> None:
+        """Say what would be to blame if the worker died now."""
+        self._recorder.operating(part.ranges)
+        first = part.records[0]
+        if self._condemned and self._condemned.is_alone(first):
+            self._recorder.in_hand(origin(first), offset_of(first))
 
     def _invocation_id(self, part: Batch) -> str:
         """Names the slice: from its content, so that a repeated run is recognised."""

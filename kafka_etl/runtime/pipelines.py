@@ -16,8 +16,9 @@ from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
-from kafka_etl.runtime.child import Child, describe_exit
-from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.checking import Checking
+from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.slot import Watch, WorkerSlot
 from kafka_etl.runtime.state_folder import StateFolder
 
@@ -105,7 +106,7 @@ class ManagedPipeline:
         self._folder = folder
         self._options = options
         self._log = get_logger("daemon").bind(pipeline=spec.name)
-        self._checking: Child | None = None
+        self._checking: Checking | None = None
         self._checked: Checked | None = None
         self._warm: list[Child] = []
         self._slots: list[WorkerSlot] = []
@@ -123,11 +124,10 @@ class ManagedPipeline:
         self._checked = None
         self._draining_since = None
         self._slots = []
-        self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
-        self._checking = self._warm[0]
-        self._checking.send(
-            PreflightTask(self._document, self._member("preflight"), self._options.logs)
-        )
+        first, *self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
+        task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
+        give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
+        self._checking = Checking(task, first, give_up_after)
 
     def pause(self) -> None:
         self._paused = True
@@ -149,8 +149,10 @@ class ManagedPipeline:
             self._draining_since = time.monotonic()
             for slot in self._slots:
                 slot.drain()
-            for child in self._warm:
-                child.end()
+            checking = self._checking.child if self._checking is not None else None
+            for child in (checking, *self._warm):
+                if child is not None:
+                    child.end()
             self._warm = []
             self._checking = None
 
@@ -165,7 +167,7 @@ class ManagedPipeline:
     def tick(self, now: float) -> None:
         """Do whatever is due."""
         if self._checking is not None:
-            self._hear_preflight(self._checking)
+            self._hear_preflight(self._checking, now)
         for slot in self._slots:
             slot.tick(now)
         self._stop_together()
@@ -191,7 +193,9 @@ class ManagedPipeline:
     def children(self) -> list[Child]:
         """Its processes."""
         children = [slot.child for slot in self._slots]
-        return [child for child in (self._checking, *children) if child is not None]
+        if self._checking is not None:
+            children.append(self._checking.child)
+        return [child for child in children if child is not None]
 
     def status(self) -> PipelineStatus:
         """How it stands."""
@@ -202,6 +206,7 @@ class ManagedPipeline:
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
+        checking = [] if self._checking is None else [self._checking]
         return PipelineStatus(
             name=self.name,
             state=self._state(),
@@ -210,7 +215,7 @@ class ManagedPipeline:
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
             counters=counters.snapshot(),
             positions=positions,
-            trouble=next((s.trouble for s in said if s.trouble), None),
+            trouble=next((s.trouble for s in (*checking, *said) if s.trouble), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
         )
 
@@ -237,25 +242,19 @@ class ManagedPipeline:
         finished = [s.ended is not None and s.ended.how == "finished" for s in self._slots]
         return State.FINISHED if finished and all(finished) else State.STOPPED
 
-    def _hear_preflight(self, child: Child) -> None:
-        answers = child.received()
-        status = child.exit_status()
-        if not answers and status is not None:
-            answers = child.received()  # it may have spoken and gone in between
-        if not answers and status is None:
-            return
-        self._checking = None
-        answer = answers[0] if answers else None
-        if not isinstance(answer, Checked):
-            problem = answer.problem if isinstance(answer, Ended) else None
-            self._fail(problem or _preflight_died(status or 0))
-        else:
+    def _hear_preflight(self, checking: Checking, now: float) -> None:
+        answer = checking.answer(now)
+        if isinstance(answer, Problem):
+            self._fail(answer)
+        elif answer is not None and checking.child is not None:
+            self._checking = None
             self._checked = answer
             for note in answer.preflight.notes:
                 self._log.info(note)
             self._log.info("starts", guarantee=answer.guarantee, workers=self._worker_count)
+            children = [checking.child, *self._warm]
             self._slots = [
-                self._slot(n, answer.preflight, child) for n, child in enumerate(self._warm)
+                self._slot(n, answer.preflight, child) for n, child in enumerate(children)
             ]
             self._warm = []
 
@@ -307,7 +306,3 @@ class ManagedPipeline:
     def _member(self, worker: int | str) -> str:
         """Stays the same over restarts."""
         return f"{_APP}.{self.name}.{self._folder.instance}.{worker}"
-
-
-def _preflight_died(status: int) -> Problem:
-    return WorkerUnstable(f"preflight ended without an answer ({describe_exit(status)})").problem

@@ -25,7 +25,7 @@ PHASES: Final = ("starting", "gather", "operator", "settle", "commit", "wait", "
 
 _MAGIC: Final = b"kafkaetl"
 _HEADER: Final = struct.Struct("<8sQ")  # magic, pid
-_STATE: Final = struct.Struct("<BBxxxxxxQ")  # phase, stage, since
+_STATE: Final = struct.Struct("@BBxxxxxxQ")  # phase, stage, since; native: no half a time is read
 _LENGTH: Final = struct.Struct("<I")
 _STATE_AT: Final = 16
 _LENGTH_AT: Final = 32

@@ -258,9 +258,12 @@ class Worker:
         self._trouble = trouble
 
     def _suspicion(self) -> Suspicion:
-        mixes = any(operator.shape.mixes for operator in self._pipeline.operators)
+        operators = self._pipeline.operators
         return Suspicion(
-            self._task.evidence, max_deaths=self._pipeline.retry.max_attempts, by_range=mixes
+            self._task.evidence,
+            max_deaths=self._pipeline.retry.max_attempts,
+            by_range=any(operator.shape.mixes for operator in operators),
+            together=max((operator.concurrency for operator in operators), default=1),
         )
 
     # What the daemon asks of us

@@ -75,6 +75,21 @@ def test_kill_9_at_random_moments(tmp_path: Path, kafka: Kafka, victim: str) -> 
     check(project)
 
 
+def test_kill_9_before_there_is_a_pipeline(tmp_path: Path, kafka: Kafka) -> None:
+    """Whoever looks for memory does not ask whether preflight is over."""
+    project = make(tmp_path, kafka)
+    with Daemon(tmp_path, str(project.file), "--until-end") as daemon:
+        killed: set[int] = set()
+        while len(killed) < 2:
+            daemon.until(lambda pipeline: pipeline["state"] == "preflight")
+            for pid in daemon.workers():
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        assert daemon.wait(120) == 0, daemon.said()[-3000:]
+        assert daemon.said().count("preflight died") == 2
+    check(project)
+
+
 @pytest.mark.parametrize(
     "place", ["after_begin", "after_produce", "after_send_offsets", "after_commit"]
 )

@@ -149,15 +149,18 @@ class Log:
         self.phases: list[str] = []
         self.ranges: list[dict[Partition, tuple[int, int]]] = []
         self.hands: list[tuple[Partition, int]] = []
+        self.hand: tuple[Partition, int] | None = None
 
     def phase(self, name: str) -> None:
         self.phases.append(name)
 
     def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
         self.ranges.append(dict(ranges))
+        self.hand = None
 
     def in_hand(self, partition: Partition, offset: int) -> None:
-        self.hands.append((partition, offset))
+        self.hand = (partition, offset)
+        self.hands.append(self.hand)
 
 
 Overlap = Literal["at once", "late"]
@@ -212,6 +215,7 @@ class Bench:
         policy: RetryPolicy = PATIENT,
         evidence: Evidence | None = None,
         max_deaths: int = 2,
+        together: int = 1,
         max_consecutive: int = 1000,
         settle_after: float = 5.0,
         settle_bytes: int = 2**26,
@@ -238,7 +242,9 @@ class Bench:
         self.breaker = Breaker(max_consecutive)
         self.pace = Pace(batch, 1.0) if slice_size is None else FixedPace(batch, slice_size)
         chain = chain_of(*operators) if chain is None else chain
-        self.condemned = Condemned(Suspicion(evidence, max_deaths=max_deaths, by_range=chain.mixes))
+        self.condemned = Condemned(
+            Suspicion(evidence, max_deaths=max_deaths, by_range=chain.mixes, together=together)
+        )
         self.engine = StreamEngine(
             self.source,
             self.sink,

@@ -67,7 +67,7 @@ def test_a_batch_is_one_commit_and_is_counted() -> None:
 
 
 def test_the_recorder_knows_what_operators_are_about_to_see() -> None:
-    bench = Bench(same, partitions=2, batch=4)
+    bench = Bench(same, partitions=2, batch=4, slice_size=100)
     bench.put(*range(5), partition=0)
     bench.put(9, partition=1)
     bench.finish()

@@ -51,12 +51,42 @@ def test_the_suspect_range_is_run_record_by_record() -> None:
     bench.put(*range(8))
     bench.finish()
     assert bench.outputs() == list(range(8))
-    assert bench.log.hands == [(A, offset) for offset in range(8)]
+    assert bench.log.hands == [(A, offset) for offset in range(4)]
+    assert bench.log.ranges[-1] == {A: (4, 8)}
     assert note(bench) is None
     assert not bench.condemned
     bench.put(8, 9)
     bench.finish()
-    assert len(bench.log.hands) == 8
+    assert len(bench.log.hands) == 4
+
+
+def test_records_of_other_partitions_are_run_as_ever() -> None:
+    sizes: list[int] = []
+
+    def op(values: list[int]) -> list[int]:
+        sizes.append(len(values))
+        return values
+
+    bench = Bench(op, evidence=evidence(0, 3), partitions=2, slice_size=100)
+    bench.put(*range(50), partition=1)
+    bench.put(*range(5), partition=0)
+    bench.finish()
+    assert sizes == [1, 1, 1, 1, 1, 50]  # the source takes turns until there is no suspect left
+
+
+def test_so_many_as_are_worked_on_at_once_are_run_together_first() -> None:
+    sizes: list[int] = []
+
+    def op(values: list[int]) -> list[int]:
+        sizes.append(len(values))
+        return values
+
+    bench = Bench(op, evidence=evidence(0, 10), together=4, slice_size=100)
+    bench.put(*range(12))
+    bench.finish()
+    assert sizes == [4, 4, 2, 2]
+    assert bench.log.hands == []
+    assert bench.log.ranges[:3] == [{A: (0, 4)}, {A: (4, 8)}, {A: (8, 10)}]
 
 
 def test_progress_inside_the_range_keeps_its_note() -> None:
@@ -172,8 +202,9 @@ def test_careful_work_is_committed_often() -> None:
 
 @pytest.mark.parametrize("killers", [{3}, {0}, {5}, {2, 3}, {0, 1, 5}])
 @pytest.mark.parametrize("max_deaths", [1, 2, 3])
+@pytest.mark.parametrize("together", [1, 2, 3])
 def test_killers_are_found_by_one_worker_after_the_other(
-    killers: set[int], max_deaths: int
+    killers: set[int], max_deaths: int, together: int
 ) -> None:
     """The whole story: each death leaves what the recorder held, and the next worker goes on."""
 
@@ -187,17 +218,16 @@ def test_killers_are_found_by_one_worker_after_the_other(
     left: Evidence | None = None
     deaths = 0
     while bench.offset() < 6:
-        bench = successor(bench, op, left, max_deaths)
+        bench = successor(bench, op, left, max_deaths, together)
         try:
             bench.finish()
         except Killed:
             deaths += 1
-            hand = bench.log.hands[-1] if bench.log.hands else None
-            left = Evidence(bench.log.ranges[-1], hand, "killed")
+            left = Evidence(bench.log.ranges[-1], bench.log.hand, "killed")
         assert deaths < 50
     assert bench.outputs() == [n for n in range(6) if n not in killers]
     assert sorted(bench.letters()) == [(b"%d" % n, "WorkerCrashed") for n in sorted(killers)]
-    assert deaths <= len(killers) * (max_deaths + 1)
+    assert deaths <= len(killers) * (max_deaths + (1 if together == 1 else 2))
 
 
 class Mortal(Chain):
@@ -210,11 +240,19 @@ class Mortal(Chain):
         return outputs, flow
 
 
-def successor(bench: Bench, op: Any, left: Evidence | None, max_deaths: int) -> Bench:
+def successor(
+    bench: Bench, op: Any, left: Evidence | None, max_deaths: int, together: int
+) -> Bench:
     """A new worker over the same broker."""
     made = chain_of(op)
-    chain = Mortal(made.decode, made.operators, made.encode, made.entering)
-    return Bench(chain=chain, batch=4, evidence=left, max_deaths=max_deaths, broker=bench.broker)
+    return Bench(
+        chain=Mortal(made.decode, made.operators, made.encode, made.entering),
+        batch=4,
+        evidence=left,
+        max_deaths=max_deaths,
+        together=together,
+        broker=bench.broker,
+    )
 
 
 def test_an_arrival_without_a_note_is_no_suspect() -> None:
