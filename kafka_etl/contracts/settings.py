@@ -56,7 +56,7 @@ class BatchSettings(Settings):
 
     max_records: int = Field(default=10_000, ge=1, le=1_000_000)
     max_bytes: Size = Field(default=16 * 1024 * 1024, ge=1)
-    max_wait: Duration = Field(default=0.02, ge=0, le=60)
+    max_wait: Duration = Field(default=0.01, ge=0, le=60)
 
 
 class SourceSettings(Settings):

@@ -38,6 +38,10 @@ from kafka_etl.record import (
 
 _FIRST_RECORD: Final = 0.1
 """Seconds to wait for the first record of a batch."""
+_MARKERS: Final = 0.003
+"""Seconds the brokers take to write the markers of a commit. A transaction that begins before that is
+refused, and asked again by the client after 20 ms: better to use the time for gathering.
+"""
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
 _REQUEST: Final = 5.0
@@ -83,8 +87,8 @@ class KafkaSource:
             self._take_in(self._consume(1, _FIRST_RECORD))
         room = self._room(limit)
         if self._held and room > 0:
-            wait = self._last_batch + self._limits.max_wait - monotonic()
-            self._take_in(self._consume(room, max(0.0, wait)))
+            until = max(self._last_batch + self._limits.max_wait, self._last_commit + _MARKERS)
+            self._take_in(self._consume(room, max(0.0, until - monotonic())))
         self._refresh_lease()
         if self._held or self._end_is_due():
             return self._cut(limit)

@@ -26,6 +26,8 @@ _PIECE: Final = 0.3
 _REQUEST: Final = 2.0
 _SLOW: Final = 0.07
 """Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
+_FEW: Final = 1000
+"""Records that may be on their way while the offsets are sent, which saves a millisecond."""
 _PATIENCE: Final = 30.0
 """Seconds to go on with one transaction before its outcome is left to the broker."""
 _ABORT_PATIENCE: Final = 10.0
@@ -153,11 +155,13 @@ class Transactions:
 
     def _end(self, producer: Producer, offsets: Sequence[TopicPartition], lease: object) -> None:
         deadline = monotonic() + _PATIENCE
-        producer.flush(_PIECE)  # apart, so that the time of the next calls is their own
+        if len(producer) > _FEW:
+            producer.flush(_PIECE)  # first, so that the time of the next call is its own
         self._timed(
             lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
         )
         failpoint("after_send_offsets")
+        producer.flush(_PIECE)  # what is left: this, too, is no time of the next call
         self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
         failpoint("after_commit")
 

@@ -52,7 +52,7 @@ PACES = {
         partitions=PARTITIONS,
         programs={
             "straight": None,
-            "loop, 20 ms": 0.02,
+            "loop, 10 ms": 0.01,
             "ours": "",
             "loop, 5 ms": 0.005,
             "ours, max_wait 5ms": "5ms",
@@ -64,7 +64,7 @@ PACES = {
         seconds=20.0,
         warm_up=3.0,
         partitions=1,
-        programs={"loop, 20 ms": 0.02, "ours": ""},
+        programs={"loop, 10 ms": 0.01, "ours": ""},
     ),
 }
 

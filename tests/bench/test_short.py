@@ -76,7 +76,7 @@ def test_latency_is_that_of_each_record(running: Bench) -> None:
 
 
 def test_small_batches_count_commits(running: Bench) -> None:
-    pace = short("small-batches", "ours", "loop, 20 ms")
+    pace = short("small-batches", "ours", "loop, 10 ms")
     for [figures] in paced.run(running, "small-batches", 1, None, pace).rounds.values():
         assert 0 < figures.markers <= pace.rate
 
