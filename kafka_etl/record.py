@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
@@ -45,17 +46,16 @@ class SourceRecord(Protocol):
 R = TypeVar("R", bound=SourceRecord)
 
 
-class _Keep:
-    """Stands for: as the source record has it."""
+class _Keep(Enum):
+    """Stands for: as the source record has it. An enum is the same one in every process."""
+
+    KEEP = "KEEP"
 
     def __repr__(self) -> str:
-        return "KEEP"
-
-    def __reduce__(self) -> str:
-        return "KEEP"  # the same one in every process
+        return self.name
 
 
-KEEP: Final = _Keep()
+KEEP: Final = _Keep.KEEP
 
 
 class Record(msgspec.Struct, eq=False, gc=False):
@@ -125,9 +125,9 @@ class Record(msgspec.Struct, eq=False, gc=False):
             made.value = value
         if key is not KEEP:
             made.key = key
-        if not isinstance(headers, _Keep):
+        if headers is not KEEP:
             made.headers = headers
-        if not isinstance(timestamp, _Keep):
+        if timestamp is not KEEP:
             made.timestamp = timestamp
             made.stamped = True
         return made
@@ -178,9 +178,13 @@ def last_records(records: Sequence[R]) -> dict[Partition, R]:
 
     Records of one partition stand in the order of their offsets, so the last one wins.
     """
-    if len({record.topic() for record in records}) == 1:
-        topic = records[0].topic() or ""
-        by_number = {record.partition(): record for record in records}
+    if not records:
+        return {}
+    read = type(records[0])
+    topics = set(map(read.topic, records))
+    if len(topics) == 1:
+        by_number = dict(zip(map(read.partition, records), records, strict=True))
+        topic = topics.pop() or ""
         return {Partition(topic, _number(n)): record for n, record in by_number.items()}
     by_place = {(record.topic(), record.partition()): record for record in records}
     return {Partition(t or "", _number(n)): record for (t, n), record in by_place.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
-from operator import itemgetter
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +21,6 @@ from kafka_etl.typed import is_typed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_FIRST: Final = itemgetter(0)
-_SECOND: Final = itemgetter(1)
 _KEY_TYPES: Final = {bytes, NoneType}
 
 _FRAMING: Final = 128
@@ -218,12 +215,10 @@ def _are_all_headers(column: Sequence[Any]) -> bool:
     if set(map(type, column)) != {list}:
         return False
     pairs = list(chain.from_iterable(column))
-    return (
-        set(map(type, pairs)) == {tuple}
-        and set(map(len, pairs)) == {2}
-        and set(map(type, map(_FIRST, pairs))) == {str}
-        and set(map(type, map(_SECOND, pairs))) <= {bytes, NoneType}
-    )
+    if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
+        return False
+    kinds = list(map(type, chain.from_iterable(pairs)))
+    return set(kinds[::2]) == {str} and set(kinds[1::2]) <= {bytes, NoneType}
 
 
 def _are_headers(headers: Any) -> bool:

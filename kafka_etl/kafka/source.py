@@ -39,9 +39,13 @@ from kafka_etl.record import (
 _FIRST_RECORD: Final = 0.1
 """Seconds to wait for the first record of a batch."""
 _MARKERS: Final = 0.003
-"""Seconds the brokers take to write the markers of a commit. A transaction that begins before that is
-refused, and asked again by the client after 20 ms: better to use the time for gathering.
+"""Seconds the brokers take to write the markers of a commit.
+
+A transaction that begins before that is refused, and the client asks again after 20 ms: better to
+use the time for gathering.
 """
+_SAMPLE: Final = 16
+"""Of so many records one is looked at for the size of all."""
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
 _REQUEST: Final = 5.0
@@ -59,6 +63,7 @@ class KafkaSource:
         self._settled: dict[Partition, int] = {}
         self._given: dict[Partition, int] = {}
         self._held: list[Message] = []
+        self._usual_size = settings.batch.max_bytes
         self._ends: dict[Partition, int] = {}
         self._stamps: dict[Partition, int] = {}
         self._arrived: dict[Partition, Arrival] = {}
@@ -83,12 +88,12 @@ class KafkaSource:
 
     def poll(self, limit: int) -> Batch | None:
         self._release()
+        until = max(self._last_batch + self._limits.max_wait, self._last_commit + _MARKERS)
+        self._fill(limit, max(0.0, until - monotonic()))
         if not self._held:
             self._take_in(self._consume(1, _FIRST_RECORD))
-        room = self._room(limit)
-        if self._held and room > 0:
-            until = max(self._last_batch + self._limits.max_wait, self._last_commit + _MARKERS)
-            self._take_in(self._consume(room, max(0.0, until - monotonic())))
+        if self._held:
+            self._fill(limit, 0)
         self._refresh_lease()
         if self._held or self._end_is_due():
             return self._cut(limit)
@@ -172,11 +177,16 @@ class KafkaSource:
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
         return messages
 
-    def _room(self, limit: int) -> int:
-        """How many more records to take, if they are about as large as those that are held."""
+    def _fill(self, limit: int, seconds: float) -> None:
+        """Take as many records as a batch has room for, if they are as large as those before."""
         held = len(self._held)
-        size = max(1, sum(map(len, self._held)))
-        return min(limit - held, self._limits.max_bytes * held // size - held)
+        if held >= limit:
+            return
+        size = sum(map(len, self._held))
+        usual = max(1, size // held) if held else self._usual_size
+        count = min(limit - held, (self._limits.max_bytes - size) // usual)
+        if count > 0:
+            self._take_in(self._consume(count, seconds))
 
     def _take_in(self, messages: list[Message]) -> None:
         """Sort what came: records are held, events are acted upon."""
@@ -194,8 +204,9 @@ class KafkaSource:
 
     def _cut(self, limit: int) -> Batch | None:
         """Take a batch from what is held: so many records and bytes, but one record at least."""
-        size = self._fitting(self._held[:limit])
-        records, self._held = self._held[:size], self._held[size:]
+        held = self._held
+        size = self._fitting(held if len(held) <= limit else held[:limit])
+        records, self._held = (held, []) if size == len(held) else (held[:size], held[size:])
         last = last_records(records)
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
@@ -209,8 +220,15 @@ class KafkaSource:
         return Batch(records, progress, begins) if progress else None
 
     def _fitting(self, records: Sequence[Message]) -> int:
-        """How many of them fit into a batch."""
-        if sum(map(len, records)) <= self._limits.max_bytes:
+        """How many of them fit into a batch.
+
+        Looking at each of many is not worth it while a few tell that the limit is far away.
+        """
+        step = 1 if len(records) < 100 * _SAMPLE else _SAMPLE
+        size = sum(map(len, records[::step])) * step
+        if records:
+            self._usual_size = min(max(1, size // len(records)), self._limits.max_bytes)
+        if size * min(step, 2) <= self._limits.max_bytes:
             return len(records)
         sizes = accumulate(map(len, records))
         return max(1, sum(1 for _ in takewhile(self._limits.max_bytes.__ge__, sizes)))

@@ -28,6 +28,7 @@ _SLOW: Final = 0.07
 """Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
 _FEW: Final = 1000
 """Records that may be on their way while the offsets are sent, which saves a millisecond."""
+_LOOK: Final = 0.02
 _PATIENCE: Final = 30.0
 """Seconds to go on with one transaction before its outcome is left to the broker."""
 _ABORT_PATIENCE: Final = 10.0
@@ -156,7 +157,7 @@ class Transactions:
     def _end(self, producer: Producer, offsets: Sequence[TopicPartition], lease: object) -> None:
         deadline = monotonic() + _PATIENCE
         if len(producer) > _FEW:
-            producer.flush(_PIECE)  # first, so that the time of the next call is its own
+            self._sent(producer)  # first, so that the time of the next call is its own
         self._timed(
             lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
         )
@@ -164,6 +165,17 @@ class Transactions:
         producer.flush(_PIECE)  # what is left: this, too, is no time of the next call
         self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
         failpoint("after_commit")
+
+    @staticmethod
+    def _sent(producer: Producer) -> None:
+        """Wait until everything has arrived, for a while.
+
+        `flush` would have the client's thread look all the time whether it may send yet, until the
+        partitions are in the transaction.
+        """
+        until = monotonic() + _PIECE
+        while len(producer) and monotonic() < until:
+            producer.poll(_LOOK)
 
     def _ready(self) -> Producer:
         """The producer; a new one if anything may still be on its way from the old."""
