@@ -229,7 +229,8 @@ class RegistryRefused(KafkaEtlError):
 
 class SchemaRefused(KafkaEtlError):
     code = "E310"
-    advice = "Correct the schema, or the subject's compatibility rule, and restart."
+    pauses = True
+    advice = "Correct the subject's compatibility rule and resume, or the schema and restart."
 
 
 class RecordFailed(KafkaEtlError):

@@ -21,6 +21,7 @@ from kafka_etl.errors import (
     RecordFailed,
     RegistryRefused,
     SchemaMissing,
+    SchemaRefused,
 )
 from kafka_etl.registry import Registry
 from kafka_etl.runtime.committer import Committer
@@ -87,7 +88,7 @@ def make(tmp_path: Path) -> Make:
 
 
 @pytest.mark.parametrize(
-    "error", [SchemaMissing, RegistryRefused, BreakerTripped, DeadLetterRefused]
+    "error", [SchemaMissing, RegistryRefused, SchemaRefused, BreakerTripped, DeadLetterRefused]
 )
 def test_what_can_be_mended_outside_pauses_until_resume(
     make: Make, error: type[KafkaEtlError]
