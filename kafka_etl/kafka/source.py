@@ -204,9 +204,11 @@ class KafkaSource:
 
     def _cut(self, limit: int) -> Batch | None:
         """Take a batch from what is held: so many records and bytes, but one record at least."""
-        held = self._held
-        size = self._fitting(held if len(held) <= limit else held[:limit])
-        records, self._held = (held, []) if size == len(held) else (held[:size], held[size:])
+        records = self._held
+        size = self._fitting(records if len(records) <= limit else records[:limit])
+        self._held = []
+        if size < len(records):
+            records, self._held = records[:size], records[size:]
         last = last_records(records)
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})

@@ -206,7 +206,9 @@ class ManagedPipeline:
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        checking = [] if self._checking is None else [self._checking]
+        troubles = [snapshot.trouble for snapshot in said]
+        if self._checking is not None:
+            troubles.append(self._checking.trouble)
         return PipelineStatus(
             name=self.name,
             state=self._state(),
@@ -215,7 +217,7 @@ class ManagedPipeline:
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
             counters=counters.snapshot(),
             positions=positions,
-            trouble=next((s.trouble for s in (*checking, *said) if s.trouble), None),
+            trouble=next(filter(None, troubles), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
         )
 
