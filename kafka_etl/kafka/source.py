@@ -226,11 +226,11 @@ class KafkaSource:
 
         Looking at each of many is not worth it while a few tell that the limit is far away.
         """
-        step = 1 if len(records) < 100 * _SAMPLE else _SAMPLE
-        size = sum(map(len, records[::step])) * step
+        every = 1 if len(records) < 100 * _SAMPLE else _SAMPLE
+        size = sum(map(len, records[::every])) * every
         if records:
             self._usual_size = min(max(1, size // len(records)), self._limits.max_bytes)
-        if size * min(step, 2) <= self._limits.max_bytes:
+        if size * min(every, 2) <= self._limits.max_bytes:
             return len(records)
         sizes = accumulate(map(len, records))
         return max(1, sum(1 for _ in takewhile(self._limits.max_bytes.__ge__, sizes)))
