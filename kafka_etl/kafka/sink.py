@@ -46,7 +46,8 @@ class Ledger:
             TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
             for tp, offset in settlement.progress.items()
         ]
-        return self._transactions.begin(write, offsets, settlement.lease)
+        size = settlement.outputs.size + len(settlement.dead_letters) * self._limit
+        return self._transactions.begin(write, size, offsets, settlement.lease)
 
     def _produce(self, producer: Producer, letter: DeadLetter) -> None:
         encoded = encode_raw(letter, self._provenance, self._limit)

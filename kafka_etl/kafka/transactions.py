@@ -26,8 +26,8 @@ _PIECE: Final = 0.3
 _REQUEST: Final = 2.0
 _SLOW: Final = 0.07
 """Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
-_FEW: Final = 1000
-"""Records that may be on their way while the offsets are sent, which saves a millisecond."""
+_SMALL: Final = 256 * 1024
+"""Bytes that may be on their way while the offsets are sent, which saves a millisecond."""
 _LOOK: Final = 0.02
 _PATIENCE: Final = 30.0
 """Seconds to go on with one transaction before its outcome is left to the broker."""
@@ -96,9 +96,9 @@ class Transactions:
         self._producer = None
 
     def begin(
-        self, write: Write, offsets: Sequence[TopicPartition], lease: object
+        self, write: Write, size: int, offsets: Sequence[TopicPartition], lease: object
     ) -> Callable[[], None]:
-        """Queue everything `write` produces, in a new transaction.
+        """Queue everything `write` produces, about `size` bytes, in a new transaction.
 
         Returns:
             What ends the transaction, with the offsets in it; to be called once, from any thread,
@@ -115,8 +115,8 @@ class Transactions:
         def end() -> None:
             self._settled(
                 producer,
-                lambda: self._end(producer, offsets, lease),
-                lambda: self._transact(producer, write, offsets, lease),
+                lambda: self._end(producer, size, offsets, lease),
+                lambda: self._transact(producer, write, size, offsets, lease),
             )
 
         self._settled(
@@ -143,10 +143,15 @@ class Transactions:
                 raise self._failed(producer, classify.error_of(failed)) from failed
 
     def _transact(
-        self, producer: Producer, write: Write, offsets: Sequence[TopicPartition], lease: object
+        self,
+        producer: Producer,
+        write: Write,
+        size: int,
+        offsets: Sequence[TopicPartition],
+        lease: object,
     ) -> None:
         self._start(producer, write)
-        self._end(producer, offsets, lease)
+        self._end(producer, size, offsets, lease)
 
     def _start(self, producer: Producer, write: Write) -> None:
         producer.begin_transaction()
@@ -154,9 +159,11 @@ class Transactions:
         self._write(producer, write)
         failpoint("after_produce")
 
-    def _end(self, producer: Producer, offsets: Sequence[TopicPartition], lease: object) -> None:
+    def _end(
+        self, producer: Producer, size: int, offsets: Sequence[TopicPartition], lease: object
+    ) -> None:
         deadline = monotonic() + _PATIENCE
-        if len(producer) > _FEW:
+        if size > _SMALL:
             self._sent(producer)  # first, so that the time of the next call is its own
         self._timed(
             lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
