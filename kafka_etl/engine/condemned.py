@@ -56,7 +56,7 @@ class Condemned:
         return self.suspicion.company(record) == 1
 
     def _company(self, record: SourceRecord) -> int:
-        """With how many others it may be run; 0: not at all."""
+        """With how many records, itself included, it may be run; 0: not at all."""
         return 0 if self.failure(0, record) is not None else self.suspicion.company(record)
 
     def settled(self, progress: Offsets) -> None:

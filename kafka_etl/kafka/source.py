@@ -92,7 +92,7 @@ class KafkaSource:
         self._fill(limit, max(0.0, until - monotonic()))
         if not self._held:
             self._take_in(self._consume(1, _FIRST_RECORD))
-        if self._held:
+        if len(self._held) == 1:  # which tells how large the others may be
             self._fill(limit, 0)
         self._refresh_lease()
         if self._held or self._end_is_due():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import Final
 
 from kafka_etl.errors import Problem, WorkerUnstable
 from kafka_etl.log import get_logger
-from kafka_etl.retry import Backoff
-from kafka_etl.runtime.child import Child, describe_exit
+from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
 from kafka_etl.runtime.messages import Checked, Ended, PreflightTask
 from kafka_etl.units import show_duration
 
@@ -27,7 +25,6 @@ class Checking:
     def __init__(self, task: PreflightTask, child: Child, give_up_after: int | None) -> None:
         self._task = task
         self._give_up_after = give_up_after
-        self._backoff: Final = Backoff(initial=0.2, max=30.0)
         self._log = get_logger("daemon")
         self._kills = 0
         self._start_at = 0.0
@@ -39,7 +36,7 @@ class Checking:
         """What came of it; None as long as that is open."""
         if self.child is None:
             if now >= self._start_at:
-                self.child = Child("kafka_etl.runtime.worker")
+                self.child = Child(WORKER)
                 self.child.send(self._task)
             return None
         status = self.child.exit_status()
@@ -48,13 +45,18 @@ class Checking:
             return _said(answers[0])
         return None if status is None else self._died(self.child, status, now)
 
+    def end(self) -> None:
+        """Whatever it would have found, nobody waits for it."""
+        if self.child is not None:
+            self.child.end()
+
     def _died(self, child: Child, status: int, now: float) -> Problem | None:
         how = f"preflight ended without an answer ({describe_exit(status)})"
         self._kills += 1
         if status >= 0 or self._kills == self._give_up_after:
             return WorkerUnstable(how).problem
         child.close()
-        wait = self._backoff.delay(self._kills, random.random)
+        wait = RESTARTS.delay(self._kills, random.random)
         self.child, self._start_at, self.trouble = None, now + wait, how
         self._log.error(
             "preflight died", reason=describe_exit(status), restart_in=show_duration(round(wait, 3))

@@ -11,6 +11,12 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+from kafka_etl.retry import Backoff
+
+WORKER: Final = "kafka_etl.runtime.worker"
+"""The module of a worker, which does the preflight as well."""
+RESTARTS: Final = Backoff(initial=0.2, max=30.0)
+"""How long to wait before the successor of one that died."""
 _PR_SET_PDEATHSIG: Final = 1
 
 _ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": str(2**27), "MALLOC_MMAP_THRESHOLD_": str(2**25)}

@@ -17,7 +17,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.checking import Checking
-from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.slot import Watch, WorkerSlot
 from kafka_etl.runtime.state_folder import StateFolder
@@ -124,7 +124,7 @@ class ManagedPipeline:
         self._checked = None
         self._draining_since = None
         self._slots = []
-        first, *self._warm = [Child("kafka_etl.runtime.worker") for _ in range(self._worker_count)]
+        first, *self._warm = [Child(WORKER) for _ in range(self._worker_count)]
         task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
         give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
         self._checking = Checking(task, first, give_up_after)
@@ -149,10 +149,10 @@ class ManagedPipeline:
             self._draining_since = time.monotonic()
             for slot in self._slots:
                 slot.drain()
-            checking = self._checking.child if self._checking is not None else None
-            for child in (checking, *self._warm):
-                if child is not None:
-                    child.end()
+            if self._checking is not None:
+                self._checking.end()
+            for child in self._warm:
+                child.end()
             self._warm = []
             self._checking = None
 

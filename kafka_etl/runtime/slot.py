@@ -13,8 +13,7 @@ from kafka_etl.engine.careful import Evidence
 from kafka_etl.invocation import Condition
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.retry import Backoff
-from kafka_etl.runtime.child import Child, describe_exit
+from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
 from kafka_etl.runtime.messages import Ended, Snapshot, WorkerTask
 from kafka_etl.runtime.recorder import RecorderFile
 from kafka_etl.units import show_duration
@@ -77,7 +76,6 @@ class WorkerSlot:
         self._recorder = RecorderFile(recorder)
         self._watch = watch
         self._log = get_logger("daemon")
-        self._backoff = Backoff(initial=0.2, max=30.0)
         self._child: Child | None = None
         self._next_child: Child | None = first
         self._start_at: float | None = 0.0
@@ -145,7 +143,7 @@ class WorkerSlot:
     def _start(self) -> None:
         task = self._make_task(self._evidence)
         self._killed_for = None
-        self._child = self._next_child or Child("kafka_etl.runtime.worker")
+        self._child = self._next_child or Child(WORKER)
         self._next_child = None
         self._child.send(task)
         if self._deaths:
@@ -192,7 +190,7 @@ class WorkerSlot:
         if self._evidence is not None:
             return _AFTER_BLAME
         self.unexplained_deaths = 1 if progressed else self.unexplained_deaths + 1
-        return self._backoff.delay(self.unexplained_deaths, random.random)
+        return RESTARTS.delay(self.unexplained_deaths, random.random)
 
     def _check_progress(self) -> None:
         """Kill a worker that stands still: only from outside can that be seen."""

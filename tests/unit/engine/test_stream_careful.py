@@ -15,7 +15,7 @@ from kafka_etl.engine.flow import Flow
 from kafka_etl.invocation import Outputs
 from kafka_etl.record import Partition, SourceRecord
 from kafka_etl.testing import Answer
-from tests.unit.engine.kit import Bench, chain_of
+from tests.unit.engine.kit import Bench, Operator, chain_of
 
 A = Partition("in", 0)
 
@@ -60,14 +60,19 @@ def test_the_suspect_range_is_run_record_by_record() -> None:
     assert len(bench.log.hands) == 4
 
 
-def test_records_of_other_partitions_are_run_as_ever() -> None:
-    sizes: list[int] = []
+def noting(sizes: list[int]) -> Operator:
+    """An operator on lists, which notes how long each was."""
 
     def op(values: list[int]) -> list[int]:
         sizes.append(len(values))
         return values
 
-    bench = Bench(op, evidence=evidence(0, 3), partitions=2, slice_size=100)
+    return op
+
+
+def test_records_of_other_partitions_are_run_as_ever() -> None:
+    sizes: list[int] = []
+    bench = Bench(noting(sizes), evidence=evidence(0, 3), partitions=2, slice_size=100)
     bench.put(*range(50), partition=1)
     bench.put(*range(5), partition=0)
     bench.finish()
@@ -76,12 +81,7 @@ def test_records_of_other_partitions_are_run_as_ever() -> None:
 
 def test_so_many_as_are_worked_on_at_once_are_run_together_first() -> None:
     sizes: list[int] = []
-
-    def op(values: list[int]) -> list[int]:
-        sizes.append(len(values))
-        return values
-
-    bench = Bench(op, evidence=evidence(0, 10), together=4, slice_size=100)
+    bench = Bench(noting(sizes), evidence=evidence(0, 10), together=4, slice_size=100)
     bench.put(*range(12))
     bench.finish()
     assert sizes == [4, 4, 2, 2]
