@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 import orjson
+from msgspec.structs import replace
 
 from kafka_etl.invocation import DeadLetter, printable
 from kafka_etl.record import Headers, offset_of, origin
@@ -54,8 +57,7 @@ class Provenance:
     versions: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """Key, value and headers of a dead letter."""
 
     key: bytes | None
@@ -64,7 +66,9 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in self.headers)
+        names = "".join([name for name, _ in self.headers])
+        values = b"".join([value for _, value in self.headers if value])
+        headers = len(names.encode()) + len(values) + 10 * len(self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers + _FRAMING
 
 
@@ -80,18 +84,29 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
     context = _context(letter, about, earlier)
     encoded = Encoded(letter.record.key(), letter.record.value(), own)
     for cut in _CUTS:
-        attempt = replace(encoded, headers=encoded.headers + _headers(letter, about, context))
+        attempt = _complete(encoded, letter, about, context)
         if attempt.size <= limit:
             return attempt
         encoded = cut(encoded, context)
-    return replace(encoded, headers=encoded.headers + _headers(letter, about, context))
+    return _complete(encoded, letter, about, context)
+
+
+def _complete(
+    encoded: Encoded, letter: DeadLetter, about: Provenance, context: dict[str, Any]
+) -> Encoded:
+    headers = encoded.headers + _headers(letter, about, context)
+    return Encoded(encoded.key, encoded.value, headers)
 
 
 def fingerprint(letter: DeadLetter) -> str:
     """Equal for failures of the same kind at the same place in the code."""
     failure = letter.failure
     frame = failure.error.traceback.rsplit("\n", 1)[-1].strip()
-    kind = f"{failure.condition}|{failure.operator}|{failure.error.type}|{frame}"
+    return _digest(f"{failure.condition}|{failure.operator}|{failure.error.type}|{frame}")
+
+
+@lru_cache(maxsize=256)
+def _digest(kind: str) -> str:
     return hashlib.sha256(kind.encode()).hexdigest()[:16]
 
 

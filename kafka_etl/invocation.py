@@ -2,7 +2,8 @@
 
 An `Invocation` is one slice of a batch given to the operators, an `Outcome` says what came of
 it, a `Settlement` is what the sink must make durable as one act. All are values: calling user
-code, judging it and acting on the judgement are three places (engine, settle, sink).
+code, judging it and acting on the judgement are three places (engine, settle, sink). What there
+is one of for each bad record is made by C constructors, ten times as fast as a dataclass's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from enum import StrEnum
 from itertools import chain, repeat
 from types import TracebackType
 from typing import Any, Final
+
+import msgspec
 
 from kafka_etl.record import Batch, Headers, Offsets, Partition, SourceRecord
 
@@ -35,8 +38,7 @@ class Condition(StrEnum):
     INVALID = "Invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorInfo:
+class ErrorInfo(msgspec.Struct, frozen=True):
     """An exception as text, safe to encode and to send anywhere."""
 
     type: str
@@ -65,8 +67,7 @@ class Elsewhere(Exception):
         self.info = info
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try at a record. Times are milliseconds since the epoch."""
 
     number: int
@@ -75,8 +76,7 @@ class Attempt:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A record that failed for good."""
 
     index: int
@@ -172,8 +172,7 @@ class Outcome:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """A record that failed for good, with everything about the invocation that failed."""
 
     record: SourceRecord
@@ -220,7 +219,7 @@ def type_name(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """`text` as valid UTF-8: a lone surrogate in a message must not poison the dead letter."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _text_of(error: BaseException) -> str:

@@ -173,19 +173,23 @@ def _number(number: int | None) -> int:
     return -1 if number is None else number
 
 
-def last_records(records: Sequence[R]) -> dict[Partition, R]:
+def last_records(records: Sequence[R], topic: str | None = None) -> dict[Partition, R]:
     """The last record of each partition.
 
     Records of one partition stand in the order of their offsets, so the last one wins.
+
+    Args:
+        records: Of any number of partitions.
+        topic: Where all of them come from, if that is known; None: each is asked.
     """
     if not records:
         return {}
     read = type(records[0])
-    topics = set(map(read.topic, records))
+    topics = set(map(read.topic, records)) if topic is None else {topic}
     if len(topics) == 1:
         by_number = dict(zip(map(read.partition, records), records, strict=True))
-        topic = topics.pop() or ""
-        return {Partition(topic, _number(n)): record for n, record in by_number.items()}
+        only = topics.pop() or ""
+        return {Partition(only, _number(n)): record for n, record in by_number.items()}
     by_place = {(record.topic(), record.partition()): record for record in records}
     return {Partition(t or "", _number(n)): record for (t, n), record in by_place.items()}
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from kafka_etl.codecs.json import loads
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import (
     SchemaSettings,
@@ -109,7 +110,7 @@ class _Decoder:
 
     def decode(self, data: bytes) -> Any:
         check = self._read_as or self._checks[data[:HEAD]]
-        value = orjson.loads(memoryview(data)[HEAD:])
+        value = loads(memoryview(data)[HEAD:])
         check(value)
         return value
 
@@ -117,7 +118,7 @@ class _Decoder:
         head = head_in(headers, self.part)
         if head is None:
             return self.decode(data)
-        value = orjson.loads(data)
+        value = loads(data)
         check = self._read_as or self._checks[head]
         check(value)
         return value
@@ -136,7 +137,7 @@ class _Encoder:
     def encode_text(self, text: bytes, value: Any = None) -> bytes:
         """What is JSON already; `value` is what it says, where that is at hand."""
         head, check = self._ready or self._prepare()
-        check(orjson.loads(text) if value is None else value)
+        check(loads(text) if value is None else value)
         return head + text
 
     def _prepare(self) -> tuple[bytes, Check]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from operator import itemgetter, not_
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
 
 from kafka_etl.engine.mapping import Apply, is_nobodys
 from kafka_etl.errors import OperatorDied, OperatorTimeout
@@ -32,8 +34,7 @@ class _Null:
 NULL: Final = _Null()
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """Why a record failed in this attempt."""
 
     error: BaseException
@@ -177,12 +178,14 @@ class Flow:
 
     def sound(self) -> Sequence[object]:
         """For each entry, whether its record has not failed."""
-        if self.origins is not None:
-            return list(map(not_, map(self.faults.__contains__, self.origins)))
-        sound = bytearray(b"\x01") * len(self.values)
+        sound = bytearray(b"\x01") * len(self.source)
         for origin in self.faults:
             sound[origin] = 0
-        return sound
+        if self.origins is None:
+            return sound
+        if not self.shared:
+            return list(map(sound.__getitem__, self.origins))
+        return [origin == SHARED or sound[origin] for origin in self.origins]
 
     def present(self) -> list[int]:
         """Entries that have a value."""

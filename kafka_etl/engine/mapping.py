@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.contracts import Unavailable
@@ -38,7 +37,7 @@ def escaped(error: BaseException) -> BaseException:
 
 
 def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) -> Mapped:
-    """Apply `function` to `count` rows of `columns`; a row that raises does not stop the others.
+    """Apply `function` to the `count` rows of `columns`; one that raises does not stop the others.
 
     `extend` runs the loop in C and keeps what succeeded when the function raises: its length then
     names the row that failed, and the same `map` goes on behind it. Two traps: a bare
@@ -50,7 +49,7 @@ def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) 
     rows = map(function, *columns)
     while len(results) < count:
         try:
-            results.extend(islice(rows, count - len(results)))
+            results.extend(rows)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is a record's
             failed.append((len(results), error))
             results.append(FAILED)

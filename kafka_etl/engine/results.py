@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
@@ -14,8 +14,7 @@ from kafka_etl.engine.mapping import FAILED
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Record, SourceRecord
 
-_DROPPED: Final[set[type]] = {type(DROP)}
-_GONE: Final[set[type]] = {*_DROPPED, type(FAILED)}
+_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
 _MORE_THAN_A_VALUE: Final = (
     list,
     Iterator,
@@ -35,12 +34,12 @@ _SOURCE: Final = attrgetter("source")
 _STAMPED: Final = attrgetter("stamped")
 
 
-def collect(flow: Flow, operator: BoundOperator, results: list[Any]) -> None:
-    """Go on with what the operator gave for each entry.
+def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iterable[type]) -> None:
+    """Go on with what the operator gave for each entry; `kinds` are the types of that.
 
     Most often that is one value each, or one or none: then no Python code runs per record.
     """
-    kinds = _special(results) - {type(NULL)}  # a null value that passed by is where it was
+    kinds = _special(kinds) - {type(NULL)}  # a null value that passed by is where it was
     gone = kinds & (_GONE | {type(None)} if operator.shape.may_drop else _GONE)
     flow.values = results
     if gone:
@@ -53,13 +52,14 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any]) -> None:
     spread.finish()
 
 
-def has_more_than_values(results: list[Any]) -> bool:
-    return bool(_special(results))
+def are_plain(results: list[Any]) -> bool:
+    """Whether each is one value and no more."""
+    return not _special(set(map(type, results)))
 
 
-def _special(results: list[Any]) -> set[type]:
-    """Which results are more than one plain value; looks at types, not at each record."""
-    return {kind for kind in set(map(type, results)) if issubclass(kind, _MORE_THAN_A_VALUE)}
+def _special(kinds: Iterable[type]) -> set[type]:
+    """Which types are more than one plain value."""
+    return {kind for kind in kinds if issubclass(kind, _MORE_THAN_A_VALUE)}
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
@@ -68,16 +68,13 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 
 def _leave_out(flow: Flow, gone: set[type]) -> None:
     """The common case of a filter: every entry has one value or none."""
-    results = flow.values
-    if gone == _DROPPED:
-        chosen = list(map(is_not, results, repeat(DROP)))
-    else:
-        chosen = [type(result) not in gone for result in results]
-    failed = sum(result is FAILED for result in results) if flow.faults else 0
-    flow.dropped += chosen.count(False) - failed
-    flow.keep(chosen)
-    if flow.faults:
+    if type(FAILED) in gone:
         flow.without_faults()
+    for nothing in (DROP, None):
+        if type(nothing) in gone:
+            chosen = list(map(is_not, flow.values, repeat(nothing)))
+            flow.dropped += chosen.count(False)
+            flow.keep(chosen)
 
 
 def _unpacked(flow: Flow) -> bool:

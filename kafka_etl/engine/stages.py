@@ -16,7 +16,7 @@ from kafka_etl.engine.blame import group_fault, named_faults
 from kafka_etl.engine.crew import Crew, Crews, lanes
 from kafka_etl.engine.flow import NULL, Flow
 from kafka_etl.engine.mapping import Apply, finished, one_by_one
-from kafka_etl.engine.results import Spread, collect, has_more_than_values
+from kafka_etl.engine.results import Spread, are_plain, collect
 from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Headers, Record
@@ -134,10 +134,12 @@ class Operate:
         shape = self.operator.shape
         arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
         results = self._each(flow, self._calls(flow), arguments, nulls=shape.nullable)
-        if any(issubclass(kind, Iterator) for kind in set(map(type, results))):
+        kinds = set(map(type, results))
+        if any(issubclass(kind, Iterator) for kind in kinds):
             # A generator runs its body only now; its errors are the record's, too.
             results = self._each(flow, one_by_one(finished), results, nulls=True)
-        collect(flow, self.operator, results)
+            kinds = set(map(type, results))
+        collect(flow, self.operator, results, kinds)
 
     def _calls(self, flow: Flow) -> Apply:
         call, crew, order = self.operator.call, self.crew, self.operator.order
@@ -195,7 +197,7 @@ class _BatchCall:
         everything = list(range(len(flow)))
         if not flow.nulls or self._operator.shape.nullable:
             outputs = self._call(everything)
-            if not self._mixes and len(outputs) == len(flow) and not has_more_than_values(outputs):
+            if not self._mixes and len(outputs) == len(flow) and are_plain(outputs):
                 flow.values = outputs
                 return
             segments = [(self._made_from(everything, outputs), outputs)]

@@ -42,7 +42,8 @@ def _produce_rows(producer: Producer, count: int, columns: Sequence[Iterable[Any
     while at < count:
         done: list[None] = []
         try:
-            done.extend(map(producer.produce, *(islice(column, at, None) for column in columns)))
+            rest = (islice(column, at, None) for column in columns) if at else columns
+            done.extend(map(producer.produce, *rest))
         except BufferError:
             producer.flush(_ROOM)
         at += len(done)

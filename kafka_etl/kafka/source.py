@@ -209,7 +209,8 @@ class KafkaSource:
         self._held = []
         if size < len(records):
             records, self._held = records[:size], records[size:]
-        last = last_records(records)
+        topics = {tp.topic for tp in self._settled}
+        last = last_records(records, topics.pop() if len(topics) == 1 else None)
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
         held = set(map(origin, self._held))

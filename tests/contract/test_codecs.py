@@ -36,3 +36,10 @@ class TestCodecs(CodecContract):
         plugin = Registry.installed().codec(system.name)
         built = plugin.build(plugin.settings(), CodecPlace("source", "value"))
         assert replace(built, table=None) == replace(system.codec, table=None)
+
+
+def test_an_integer_of_any_size_is_read_as_it_is_written() -> None:
+    order = JSON.decode(b'{"id": 18446744073709551617}')
+    assert order == {"id": 2**64 + 1}
+    with pytest.raises(TypeError):  # which costs this record a dead letter, and not its digits
+        JSON.encode(order)

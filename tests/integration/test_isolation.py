@@ -32,6 +32,7 @@ CODE = """
         return order
 
     def judged(record: Record) -> Record:
+        time.sleep(0.001)  # so that there is a middle to kill it in
         if record.value["id"] % 1000 == 7:
             raise Permanent("unlucky")
         return record.replace(headers=[("pid", b"%d" % os.getpid())])
@@ -111,7 +112,7 @@ def test_what_kills_or_hangs_costs_itself_alone(
 
 
 def test_kill_9_of_workers_and_of_their_processes(tmp_path: Path, kafka: Kafka) -> None:
-    project = make(tmp_path, kafka, "judged", 40_000, concurrency=2)
+    project = make(tmp_path, kafka, "judged", 20_000, concurrency=2)
     arguments = [str(project.file), "--until-end", "--set", "source.with.batch.max_records=500"]
     seen: set[int] = set()
     with Daemon(tmp_path, *arguments) as daemon:
