@@ -13,6 +13,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+Logger = structlog.typing.FilteringBoundLogger
+
 LEVELS: Final[Mapping[str, int]] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -36,14 +38,16 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
         if terminal
         else structlog.processors.JSONRenderer(serializer=_to_json)
     )
+    wanted = {"": logging.INFO} | {name: LEVELS[level] for name, level in levels.items()}
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _ByComponent({name: LEVELS[level] for name, level in levels.items()}),
+            _ByComponent(wanted),
             structlog.processors.TimeStamper(fmt="iso", utc=not terminal),
             renderer,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(min(wanted.values())),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -56,9 +60,9 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
         logger.setLevel(logging.DEBUG)
 
 
-def get_logger(component: str) -> structlog.typing.FilteringBoundLogger:
-    """The logger of a component; its events carry the component's name."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=component)
+def get_logger(component: str, **context: Any) -> Logger:
+    """The logger of a component; its events carry the component's name, and the context."""
+    logger: Logger = structlog.get_logger(component=component, **context)
     return logger
 
 
@@ -72,10 +76,9 @@ class _ByComponent:
 
     def __init__(self, levels: Mapping[str, int]) -> None:
         self._levels = levels
-        self._default = levels.get("", logging.INFO)
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        wanted = self._levels.get(event.get("component", ""), self._default)
+        wanted = self._levels.get(event.get("component", ""), self._levels[""])
         if LEVELS.get(method, logging.ERROR) < wanted:
             raise structlog.DropEvent
         return event

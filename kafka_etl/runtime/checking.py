@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from kafka_etl.errors import Problem, WorkerUnstable
-from kafka_etl.log import get_logger
+from kafka_etl.log import Logger
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
 from kafka_etl.runtime.messages import Checked, Ended, PreflightTask
 from kafka_etl.units import show_duration
@@ -20,12 +20,15 @@ class Checking:
         task: What to check.
         child: A process that waits for its task.
         give_up_after: Kills in a row after which there is no use; None: never.
+        log: The pipeline's.
     """
 
-    def __init__(self, task: PreflightTask, child: Child, give_up_after: int | None) -> None:
+    def __init__(
+        self, task: PreflightTask, child: Child, give_up_after: int | None, log: Logger
+    ) -> None:
         self._task = task
         self._give_up_after = give_up_after
-        self._log = get_logger("daemon")
+        self._log = log
         self._kills = 0
         self._start_at = 0.0
         self.trouble: str | None = None

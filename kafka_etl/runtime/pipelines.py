@@ -105,7 +105,7 @@ class ManagedPipeline:
         self._spec = spec
         self._folder = folder
         self._options = options
-        self._log = get_logger("daemon").bind(pipeline=spec.name)
+        self._log = get_logger("daemon", pipeline=spec.name)
         self._checking: Checking | None = None
         self._checked: Checked | None = None
         self._warm: list[Child] = []
@@ -127,7 +127,7 @@ class ManagedPipeline:
         first, *self._warm = [Child(WORKER) for _ in range(self._worker_count)]
         task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
         give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
-        self._checking = Checking(task, first, give_up_after)
+        self._checking = Checking(task, first, give_up_after, self._log)
 
     def pause(self) -> None:
         self._paused = True
@@ -277,7 +277,7 @@ class ManagedPipeline:
             )
 
         operators = [(use.label, use.timeout) for use in self._spec.operators]
-        return WorkerSlot(make_task, recorder, Watch(operators), child)
+        return WorkerSlot(make_task, recorder, Watch(operators), child, self._log)
 
     def _stop_together(self) -> None:
         """One worker that failed for good stops the others: they would fail at the same place."""

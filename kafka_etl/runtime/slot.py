@@ -11,7 +11,7 @@ from typing import Final
 
 from kafka_etl.engine.careful import Evidence
 from kafka_etl.invocation import Condition
-from kafka_etl.log import get_logger
+from kafka_etl.log import Logger
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
 from kafka_etl.runtime.messages import Ended, Snapshot, WorkerTask
@@ -63,6 +63,7 @@ class WorkerSlot:
         recorder: The file of its flight recorder.
         watch: What counts as standing still.
         first: A process that waits for its task.
+        log: The pipeline's.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class WorkerSlot:
         recorder: Path,
         watch: Watch,
         first: Child,
+        log: Logger,
     ) -> None:
         self._make_task = make_task
         self._recorder = RecorderFile(recorder)
         self._watch = watch
-        self._log = get_logger("daemon")
+        self._log = log
         self._child: Child | None = None
         self._next_child: Child | None = first
         self._start_at: float | None = 0.0

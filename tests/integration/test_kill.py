@@ -86,7 +86,9 @@ def test_kill_9_before_there_is_a_pipeline(tmp_path: Path, kafka: Kafka) -> None
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         assert daemon.wait(120) == 0, daemon.said()[-3000:]
-        assert daemon.said().count("preflight died") == 2
+        deaths = [line for line in daemon.said().splitlines() if "preflight died" in line]
+        assert len(deaths) == 2
+        assert all(json.loads(line)["pipeline"] == project.name for line in deaths)
     check(project)
 
 

@@ -11,6 +11,7 @@ import pytest
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.errors import KafkaEtlError, Problem
+from kafka_etl.log import get_logger
 from kafka_etl.runtime import checking
 from kafka_etl.runtime.checking import Checking
 from kafka_etl.runtime.child import Child
@@ -53,7 +54,7 @@ def checked(
     waiting = iter(following)
     monkeypatch.setattr(checking, "Child", lambda _module: next(waiting))
     task = PreflightTask(Document(Path("p.yaml"), {}, {}, {}, []), "member", LogSettings({}))
-    run = Checking(task, cast("Child", first), give_up_after)
+    run = Checking(task, cast("Child", first), give_up_after, get_logger("daemon"))
     now = 0.0
     while (answer := run.answer(now)) is None:
         now += 0.1
