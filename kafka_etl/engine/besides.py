@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import numbers, pyarrow
-from kafka_etl.engine.flow import Column, Extras, Flow
+from kafka_etl.engine.flow import Column, Extras, Flow, Sheet
 from kafka_etl.engine.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
 from kafka_etl.invocation import SHARED
 from kafka_etl.record import KEEP, Headers
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 _CHANGEABLE: Final = (KEY, HEADERS, TIMESTAMP, TO)
 
 
-def attached(flow: Flow, table: pa.Table, wanted: Iterable[str]) -> pa.Table:
+def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str]) -> pa.Table:
     """The table with these columns, where it does not have them already."""
+    table = sheet.table
     rows = table[ROW]
     for name in wanted:
         if name not in table.column_names:
-            table = table.append_column(name, _of_rows(_given(flow, name), rows))
+            table = table.append_column(name, _of_rows(_given(flow, sheet, name), rows))
     return table
 
 
-def extras(flow: Flow, table: pa.Table, rows: Sequence[int]) -> Extras:
+def extras(flow: Flow, sheet: Sheet, rows: Sequence[int]) -> Extras:
     """What operators have set besides the values, for each row of a table.
 
     A column that is not there, or is what it was, sets nothing.
@@ -34,7 +35,7 @@ def extras(flow: Flow, table: pa.Table, rows: Sequence[int]) -> Extras:
     before = flow.extras.picked(
         lambda column: [KEEP if row == SHARED else column[row] for row in rows]
     )
-    keys, headers, timestamps, topics = (_changed(flow, table, name) for name in _CHANGEABLE)
+    keys, headers, timestamps, topics = (_changed(sheet, name) for name in _CHANGEABLE)
     return Extras(
         keys=before.keys if keys is None else keys,
         headers=before.headers if headers is None else headers,
@@ -47,11 +48,12 @@ def _topics(column: Column) -> Column:
     return column and [None if topic is KEEP else topic for topic in column]
 
 
-def _changed(flow: Flow, table: pa.Table, name: str) -> list[Any] | None:
+def _changed(sheet: Sheet, name: str) -> list[Any] | None:
+    table = sheet.table
     if name not in table.column_names:
         return None
     column = table[name]
-    given = flow.besides.get(name)
+    given = sheet.besides.get(name)
     if given is not None and _is_same(column, _of_rows(given, table[ROW])):
         return None
     held: list[Any] = column.to_pylist()
@@ -84,17 +86,17 @@ def _of_rows(given: Any, rows: Any) -> Any:
 # Columns of the entries, before any operator on tables
 
 
-def _given(flow: Flow, name: str) -> Any:
-    """Made once an attempt."""
-    if name not in flow.besides:
+def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
+    """Made once for each sheet."""
+    if name not in sheet.besides:
         arrow = pyarrow()
         read, type_of = _COLUMNS[name]
         entries, kind = read(flow), type_of(arrow)
         count = len(flow.source) if flow.origins is None else len(flow.origins)
-        flow.besides[name] = (
+        sheet.besides[name] = (
             arrow.nulls(count, kind) if entries is None else arrow.array(entries, kind)
         )
-    return flow.besides[name]
+    return sheet.besides[name]
 
 
 def _keys(flow: Flow) -> list[Any]:

@@ -6,20 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
-from kafka_etl.engine.flow import NULL, Column, Fault, Flow
+from kafka_etl.engine.flow import NULL, Column, Fault, Flow, Sheet
 from kafka_etl.engine.mapping import Apply, map_each
 from kafka_etl.engine.reading import TO
 from kafka_etl.engine.tables import encode_table, leave
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers
 from kafka_etl.typed import is_typed
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _KEY_TYPES: Final = {bytes, NoneType}
 
@@ -53,8 +50,8 @@ class Encode:
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
         sound = len(flow.faults)
-        if flow.table is not None:
-            self._encode_table(flow, flow.table)
+        if flow.sheet is not None:
+            self._encode_table(flow, flow.sheet)
         extras = flow.extras
         topics = self._topics(flow, extras.topics)
         values = self._values(flow, topics)
@@ -71,11 +68,11 @@ class Encode:
             return outputs.take(list(compress(range(len(flow)), flow.sound())))
         return outputs
 
-    def _encode_table(self, flow: Flow, table: pa.Table) -> None:
-        if self.value.for_topic is not None and TO in table.column_names:
+    def _encode_table(self, flow: Flow, sheet: Sheet) -> None:
+        if self.value.for_topic is not None and TO in sheet.table.column_names:
             leave(flow)  # rows may need another schema each
         else:
-            encode_table(flow, table, self.value)
+            encode_table(flow, sheet, self.value)
 
     def _topics(self, flow: Flow, column: Column) -> list[str | None] | None:
         if column is None:

@@ -108,6 +108,21 @@ class Extras:
 
 
 @dataclass(slots=True)
+class Sheet:
+    """The values of a flow as columns.
+
+    Attributes:
+        table: With `_row`, the entry each row comes from.
+        aside: Entries without a value, which have no row.
+        besides: Columns of the entries besides the value, made where the table has them.
+    """
+
+    table: pa.Table
+    aside: list[int]
+    besides: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(slots=True)
 class Flow:
     """Columns: entry i has a value, an origin and perhaps changes besides the value.
 
@@ -122,11 +137,8 @@ class Flow:
         faults: Origin -> why it failed; its entries are gone from the columns.
         dropped: Entries an operator dropped on purpose.
         keys: Decoded keys, one per origin; None: nothing decodes them.
-        table: The values as columns, with `_row`, the entry each row comes from; `values` is then
-            empty. None: they are in `values`.
+        sheet: The values, as columns; None: they are in `values`, which is empty otherwise.
         stamps: Timestamps as the operator in hand was given them.
-        aside: Entries without a value, which have no row.
-        besides: Columns of the entries besides the value, made where a table has them.
     """
 
     source: Sequence[SourceRecord]
@@ -139,10 +151,8 @@ class Flow:
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
     dropped: int = 0
     keys: list[Any] | None = None
-    table: pa.Table | None = None
+    sheet: Sheet | None = None
     stamps: list[int] = field(default_factory=list[int])
-    aside: list[int] = field(default_factory=list[int])
-    besides: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
         return len(self.values)

@@ -53,7 +53,7 @@ class Decode:
         if self.key is not None:
             keys = list(map(read.key, flow.source))
             flow.keys = _decoded(flow, self.key, keys, nulls=True)
-        if flow.faults and flow.table is None:
+        if flow.faults and flow.sheet is None:
             flow.without_faults()
 
 

@@ -11,7 +11,7 @@ from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine import besides
 from kafka_etl.engine.blame import group_fault, named_faults
-from kafka_etl.engine.flow import NULL, Fault, Flow
+from kafka_etl.engine.flow import NULL, Fault, Flow, Sheet
 from kafka_etl.engine.reading import ROW, Reading, values_only, without_reserved, write_rows
 from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
@@ -27,7 +27,6 @@ def decode_table(flow: Flow, codec: Codec) -> None:
     values = flow.values
     entries: Sequence[int] = range(len(values))
     if flow.nulls:
-        flow.aside = [entry for entry, value in enumerate(values) if value is NULL]
         entries = flow.present()
         values = [values[entry] for entry in entries]
     reading = Reading(codec, values)
@@ -40,10 +39,9 @@ def decode_table(flow: Flow, codec: Codec) -> None:
 
 def enter(flow: Flow, operator: BoundOperator) -> None:
     """From values to a table, where it is none yet."""
-    if flow.table is not None or not flow.values:
+    if flow.sheet is not None or not flow.values:
         return
     entries = flow.present()
-    flow.aside = [entry for entry, value in enumerate(flow.values) if value is NULL]
     try:
         values = [_plain(flow.values[entry]) for entry in entries]
         _become(flow, without_reserved(of_values(values)), entries)
@@ -59,50 +57,53 @@ def _plain(value: Any) -> Any:
 
 def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
     arrow = pyarrow()
+    aside: list[int] = []
+    if flow.nulls:
+        aside = [entry for entry, value in enumerate(flow.values) if value is NULL]
     rows = numbers(len(entries)) if isinstance(entries, range) else arrow.array(entries)
-    flow.table = table.append_column(ROW, rows.cast(arrow.int64()))
+    flow.sheet = Sheet(table.append_column(ROW, rows.cast(arrow.int64())), aside)
     flow.values = []
 
 
 def leave(flow: Flow) -> None:
     """From a table to values, where it is one."""
-    if flow.table is not None:
-        _leave(flow, flow.table, values_only(flow.table).to_pylist())
+    if flow.sheet is not None:
+        _leave(flow, flow.sheet, values_only(flow.sheet.table).to_pylist())
 
 
-def encode_table(flow: Flow, table: pa.Table, codec: Codec) -> None:
+def encode_table(flow: Flow, sheet: Sheet, codec: Codec) -> None:
     """From a table to the bytes of its rows; what does not encode becomes faults."""
-    encoded, failed = write_rows(codec, values_only(table))
+    encoded, failed = write_rows(codec, values_only(sheet.table))
     for row, _ in failed:
         encoded[row] = b""  # left out in the end, with its record
-    places = _leave(flow, table, encoded)
+    places = _leave(flow, sheet, encoded)
     for row, error in failed:
         flow.fail(places[row], Fault(error, Condition.ENCODE_ERROR, f"codec {codec.name}"))
 
 
-def _leave(flow: Flow, table: pa.Table, values: list[Any]) -> Sequence[int]:
+def _leave(flow: Flow, sheet: Sheet, values: list[Any]) -> Sequence[int]:
     """Go on with a value for each row, and the entries set aside in their places.
 
     Returns:
         The new entry of each row.
     """
-    rows = _entries(table)
-    untouched = isinstance(rows, range) and flow.origins is None and not flow.aside
-    extras = besides.extras(flow, table, rows)
+    rows, aside = _entries(sheet.table), sheet.aside
+    untouched = isinstance(rows, range) and flow.origins is None and not aside
+    extras = besides.extras(flow, sheet, rows)
     places: Sequence[int] = range(len(rows))
-    if flow.aside:
+    if aside:
         count = len(rows)
-        passed = flow.extras.picked(lambda column: _picked(column, flow.aside))
-        extras = extras.followed_by(passed, count, len(flow.aside))
-        order = sorted(range(count + len(flow.aside)), key=[*rows, *flow.aside].__getitem__)
-        values = _picked([*values, *([NULL] * len(flow.aside))], order)
-        rows = _picked([*rows, *flow.aside], order)
+        passed = flow.extras.picked(lambda column: _picked(column, aside))
+        extras = extras.followed_by(passed, count, len(aside))
+        order = sorted(range(count + len(aside)), key=[*rows, *aside].__getitem__)
+        values = _picked([*values, *([NULL] * len(aside))], order)
+        rows = _picked([*rows, *aside], order)
         extras = extras.picked(lambda column: _picked(column, order))
         places = sorted(range(len(order)), key=order.__getitem__)[:count]
-    flow.values, flow.nulls, flow.extras = values, bool(flow.aside), extras
+    flow.values, flow.nulls, flow.extras = values, bool(aside), extras
     flow.shared = SHARED in rows
     flow.origins = None if untouched and len(rows) == len(flow.source) else _origins(flow, rows)
-    flow.table, flow.aside, flow.besides = None, [], {}
+    flow.sheet = None
     return places
 
 
@@ -119,11 +120,10 @@ def _origins(flow: Flow, rows: Sequence[int]) -> list[int] | None:
 
 def call(flow: Flow, operator: BoundOperator) -> None:
     """Go on with the table that the operator makes of the one in hand."""
-    given = flow.table
-    if given is None or not given.num_rows:
+    sheet, shape = flow.sheet, operator.shape
+    if sheet is None or not sheet.table.num_rows:
         return
-    shape = operator.shape
-    given = besides.attached(flow, given, shape.columns)
+    given = besides.attached(flow, sheet, shape.columns)
     try:
         frame = polars().from_arrow(given) if shape.takes is Takes.FRAME else given
         made = _checked(
@@ -137,7 +137,7 @@ def call(flow: Flow, operator: BoundOperator) -> None:
         raise group_fault(flow, operator, error) from error
     flow.dropped += _lost(given, made)
     flow.mixed = flow.mixed or shape.mixes
-    flow.table = made
+    sheet.table = made
 
 
 def _entries(table: pa.Table) -> Sequence[int]:
