@@ -8,7 +8,7 @@ import time
 
 from tests.bench import report
 from tests.bench.bench import bench
-from tests.bench.kinds import KINDS, NAMES, Kind, tables
+from tests.bench.kinds import KINDS, NAMES, USUAL, Kind, tables
 
 
 def say(text: str) -> None:
@@ -19,7 +19,9 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "scenarios", nargs="*", help=f"of {', '.join(NAMES)}; default: all".replace("%", "%%")
+        "scenarios",
+        nargs="*",
+        help=f"of {', '.join(NAMES)}; default: all but peers".replace("%", "%%"),
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, help="default: each scenario's own number")
@@ -30,7 +32,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if not options.table:
-        chosen = options.scenarios or NAMES
+        chosen = options.scenarios or USUAL
         for pin in (True, False):
             kinds = [k for k in KINDS if k.pin is pin and set(k.scenarios) & set(chosen)]
             if kinds:
