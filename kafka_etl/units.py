@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isclose
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -45,12 +46,16 @@ def _parse(value: Any, units: dict[str, Any], wanted: str) -> float:
     return float(match[1]) * float(units[match[2]])
 
 
+_SAME: Final = 1e-12
+"""Of a quotient that should be whole, what floats leave over."""
+
+
 def show_duration(seconds: float) -> str:
     """The shortest exact text: 0.02 -> 20ms, 300 -> 5m."""
     for unit in ("d", "h", "m", "s", "ms", "us"):
-        amount = round(seconds / _SECONDS[unit], 9)
-        if amount >= 1 and amount.is_integer():
-            return f"{int(amount)}{unit}"
+        amount = seconds / _SECONDS[unit]
+        if round(amount) and isclose(amount, round(amount), rel_tol=_SAME):
+            return f"{round(amount)}{unit}"
     return f"{seconds:g}s"
 
 

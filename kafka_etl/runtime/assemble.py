@@ -82,6 +82,13 @@ def slice_seconds(pipeline: Pipeline) -> float:
     return min([_SLICE, *(timeout / 4 for timeout in timeouts)])
 
 
+def smallest_slice(pipeline: Pipeline) -> int:
+    """Records that are always run at once: as many as the operators take, or see, at a time."""
+    if any(operator.shape.mixes for operator in pipeline.operators):
+        return pipeline.source_settings.batch.max_records
+    return max([1, *(operator.concurrency for operator in pipeline.operators)])
+
+
 def make_source(pipeline: Pipeline, place: Deployment, pulse: Pulse) -> Source:
     return pipeline.source.build(pipeline.source_settings, place, pulse)
 

@@ -25,7 +25,7 @@ PHASES: Final = ("starting", "gather", "operator", "settle", "commit", "wait", "
 
 _MAGIC: Final = b"kafkaetl"
 _HEADER: Final = struct.Struct("<8sQ")  # magic, pid
-_STATE: Final = struct.Struct("@BBxxxxxxQ")  # phase, stage, since; native: no half a time is read
+_STATE: Final = struct.Struct("<BBxxxxxxQ")  # phase, stage, since
 _LENGTH: Final = struct.Struct("<I")
 _STATE_AT: Final = 16
 _LENGTH_AT: Final = 32
@@ -50,7 +50,7 @@ class Recorder:
         self._ranges: dict[str, dict[str, tuple[int, int]]] = {}
         self._write_body(None)
         self._state("starting")
-        _HEADER.pack_into(self._map, 0, _MAGIC, os.getpid())
+        self._write(0, _HEADER.pack(_MAGIC, os.getpid()))
 
     def phase(self, name: str) -> None:
         self._state(name)
@@ -79,16 +79,24 @@ class Recorder:
 
     def _state(self, phase: str, stage: int = 0) -> None:
         since = time.monotonic_ns()
-        _STATE.pack_into(self._map, _STATE_AT, PHASES.index(phase), stage, since)
+        self._write(_STATE_AT, _STATE.pack(PHASES.index(phase), stage, since))
 
     def _write_body(self, hand: tuple[str, int, int] | None) -> None:
         body = orjson.dumps({"ranges": self._ranges, "hand": hand})
         if len(body) > _SIZE - _BODY_AT:
             body = b""  # thousands of partitions in one batch: a death will not be blamed
         # Nobody may read half of it: no length, then the text, then its length.
-        _LENGTH.pack_into(self._map, _LENGTH_AT, 0)
-        self._map[_BODY_AT : _BODY_AT + len(body)] = body
-        _LENGTH.pack_into(self._map, _LENGTH_AT, len(body))
+        self._write(_LENGTH_AT, _LENGTH.pack(0))
+        self._write(_BODY_AT, body)
+        self._write(_LENGTH_AT, _LENGTH.pack(len(body)))
+
+    def _write(self, at: int, data: bytes) -> None:
+        """Copied as a whole.
+
+        `pack_into` zeroes the place first: the daemon would read a time long ago, and kill a worker
+        that is well.
+        """
+        self._map[at : at + len(data)] = data
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Worker:
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
-            max([1, *(operator.concurrency for operator in pipeline.operators)]),
+            assemble.smallest_slice(pipeline),
         )
 
     def run(self) -> Ended:

@@ -11,7 +11,7 @@ from kafka_etl.declare import BESIDES
 
 _TABLE: Final = "batch"
 _ROW: Final = "_row"
-_TEXT: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*")
+_TEXT: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _CLAUSES: Final = (
     r"(?:GROUP|ORDER)\s+BY|DISTINCT|LIMIT|OFFSET|JOIN|UNION|INTERSECT|EXCEPT|HAVING|OVER|QUALIFY"
 )
@@ -20,7 +20,10 @@ _FUNCTIONS: Final = (
     "QUANTILE_DISC|CORR|COVAR|COVAR_POP|ARRAY_AGG|STRING_AGG|ROW_NUMBER|RANK|DENSE_RANK|LAG|LEAD"
 )
 _MIXING: Final = re.compile(rf"\b({_CLAUSES})\b|\b({_FUNCTIONS})\s*\(", re.IGNORECASE)
-_SELECT: Final = re.compile(r"^\s*SELECT\b", re.IGNORECASE)
+_BEGIN: Final = r"^(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
+_SELECT: Final = re.compile(rf"({_BEGIN})SELECT\b", re.IGNORECASE | re.DOTALL)
+_QUERY: Final = re.compile(rf"{_BEGIN}(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
+_NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 
 
 def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
@@ -30,21 +33,21 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     keeps key and headers of its record; the columns `_key`, `_timestamp`, `_partition`, `_offset`
     and `_headers` can be asked for. What looks at several rows (GROUP BY, ORDER BY, aggregates, …)
     looks at those of one batch, and needs `mixes: true`: its outputs then belong to all of them.
+    A query with another inside selects `_row` in both, which says whose row it is, or mixes.
 
     Args:
         query: Of the dialect that polars knows.
         mixes: Whether an output depends on more than one record.
 
     Raises:
-        ValueError: The query is no SQL, or mixes rows without saying so.
+        ValueError: It is no query in SQL, or mixes rows without saying so.
         ImportError: polars is missing: pip install 'kafka-etl[columnar]'.
     """
     pl = _polars()
 
     _check(pl, query)
-    found = _mixing_word(query)
-    if found and not mixes:
-        raise ValueError(f"{found} looks at several records: say `mixes: true`")
+    if not mixes:
+        _check_rows(query)
     context = pl.SQLContext()
     statement = query
 
@@ -54,8 +57,10 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
         context.register(_TABLE, pl.from_arrow(table))
         plan = context.execute(statement)
         if not mixes and _ROW not in plan.collect_schema():
-            statement = _SELECT.sub(f"SELECT {_ROW},", query, count=1)
+            statement = _SELECT.sub(rf"\1SELECT {_ROW},", query, count=1)
             plan = context.execute(statement)
+            if _ROW not in plan.collect_schema():
+                raise ValueError(f"the query does not select `{_ROW}` in its outermost part")
         return plan
 
     return run
@@ -63,6 +68,8 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
 
 def _check(pl: Any, query: str) -> None:
     """Refuse what does not parse; which columns there are shows only with the first records."""
+    if not _QUERY.match(query):
+        raise ValueError("a query begins with SELECT or WITH")
     try:
         pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query)
     except pl.exceptions.SQLSyntaxError as error:
@@ -72,6 +79,17 @@ def _check(pl: Any, query: str) -> None:
             raise ValueError(str(error)) from error
     except pl.exceptions.PolarsError:
         return  # columns are missing, of course
+
+
+def _check_rows(query: str) -> None:
+    """Refuse what cannot tell for each of its rows which record that is of."""
+    found = _mixing_word(query)
+    if found:
+        raise ValueError(f"{found} looks at several records: say `mixes: true`")
+    if _NESTED.search(_TEXT.sub("''", query)) and _ROW not in query:
+        raise ValueError(
+            f"a query with another inside selects `{_ROW}` in both, or says `mixes: true`"
+        )
 
 
 def polars_expressions(
@@ -133,8 +151,10 @@ def _expression(pl: Any, text: str) -> Any:
 
 def _polars() -> Any:
     """Loaded by those who use it."""
-    import polars as pl  # noqa: PLC0415 - an extra
-
+    try:
+        import polars as pl  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ImportError("polars is missing: pip install 'kafka-etl[columnar]'") from error
     return pl
 
 

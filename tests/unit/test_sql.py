@@ -53,7 +53,50 @@ def test_a_query_that_mixes_rows_says_so() -> None:
     assert ran.origins == [SHARED, SHARED]
 
 
-@pytest.mark.parametrize("query", ["SELEC", "SELECT 1; SELECT 2", ""])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "-- the big ones\nselect id, amount from batch where amount > 10",
+        "/* the\nbig ones */ SELECT id, amount FROM batch WHERE amount > 10 -- select",
+        "with big as (select * from batch where amount > 10) select _row, id, amount from big",
+        "select _row, id, amount from (select _row, id, amount from batch) as b where amount > 10",
+    ],
+)
+def test_rows_keep_their_records_however_it_is_written(query: str) -> None:
+    ran = run(chain_of(made(sql, query=query)), *ORDERS)
+    assert ran.values == [{"id": 2, "amount": 20.0}, {"id": 3, "amount": 30.0}]
+    assert ran.origins == [1, 2]
+    assert ran.outputs.keys == [b"k1", b"k2"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "with big as (select * from batch) select id from big where id > 1",
+        "select id from (select id from batch) as b",
+        "select id from batch where id in (select id from batch)",
+    ],
+)
+def test_a_query_within_a_query_says_whose_its_rows_are(query: str) -> None:
+    with pytest.raises(ValueError, match="selects `_row` in both, or says `mixes: true`"):
+        made(sql, query=query)
+    assert run(chain_of(made(sql, query=query, mixes=True)), *ORDERS).origins == [SHARED] * (
+        2 if "> 1" in query else 3
+    )
+
+
+def test_a_query_that_loses_the_rows_it_knew_of_fails() -> None:
+    query = "with known as (select _row, id from batch) select id from known where id > 1"
+    ran = run(chain_of(made(sql, query=query)), *ORDERS)
+    assert {f.error.message for f in ran.outcome.failed} == {
+        "the query does not select `_row` in its outermost part"
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["SELEC", "SELECT 1; SELECT 2", "", "TRUNCATE TABLE batch", "drop table batch", "SHOW TABLES"],
+)
 def test_what_is_no_query_is_refused(query: str) -> None:
     with pytest.raises(ValueError):
         made(sql, query=query)

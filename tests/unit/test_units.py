@@ -79,6 +79,7 @@ def test_what_is_no_size_is_told_what_one_looks_like(written: Any) -> None:
         (1.5, "1500ms"),
         (0, "0s"),
         (0.000_001, "1us"),
+        (32.102561, "32102561us"),
     ],
 )
 def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, shown: str) -> None:

@@ -32,6 +32,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "instance" / "orders.0.recorder"
 
 
+def test_a_state_that_is_read_while_it_is_written_is_never_old(path: Path) -> None:
+    """One that looked older than it is would cost a healthy worker its life."""
+    code = "import sys; from pathlib import Path; from kafka_etl.runtime.recorder import Recorder\n"
+    code += "recorder = Recorder(Path(sys.argv[1]))\nwhile True: recorder.phase('idle')"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:
+        try:
+            file = RecorderFile(path)
+            while file.state()[0] != writer.pid:
+                time.sleep(0.01)
+            seen = [file.state() for _ in range(30_000)]
+        finally:
+            writer.kill()
+    assert {phase for _, phase, _, _ in seen} == {"idle"}
+    assert max(seconds for *_, seconds in seen) < 10
+
+
 def test_without_a_file_the_worker_has_ended_well(path: Path) -> None:
     recording = RecorderFile(path).read()
     assert (recording.phase, recording.pid) == ("closed", 0)
