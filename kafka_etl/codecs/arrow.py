@@ -114,7 +114,7 @@ def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
     try:
         both: pa.Schema = arrow.unify_schemas([known, found], promote_options="permissive")
     except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
-        raise TypeError(str(error)) from error
+        raise TypeError(f"{error}; `schema` beside the codec says which it is") from error
     return both
 
 
