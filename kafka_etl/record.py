@@ -77,6 +77,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         destination: The topic given by `to`; None for the sink's own.
         source: The source record behind it; None for a record an operator made.
         stamped: Whether the timestamp was set, be it to what it was.
+        emptied: Whether the value was taken away, as by `tombstone`: a decoded `null` is None, too.
     """
 
     value: Any
@@ -86,6 +87,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
     destination: str | None = None
     source: SourceRecord | None = None
     stamped: bool = False
+    emptied: bool = False
 
     @classmethod
     def of(cls, source: SourceRecord, value: Any) -> Record:
@@ -123,6 +125,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         made = _copy(self)
         if value is not KEEP:
             made.value = value
+            made.emptied = value is None
         if key is not KEEP:
             made.key = key
         if headers is not KEEP:

@@ -129,7 +129,7 @@ class Node:
     def suspend(self) -> None:
         """SIGSTOP: it is there but does not answer."""
         if self._process:
-            self._process.signal(signal.SIGSTOP)
+            self._process.suspend()
 
     def resume(self) -> None:
         if self._process:

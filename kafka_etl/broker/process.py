@@ -17,6 +17,7 @@ from typing import Final
 _PROC: Final = Path("/proc")
 _POLL_S: Final = 0.02
 _GUARD_POLL_S: Final = 0.25
+_STILL_S: Final = 5.0
 
 
 class Process:
@@ -63,6 +64,13 @@ class Process:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.wait(timeout_s=10)
+
+    def suspend(self) -> None:
+        """Have it stand still; a busy one answers for a moment longer, until all threads do."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + _STILL_S
+        while self.running and not _stands_still(self.pid) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def _seen(self) -> bool:
         if self._child:
@@ -118,6 +126,15 @@ def _command_line(pid: int) -> str:
             return ""
     ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
     return subprocess.run(ps, capture_output=True, text=True, check=False).stdout  # noqa: S603
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread is stopped; without /proc it is taken to be."""
+    try:
+        stats = [stat.read_text() for stat in (_PROC / str(pid) / "task").glob("*/stat")]
+    except OSError:
+        return False  # a thread ended just now
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def _watch(owner: int, process: Process) -> None:

@@ -141,7 +141,7 @@ def pack_result(result: Any) -> Packed:
         if isinstance(result, Record):
             source: Any = result.source
             place = source.place if isinstance(source, Carried) else None
-            return (_dumps((*_own_parts(result), place, result.stamped)),)
+            return (_dumps((*_own_parts(result), place, result.stamped, result.emptied)),)
         return _dumps(result)
     except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
         return pack_error(TypeError(f"what it returned cannot be sent to its worker: {error}"))

@@ -25,6 +25,13 @@ _MORE_THAN_A_VALUE: Final = (
     type(FAILED),
 )
 
+
+class _StillNull:
+    """A decoded `null` in a record that nobody emptied."""
+
+
+_STILL_NULL: Final = _StillNull()
+
 _VALUE: Final = attrgetter("value")
 _KEY: Final = attrgetter("key")
 _HEADERS: Final = attrgetter("headers")
@@ -39,6 +46,8 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iter
 
     Most often that is one value each, or one or none: then no Python code runs per record.
     """
+    if not {Record, list}.isdisjoint(kinds) and type(None) in set(map(type, flow.values)):
+        results = list(map(keep_null, flow.values, results))
     kinds = _special(kinds) - {type(NULL)}  # a null value that passed by is where it was
     gone = kinds & (_GONE | {type(None)} if operator.shape.may_drop else _GONE)
     flow.values = results
@@ -50,6 +59,20 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iter
     for entry, result in enumerate(flow.values):
         spread.add(entry, flow.origin(entry), result)
     spread.finish()
+
+
+def keep_null(given: Any, result: Any) -> Any:
+    """What an operator gave for a value, where a decoded `null` stays one.
+
+    In a `Record` it looks like a tombstone, which would delete its key.
+    """
+    if given is not None:
+        return result
+    if _is_list(result):
+        return [keep_null(given, item) for item in result]
+    if isinstance(result, Record) and result.value is None and not result.emptied:
+        return result.replace(value=_STILL_NULL)
+    return result
 
 
 def are_plain(results: list[Any]) -> bool:
@@ -98,9 +121,17 @@ def _unpacked(flow: Flow) -> bool:
         values = results.copy()
         for entry, record in zip(entries, records, strict=True):
             values[entry] = record.value
-    flow.nulls = flow.nulls or type(None) in set(map(type, values))
-    flow.values = [NULL if v is None else v for v in values] if flow.nulls else values
+    kinds = set(map(type, values))
+    flow.nulls = flow.nulls or type(None) in kinds
+    if flow.nulls or type(_STILL_NULL) in kinds:
+        values = list(map(_as_entry, values))
+    flow.values = values
     return True
+
+
+def _as_entry(value: Any) -> Any:
+    """The value of a record as a flow has it."""
+    return NULL if value is None else None if value is _STILL_NULL else value
 
 
 def _is_at_home(record: Record, source: SourceRecord | None) -> bool:
@@ -204,7 +235,7 @@ class Spread:
         if isinstance(item, Record):
             record = item if entry is None else item.onto(flow.base(entry))
             extra = self._in_full(record) if origin == SHARED else _extra(record)
-            item = NULL if item.value is None else item.value
+            item = _as_entry(item.value)
         self._values.append(item)
         self._origins.append(origin)
         self._extras.append(extra)

@@ -16,7 +16,7 @@ from kafka_etl.engine.blame import group_fault, named_faults
 from kafka_etl.engine.crew import Crew, Crews, lanes
 from kafka_etl.engine.flow import NULL, Flow
 from kafka_etl.engine.mapping import Apply, finished, one_by_one
-from kafka_etl.engine.results import Spread, are_plain, collect
+from kafka_etl.engine.results import Spread, are_plain, collect, keep_null
 from kafka_etl.errors import RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import Headers, Record
@@ -250,7 +250,8 @@ class _BatchCall:
         for made_from, outputs in segments:
             for entry, item in zip(made_from, outputs, strict=True):
                 origin = SHARED if entry is None else flow.origin(entry)
-                spread.add_output(entry, origin, item)
+                given = NULL if entry is None else flow.values[entry]
+                spread.add_output(entry, origin, keep_null(given, item))
         spread.finish()
 
     def _made_from(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:

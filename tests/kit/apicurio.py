@@ -94,7 +94,7 @@ class Apicurio:
     def suspend(self) -> None:
         """It is there and does not answer."""
         if self._process:
-            self._process.signal(signal.SIGSTOP)
+            self._process.suspend()
 
     def resume(self) -> None:
         if self._process:

@@ -8,6 +8,7 @@ import pytest
 
 from kafka_etl import Permanent, Record
 from kafka_etl.codecs import JSON, TEXT
+from kafka_etl.engine.parcel import pack_result, unpack_result
 from kafka_etl.invocation import Condition
 from kafka_etl.record import KEEP
 from kafka_etl.testing import StoredRecord
@@ -283,3 +284,27 @@ def test_a_timestamp_may_be_set_to_what_it_was() -> None:
 
     assert run(op, source(b"1"), source(b"2")).outputs.timestamps == [5000, 0]
     assert run(lambda record: record, source(b"1")).outputs.timestamps is None
+
+
+def test_a_decoded_null_is_no_tombstone() -> None:
+    """Written as one it would delete its key."""
+
+    def op(record: Record) -> Record:
+        if record.offset == 2:
+            return record.tombstone()
+        return record.replace(headers=[("seen", b"1")]) if record.offset == 1 else record
+
+    def twice(record: Record) -> list[Record]:
+        return [record, record.replace(key=b"2")]
+
+    def batch(records: list[Record]) -> list[Record]:
+        return records
+
+    sources = [source(b"null", offset=n) for n in range(3)] + [source(b"5", offset=3)]
+    expected = [b"null", b"null", None, b"5"]
+    assert run(chain_of(op), *sources).outputs.values == expected
+    assert run(chain_of(op, batch), *sources).outputs.values == expected
+    assert run(chain_of(twice), source(b"null")).outputs.values == [b"null", b"null"]
+    assert run(chain_of(op), source(None)).outputs.values == [None]
+    crossed = unpack_result(pack_result(Record(None).tombstone()), Record(None))
+    assert crossed.emptied
