@@ -70,7 +70,8 @@ def keep_null(given: Any, result: Any) -> Any:
         return result
     if _is_list(result):
         return [keep_null(given, item) for item in result]
-    if isinstance(result, Record) and result.value is None and not result.emptied:
+    is_given = isinstance(result, Record) and result.source is not None
+    if is_given and result.value is None and not result.emptied:
         return result.replace(value=_STILL_NULL)
     return result
 

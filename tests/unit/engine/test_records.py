@@ -306,5 +306,6 @@ def test_a_decoded_null_is_no_tombstone() -> None:
     assert run(chain_of(op, batch), *sources).outputs.values == expected
     assert run(chain_of(twice), source(b"null")).outputs.values == [b"null", b"null"]
     assert run(chain_of(op), source(None)).outputs.values == [None]
+    assert run(chain_of(lambda _record: Record(None)), source(b"null")).outputs.values == [None]
     crossed = unpack_result(pack_result(Record(None).tombstone()), Record(None))
     assert crossed.emptied
