@@ -19,6 +19,8 @@ _BYTES: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
+_SAME: Final = 1e-12
+"""Of a quotient that should be whole, what floats leave over."""
 _WHOLE_NUMBER: Final = re.compile(r"\s*\d{1,18}\s*")
 _NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]+)\s*")
 
@@ -44,10 +46,6 @@ def _parse(value: Any, units: dict[str, Any], wanted: str) -> float:
     if match is None or match[2] not in units:
         raise ValueError(f"should be {wanted}")
     return float(match[1]) * float(units[match[2]])
-
-
-_SAME: Final = 1e-12
-"""Of a quotient that should be whole, what floats leave over."""
 
 
 def show_duration(seconds: float) -> str:

@@ -11,7 +11,8 @@ from kafka_etl.declare import BESIDES
 
 _TABLE: Final = "batch"
 _ROW: Final = "_row"
-_TEXT: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUOTED: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
+_COMMENT: Final = re.compile(rf"({_QUOTED.pattern})|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _CLAUSES: Final = (
     r"(?:GROUP|ORDER)\s+BY|DISTINCT|LIMIT|OFFSET|JOIN|UNION|INTERSECT|EXCEPT|HAVING|OVER|QUALIFY"
 )
@@ -20,9 +21,8 @@ _FUNCTIONS: Final = (
     "QUANTILE_DISC|CORR|COVAR|COVAR_POP|ARRAY_AGG|STRING_AGG|ROW_NUMBER|RANK|DENSE_RANK|LAG|LEAD"
 )
 _MIXING: Final = re.compile(rf"\b({_CLAUSES})\b|\b({_FUNCTIONS})\s*\(", re.IGNORECASE)
-_BEGIN: Final = r"^(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
-_SELECT: Final = re.compile(rf"({_BEGIN})SELECT\b", re.IGNORECASE | re.DOTALL)
-_QUERY: Final = re.compile(rf"{_BEGIN}(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
+_SELECT: Final = re.compile(r"^\s*SELECT\b", re.IGNORECASE)
+_QUERY: Final = re.compile(r"^\s*(?:SELECT|WITH)\b", re.IGNORECASE)
 _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -45,6 +45,7 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     """
     pl = _polars()
 
+    query = _without_comments(query)
     _check(pl, query)
     if not mixes:
         _check_rows(query)
@@ -57,7 +58,7 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
         context.register(_TABLE, pl.from_arrow(table))
         plan = context.execute(statement)
         if not mixes and _ROW not in plan.collect_schema():
-            statement = _SELECT.sub(rf"\1SELECT {_ROW},", query, count=1)
+            statement = _SELECT.sub(f"SELECT {_ROW},", query, count=1)
             plan = context.execute(statement)
             if _ROW not in plan.collect_schema():
                 raise ValueError(f"the query does not select `{_ROW}` in its outermost part")
@@ -86,7 +87,7 @@ def _check_rows(query: str) -> None:
     found = _mixing_word(query)
     if found:
         raise ValueError(f"{found} looks at several records: say `mixes: true`")
-    if _NESTED.search(_TEXT.sub("''", query)) and _ROW not in query:
+    if _NESTED.search(_QUOTED.sub("''", query)) and _ROW not in query:
         raise ValueError(
             f"a query with another inside selects `{_ROW}` in both, or says `mixes: true`"
         )
@@ -158,7 +159,11 @@ def _polars() -> Any:
     return pl
 
 
+def _without_comments(text: str) -> str:
+    return _COMMENT.sub(lambda found: found[1] or " ", text)
+
+
 def _mixing_word(text: str) -> str | None:
     """The first such word, outside quotes and comments; None: each row stands for itself."""
-    found = _MIXING.search(_TEXT.sub("''", text))
+    found = _MIXING.search(_QUOTED.sub("''", _without_comments(text)))
     return None if found is None else (found[1] or found[2]).upper()

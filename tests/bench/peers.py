@@ -18,13 +18,13 @@ from typing import Any
 from tests.bench.bench import Bench, Result
 from tests.bench.measure import Figures, Watched, measure
 from tests.bench.scenarios import BY_NAME
-from tests.bench.values import once_loop, once_ours
+from tests.bench.values import once_loop, once_ours, rounds_of
 
 PROGRAMS = Path(__file__).with_name("peer_programs")
 RECORDS = 200_000
-PEERS = {
-    "Quix Streams": ("quix.py", "exactly once"),
-    "Bytewax": ("bytewax_flow.py", "at least once"),
+PEERS = {  # by the names of their packages
+    "quixstreams": ("quix.py", "exactly once"),
+    "bytewax": ("bytewax_flow.py", "at least once"),
     "sentry-arroyo": ("arroyo_consumer.py", "at least once"),
     "faust-streaming": ("faust_worker.py", "at least once"),
 }
@@ -77,13 +77,13 @@ def table(kept: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for result in kept:
-        rounds = {name: [Figures(**f) for f in runs] for name, runs in result["rounds"].items()}
+        rounds = rounds_of(result)
         guarantees = {"loop": "exactly once", "ours": "exactly once"}
         guarantees |= {peer: guarantee for peer, (_, guarantee) in PEERS.items()}
         for name, figures in rounds.items():
             pairs = zip(figures, rounds["ours"], strict=True)
             ratio = statistics.median(f.cpu / ours.cpu for f, ours in pairs if ours.cpu)
-            version = result["versions"].get(name.lower().replace(" ", ""))
+            version = result["versions"].get(name)
             label = name if version is None else f"{name} {version}"
             rows.append(
                 f"| {label} | {guarantees[name]} "

@@ -64,13 +64,18 @@ def _measured(
     return figures
 
 
+def rounds_of(result: dict[str, Any]) -> dict[str, list[Figures]]:
+    """Program -> its figures, as they were kept."""
+    return {name: [Figures(**f) for f in runs] for name, runs in result["rounds"].items()}
+
+
 def table(kept: Sequence[dict[str, Any]]) -> str:
     rows = [
         "| scenario | records/s | CPU us | CPU to the loop's | rate to the loop's | A/A | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for result in kept:
-        rounds = {name: [Figures(**f) for f in runs] for name, runs in result["rounds"].items()}
+        rounds = rounds_of(result)
         loop = rounds["loop"]
         noise = _ratio(rounds.get("again", ()), loop, _cpu)
         name = result["scenario"]
