@@ -150,10 +150,17 @@ class Kafka:
 
     def _committed(self, group: str, topic: str) -> list[TopicPartition]:
         wanted = [TopicPartition(topic, n) for n in self.ends(topic)]
-        asked = self.admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, wanted)]
-        )
-        return asked[group].result(20).topic_partitions
+        # Those of a transaction that has just ended come a moment after its end: until then each
+        # partition has an error instead.
+        deadline = time.monotonic() + 20
+        while True:
+            asked = self.admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, wanted)], require_stable=True
+            )
+            found = asked[group].result(20).topic_partitions
+            if time.monotonic() > deadline or not any(p.error for p in found):
+                return found
+            time.sleep(0.02)
 
 
 def as_arguments(record: Any) -> dict[str, Any]:
