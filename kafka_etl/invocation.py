@@ -224,9 +224,13 @@ def printable(text: str) -> str:
 
 def _text_of(error: BaseException) -> str:
     try:
-        return printable(str(error))
+        text = printable(str(error))
     except BaseException as broken:  # noqa: BLE001 - __str__ is user code like any other
         return f"<__str__ raised {type_name(broken)}>"
+    cls = type(error)
+    if cls is KeyError and text:
+        return f"{text} is not there"
+    return text or (cls.__doc__ or "" if cls.__module__ == "builtins" else "")
 
 
 def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:

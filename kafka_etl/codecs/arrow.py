@@ -6,7 +6,7 @@ pyarrow and polars are an extra: they are imported when the first table is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard
 
@@ -81,10 +81,7 @@ def pyarrow() -> Any:
 
 def compute() -> Any:
     """Pyarrow's module of functions, which does not come with it by itself."""
-    pyarrow()
-    from pyarrow import compute  # noqa: PLC0415 - an extra
-
-    return compute
+    return _import("pyarrow.compute")
 
 
 def polars() -> Any:
@@ -92,6 +89,7 @@ def polars() -> Any:
     return _import("polars")
 
 
+@cache
 def _import(name: str) -> Any:
     try:
         return import_module(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _HEAD: Final = itemgetter(slice(None, HEAD))
-_REST: Final = itemgetter(slice(HEAD, None))
+_Prepared = tuple[Callable[[Any], list[bytes]], AvroType, EncodeWay]
+"""What puts the head before payloads, the sink's schema, and what writes rows."""
+
 _TRIED: Final = 64
 """Payloads by which a library shows that it does the schema right."""
 
@@ -45,15 +48,15 @@ class _Decoder:
         self._tables = ByHead(lambda schema_id: _Reader(document_of_id(schema_id), read_as))
 
     def decode(self, values: Sequence[bytes]) -> pa.Table:
-        heads = list(map(_HEAD, values))
-        kinds = set(heads)
-        payloads = list(map(_REST, values))
-        if len(kinds) == 1:
-            return self._tables[kinds.pop()].read(payloads)
-        return self._in_groups(heads, payloads)
+        head = _HEAD(values[0])
+        if len(head) == HEAD and all(map(bytes.startswith, values, repeat(head))):
+            return self._tables[head].read(list(map(bytes.removeprefix, values, repeat(head))))
+        return self._in_groups(values)
 
-    def _in_groups(self, heads: list[bytes], payloads: list[bytes]) -> pa.Table:
+    def _in_groups(self, values: Sequence[bytes]) -> pa.Table:
         """Schema by schema, and put back in order."""
+        heads = list(map(_HEAD, values))
+        payloads = list(map(bytes.removeprefix, values, heads))
         rows: dict[bytes, list[int]] = {}
         for row, head in enumerate(heads):
             rows.setdefault(head, []).append(row)
@@ -127,21 +130,26 @@ class _Encoder:
 
     def __init__(self, written: Callable[[], tuple[bytes, Any]]) -> None:
         self._written = written
-        self._ready: tuple[bytes, AvroType, EncodeWay] | None = None
+        self._ready: _Prepared | None = None
 
     def encode(self, table: pa.Table) -> list[bytes]:
-        head, record, way = self._ready or self._prepare()
+        begin, record, way = self._ready or self._prepare()
         if not table.num_rows:
             return []
-        payloads = way(_fitted(table, record).combine_chunks().to_batches()[0])
-        joined: list[bytes] = compute().binary_join_element_wise(head, payloads, b"").to_pylist()
-        return joined
+        return begin(way(_fitted(table, record).combine_chunks().to_batches()[0]))
 
-    def _prepare(self) -> tuple[bytes, AvroType, EncodeWay]:
+    def _prepare(self) -> _Prepared:
         head, document = self._written()
         record = type_of(document)
-        self._ready = head, record, encode_way(document, record)
+        self._ready = _headed(head), record, encode_way(document, record)
         return self._ready
+
+
+def _headed(head: bytes) -> Callable[[Any], list[bytes]]:
+    """Puts this before each payload of an array."""
+    arrow, join = pyarrow(), compute().binary_join_element_wise
+    begin, nothing = arrow.scalar(head), arrow.scalar(b"")  # of bytes it would make them each time
+    return lambda payloads: join(begin, payloads, nothing).to_pylist()
 
 
 def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
@@ -168,9 +176,11 @@ def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
 
 def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:
     """To the type wanted, where no value is lost but parts of a second, as with single values."""
+    if column.type == kind:
+        return column.combine_chunks()
     options = compute().CastOptions(target_type=kind, allow_time_truncate=True)
     try:
         cast = column.cast(options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise ValueError(f"column {name} does not fit the Avro schema: {error}") from error
-    return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
+    return cast.combine_chunks()

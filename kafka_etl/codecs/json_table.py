@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import orjson
 
-from kafka_etl.codecs.arrow import ArrowType, arrow_schema, polars, pyarrow, widened
+from kafka_etl.codecs.arrow import ArrowType, arrow_schema, compute, polars, pyarrow, widened
 from kafka_etl.contracts import TableCodec
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BRACE: Final = ord("{")
-_FIRST: Final = itemgetter(0)
+_FIRST: Final = itemgetter(slice(None, 1))
+_LAST: Final = itemgetter(slice(-1, None))
+_EXACT: Final = 2.0**53
+"""Below it, each whole number is a floating point one, too."""
 
 
 def table_codec(schema: Mapping[str, ArrowType] | None) -> TableCodec:
@@ -27,9 +32,9 @@ def table_codec(schema: Mapping[str, ArrowType] | None) -> TableCodec:
 class _Reader:
     """Reads values of one topic; remembers what it has learnt of their schema.
 
-    A field keeps the type it first had, but for whole numbers, which become floating point ones
-    when such a number comes, and for null, which becomes anything. So the columns of one batch are
-    those of the batch before it, and perhaps some more.
+    A field keeps the type it first had, that of most records where they differ, but for whole
+    numbers, which become floating point ones when such a number comes, and for null, which becomes
+    anything. So the columns of one batch are those of the batch before it, and perhaps some more.
     """
 
     def __init__(self, schema: Mapping[str, ArrowType] | None) -> None:
@@ -38,23 +43,27 @@ class _Reader:
 
     def read(self, values: Sequence[bytes]) -> pa.Table:
         lines = _lines(values)
-        table = self._parse(lines)
-        if table.num_rows != len(values):  # as long as each line begins an object: more, not less
-            raise ValueError("a value holds more than one JSON object")
-        return table
-
-    def _parse(self, lines: bytes) -> pa.Table:
         if self._given is not None:
             if self._known is None:
                 self._known = arrow_schema(self._given)
-            return _parsed(lines, self._known, "ignore")
+            table = _parsed(lines, self._known, "ignore")
+        else:
+            table = self._learn(lines, values)
+        if table.num_rows != len(values):  # as long as each line begins an object: more, not less
+            raise ValueError("a value holds more than one JSON object")
+        if self._given is None:
+            _check_whole_numbers(table, values)
+        return table
+
+    def _learn(self, lines: bytes, values: Sequence[bytes]) -> pa.Table:
         try:
             table = _parsed(lines, self._known, "infer")
             learnt = _without_guesses(table.schema)
         except pyarrow().ArrowInvalid:
             if self._known is None:
-                raise
-            learnt = widened(self._known, _without_guesses(_parsed(lines, None, "infer").schema))
+                self._known = learnt = _of_most(values)
+            else:
+                learnt = widened(self._known, _inferred(lines))
             table = _parsed(lines, learnt, "infer")
         if table.schema != learnt:
             table = _parsed(lines, learnt, "infer")
@@ -63,19 +72,15 @@ class _Reader:
 
 
 def _lines(values: Sequence[bytes]) -> bytes:
-    """Each value on a line of its own, and each of them an object.
+    """Each value after a line break, and each of them an object, or several.
 
-    The parser counts objects, not lines: two on one line and an empty line would pass for two
-    records.
+    The parser counts objects, not lines. What begins and ends with a brace holds at least one, as
+    no line break may stand within a text, and none of `{` after `}`: so as many objects as values
+    are one in each.
     """
-    lines = b"\n".join(values)
-    if (
-        lines.count(b"\n") != len(values) - 1
-        or not all(values)
-        or set(map(_FIRST, values)) != {_BRACE}
-    ):
-        lines = b"\n".join(map(_compact, _objects(values)))
-    return lines
+    if set(map(_FIRST, values)) != {b"{"} or set(map(_LAST, values)) != {b"}"}:
+        values = _objects(values)
+    return b"\n".join(values)
 
 
 def _objects(values: Sequence[bytes]) -> list[bytes]:
@@ -87,11 +92,9 @@ def _objects(values: Sequence[bytes]) -> list[bytes]:
     }
     if strangers:
         raise RecordErrors(strangers)
+    if not all(value.endswith(b"}") for value in stripped):
+        raise ValueError("a value breaks off within its JSON object")
     return stripped
-
-
-def _compact(value: bytes) -> bytes:
-    return orjson.dumps(orjson.loads(value)) if b"\n" in value else value
 
 
 def _parsed(lines: bytes, schema: pa.Schema | None, unexpected: str) -> pa.Table:
@@ -105,6 +108,54 @@ def _parsed(lines: bytes, schema: pa.Schema | None, unexpected: str) -> pa.Table
         read_options=json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=json.ParseOptions(**options),
     )
+
+
+def _inferred(lines: bytes) -> pa.Schema:
+    return _without_guesses(_parsed(lines, None, "infer").schema)
+
+
+def _of_most(values: Sequence[bytes]) -> pa.Schema:
+    """The schema of values that differ: for each field the type that most have."""
+    arrow = pyarrow()
+    found: Counter[Any] = Counter()
+    for value in values:
+        with suppress(arrow.ArrowInvalid):  # no JSON: said of this value later on
+            found.update(_inferred(value))
+    schema: pa.Schema = arrow.schema([])
+    for column, _ in found.most_common():
+        with suppress(TypeError):
+            schema = widened(schema, arrow.schema([column]))
+    return schema
+
+
+def _check_whole_numbers(table: pa.Table, values: Sequence[bytes]) -> None:
+    """Refuse those that a column of floating point numbers would hold another number for.
+
+    Raises:
+        RecordErrors: There are some.
+    """
+    floats: Any = pyarrow().float64()
+    errors: dict[int, BaseException] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for row in _beyond_exact(column) if column.type == floats else ():
+            number = msgspec.json.decode(values[row]).get(name)
+            if isinstance(number, int) and int(float(number)) != number:
+                errors[row] = ValueError(
+                    f"{name}: {number} does not fit a column of floating point numbers; "
+                    "`schema` beside the codec says which type it is"
+                )
+    if errors:
+        raise RecordErrors(errors)
+
+
+def _beyond_exact(column: Any) -> list[int]:
+    """Rows with numbers so large that not every whole one has its own."""
+    pc = compute()
+    ends = pc.min_max(column).as_py()
+    if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) < _EXACT:
+        return []
+    rows: list[int] = pc.indices_nonzero(pc.greater_equal(pc.abs(column), _EXACT)).to_pylist()
+    return rows
 
 
 def _without_guesses(schema: pa.Schema) -> pa.Schema:

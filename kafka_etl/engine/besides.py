@@ -110,7 +110,7 @@ def _keys(flow: Flow) -> list[Any]:
 
 def _headers(flow: Flow) -> list[Headers] | None:
     """None where no record has any, which is most often so."""
-    if flow.extras.headers is None and not any(map(type(flow.source[0]).headers, flow.source)):
+    if flow.extras.headers is None and not any(flow.read("headers")):
         return None
     return flow.headers_now()
 

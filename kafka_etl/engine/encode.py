@@ -189,11 +189,9 @@ def _encoder_of(codec: Codec, kind: type) -> Callable[[Any], bytes]:
 
 def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:
     """Lists of headers, None where there are none."""
-    read = type(flow.source[0]).headers
     if changed is None:
-        if not any(map(read, flow.source)):
-            return None
-        return flow.spread(flow.read("headers"), None)
+        own = flow.read("headers")
+        return flow.spread(own, None) if any(own) else None
     column = changed
     if set(map(type, changed)) != {list}:
         own = flow.spread(flow.read("headers"), None)

@@ -139,6 +139,7 @@ class Flow:
         keys: Decoded keys, one per origin; None: nothing decodes them.
         sheet: The values, as columns; None: they are in `values`, which is empty otherwise.
         stamps: Timestamps as the operator in hand was given them.
+        parts: What was read of the source records, by part.
     """
 
     source: Sequence[SourceRecord]
@@ -153,6 +154,7 @@ class Flow:
     keys: list[Any] | None = None
     sheet: Sheet | None = None
     stamps: list[int] = field(default_factory=list[int])
+    parts: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
 
     def __len__(self) -> int:
         return len(self.values)
@@ -288,8 +290,12 @@ class Flow:
         return Record(None, key, headers, timestamp, topic, source, timestamp is not KEEP)
 
     def read(self, part: str) -> list[Any]:
-        """One thing of each source record, by the name of its method."""
-        return list(map(getattr(type(self.source[0]), part), self.source))
+        """One thing of each source record, by the name of its method. Not to be changed."""
+        column = self.parts.get(part)
+        if column is None:
+            read = getattr(type(self.source[0]), part)
+            column = self.parts[part] = list(map(read, self.source))
+        return column
 
     def spread(self, column: Sequence[T], shared: S) -> list[T | S]:
         """A column of the source, over the entries; `shared` for those of all records."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka_etl import operator
@@ -17,12 +18,14 @@ _CLAUSES: Final = (
     r"(?:GROUP|ORDER)\s+BY|DISTINCT|LIMIT|OFFSET|JOIN|UNION|INTERSECT|EXCEPT|HAVING|OVER|QUALIFY"
 )
 _FUNCTIONS: Final = (
-    "SUM|COUNT|AVG|MEAN|MIN|MAX|MEDIAN|FIRST|LAST|STDDEV|STDEV|VARIANCE|VAR|QUANTILE|QUANTILE_CONT|"
-    "QUANTILE_DISC|CORR|COVAR|COVAR_POP|ARRAY_AGG|STRING_AGG|ROW_NUMBER|RANK|DENSE_RANK|LAG|LEAD"
+    "SUM|COUNT|AVG|MEAN|MIN|MAX|MEDIAN|FIRST|LAST|FIRST_VALUE|LAST_VALUE|STDDEV|STDEV|VARIANCE|VAR|"
+    "QUANTILE|QUANTILE_CONT|QUANTILE_DISC|CORR|COVAR|COVAR_POP|ARRAY_AGG|STRING_AGG|LISTAGG|"
+    "GROUP_CONCAT|ROW_NUMBER|RANK|DENSE_RANK|LAG|LEAD"
 )
 _MIXING: Final = re.compile(rf"\b({_CLAUSES})\b|\b({_FUNCTIONS})\s*\(", re.IGNORECASE)
 _SELECT: Final = re.compile(r"^\s*SELECT\b", re.IGNORECASE)
 _QUERY: Final = re.compile(r"^\s*(?:SELECT|WITH)\b", re.IGNORECASE)
+_NO_COLUMN: Final = "no column named"
 _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -56,28 +59,32 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     def run(table: Any) -> Any:
         nonlocal statement
         context.register(_TABLE, pl.from_arrow(table))
-        plan = context.execute(statement)
-        if not mixes and _ROW not in plan.collect_schema():
-            statement = _SELECT.sub(f"SELECT {_ROW},", query, count=1)
+        with _briefly(pl):
             plan = context.execute(statement)
-            if _ROW not in plan.collect_schema():
-                raise ValueError(f"the query does not select `{_ROW}` in its outermost part")
-        return plan
+            if not mixes and _ROW not in plan.collect_schema():
+                statement = _SELECT.sub(f"SELECT {_ROW},", query, count=1)
+                plan = context.execute(statement)
+                if _ROW not in plan.collect_schema():
+                    raise ValueError(f"the query does not select `{_ROW}` in its outermost part")
+            return plan.collect()
 
     return run
 
 
 def _check(pl: Any, query: str) -> None:
-    """Refuse what does not parse; which columns there are shows only with the first records."""
+    """Refuse what does not parse, and tables, functions and types that there are not.
+
+    Which columns there are shows only with the first records.
+    """
     if not _QUERY.match(query):
         raise ValueError("a query begins with SELECT or WITH")
     try:
-        pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query)
-    except pl.exceptions.SQLSyntaxError as error:
-        raise ValueError(str(error)) from error
-    except pl.exceptions.SQLInterfaceError as error:
-        if "statement" in str(error) or "parser" in str(error):
-            raise ValueError(str(error)) from error
+        pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query).collect_schema()
+    except (pl.exceptions.SQLSyntaxError, pl.exceptions.SQLInterfaceError) as error:
+        said = _said(error)
+        if not said.startswith(_NO_COLUMN):
+            hint = f"; the records are the table `{_TABLE}`" if "relation" in said else ""
+            raise ValueError(said + hint) from error
     except pl.exceptions.PolarsError:
         return  # columns are missing, of course
 
@@ -133,7 +140,8 @@ def polars_expressions(
             frame = frame.with_columns(**added)
         if chosen:
             frame = frame.select(_ROW, **chosen)
-        return frame.drop(drop) if drop else frame
+        with _briefly(pl):
+            return (frame.drop(drop) if drop else frame).collect()
 
     return compute
 
@@ -147,7 +155,20 @@ def _expression(pl: Any, text: str) -> Any:
     try:
         return pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"`{text}`: {error}") from error
+        raise ValueError(f"`{text}`: {_said(error)}") from error
+
+
+@contextmanager
+def _briefly(pl: Any) -> Generator[None]:
+    """Errors without the plan that polars adds to them, which may be pages long."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise type(error)(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    return str(error).split("\n\n", 1)[0]
 
 
 def _polars() -> Any:

@@ -162,6 +162,19 @@ def test_lone_surrogates_do_not_poison_it() -> None:
     assert context(encoded)["error"]["causes"] == ["ValueError: cause \\udc81"]
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("price"), "'price' is not there"),
+        (EOFError(), "Read beyond end of file."),
+        (ValueError("so"), "so"),
+        (type("Own", (Exception,), {"__doc__": "Of its class.", "__module__": "shop"})(), ""),
+    ],
+)
+def test_an_error_without_words_is_given_some(error: BaseException, text: str) -> None:
+    assert ErrorInfo.of(error).message == text
+
+
 def test_a_traceparent_that_is_no_text_does_no_harm() -> None:
     assert context(encode(letter(headers=[("traceparent", b"\xff"), ("x", None)])))["traceparent"]
 

@@ -102,6 +102,32 @@ def test_what_is_no_query_is_refused(query: str) -> None:
         made(sql, query=query)
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT id FROM orders", "relation 'orders' was not found; the records are the table `batch`"),
+        ("SELECT *, nope(id) AS n FROM batch", "unsupported function 'nope'"),
+        ("SELECT CAST(id AS NOTHING) FROM batch", 'datatype "NOTHING" is not currently supported'),
+    ],
+)
+def test_what_there_is_not_is_refused_with_the_pipeline(query: str, said: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        made(sql, query=query)
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("query", ["SELECT batch.id FROM batch", "SELECT b.id FROM batch AS b"])
+def test_columns_show_with_the_first_records(query: str) -> None:
+    assert run(chain_of(made(sql, query=query)), *ORDERS[:1]).values == [{"id": 1}]
+
+
+def test_what_polars_says_comes_without_its_plan() -> None:
+    ran = run(chain_of(made(sql, query="SELECT nothing FROM batch")), *ORDERS[:1])
+    (failed,) = ran.outcome.failed
+    assert failed.error.message.startswith('unable to find column "nothing"')
+    assert "\n" not in failed.error.message
+
+
 def test_words_in_texts_do_not_count() -> None:
     made(sql, query="SELECT 'GROUP BY' AS a, \"sum(b)\" FROM batch -- ORDER BY")
 

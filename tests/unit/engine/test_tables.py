@@ -108,6 +108,25 @@ def test_two_objects_in_one_value_do_not_pass_for_two_records() -> None:
     assert set(ran.conditions) == {0, 1, 4}
 
 
+def test_parts_of_an_object_do_not_pass_for_records() -> None:
+    ran = run(same, b'{"a":', b'{"b":2}}', b"{}{}", {"a": 3})
+    assert ran.values == [{"a": 3}]
+    assert set(ran.conditions) == {0, 1, 2}
+
+
+def test_a_field_has_the_type_of_most() -> None:
+    ran = run(same, {"a": "n/a"}, *[{"a": n} for n in range(9)], {"a": 0.5})
+    assert set(ran.conditions) == {0}
+    assert [v["a"] for v in ran.values] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 0.5]
+
+
+def test_a_whole_number_does_not_become_another() -> None:
+    ran = run(same, {"a": 0.5}, {"a": 2**53}, {"a": 2**53 + 1}, {"a": 1e300}, {"a": 10**19 + 1})
+    assert set(ran.conditions) == {2, 4}
+    assert "9007199254740993 does not fit" in ran.failed[2]
+    assert [v["a"] for v in ran.values] == [0.5, 2**53, 1e300]
+
+
 def test_a_row_that_raises_is_found_by_halving() -> None:
     def check(table: pa.Table) -> pa.Table:
         if pc.any(pc.equal(table["a"], 5)).as_py():
