@@ -105,7 +105,10 @@ def test_what_is_no_query_is_refused(query: str) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("SELECT id FROM orders", "relation 'orders' was not found; the records are the table `batch`"),
+        (
+            "SELECT id FROM orders",
+            "relation 'orders' was not found; the records are the table `batch`",
+        ),
         ("SELECT *, nope(id) AS n FROM batch", "unsupported function 'nope'"),
         ("SELECT CAST(id AS NOTHING) FROM batch", 'datatype "NOTHING" is not currently supported'),
     ],
