@@ -168,7 +168,7 @@ class Encode:
     def _timestamps(self, flow: Flow, column: Column) -> list[int] | None:
         stamps: list[int] | None = None
         if self.source_timestamp:
-            own = [max(0, ms) for _, ms in flow.read("timestamp")]
+            own = list(map(max, flow.source_timestamps(), repeat(0)))
             stamps = flow.spread(own, 0)
         if column is None:
             return stamps

@@ -269,8 +269,11 @@ class Flow:
 
     def timestamps_now(self) -> list[int]:
         """Milliseconds, -1 for none."""
-        own = list(map(_SECOND, self.read("timestamp")))
-        return _resolved(self.extras.timestamps, self.spread(own, -1))
+        return _resolved(self.extras.timestamps, self.spread(self.source_timestamps(), -1))
+
+    def source_timestamps(self) -> list[int]:
+        """Of each source record; no pair of kind and time outlives the next, as they would cost."""
+        return list(map(_SECOND, map(type(self.source[0]).timestamp, self.source)))
 
     def extra_of(self, entry: int) -> Extra:
         """What operators have set of this entry besides its value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench import concurrency, memory, paced, peers, report, start, values, workers
+from tests.bench import concurrency, memory, paced, parts, peers, report, start, values, workers
 from tests.bench.bench import Bench, Result
 from tests.bench.scenarios import SCENARIOS
 
@@ -47,3 +47,4 @@ def tables() -> Iterator[tuple[str, str]]:
     """Name and text of each, from what is kept."""
     for kind in KINDS:
         yield kind.name, kind.table(report.kept(kind.scenarios))
+    yield "parts", parts.table(report.kept(["parts"]))

@@ -3,7 +3,7 @@
 Ten thousand records in memory, again and again, through the engine of a scenario's pipeline and
 through its loop; both hand what they make to a producer that is connected to nothing. CPU
 microseconds of this process for each record, the median of many. What the client takes to fetch
-and to send is not in here.
+and to send is not in here. Without a name all scenarios are measured, and the figures kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from logging import NullHandler, getLogger
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Message, Producer
 
@@ -28,18 +30,24 @@ from kafka_etl.engine.crew import Crews
 from kafka_etl.kafka.produce import produce_outputs
 from kafka_etl.registry import Registry
 from kafka_etl.runtime import assemble
+from kafka_etl.signature import TABLES
+from tests.bench import report
+from tests.bench.libraries import columns
 from tests.bench.loops import ALLOCATOR, SCHEMAS, batch_of
 from tests.bench.scenarios import BY_NAME, SCENARIOS, Scenario
 from tests.kit.registry import register, stand_in
 
 RECORDS = 10_000
 TIMES = 15
+PARTS = ("decode", "operators", "encode", "produce")
 NOWHERE = {
     "bootstrap.servers": "127.0.0.1:1",
     "reconnect.backoff.ms": 100_000,
     "reconnect.backoff.max.ms": 1_000_000,
     "log_level": 0,
 }
+
+Parts = dict[str, float]
 
 
 def main(names: Sequence[str]) -> None:
@@ -49,17 +57,35 @@ def main(names: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20 * RECORDS)
-    sys.stdout.write("| scenario | decode | operators | encode | produce | all | the loop |\n")
-    sys.stdout.write("|---|---|---|---|---|---|---|\n")
+    found: dict[str, Parts] = {}
     with stand_in() as registry:
         for name, schema in SCHEMAS.items():
             register(registry.url, name, schema)
         for name in names or [s.name for s in SCENARIOS if not s.dead_letters]:
-            sys.stdout.write(row(BY_NAME[name], registry.url) + "\n")
-            sys.stdout.flush()
+            found[name] = parts(BY_NAME[name], registry.url)
+            sys.stderr.write(f"{name}: {found[name]}\n")
+    kept = {"scenario": "parts", "measured_on": report.surroundings(), "parts": found}
+    sys.stdout.write(table([kept]))
+    if not names:
+        report.save(kept)
 
 
-def row(scenario: Scenario, registry: str) -> str:
+def table(kept: Sequence[dict[str, Any]]) -> str:
+    """The loop has one part; only columns have libraries to be compared with."""
+    rows = [
+        "| scenario | decode | operators | encode | produce | all | the loop | libraries alone |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in ((n, f) for result in kept for n, f in result["parts"].items()):
+        cells = [found[part] for part in PARTS]
+        libraries = f"{found['libraries']:.2f}" if "libraries" in found else "-"
+        shown = " | ".join(f"{cell:.2f}" for cell in [*cells, sum(cells), found["loop"]])
+        rows.append(f"| {name} | {shown} | {libraries} |")
+    return "\n".join(rows) + "\n"
+
+
+def parts(scenario: Scenario, registry: str) -> Parts:
+    """Microseconds a record, by what they are spent on."""
     with tempfile.TemporaryDirectory() as folder:
         chain = chain_of(scenario, Path(folder), registry)
     logger = getLogger("nowhere")
@@ -72,22 +98,23 @@ def row(scenario: Scenario, registry: str) -> str:
     def note(part: str, seconds: float) -> None:
         timed.setdefault(part, []).append(seconds / RECORDS * 1e6)
 
+    of_libraries = None
+    if any(operate.operator.shape.takes in TABLES for operate in chain.operators):
+        of_libraries = columns(scenario, chain.operators[0].operator.call)
+        values = [record.value() or b"" for record in records]
     for _ in range(TIMES):
         outputs, _ = chain.attempt(records)
         spent = chain.spent
-        for part in ("decode", "operators", "encode"):
+        for part in PARTS[:-1]:
             note(part, getattr(spent, part))
             setattr(spent, part, 0.0)
-        note("produce", cpu(lambda made=outputs: produce_outputs(producer, "sink", made)))
+        note("produce", cpu(partial(produce_outputs, producer, "sink", outputs)))
         let_go(producer)
         note("loop", cpu(lambda: loop(records, producer.produce, ["sink", "other"])))
         let_go(producer)
-    medians = {part: statistics.median(values) for part, values in timed.items()}
-    ours = sum(value for part, value in medians.items() if part != "loop")
-    cells = [*(medians[p] for p in ("decode", "operators", "encode", "produce")), ours]
-    return (
-        f"| {scenario.name} | " + " | ".join(f"{c:.2f}" for c in [*cells, medians["loop"]]) + " |"
-    )
+        if of_libraries is not None:
+            note("libraries", cpu(partial(of_libraries, values)))
+    return {part: round(statistics.median(took), 3) for part, took in timed.items()}
 
 
 def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:

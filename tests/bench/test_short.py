@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.bench import concurrency, loops, memory, paced, report, start, values, workers
+from kafka_etl.codecs.wire import HEAD
+from tests.bench import concurrency, loops, memory, paced, parts, report, start, values, workers
 from tests.bench.bench import Bench, Result, WrongOutputs, bench
 from tests.bench.kinds import KINDS, NAMES, tables
-from tests.bench.scenarios import SCENARIOS, Scenario, order
+from tests.bench.libraries import columns
+from tests.bench.scenarios import BY_NAME, SCENARIOS, Scenario, order
+from tests.kit.registry import register, stand_in
 
 RECORDS = 400
 
@@ -139,6 +143,22 @@ def test_the_loop_of_avro_keeps_the_wire_format() -> None:
     out = produced("avro", value.getvalue())
     assert out[:5] == b"\0\0\0\0\1"
     assert fastavro.schemaless_reader(io.BytesIO(out[5:]), schema, None)["total"] == 8.4
+
+
+@pytest.mark.parametrize("name", ["columnar-json", "columnar-json-one", "columnar-avro"])
+def test_libraries_alone_do_the_same_work(name: str, tmp_path: Path) -> None:
+    scenario = BY_NAME[name]
+    with stand_in() as registry:
+        for schema in loops.SCHEMAS:
+            register(registry.url, schema, loops.SCHEMAS[schema])
+        chain = parts.chain_of(scenario, tmp_path, registry.url)
+        records = [parts.record(scenario, number) for number in range(100)]
+        outputs, _ = chain.attempt(records)
+    alone = columns(scenario, chain.operators[0].operator.call)
+    head = HEAD if scenario.schema else 0
+    assert alone([record.value() or b"" for record in records]) == [
+        value[head:] for value in outputs.values
+    ]
 
 
 def test_names_are_unique() -> None:
