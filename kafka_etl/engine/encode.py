@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
+from operator import itemgetter
 from types import NoneType
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from kafka_etl.engine.tables import encode_table, leave
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers
 from kafka_etl.typed import is_typed
+
+_NAME: Final = itemgetter(0)
+_VALUE: Final = itemgetter(1)
 
 _KEY_TYPES: Final = {bytes, NoneType}
 
@@ -212,8 +216,8 @@ def _are_all_headers(column: Sequence[Any]) -> bool:
     pairs = list(chain.from_iterable(column))
     if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
         return False
-    kinds = list(map(type, chain.from_iterable(pairs)))
-    return set(kinds[::2]) == {str} and set(kinds[1::2]) <= {bytes, NoneType}
+    names, held = map(_NAME, pairs), map(_VALUE, pairs)
+    return set(map(type, names)) == {str} and set(map(type, held)) <= {bytes, NoneType}
 
 
 def _are_headers(headers: Any) -> bool:

@@ -165,6 +165,8 @@ class Transactions:
         deadline = monotonic() + _PATIENCE
         if size > _SMALL:
             self._sent(producer)  # first, so that the time of the next call is its own
+        else:
+            producer.flush(0)  # waits for nothing, but ends the linger of what is queued
         self._timed(
             lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
         )
