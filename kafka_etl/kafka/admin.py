@@ -6,7 +6,9 @@ restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from time import monotonic
 from typing import Any, Final, Literal, TypeVar
@@ -20,8 +22,15 @@ from confluent_kafka import (
     TopicPartition,
     admin,
 )
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
+from kafka_etl.contracts import Pulse
 from kafka_etl.errors import (
     BrokersUnreachable,
     KafkaEtlError,
@@ -38,6 +47,8 @@ Right = Literal["READ", "WRITE"]
 _REQUEST: Final = 10.0
 _FIRST_ANSWER: Final = 1.0
 _PATIENCE: Final = 30.0
+_BUSY_ADVICE: Final = "The brokers start or change leaders: if it lasts, see their logs."
+_waiting: ContextVar[Pulse] = ContextVar("waiting", default=lambda _waiting_for: None)
 _api: Any = admin  # its hints are partial and contradict each other; the tests check what we use
 
 
@@ -47,9 +58,15 @@ def connect(settings: frozenset[tuple[str, Any]]) -> Admin:
     return Admin(dict(settings))
 
 
-def disconnect() -> None:
-    """Preflight is over."""
-    connect.cache_clear()
+@contextmanager
+def connections(waiting: Pulse) -> Generator[None]:
+    """The clients of one preflight, which end with it; `waiting` is told what they wait for."""
+    token = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+        connect.cache_clear()
 
 
 class Admin:
@@ -77,10 +94,11 @@ class Admin:
         while True:
             try:
                 return _patiently(what, ask)
-            except BrokersUnreachable:
+            except BrokersUnreachable as away:
                 self._raise_if_denied(what)
                 if monotonic() > deadline:
                     raise
+                _waiting.get()(away.what)
 
     def _raise_if_denied(self, what: str) -> None:
         """A failed login shows as a broker that does not answer; the client tells it aside."""
@@ -217,15 +235,26 @@ def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] |
         retry=retry_if_exception(_is_busy),
         stop=stop_after_delay(_PATIENCE),
         wait=wait_random_exponential(0.05, max=1.0),
+        before_sleep=lambda state: _waiting.get()(f"{what} failed: {_said(state)}"),
         reraise=True,
     )
     try:
         return retrying(ask)
     except KafkaException as raised:
         error = classify.error_of(raised)
-        if otherwise is not None and classify.final(error, what) is None:
+        explained = classify.explained(error, what)
+        away = isinstance(explained, BrokersUnreachable)
+        if otherwise is not None and not away and classify.final(error, what) is None:
             raise otherwise(f"{what} failed: {error.name()}: {error.str()}") from raised
-        raise classify.explained(error, what) from raised
+        if classify.busy(error):
+            raise BrokersUnreachable(explained.what, _BUSY_ADVICE) from raised
+        raise explained from raised
+
+
+def _said(state: RetryCallState) -> str:
+    raised = state.outcome.exception() if state.outcome is not None else None
+    error = classify.error_of(raised) if isinstance(raised, KafkaException) else raised
+    return f"{error.name()}: {error.str()}" if isinstance(error, KafkaError) else str(error)
 
 
 def _is_busy(raised: BaseException) -> bool:

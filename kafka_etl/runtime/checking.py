@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
-from kafka_etl.errors import Problem, WorkerUnstable
+from kafka_etl.errors import BrokersUnreachable, Problem, WorkerUnstable
 from kafka_etl.log import Logger
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
-from kafka_etl.runtime.messages import Checked, Ended, PreflightTask
+from kafka_etl.runtime.messages import Checked, Ended, PreflightTask, Snapshot
+from kafka_etl.runtime.trouble import Trouble
 from kafka_etl.units import show_duration
+
+_PASSING: Final = frozenset({BrokersUnreachable.code})
+"""What mends itself without us: a daemon waits for it, whatever else stops the pipeline."""
 
 
 class Checking:
     """Waits for the answer, and begins again when something kills the process before it comes.
 
-    One that ends by itself without an answer would do so again.
+    One that ends by itself without an answer would do so again. A daemon also begins again while
+    no broker answers: it is shown as trouble, never the end of a pipeline.
 
     Args:
         task: What to check.
         child: A process that waits for its task.
-        give_up_after: Kills in a row after which there is no use; None: never.
+        give_up_after: Kills in a row after which there is no use, and then a broker that is away
+            is the answer; None: never.
         log: The pipeline's.
     """
 
@@ -29,9 +36,9 @@ class Checking:
         self._task = task
         self._give_up_after = give_up_after
         self._log = log
-        self._kills = 0
+        self._failures = 0
         self._start_at = 0.0
-        self.trouble: str | None = None
+        self._trouble = Trouble()
         self.child: Child | None = child
         child.send(task)
 
@@ -43,32 +50,48 @@ class Checking:
                 self.child.send(self._task)
             return None
         status = self.child.exit_status()
-        answers = self.child.received()  # after the status: it may have spoken and gone
-        if answers:
-            return _said(answers[0])
-        return None if status is None else self._died(self.child, status, now)
+        for said in self.child.received():  # after the status: it may have spoken and gone
+            if not isinstance(said, Snapshot):
+                return self._judged(said, now)
+            self._trouble.note(said.trouble)
+        return None if status is None else self._died(status, now)
+
+    @property
+    def trouble(self) -> str | None:
+        """What it waits for, if anything is in the way."""
+        return self._trouble.said
 
     def end(self) -> None:
         """Whatever it would have found, nobody waits for it."""
         if self.child is not None:
             self.child.end()
 
-    def _died(self, child: Child, status: int, now: float) -> Problem | None:
-        how = f"preflight ended without an answer ({describe_exit(status)})"
-        self._kills += 1
-        if status >= 0 or self._kills == self._give_up_after:
-            return WorkerUnstable(how).problem
-        child.close()
-        wait = RESTARTS.delay(self._kills, random.random)
-        self.child, self._start_at, self.trouble = None, now + wait, how
-        self._log.error(
-            "preflight died", reason=describe_exit(status), restart_in=show_duration(round(wait, 3))
-        )
+    def _judged(self, said: object, now: float) -> Checked | Problem | None:
+        """Its answer, unless that is worth asking again."""
+        if isinstance(said, Checked):
+            return said
+        problem = said.problem if isinstance(said, Ended) else None
+        if problem is None:
+            return WorkerUnstable("preflight gave no answer").problem
+        if self._give_up_after is not None or problem.code not in _PASSING:
+            return problem
+        self._begin_again(problem.what, now)
         return None
 
+    def _died(self, status: int, now: float) -> Problem | None:
+        how = f"preflight ended without an answer ({describe_exit(status)})"
+        if status >= 0 or self._failures + 1 == self._give_up_after:
+            return WorkerUnstable(how).problem
+        self._begin_again(how, now)
+        return None
 
-def _said(answer: object) -> Checked | Problem:
-    if isinstance(answer, Checked):
-        return answer
-    problem = answer.problem if isinstance(answer, Ended) else None
-    return problem or WorkerUnstable("preflight gave no answer").problem
+    def _begin_again(self, reason: str, now: float) -> None:
+        if self.child is not None:
+            self.child.end()
+            self.child.close()
+        self._failures += 1
+        wait = RESTARTS.delay(self._failures, random.random)
+        self.child, self._start_at = None, now + wait
+        self._trouble.note(reason)
+        again_in = show_duration(round(wait, 3))
+        self._log.error("preflight begins again", reason=reason, again_in=again_in)

@@ -5,29 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kafka_etl.config.build import Pipeline
-from kafka_etl.contracts import Preflight
-from kafka_etl.kafka.admin import disconnect
+from kafka_etl.contracts import Preflight, Pulse
+from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_topics
 from kafka_etl.runtime.assemble import deployment
 from kafka_etl.runtime.messages import Checked
 
 
-def check(pipeline: Pipeline, member: str) -> Checked:
-    """Check and prepare source, sink and dead-letter topic.
+def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
+    """Check and prepare source, sink and dead-letter topic; `waiting` is told of what it waits for.
 
     Raises:
         KafkaEtlError: The first thing that is wrong with the cluster.
     """
     place = deployment(pipeline, member, Preflight())
-    try:
+    with connections(waiting):
         found = pipeline.source.check(pipeline.source_settings, place)
         place = replace(place, partitions=found.partitions)
         found = _both(found, pipeline.sink.check(pipeline.sink_settings, place))
         letters = pipeline.spec.dead_letter
         if letters is not None:
             found = _both(found, check_topics([letters.topic], letters.create or None, place))
-    finally:
-        disconnect()
     return Checked(found, pipeline.guarantee)
 
 

@@ -352,7 +352,11 @@ def _checked(
     """The worker's task; before that its preflight, if it was chosen for it."""
     if isinstance(task, WorkerTask):
         return task
-    connection.send(preflight.check(pipeline, task.member))
+
+    def tell(waiting_for: str) -> None:
+        connection.send(Snapshot("starting", _now_ms(), trouble=waiting_for))
+
+    connection.send(preflight.check(pipeline, task.member, tell))
     following: WorkerTask = next_task(connection)
     _configure_logs(following)
     return following

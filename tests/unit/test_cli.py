@@ -397,7 +397,7 @@ def test_a_broker_that_does_not_answer_is_named_within_30_s(tmp_path: Path) -> N
     servers = f"127.0.0.1:{free_port()}"
     written(tmp_path, pipeline(f"kafka: {{bootstrap.servers: '{servers}'}}"))
     started = time.monotonic()
-    done = command("run", ".", "--state-dir", "state", "--http", "off", cwd=tmp_path)
+    done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
     assert time.monotonic() - started < 30
     assert done.returncode == 1
     assert f"error[E301]: asking {servers} for its topics failed" in done.stderr

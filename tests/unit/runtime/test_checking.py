@@ -10,7 +10,7 @@ import pytest
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Preflight
-from kafka_etl.errors import KafkaEtlError, Problem
+from kafka_etl.errors import BrokersUnreachable, KafkaEtlError, Problem
 from kafka_etl.log import get_logger
 from kafka_etl.runtime import checking
 from kafka_etl.runtime.checking import Checking
@@ -19,6 +19,8 @@ from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTas
 
 ANSWER = Checked(Preflight(), Guarantee.EXACTLY_ONCE)
 KILLED = -9
+TASK = PreflightTask(Document(Path("p.yaml"), {}, {}, {}, []), "member", LogSettings({}))
+AWAY = BrokersUnreachable("no broker answered").problem
 
 
 class FakeChild:
@@ -38,6 +40,9 @@ class FakeChild:
     def exit_status(self) -> int | None:
         return self._status
 
+    def end(self) -> None:
+        self._status = KILLED
+
     def close(self) -> None:
         self._status = None
 
@@ -50,17 +55,22 @@ def checked(
     monkeypatch: pytest.MonkeyPatch, *children: FakeChild, give_up_after: int | None = 3
 ) -> tuple[Any, float]:
     """What comes of a preflight by these processes, one after the other, and when."""
-    first, *following = children
-    waiting = iter(following)
-    monkeypatch.setattr(checking, "Child", lambda _module: next(waiting))
-    task = PreflightTask(Document(Path("p.yaml"), {}, {}, {}, []), "member", LogSettings({}))
-    run = Checking(task, cast("Child", first), give_up_after, get_logger("daemon"))
+    run = begun(monkeypatch, *children, give_up_after=give_up_after)
     now = 0.0
     while (answer := run.answer(now)) is None:
         now += 0.1
         assert now < 1000, "no answer"
-    assert all(child.tasks == [task] for child in children)
+    assert all(child.tasks == [TASK] for child in children)
     return answer, now
+
+
+def begun(
+    monkeypatch: pytest.MonkeyPatch, *children: FakeChild, give_up_after: int | None
+) -> Checking:
+    first, *following = children
+    waiting = iter(following)
+    monkeypatch.setattr(checking, "Child", lambda _module: next(waiting))
+    return Checking(TASK, cast("Child", first), give_up_after, get_logger("daemon"))
 
 
 def test_its_answer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +101,33 @@ def test_at_some_time_there_is_no_use(
     answer, _ = checked(monkeypatch, *children())
     assert isinstance(answer, Problem)
     assert answer.code == "E405"
+
+
+def without_brokers() -> FakeChild:
+    return FakeChild(0, Ended("failed", Snapshot("starting", 0), AWAY))
+
+
+def test_a_daemon_waits_for_its_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = [without_brokers() for _ in range(20)]
+    answer, after = checked(monkeypatch, *away, FakeChild(None, ANSWER), give_up_after=None)
+    assert answer == ANSWER
+    assert after > 1
+
+
+def test_a_run_to_the_end_does_not_wait_for_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked(monkeypatch, without_brokers(), give_up_after=3) == (AWAY, 0.0)
+
+
+def test_what_it_waits_for_is_shown_all_the_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    telling = FakeChild(None, Snapshot("starting", 0, trouble="the brokers start"))
+    run = begun(monkeypatch, telling, without_brokers(), give_up_after=None)
+    assert run.trouble is None
+    assert run.answer(0) is None
+    first = run.trouble or ""
+    assert first.startswith("the brokers start (since ")
+    telling._answers = [Ended("failed", Snapshot("starting", 0), AWAY)]
+    assert run.answer(0) is None
+    assert run.trouble == first.replace("the brokers start", AWAY.what)
+    assert run.answer(1000) is None
+    assert run.child is not None
+    assert run.trouble is not None
