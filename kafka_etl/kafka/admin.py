@@ -38,7 +38,7 @@ from kafka_etl.errors import (
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify
-from kafka_etl.log import client_logger
+from kafka_etl.kafka.clients import made
 from kafka_etl.record import Partition
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Admin:
         self._brokers = settings.get("bootstrap.servers", "")
         self._said: list[KafkaError] = []
         config = {**settings, "error_cb": self._said.append}
-        self._client = _api.AdminClient(config, logger=client_logger())
+        self._client = made(_api.AdminClient, config)
 
     def topics(self) -> dict[str, int]:
         """Every topic this user can see, with its number of partitions."""

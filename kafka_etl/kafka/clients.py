@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaException
 
 from kafka_etl.contracts import Deployment
+from kafka_etl.errors import KafkaRefused
+from kafka_etl.kafka import classify
+from kafka_etl.log import client_logger
+
+T = TypeVar("T")
 
 _QUIET: Final[Mapping[str, Any]] = {"log_level": 3, "log.connection.close": False}
 _SOON: Final[Mapping[str, Any]] = {"reconnect.backoff.ms": 20}
 """The second connection of a client waits for half of its default of 100 ms. Not for producers:
 that a call took longer than it is how we know that an answer may have been lost.
 """
+
+
+def made(kind: Callable[..., T], settings: Mapping[str, Any]) -> T:
+    """A client.
+
+    Raises:
+        KafkaRefused: It does not take these settings.
+    """
+    try:
+        return kind(dict(settings), logger=client_logger())
+    except KafkaException as raised:
+        said = classify.error_of(raised).str().strip()
+        raise KafkaRefused(f"the Kafka client refuses its settings: {said}") from raised
 
 
 def admin_settings(deployment: Deployment) -> dict[str, Any]:

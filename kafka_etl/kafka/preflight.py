@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+from confluent_kafka import Consumer, Producer
 
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TopicMissing, TopicNotCreated
 from kafka_etl.kafka.admin import Admin, connect
-from kafka_etl.kafka.clients import admin_settings
+from kafka_etl.kafka.clients import admin_settings, consumer_settings, made, producer_settings
 from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
@@ -22,11 +24,13 @@ _VISIBLE_AFTER: Final = 15.0
 
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
     """The source's topics can be read, and the group has an offset wherever it begins."""
+    group = settings.group or deployment.pipeline
+    static = settings.membership == "static"
+    made(Consumer, _offline(consumer_settings(deployment, group, static=static))).close()
     admin = _admin(deployment)
     existing = admin.topics()
     topics = _source_topics(settings, admin, existing)
     admin.require_rights(topics, "READ")
-    group = settings.group or deployment.pipeline
     admin.require_group_rights(group, "READ")
     partitions = [Partition(topic, n) for topic in topics for n in range(existing[topic])]
     committed = admin.committed(group, partitions)
@@ -72,6 +76,16 @@ def check_topics(
         },
         notes=tuple(notes),
     )
+
+
+def check_producer(deployment: Deployment) -> None:
+    """The client takes the settings of a worker's producer."""
+    made(Producer, _offline(producer_settings(deployment)))
+
+
+def _offline(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings, for a client that is only made to see whether it can be."""
+    return {name: value for name, value in settings.items() if name != "bootstrap.servers"}
 
 
 def _admin(deployment: Deployment) -> Admin:

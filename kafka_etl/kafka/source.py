@@ -23,9 +23,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.clients import consumer_settings
+from kafka_etl.kafka.clients import consumer_settings, made
 from kafka_etl.kafka.plugin import KafkaSourceSettings
-from kafka_etl.log import client_logger, get_logger
+from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
     Offsets,
@@ -76,7 +76,7 @@ class KafkaSource:
         self._last_batch = 0.0
         static = settings.membership == "static"
         config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
-        self._consumer = Consumer(config, logger=client_logger())
+        self._consumer = made(Consumer, config)
         self._consumer.subscribe(
             list(settings.topics),
             on_assign=self._on_assign,

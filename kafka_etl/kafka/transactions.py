@@ -19,7 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
 from kafka_etl.failpoints import failpoint
 from kafka_etl.kafka import classify
-from kafka_etl.log import client_logger, get_logger
+from kafka_etl.kafka.clients import made
+from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3
 """Seconds a call may block before it is made again: a refusal shows at the next call."""
@@ -58,7 +59,7 @@ class Transactions:
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
         self._retired = None
-        producer = Producer({**self._settings, "error_cb": self._on_error}, logger=client_logger())
+        producer = made(Producer, {**self._settings, "error_cb": self._on_error})
         self._connect(producer)
         while True:
             try:

@@ -8,7 +8,7 @@ from typing import Final
 from kafka_etl.errors import BrokersUnreachable, Problem, WorkerUnstable
 from kafka_etl.log import Logger
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
-from kafka_etl.runtime.messages import Checked, Ended, PreflightTask, Snapshot
+from kafka_etl.runtime.messages import Checked, Died, Ended, PreflightTask, Snapshot
 from kafka_etl.runtime.trouble import Trouble
 from kafka_etl.units import show_duration
 
@@ -70,6 +70,8 @@ class Checking:
         """Its answer, unless that is worth asking again."""
         if isinstance(said, Checked):
             return said
+        if isinstance(said, Died):
+            return WorkerUnstable(f"preflight ended without an answer ({said.reason})").problem
         problem = said.problem if isinstance(said, Ended) else None
         if problem is None:
             return WorkerUnstable("preflight gave no answer").problem

@@ -113,7 +113,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker's last word. Without one, it died.
+    """A worker's last word. Without one, or with `Died`, it died.
 
     Attributes:
         how: `finished`: the end offsets are committed; `drained`: as it was told; `failed`.
@@ -122,3 +122,14 @@ class Ended:
     how: Literal["finished", "drained", "failed"]
     snapshot: Snapshot
     problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The last word of a process that ends by an exception: the daemon starts another.
+
+    Attributes:
+        reason: The exception, on one line.
+    """
+
+    reason: str

@@ -206,7 +206,7 @@ class ManagedPipeline:
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        troubles = [snapshot.trouble for snapshot in said]
+        troubles = [slot.trouble for slot in self._slots]
         if self._checking is not None:
             troubles.append(self._checking.trouble)
         return PipelineStatus(

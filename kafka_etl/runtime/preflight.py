@@ -7,7 +7,7 @@ from dataclasses import replace
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Preflight, Pulse
 from kafka_etl.kafka.admin import connections
-from kafka_etl.kafka.preflight import check_topics
+from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.assemble import deployment
 from kafka_etl.runtime.messages import Checked
 
@@ -19,6 +19,7 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
         KafkaEtlError: The first thing that is wrong with the cluster.
     """
     place = deployment(pipeline, member, Preflight())
+    check_producer(place)  # before brokers are waited for; they may set limits, so again with those
     with connections(waiting):
         found = pipeline.source.check(pipeline.source_settings, place)
         place = replace(place, partitions=found.partitions)
@@ -26,6 +27,7 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
         letters = pipeline.spec.dead_letter
         if letters is not None:
             found = _both(found, check_topics([letters.topic], letters.create or None, place))
+    check_producer(replace(place, size_limits=found.size_limits))
     return Checked(found, pipeline.guarantee)
 
 

@@ -14,7 +14,7 @@ from kafka_etl.invocation import Condition
 from kafka_etl.log import Logger
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
-from kafka_etl.runtime.messages import Ended, Snapshot, WorkerTask
+from kafka_etl.runtime.messages import Died, Ended, Snapshot, WorkerTask
 from kafka_etl.runtime.recorder import RecorderFile
 from kafka_etl.units import show_duration
 
@@ -83,6 +83,8 @@ class WorkerSlot:
         self._start_at: float | None = 0.0
         self._evidence = self._left_by_a_daemon()
         self._killed_for: str | None = None
+        self._last_word: str | None = None
+        self._death: str | None = None
         self._counters = Counters()
         self._deaths = 0
         self.unexplained_deaths = 0
@@ -128,6 +130,12 @@ class WorkerSlot:
         return self._child
 
     @property
+    def trouble(self) -> str | None:
+        """What is in its way; until it runs, also why the last one died."""
+        said = self.snapshot.trouble if self.snapshot is not None else None
+        return said or self._death
+
+    @property
     def over(self) -> bool:
         """Whether nothing runs here and nothing will."""
         return self._child is None and (self.ended is not None or self._start_at is None)
@@ -144,7 +152,7 @@ class WorkerSlot:
 
     def _start(self) -> None:
         task = self._make_task(self._evidence)
-        self._killed_for = None
+        self._killed_for = self._last_word = None
         self._child = self._next_child or Child(WORKER)
         self._next_child = None
         self._child.send(task)
@@ -155,10 +163,14 @@ class WorkerSlot:
         for message in self._child.received() if self._child is not None else ():
             if isinstance(message, Snapshot):
                 self.snapshot = message
+                if message.state != "starting":
+                    self._death = None
                 if message.positions:
                     self._evidence = None  # it has partitions, and what it knows of them is noted
             elif isinstance(message, Ended):
                 self.snapshot, self.ended = message.snapshot, message
+            elif isinstance(message, Died):
+                self._last_word = message.reason
 
     def _bury(self, status: int, now: float) -> None:
         child, self._child = self._child, None
@@ -177,11 +189,12 @@ class WorkerSlot:
         self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
         if child is not None:
             self._evidence = self._find_evidence(child.pid, reason)
+        self._death = f"a worker died: {self._last_word or reason}"
         wait = self._count_death(progressed=progressed)
         self._start_at = now + wait
         self._log.error(
             "a worker died",
-            reason=reason,
+            reason=self._last_word or reason,
             blamed_on="a record" if self._evidence else "nothing",
             restart_in=show_duration(round(wait, 3)),
         )

@@ -35,7 +35,14 @@ from kafka_etl.runtime.child import next_task, task_of_child
 from kafka_etl.runtime.committer import Committer
 from kafka_etl.runtime.fencing import Fencing
 from kafka_etl.runtime.isolated import isolated
-from kafka_etl.runtime.messages import Ended, PreflightTask, Snapshot, WorkerState, WorkerTask
+from kafka_etl.runtime.messages import (
+    Died,
+    Ended,
+    PreflightTask,
+    Snapshot,
+    WorkerState,
+    WorkerTask,
+)
 from kafka_etl.runtime.recorder import Recorder
 
 _TELL_EVERY: Final = 0.25
@@ -326,24 +333,27 @@ def main() -> None:
     _configure_logs(task)
     sys.path.insert(0, str(task.document.folder))
     try:
-        pipeline = build(task.document, Registry.installed())
-        worker = Worker(pipeline, _checked(task, pipeline, connection), connection)
+        connection.send(_work(task, connection))
     except KafkaEtlError as error:
         connection.send(Ended("failed", Snapshot("starting", _now_ms()), error.problem))
-        return
+    except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
+        info = ErrorInfo.of(error)
+        said = f"{info.type}: {info.message}"
+        get_logger("worker").error("died", error=said, traceback=info.traceback)
+        connection.send(Died(said))
+        sys.exit(1)
+
+
+def _work(task: PreflightTask | WorkerTask, connection: Connection[Any, Any]) -> Ended:
+    pipeline = build(task.document, Registry.installed())
+    worker = Worker(pipeline, _checked(task, pipeline, connection), connection)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
 
     signal.signal(signal.SIGTERM, stop)
     _collect_garbage_rarely(pipeline)
-    try:
-        connection.send(worker.run())
-    except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
-        info = ErrorInfo.of(error)
-        said = f"{info.type}: {info.message}"
-        get_logger("worker").error("died", error=said, traceback=info.traceback)
-        sys.exit(1)
+    return worker.run()
 
 
 def _checked(

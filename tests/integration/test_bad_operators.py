@@ -179,3 +179,19 @@ def test_a_slow_operator_keeps_its_membership_and_is_stopped_in_time(
     done = len(project.outputs())
     assert done >= 3
     assert kafka.committed(project.name, project.source) == {0: done}
+
+
+def test_an_operator_that_cannot_start_says_why_in_the_status(tmp_path: Path, kafka: Kafka) -> None:
+    code = """
+        class Op:
+            def open(self):
+                raise ValueError("no such model")
+
+            def __call__(self, order: dict) -> dict:
+                return order
+    """
+    project = Project(tmp_path, kafka, code=code, operators=["ops:Op"])
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        status = daemon.until(lambda p: p["counts"]["worker_deaths"] > 1)
+        assert "ValueError: no such model" in status["trouble"]
+        assert daemon.stop() == 0

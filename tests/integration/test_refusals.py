@@ -228,3 +228,16 @@ def test_a_wrong_password_is_said(tmp_path: Path, guarded: Cluster) -> None:
     assert done.process.returncode == 1
     assert "Authentication failed" in done.said()
     assert "wrong" not in done.said().replace("wrong password", "")
+
+
+@pytest.mark.parametrize("section", ["kafka", "consumer", "producer"])
+def test_settings_that_the_client_refuses_stop_the_pipeline(
+    tmp_path: Path, kafka: Kafka, section: str
+) -> None:
+    project = Project(tmp_path, kafka)
+    project.spec.setdefault(section, {})["client.dns.lookup"] = "gibberish"
+    project.write()
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        assert daemon.wait(30) == 1
+    assert "error[E306]" in daemon.said()
+    assert "gibberish" in daemon.said()

@@ -1,0 +1,62 @@
+"""What preflight finds before it asks a broker anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kafka_etl.contracts import Deployment
+from kafka_etl.envelope import Provenance
+from kafka_etl.errors import BrokersUnreachable, KafkaRefused
+from kafka_etl.kafka import admin
+from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.preflight import check_producer, check_source
+
+SOURCE = KafkaSourceSettings(topics=("in",))
+PLACE = Deployment(
+    "g",
+    "g",
+    {"bootstrap.servers": "127.0.0.1:1", "log_level": 0},
+    {},
+    {},
+    Provenance("g", "", "g", "g", "host", 1, "0", "3", {}),
+)
+
+
+def test_settings_that_the_producer_refuses() -> None:
+    check_producer(PLACE)
+    with pytest.raises(KafkaRefused, match="gibberish"):
+        check_producer(replace(PLACE, producer={"compression.type": "gibberish"}))
+
+
+def test_a_size_limit_of_a_topic_that_the_producer_refuses() -> None:
+    with pytest.raises(KafkaRefused, match=r"message\.max\.bytes"):
+        check_producer(replace(PLACE, size_limits={"out": 2_000_000_000}))
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        (replace(PLACE, consumer={"session.timeout.ms": 0}), "session.timeout.ms"),
+        (replace(PLACE, kafka={**PLACE.kafka, "security.protocol": "gibberish"}), "gibberish"),
+    ],
+)
+def test_settings_that_the_consumer_refuses(place: Deployment, says: str) -> None:
+    with pytest.raises(KafkaRefused, match=says):
+        check_source(SOURCE, place)
+
+
+def test_what_it_waits_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "_REQUEST", 0.0)
+    monkeypatch.setattr(admin, "_FIRST_ANSWER", 0.1)
+    told: list[str] = []
+
+    def hear(waiting_for: str) -> None:
+        told.append(waiting_for)
+        monkeypatch.setattr(admin, "monotonic", lambda: float("inf"))
+
+    monkeypatch.setattr(admin, "monotonic", lambda: float("-inf"))
+    with pytest.raises(BrokersUnreachable) as raised, admin.connections(hear):
+        check_source(SOURCE, PLACE)
+    assert told == [raised.value.what]
