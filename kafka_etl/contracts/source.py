@@ -75,6 +75,11 @@ class Source(Protocol):
         """Whether it is a member of its group, be it without a partition."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """What is in its way right now, in a few words, as far as it knows."""
+        ...
+
     def finished(self, ends: Offsets) -> bool:
         """Whether the group has committed these offsets, wherever its members run."""
         ...

@@ -25,6 +25,7 @@ from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.clients import consumer_settings, made
 from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.silence import NO_ANSWER, Silence
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -49,6 +50,7 @@ _SAMPLE: Final = 16
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
 _REQUEST: Final = 5.0
+_MOMENT: Final = 0.5
 _PATIENCE: Final = 60.0
 
 
@@ -76,7 +78,8 @@ class KafkaSource:
         self._last_batch = 0.0
         static = settings.membership == "static"
         config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
-        self._consumer = made(Consumer, config)
+        self._silence = Silence()
+        self._consumer = made(Consumer, {**config, "error_cb": self._silence.on_error})
         self._consumer.subscribe(
             list(settings.topics),
             on_assign=self._on_assign,
@@ -143,6 +146,10 @@ class KafkaSource:
     def joined(self) -> bool:
         return bool(self._consumer.memberid())
 
+    @property
+    def trouble(self) -> str | None:
+        return NO_ANSWER if self._silence.lasts else None
+
     def finished(self, ends: Offsets) -> bool:
         if any(self._settled[tp] < end for tp, end in ends.items() if tp in self._settled):
             return False
@@ -175,7 +182,13 @@ class KafkaSource:
             if isinstance(failed, KafkaEtlError):
                 raise failed
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
+        if not messages:
+            self._silence.look(self._ask, joined=self.joined)
         return messages
+
+    def _ask(self) -> None:
+        """Any question that a broker answers soon: one about a topic that is there."""
+        self._consumer.list_topics(next((tp.topic for tp in self._settled), None), _MOMENT)
 
     def _fill(self, limit: int, seconds: float) -> None:
         """Take as many records as a batch has room for, if they are as large as those before."""
@@ -275,7 +288,7 @@ class KafkaSource:
                 error = classify.error_of(raised)
                 if monotonic() > deadline or not classify.passing(error):
                     raise
-                self._pulse(f"reading committed offsets: {error}")
+                self._pulse(self._silence.explain("reading committed offsets", error))
 
     def _arrival(self, committed: TopicPartition) -> Arrival:
         if committed.error is not None:

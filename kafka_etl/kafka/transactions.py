@@ -20,6 +20,7 @@ from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
 from kafka_etl.failpoints import failpoint
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.clients import made
+from kafka_etl.kafka.silence import Silence
 from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3
@@ -27,6 +28,7 @@ _PIECE: Final = 0.3
 _REQUEST: Final = 2.0
 _SLOW: Final = 0.07
 """Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
+_TAKING_OVER: Final = "taking over the transactional id"
 _SMALL: Final = 256 * 1024
 """Bytes that may be on their way while the offsets are sent, which saves a millisecond."""
 _LOOK: Final = 0.02
@@ -55,6 +57,7 @@ class Transactions:
         self._producer: Producer | None = None
         self._retired: Producer | None = None
         self._trouble = False
+        self._silence = Silence()
 
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
@@ -72,13 +75,14 @@ class Transactions:
                     raise stop from raised
                 if not (error.retriable() or classify.passing(error)):
                     raise OutcomeUnknown(
-                        f"taking over the transactional id failed: {error}",
+                        self._silence.explain(_TAKING_OVER, error),
                         fenced=classify.fenced(error),
                     ) from raised
-                self._pulse(f"taking over the transactional id: {error}")
+                self._pulse(self._silence.explain(_TAKING_OVER, error))
             producer.poll(0)
         self._producer = producer
         self._trouble = False
+        self._silence.over()
         return producer
 
     def _connect(self, producer: Producer) -> None:
@@ -213,6 +217,7 @@ class Transactions:
             started = monotonic()
             try:
                 call()
+                self._silence.over()
                 return
             except KafkaException as raised:
                 error = classify.error_of(raised)
@@ -220,7 +225,9 @@ class Transactions:
                 if not again or monotonic() > deadline:
                     raise
                 self._trouble = True
-                self._pulse(f"committing: {error}")
+                if self._producer is not None:
+                    self._producer.poll(0)  # the error callback speaks in here
+                self._pulse(self._silence.explain("committing", error))
             finally:
                 if monotonic() - started > _SLOW:
                     self._trouble = True
@@ -231,10 +238,12 @@ class Transactions:
         refusal = classify.refusal(error)
         if classify.of_transaction(error) is classify.Verdict.ABORT or refusal is not None:
             if self._abort(producer):
-                return Aborted(str(error), refusal=refusal, routine=classify.routine(error))
-            return OutcomeUnknown(f"aborting did not succeed after: {error}")
+                said = self._silence.explain("committing", error)
+                return Aborted(said, refusal=refusal, routine=classify.routine(error))
+            return OutcomeUnknown(self._silence.explain("aborting", error))
         self._retire()
-        return OutcomeUnknown(str(error), fenced=classify.fenced(error) and not self._trouble)
+        said = self._silence.explain("committing", error)
+        return OutcomeUnknown(said, fenced=classify.fenced(error) and not self._trouble)
 
     def _retire(self) -> None:
         """Use this producer no more.
@@ -256,8 +265,9 @@ class Transactions:
                 if not error.retriable() or monotonic() > deadline:
                     self._retire()
                     return False
-                self._pulse(f"aborting: {error}")
+                self._pulse(self._silence.explain("aborting", error))
 
     def _on_error(self, error: KafkaError) -> None:
         self._trouble = True
+        self._silence.note(error)
         self._log.debug("the producer reports", error=str(error))

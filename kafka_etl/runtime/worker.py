@@ -44,6 +44,7 @@ from kafka_etl.runtime.messages import (
     WorkerTask,
 )
 from kafka_etl.runtime.recorder import Recorder
+from kafka_etl.runtime.trouble import Trouble
 
 _TELL_EVERY: Final = 0.25
 _LOOK_FOR_END_EVERY: Final = 0.25
@@ -68,7 +69,7 @@ class Worker:
         self._state: WorkerState = "starting"
         self._paused = task.paused
         self._problem: Problem | None = None
-        self._trouble: str | None = None
+        self._trouble = Trouble(self._log)
         self._drain_by: float | None = None
         self._told_at = 0.0
         self._looked_at = 0.0
@@ -123,6 +124,8 @@ class Worker:
             else:
                 engine.step()
                 self._reconnects = 0
+            if self._source is not None:
+                self._trouble.look(self._source, paused=self._paused)
         except (Reconnect, OutcomeUnknown) as reason:
             self._reconnect(reason)
         except KafkaEtlError as error:
@@ -130,6 +133,7 @@ class Worker:
                 raise
             self._log.error("paused", code=error.code, error=error.what)
             self._paused, self._problem = True, error.problem
+            self._trouble.note(None)  # what was in the way has become that
 
     def _is_over(self) -> bool:
         if self._stopping():
@@ -215,7 +219,7 @@ class Worker:
             stopping=self._talk_and_see,
             sleep=self._sleep,
             fenced=lambda reason: self._fencing.note(time.monotonic(), reason),
-            trouble=self._note_trouble,
+            trouble=self._trouble.note,
             clock=time.monotonic,
             now_ms=_now_ms,
             random=random.random,
@@ -239,7 +243,7 @@ class Worker:
 
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
-        self._note_trouble(waiting_for)
+        self._trouble.note(waiting_for)
         if not self._committer.is_here():
             self._alive()
         self._leave_in_time()
@@ -256,13 +260,6 @@ class Worker:
     def _leave_in_time(self) -> None:
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned
-
-    def _note_trouble(self, trouble: str | None) -> None:
-        if trouble is not None and self._trouble is None:
-            self._log.warning("in trouble", reason=trouble)
-        elif trouble is None and self._trouble is not None:
-            self._log.info("out of trouble")
-        self._trouble = trouble
 
     def _suspicion(self) -> Suspicion:
         operators = self._pipeline.operators
@@ -317,7 +314,7 @@ class Worker:
             counters=self._counters.snapshot(),
             positions={} if source is None else source.positions(),
             joined=source is not None and source.joined,
-            trouble=self._trouble,
+            trouble=self._trouble.said,
             problem=self._problem,
         )
 

@@ -248,6 +248,10 @@ class MemorySource:
     def joined(self) -> bool:
         return self._broker.is_member(self._lease)
 
+    @property
+    def trouble(self) -> str | None:
+        return None
+
     def finished(self, ends: Offsets) -> bool:
         return all(self._broker.offsets.get(tp, 0) >= end for tp, end in ends.items())
 

@@ -52,3 +52,39 @@ def test_a_daemon_waits_for_its_broker_at_its_start_and_at_a_restart(
         assert daemon.pipeline()["error"] is None
         assert "preflight begins again" in daemon.said()
         assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["kill", "suspend"])
+def test_with_nothing_to_do_it_says_that_no_broker_answers(
+    tmp_path: Path, unsteady: Cluster, how: str
+) -> None:
+    project = Project(tmp_path, Kafka(unsteady.bootstrap))
+    project.produce(orders(10))
+    (node,) = unsteady.nodes
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["counts"]["records_out"] == 10 and p["lag"]["records"] == 0)
+        node.kill() if how == "kill" else node.suspend()
+        away = daemon.until(lambda p: "no broker answers (since 2" in (p["trouble"] or ""), 30)
+        assert away["state"] == "running"
+        daemon.until(lambda _: readiness(daemon) == 503)
+        node.start() if how == "kill" else node.resume()
+        daemon.until(lambda p: p["trouble"] is None and readiness(daemon) == 200)
+        assert daemon.pipeline()["counts"]["records_out"] == 10
+        assert daemon.stop() == 0
+
+
+def test_with_much_to_do_it_says_that_no_broker_answers(tmp_path: Path, unsteady: Cluster) -> None:
+    code = "import time\n\ndef op(order: dict):\n    time.sleep(0.002)\n    return order\n"
+    project = Project(tmp_path, Kafka(unsteady.bootstrap), code=code, operators=["ops:op"])
+    project.produce(orders(8000))
+    (node,) = unsteady.nodes
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["counts"]["records_out"] > 500)
+        node.kill()
+        daemon.until(lambda p: (p["trouble"] or "").startswith("no broker answers ("), 30)
+        time.sleep(8)
+        assert "no broker answers (" in daemon.pipeline()["trouble"]
+        node.start()
+        daemon.until(lambda p: p["lag"]["records"] == 0 and p["trouble"] is None)
+        assert daemon.stop() == 0
+    assert sorted(o["id"] for o in project.outputs()) == list(range(8000))

@@ -158,7 +158,7 @@ def test_one_thread_alone_talks_to_the_daemon(make: Make) -> None:
         return 1.0
 
     assert worker._committer.begin(commit).result() == 1.0
-    assert worker._trouble == "committing: slow"
+    assert worker._trouble.said.startswith("committing: slow (since ")
     assert "commit_0" not in talking
     worker._pulse("committing: slow")
     assert talking
