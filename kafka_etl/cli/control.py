@@ -90,12 +90,14 @@ def _is_ours(data: Any) -> bool:
 
 def _line(pipeline: dict[str, Any]) -> str:
     lag, rates, counts = pipeline["lag"], pipeline["rates"], pipeline["counts"]
+    guarantee = f" ({pipeline['guarantee']})" if pipeline["guarantee"] else ""
+    deaths = f", {counts['worker_deaths']:,} worker deaths" if counts["worker_deaths"] else ""
     return (
-        f"{pipeline['name']}: {pipeline['state']} ({pipeline['guarantee']}), "
+        f"{pipeline['name']}: {pipeline['state']}{guarantee}, "
         f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
         f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
         f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s; "
-        f"{counts['dead_letters']:,} dead letters"
+        f"{counts['dead_letters']:,} dead letters{deaths}"
     )
 
 

@@ -16,13 +16,15 @@ from typing import Final, Protocol
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.errors import ConfigError, KafkaEtlError, UnknownPipeline
+from kafka_etl.errors import ConfigError, KafkaEtlError, OrderRefused, UnknownPipeline
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.notify import notify
 from kafka_etl.runtime.pipelines import (
+    OVER,
     ManagedPipeline,
     PipelineStatus,
     RunOptions,
+    State,
 )
 from kafka_etl.runtime.state_folder import StateFolder
 
@@ -88,7 +90,13 @@ class Orders(Protocol):
     def view(self) -> View: ...
 
     def order(self, name: str, verb: Verb) -> None:
-        """Raises UnknownPipeline, or ConfigError when the file to restart from is wrong."""
+        """Give an order; it is carried out soon.
+
+        Raises:
+            UnknownPipeline: There is none of that name.
+            OrderRefused: It is to be resumed, and is not paused.
+            ConfigError: The file to restart from is wrong.
+        """
         ...
 
     def ticked_at(self) -> float:
@@ -109,6 +117,7 @@ class Daemon:
         }
         self._files = {spec.name: document.path for document, spec in pipelines}
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._paused: set[str] = set()
         self._signals = 0
         self._acted_on = 0
         self._ticked_at = time.monotonic()
@@ -131,7 +140,7 @@ class Daemon:
         Returns:
             The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters.
         """
-        looked_at = 0.0
+        looked_at, pids = 0.0, list[int]()
         while True:
             now = time.monotonic()
             self._ticked_at = now
@@ -139,12 +148,14 @@ class Daemon:
             self._obey_orders()
             for pipeline in self._pipelines.values():
                 pipeline.tick(now)
-            if now - looked_at >= _LOOK_EVERY:
+            children = [child for p in self._pipelines.values() for child in p.children]
+            before, pids = pids, [child.pid for child in children]
+            if now - looked_at >= _LOOK_EVERY or pids != before:  # a death is seen at once
                 looked_at = now
                 self._look_around()
             if self._is_over():
                 break
-            connections = [c.connection for p in self._pipelines.values() for c in p.children]
+            connections = [child.connection for child in children]
             wait(connections, _LOOP) if connections else time.sleep(_LOOP)
         self._look_around()
         notify("STOPPING=1")
@@ -163,14 +174,26 @@ class Daemon:
             raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
         match verb:
             case Verb.PAUSE:
+                self._paused.add(name)  # at once: who resumes next may be faster than the pause
                 self._orders.put(pipeline.pause)
             case Verb.RESUME:
+                self._require_pause(name)
+                self._paused.discard(name)
                 self._orders.put(pipeline.resume)
             case Verb.RESTART:
                 loaded = self._options.reload(self._files[name])
+                self._paused.discard(name)
                 self._orders.put(lambda: pipeline.restart(*loaded))
 
     # Parts
+
+    def _require_pause(self, name: str) -> None:
+        state = self._view.pipelines[name].state
+        if state in OVER:
+            advice = f"`kafka-etl restart {name}` starts it anew."
+            raise OrderRefused(f"pipeline `{name}` is not paused: it is {state}", advice)
+        if name not in self._paused and state not in {State.PAUSED, State.BREAKER}:
+            raise OrderRefused(f"pipeline `{name}` is not paused: it is {state}")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1

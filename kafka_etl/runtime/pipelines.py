@@ -63,7 +63,7 @@ class PipelineStatus:
     Attributes:
         counters: (metric, label value) -> count since the daemon began.
         positions: Of the partitions assigned to this daemon's workers.
-        trouble: What is in the way, as the workers tell.
+        trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
     """
 
@@ -217,7 +217,7 @@ class ManagedPipeline:
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
             counters=counters.snapshot(),
             positions=positions,
-            trouble=next(filter(None, troubles), None),
+            trouble=None if self._problem else next(filter(None, troubles), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
         )
 

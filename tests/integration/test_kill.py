@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.check import problems
-from tests.kit.daemon import Daemon
+from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
 
@@ -140,3 +140,24 @@ def test_kill_9_with_a_commit_beside_the_next_batch(
         assert "killed by SIGKILL" in daemon.said()
     assert any(order["beside"] for order in project.outputs())
     check(project)
+
+
+def test_the_status_tells_of_a_death_and_of_what_cannot_be_resumed(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(tmp_path, kafka, workers=2)
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["state"] == "running" and p["partitions"] == 4)
+        os.kill(daemon.workers()[0], signal.SIGKILL)
+        status = daemon.until(lambda p: p["counts"]["worker_deaths"] == 1)
+        assert "a worker died: killed by SIGKILL" in status["trouble"]
+        daemon.until(lambda p: p["trouble"] is None and p["workers"] == 2)
+        shown = command("status", "--http", daemon.http, cwd=tmp_path)
+        assert shown.stdout.endswith("; 0 dead letters, 1 worker deaths\n")
+        resumed = command("resume", project.name, "--http", daemon.http, cwd=tmp_path)
+        assert resumed.returncode == 1
+        assert "is not paused: it is running" in resumed.stderr
+        for verb in ("pause", "resume"):
+            done = command(verb, project.name, "--http", daemon.http, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+        assert daemon.stop() == 0

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from kafka_etl.broker import Cluster
-from tests.kit.daemon import COMMAND, Daemon, run_to_end
+from tests.kit.daemon import COMMAND, Daemon, command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -241,3 +241,16 @@ def test_settings_that_the_client_refuses_stop_the_pipeline(
         assert daemon.wait(30) == 1
     assert "error[E306]" in daemon.said()
     assert "gibberish" in daemon.said()
+
+
+def test_while_a_topic_cannot_be_created_it_says_why(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    project.spec["sink"]["with"] |= {"topic": kafka.name(), "create": {"replication_factor": 3}}
+    project.write()
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        status = daemon.until(lambda p: p["trouble"] is not None, 20)
+        assert status["state"] == "preflight"
+        assert "INVALID_REPLICATION_FACTOR" in status["trouble"]
+        shown = command("status", "--http", daemon.http, cwd=tmp_path)
+        assert shown.stdout.startswith(f"{project.name}: preflight, 0 workers")
+        assert "INVALID_REPLICATION_FACTOR" in shown.stdout

@@ -313,10 +313,22 @@ STATUS = {
             "partitions": 4,
             "lag": {"records": 1234, "seconds": 5.4},
             "rates": {"records_in": 10_000.0, "records_out": 1.0},
-            "counts": {"dead_letters": 7},
+            "counts": {"dead_letters": 7, "worker_deaths": 0},
             "trouble": "a broker is away",
             "error": {"code": "E301", "what": "Nobody answers.", "next_step": "Look."},
-        }
+        },
+        {
+            "name": "bills",
+            "state": "preflight",
+            "guarantee": None,
+            "workers": 0,
+            "partitions": 0,
+            "lag": {"records": 0, "seconds": 0.0},
+            "rates": {"records_in": 0.0, "records_out": 0.0},
+            "counts": {"dead_letters": 0, "worker_deaths": 2},
+            "trouble": None,
+            "error": None,
+        },
     ],
 }
 
@@ -330,6 +342,8 @@ def test_status_is_a_line_for_each_pipeline_and_its_troubles(tmp_path: Path) -> 
         "lag 1,234 records, 5 s; 7 dead letters\n"
         "  trouble: a broker is away\n"
         "  error: [E301] Nobody answers. Next: Look.\n"
+        "bills: preflight, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
+        "lag 0 records, 0 s; 0 dead letters, 2 worker deaths\n"
     )
 
 

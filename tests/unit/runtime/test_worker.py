@@ -97,9 +97,11 @@ def test_what_can_be_mended_outside_pauses_until_resume(
     worker = make(engine)
     passes: list[bool] = []
     worker._breaker.let_pass = lambda: passes.append(True)
+    worker._trouble.note("what is now the problem")
     worker._turn()
     said = worker._snapshot()
     assert (said.state, said.problem) == ("paused", error("so it is").problem)
+    assert said.trouble is None
     worker._turn()
     worker._obey("resume")
     worker._state = "running"

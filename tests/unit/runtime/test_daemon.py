@@ -1,0 +1,139 @@
+"""What a daemon shows of its pipelines, and takes as orders, without any process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kafka_etl.config.build import read_spec
+from kafka_etl.config.load import load
+from kafka_etl.errors import Fenced, OrderRefused
+from kafka_etl.runtime.daemon import Daemon, DaemonOptions, Loaded, Verb, View
+from kafka_etl.runtime.messages import LogSettings, Snapshot
+from kafka_etl.runtime.pipelines import RunOptions, State
+from tests.unit.config.project import pipeline
+from tests.unit.runtime.orders import status
+
+NAME = "orders"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(pipeline(f"name: {NAME}"))
+    (document,) = load([path], env={}, overrides={}).documents
+    spec = read_spec(document)
+    assert not isinstance(spec, list)
+    return document, spec
+
+
+@pytest.fixture
+def seen() -> list[View]:
+    return []
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, loaded: Loaded, seen: list[View]) -> Iterator[Any]:
+    options = DaemonOptions(
+        run=RunOptions(until_end=False, workers=None, logs=LogSettings({})),
+        state_folder=tmp_path / "state",
+        instance="blue",
+        reload=lambda _path: loaded,
+        look=seen.append,
+    )
+    daemon: Any = Daemon([loaded], options)
+    yield daemon
+    daemon._folder.close()
+
+
+def show(daemon: Any, state: State) -> None:
+    daemon._view = View(0, "blue", {NAME: status(NAME, state=state)}, {})
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.PREFLIGHT, State.STARTING, State.DRAINING])
+def test_what_is_not_paused_cannot_be_resumed(daemon: Any, state: State) -> None:
+    show(daemon, state)
+    with pytest.raises(OrderRefused, match=f"`orders` is not paused: it is {state}"):
+        daemon.order(NAME, Verb.RESUME)
+    assert daemon._orders.empty()
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.STOPPED])
+def test_what_has_stopped_is_to_be_restarted(daemon: Any, state: State) -> None:
+    show(daemon, state)
+    with pytest.raises(OrderRefused) as refused:
+        daemon.order(NAME, Verb.RESUME)
+    assert refused.value.next_step == "`kafka-etl restart orders` starts it anew."
+
+
+@pytest.mark.parametrize("state", [State.PAUSED, State.BREAKER])
+def test_what_is_paused_is_resumed(daemon: Any, state: State) -> None:
+    show(daemon, state)
+    daemon.order(NAME, Verb.RESUME)
+    assert not daemon._orders.empty()
+
+
+def test_a_pause_counts_before_it_shows(daemon: Any) -> None:
+    show(daemon, State.RUNNING)
+    daemon.order(NAME, Verb.PAUSE)
+    daemon.order(NAME, Verb.RESUME)
+    with pytest.raises(OrderRefused):
+        daemon.order(NAME, Verb.RESUME)
+    daemon.order(NAME, Verb.PAUSE)
+    daemon.order(NAME, Verb.RESTART)
+    with pytest.raises(OrderRefused):
+        daemon.order(NAME, Verb.RESUME)
+
+
+def test_no_trouble_beside_the_error_that_ended_it(daemon: Any) -> None:
+    managed = daemon._pipelines[NAME]
+    managed._slots = [slot(trouble := "the registry is away")]
+    assert managed.status().trouble == trouble
+    managed._fail(Fenced("twice").problem)
+    assert (managed.status().trouble, managed.status().problem) == (None, Fenced("twice").problem)
+
+
+def slot(trouble: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        trouble=trouble,
+        snapshot=Snapshot("running", 0, trouble=trouble),
+        child=None,
+        over=False,
+        joined=True,
+        counters=dict[Any, float],
+        drain=lambda: None,
+    )
+
+
+class Dying:
+    """A pipeline whose worker is another at every look."""
+
+    begins_again = False
+
+    def __init__(self, tick: Callable[[float], None]) -> None:
+        self.tick = tick
+        self.pids = iter([1, 2, 3])
+        self.is_over = False
+
+    @property
+    def children(self) -> list[Any]:
+        pid = next(self.pids, None)
+        self.is_over = pid is None
+        return [SimpleNamespace(pid=pid, connection=None)] if pid else []
+
+    def status(self) -> Any:
+        return status(NAME)
+
+
+def test_a_death_is_seen_at_once(
+    daemon: Any, seen: list[View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafka_etl.runtime.daemon.wait", lambda _connections, _seconds: None)
+    monkeypatch.setattr("kafka_etl.runtime.daemon._LOOK_EVERY", 3600)
+    daemon._pipelines = {NAME: Dying(lambda _now: None)}
+    assert daemon.run() == 0
+    assert len(seen) == 5
