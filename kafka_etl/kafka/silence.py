@@ -8,6 +8,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from kafka_etl.errors import BrokersUnreachable
+from kafka_etl.kafka import classify
 from kafka_etl.log import client_logger
 
 NO_ANSWER: Final = "no broker answers"
@@ -64,7 +66,10 @@ class Silence:
             self.lasts = False
 
     def explain(self, what: str, error: KafkaError) -> str:
-        """What is in the way: the brokers' silence, or the error itself."""
-        if self.lasts:
+        """What is in the way: the brokers' silence, or the error itself.
+
+        A producer that was idle may have heard of neither their leaving nor their return.
+        """
+        if self.lasts and isinstance(classify.explained(error, what), BrokersUnreachable):
             return f"{NO_ANSWER} ({what}: {error.name()})"
         return f"{what}: {error.name()}: {error.str()}"

@@ -77,5 +77,7 @@ def test_an_error_is_explained_by_it() -> None:
     assert silence.explain("committing", slow) == "committing: _TIMED_OUT: too slow"
     silence.note(DOWN)
     assert silence.explain("committing", slow) == "no broker answers (committing: _TIMED_OUT)"
+    busy = KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, "not yet")
+    assert silence.explain("committing", busy) == "committing: CONCURRENT_TRANSACTIONS: not yet"
     silence.over()
     assert silence.explain("committing", slow) == "committing: _TIMED_OUT: too slow"
