@@ -77,23 +77,25 @@ class Checking:
             return WorkerUnstable("preflight gave no answer").problem
         if self._give_up_after is not None or problem.code not in _PASSING:
             return problem
-        self._begin_again(problem.what, now)
+        again_in = self._begin_again(problem.what, now)
+        self._log.warning("preflight begins again", reason=problem.what, again_in=again_in)
         return None
 
     def _died(self, status: int, now: float) -> Problem | None:
         how = f"preflight ended without an answer ({describe_exit(status)})"
         if status >= 0 or self._failures + 1 == self._give_up_after:
             return WorkerUnstable(how).problem
-        self._begin_again(how, now)
+        restart_in = self._begin_again(how, now)
+        self._log.error("preflight died", reason=describe_exit(status), restart_in=restart_in)
         return None
 
-    def _begin_again(self, reason: str, now: float) -> None:
+    def _begin_again(self, trouble: str, now: float) -> str:
+        """Have it made again after a while; says how long that is."""
         if self.child is not None:
             self.child.end()
             self.child.close()
         self._failures += 1
         wait = RESTARTS.delay(self._failures, random.random)
         self.child, self._start_at = None, now + wait
-        self._trouble.note(reason)
-        again_in = show_duration(round(wait, 3))
-        self._log.error("preflight begins again", reason=reason, again_in=again_in)
+        self._trouble.note(trouble)
+        return show_duration(round(wait, 3))
