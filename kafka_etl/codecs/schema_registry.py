@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from kafka_etl.codecs.registry_settings import DEFAULTS
 from kafka_etl.codecs.wire import SchemaId
@@ -137,25 +138,29 @@ class SchemaRegistry:
 
         return self._ask(f"schema {schema_id}", find)
 
-    def latest(self, subject: str) -> tuple[int, Schema]:
+    def latest(self, subject: str, *, by_guid: bool = False) -> tuple[SchemaId, Schema]:
         """Id and schema of a subject's latest version."""
 
-        def find(client: Any) -> tuple[int, Schema]:
+        def find(client: Any) -> tuple[SchemaId, Schema]:
             found = client.get_latest_version(subject)
-            return found.schema_id, _complete(client, found.schema)
+            return _id(found, by_guid=by_guid), _complete(client, found.schema)
 
         return self._ask(f"subject {subject}", find)
 
-    def schema_id(self, subject: str, schema: Schema, *, register: bool) -> int:
+    def schema_id(
+        self, subject: str, schema: Schema, *, register: bool, by_guid: bool = False
+    ) -> SchemaId:
         """The id of this very schema under a subject, where it is registered on request only."""
 
-        def find(client: Any) -> int:
+        def find(client: Any) -> SchemaId:
             from confluent_kafka.schema_registry import Schema as Text  # noqa: PLC0415 - an extra
 
             text = Text(schema.text, schema.kind)
             if register:
-                return int(client.register_schema(subject, text))
-            return int(client.lookup_schema(subject, text).schema_id)
+                schema_id = int(client.register_schema(subject, text))
+                if not by_guid:
+                    return schema_id
+            return _id(client.lookup_schema(subject, text), by_guid=by_guid)
 
         return self._ask(f"the given schema under subject {subject}", find)
 
@@ -214,6 +219,22 @@ class SchemaRegistry:
         if lasting is not None and now - trouble.since >= _PATIENCE_S:
             return lasting
         return Unavailable(reason)
+
+
+def _id(found: Any, *, by_guid: bool) -> SchemaId:
+    """Of a schema that is registered.
+
+    Raises:
+        ConfigError: The registry knows no GUIDs.
+    """
+    if not by_guid:
+        return int(found.schema_id)
+    if not found.guid:
+        raise ConfigError(
+            "this schema registry gives schemas no GUID, which `schema_id: header` needs",
+            "Leave `schema_id` out of the sink's codec: payloads then begin with the id.",
+        )
+    return UUID(found.guid)
 
 
 def _complete(client: Any, schema: Any) -> Schema:

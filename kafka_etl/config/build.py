@@ -41,12 +41,23 @@ Part = Literal["value", "key"]
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """How bytes become values and back."""
+    """How bytes become values and back.
+
+    Attributes:
+        converts: Whether the sink's values have a codec of their own, other than the source's.
+    """
 
     source_value: Codec
     source_key: Codec
     sink_value: Codec
     sink_key: Codec
+    converts: bool
+
+    @property
+    def name_schemas(self) -> bool:
+        """Whether any of them says in a record which schema describes it."""
+        codecs = (self.source_value, self.source_key, self.sink_value, self.sink_key)
+        return any(codec.names_schema for codec in codecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +288,8 @@ class _Builder:
         sink_key = self._sink_codec(sink.key, source.key, "key", topic)
         if not (sink_value and sink_key):
             return None
-        return Codecs(source_value, source_key, sink_value, sink_key)
+        converts = sink.value not in (None, source.value)
+        return Codecs(source_value, source_key, sink_value, sink_key, converts)
 
     def _sink_codec(
         self, own: CodecUse | None, of_source: CodecUse, part: Part, topic: str

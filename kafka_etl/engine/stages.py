@@ -57,10 +57,17 @@ class Decode:
             flow.without_faults()
 
 
-def decode_for(operators: Sequence[BoundOperator], value: Codec, key: Codec) -> Decode:
-    """Decode what the operators ask for: bytes that nothing decodes stay as they are."""
+def decode_for(
+    operators: Sequence[BoundOperator], value: Codec, key: Codec, *, converts: bool = False
+) -> Decode:
+    """Decode what the operators ask for: bytes that nothing decodes stay as they are.
+
+    Args:
+        converts: Whether the sink has another codec than the source, so that values are decoded
+            where there are no operators, too.
+    """
     if not operators:
-        return Decode(None)
+        return Decode(value if converts and value is not BYTES else None)
     first = operators[0].shape
     if first.takes in TABLES:
         return Decode(value, table=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_etl.bind import BoundOperator
-from kafka_etl.codecs.arrow import numbers, of_values, polars, pyarrow
+from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow
 from kafka_etl.contracts import Codec
 from kafka_etl.declare import DROP
 from kafka_etl.engine import besides
@@ -125,9 +125,9 @@ def call(flow: Flow, operator: BoundOperator) -> None:
         return
     given = besides.attached(flow, sheet, shape.columns)
     try:
-        frame = polars().from_arrow(given) if shape.takes is Takes.FRAME else given
+        taken = frame(given) if shape.takes is Takes.FRAME else given
         made = _checked(
-            _as_table(operator.call(frame), given, may_drop=shape.may_drop),
+            _as_table(operator.call(taken), given, may_drop=shape.may_drop),
             given,
             mixes=shape.mixes,
         )

@@ -194,7 +194,6 @@ def test_a_time_without_a_zone_is_utc() -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"id": [1], "note": ["a"], "extra": [1], "more": [2]}, "no field extra, more"),
         ({"note": ["a"]}, "no column id"),
         ({"id": [None], "note": ["a"]}, "id is null in 1 rows"),
         ({"id": ["x"], "note": ["a"]}, "column id does not fit"),
@@ -205,6 +204,22 @@ def test_a_table_that_does_not_fit_is_refused(columns: dict[str, Any], said: str
     schema = record(id="int" if columns.get("id") == [2**40] else "long", note=["null", "string"])
     with pytest.raises(ValueError, match=said):
         codec(schema).encode(pa.table(columns))
+
+
+def test_rows_with_further_fields_are_named() -> None:
+    table = pa.table({"id": [1, 2, 3], "extra": [None, 1, None], "more": [None, 2, 3]})
+    with pytest.raises(RecordErrors) as raised:
+        codec(FIRST).encode(table)
+    assert {row: str(error) for row, error in raised.value.errors.items()} == {
+        1: "the Avro schema has no field extra, more",
+        2: "the Avro schema has no field more",
+    }
+
+
+def test_a_further_field_that_no_row_has_is_left_out() -> None:
+    """It was in an earlier batch."""
+    table = pa.table({"id": [1], "extra": pa.nulls(1)})
+    assert codec(FIRST).encode(table) == [written(FIRST, {"id": 1, "note": None})]
 
 
 @pytest.mark.parametrize(
