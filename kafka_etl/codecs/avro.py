@@ -7,8 +7,8 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
-from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_check import Check, whole_numbers, whole_reader
+from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind, sound

@@ -53,10 +53,7 @@ def _depth(kind: Any) -> int:
 def check_numbers(table: pa.Table, values: Sequence[bytes], *, learnt: bool) -> None:
     """Refuse NaN and Infinity, which JSON does not have, and whole numbers that became others.
 
-    Args:
-        table: What was read of the values.
-        learnt: Whether a column of floating point numbers is one because of other records, and
-            not because the pipeline says so.
+    Where the types are not learnt but given, a whole number may be rounded: the pipeline says so.
 
     Raises:
         RecordErrors: There are some.
@@ -102,7 +99,7 @@ def _leaves(array: Any) -> Iterator[Any]:
 
 
 def _odd(column: Any) -> list[int]:
-    """Positions of what is no number, and of those at which whole numbers have no place of their own."""
+    """Positions of what is no number, and of those too large to be all whole numbers there are."""
     pc = compute()
     if column.type != pyarrow().float64():
         return []

@@ -27,13 +27,10 @@ def of_new_keys(headers: HeaderColumn, given: list[Any], keys: list[Any]) -> Hea
 def of_new_values(
     codec: Codec, headers: HeaderColumn, values: list[Any], new: Sequence[bool]
 ) -> tuple[HeaderColumn, list[Any]]:
-    """With those of values that were written anew, where the codec names schemas there.
-
-    Args:
-        new: For each value, whether the codec has written it.
+    """With those of new values, which the codec has written, where it names schemas there.
 
     Returns:
-        Headers and values, from which the codec's header is taken away.
+        Headers, and values from which the codec's header is taken away.
     """
     if _has(headers, VALUE_HEADER):
         headers = _without(headers, VALUE_HEADER, new)

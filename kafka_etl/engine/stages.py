@@ -62,9 +62,7 @@ def decode_for(
 ) -> Decode:
     """Decode what the operators ask for: bytes that nothing decodes stay as they are.
 
-    Args:
-        converts: Whether the sink has another codec than the source, so that values are decoded
-            where there are no operators, too.
+    Without operators that is all of them, unless the sink has another codec than the source.
     """
     if not operators:
         return Decode(value if converts and value is not BYTES else None)
