@@ -220,6 +220,17 @@ class SchemaMissing(KafkaEtlError):
         "the schema there (a sink does so with `register: true`), and resume."
     )
 
+    def named_by(self, topic: str, partition: int, offset: int) -> SchemaMissing:
+        """The same, with the record that names the schema, and how to go on without it."""
+        return SchemaMissing(
+            f"{self.what}; the record at {topic}[{partition}]@{offset} names it",
+            f"{self.advice} A schema that never was: to go on without this record, stop the "
+            "daemon, wait until the group has no members (10 s), commit the offset behind it "
+            "(`kafka-consumer-groups --bootstrap-server HOST:PORT --group GROUP "
+            f"--topic {topic}:{partition} --reset-offsets --to-offset {offset + 1} --execute`; "
+            "that tool comes with Kafka), and start again.",
+        )
+
 
 class RegistryRefused(KafkaEtlError):
     code = "E309"

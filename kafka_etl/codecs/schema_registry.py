@@ -43,6 +43,10 @@ _NEEDED: Final = ("httpx2", "authlib", "attr", "cachetools", "certifi")
 _BUSY: Final = (408, 429)
 _SERVER_ERROR: Final = 500
 _EVERYTHING: Final = "everything"
+_NO_SUCH_QUESTION: Final = (
+    "Check that `registry.url` is the address of a schema registry and what that says in its own "
+    "log, and resume, or run it again."
+)
 
 T = TypeVar("T")
 
@@ -162,7 +166,7 @@ class SchemaRegistry:
                     return schema_id
             return _id(client.lookup_schema(subject, text), by_guid=by_guid)
 
-        return self._ask(f"the given schema under subject {subject}", find)
+        return self._ask(f"the given schema under subject {subject}", find, registers=register)
 
     @cached_property
     def _client(self) -> Any:
@@ -178,37 +182,42 @@ class SchemaRegistry:
         weakref.finalize(self, client.close)
         return client
 
-    def _ask(self, what: str, find: Callable[[Any], T]) -> T:
+    def _ask(self, what: str, find: Callable[[Any], T], *, registers: bool = False) -> T:
         for key in (_EVERYTHING, what):
             trouble = self._troubles.get(key)
             if trouble is not None and self._clock() < trouble.until:
-                raise Unavailable(trouble.reason)
+                raise _unavailable(key, trouble.reason)
         try:
             answer = find(self._client)
         except ConfigError:
             raise
         except Exception as error:
-            raise self._verdict(what, error) from error
+            raise self._verdict(what, error, registers=registers) from error
         self._troubles.pop(_EVERYTHING, None)
         self._troubles.pop(what, None)
         return answer
 
-    def _verdict(self, what: str, error: Exception) -> Exception:
+    def _verdict(self, what: str, error: Exception, *, registers: bool) -> Exception:
         """Whether to wait, and for how long, or what is wrong for good."""
+        said, asked = str(error) or type(error).__name__, f"when asked for {what}"
         match getattr(error, "http_status_code", None):
             case 404:
                 reason = f"{what} is not in the schema registry {self.name}"
                 return self._wait(what, reason, SchemaMissing(reason))
             case 401 | 403:
-                reason = f"the schema registry {self.name} refuses this pipeline: {error}"
+                reason = f"the schema registry {self.name} refuses this pipeline: {said}"
                 return self._wait(_EVERYTHING, reason, RegistryRefused(reason))
-            case int(status) if status < _SERVER_ERROR and status not in _BUSY:
-                return SchemaRefused(f"the schema registry {self.name} refuses {what}: {error}")
+            case int(status) if status >= _SERVER_ERROR or status in _BUSY:
+                reason = f"the schema registry {self.name} is in trouble {asked}: {said}"
+                return self._wait(_EVERYTHING, reason)
+            case int() if registers:
+                return SchemaRefused(f"the schema registry {self.name} refuses {what}: {said}")
+            case int():
+                reason = f"the schema registry {self.name} gives an error {asked}: {said}"
+                return self._wait(what, reason, RegistryRefused(reason, _NO_SUCH_QUESTION))
             case _:
-                said = str(error) or type(error).__name__
-                return self._wait(
-                    _EVERYTHING, f"no answer from schema registry {self.name}: {said}"
-                )
+                reason = f"no answer from schema registry {self.name}: {said}"
+                return self._wait(_EVERYTHING, reason)
 
     def _wait(self, key: str, reason: str, lasting: KafkaEtlError | None = None) -> Exception:
         now, kind = self._clock(), type(lasting)
@@ -218,7 +227,11 @@ class SchemaRegistry:
         trouble.until, trouble.reason = now + _AGAIN_S, reason
         if lasting is not None and now - trouble.since >= _PATIENCE_S:
             return lasting
-        return Unavailable(reason)
+        return _unavailable(key, reason)
+
+
+def _unavailable(key: str, reason: str) -> Unavailable:
+    return Unavailable(reason, of_record=key != _EVERYTHING)
 
 
 def _id(found: Any, *, by_guid: bool) -> SchemaId:

@@ -21,11 +21,13 @@ class Unavailable(Exception):
 
     Args:
         reason: For the log and the state.
+        of_record: Whether one record asks for it and others may not: the engine then names it.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, of_record: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.of_record = of_record
 
 
 @dataclass(frozen=True, slots=True)

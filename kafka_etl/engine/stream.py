@@ -216,6 +216,9 @@ class StreamEngine:
         """Give it to the operators; what was finished before is kept if a codec cannot go on."""
         try:
             return self._invoke(invocation)
+        except Unavailable:
+            self._pace.failed(len(invocation.batch))  # what comes before such a record is settled
+            raise
         except KafkaEtlError:
             self._commit(finished)
             self._source.rewind()
