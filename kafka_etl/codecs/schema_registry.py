@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from kafka_etl.codecs.registry_settings import DEFAULTS
+from kafka_etl.codecs.registry_settings import DEFAULTS, fitting
 from kafka_etl.codecs.wire import SchemaId
 from kafka_etl.contracts import CodecPlace, Unavailable
 from kafka_etl.errors import (
@@ -79,14 +79,11 @@ def registry_for(place: CodecPlace, codec: str) -> SchemaRegistry:
         ConfigError: It names none.
         ExtraMissing: The client cannot be loaded.
     """
-    url = place.registry.get("url")
-    if not url:
+    if not place.registry.get("url"):
         raise ConfigError(
             f"codec {codec} needs a schema registry",
             "Name it at the top of the file: `registry: {url: http://localhost:8081}`",
         )
-    if not all(part.strip().startswith(("http://", "https://")) for part in str(url).split(",")):
-        raise ConfigError("`registry.url` should begin with http:// or https://")
     require(*_NEEDED)
     return _shared(frozenset(place.registry.items()))
 
@@ -122,7 +119,7 @@ class SchemaRegistry:
     def __init__(
         self, settings: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._settings = {**DEFAULTS, **settings}
+        self._settings = {**DEFAULTS, **fitting(settings)}
         self._clock = clock
         self._troubles: dict[str, _Trouble] = {}
 

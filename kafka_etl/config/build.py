@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -112,7 +112,7 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
         if sound is None:
             return findings
         spec = sound
-    builder = _Builder(document, spec, registry)
+    builder = _Builder(document, spec, registry, findings)
     pipeline = builder.build()
     known = [finding.loc for finding in findings if finding.loc]
     findings += [f for f in builder.findings if not any(overlap(f.loc, loc) for loc in known)]
@@ -150,10 +150,17 @@ def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
 class _Builder:
     """Collects findings, so that one run names them all."""
 
-    def __init__(self, document: Document, spec: PipelineSpec, registry: Registry) -> None:
+    def __init__(
+        self,
+        document: Document,
+        spec: PipelineSpec,
+        registry: Registry,
+        known: Sequence[Finding] = (),
+    ) -> None:
         self._document = document
         self._spec = spec
         self._registry = registry
+        self._known = known
         self.findings: list[Finding] = []
 
     def build(self) -> Pipeline | None:
@@ -309,9 +316,15 @@ class _Builder:
         surroundings = replace(
             place or CodecPlace(at, part),
             folder=self._document.folder,
-            registry=self._spec.registry,
+            registry=self._schema_registry(),
         )
         return self._try(loc, lambda: plugin.build(settings, surroundings))
+
+    def _schema_registry(self) -> Mapping[str, Any]:
+        """As the file has it; what is wrong with it is not found again at each codec."""
+        given = self._spec.registry
+        known = any(f.loc[:1] == ("registry",) for f in (*self._known, *self.findings))
+        return {"url": "http://unknown", **given} if known else given
 
     def _retry(self, spec: RetrySpec, at: Loc) -> RetryPolicy:
         def classes(names: tuple[str, ...], key: str) -> tuple[type[BaseException], ...]:
@@ -346,13 +359,19 @@ class _Builder:
             for name in given:
                 allowed = () if is_known(name) else sorted(ALLOWED[section])
                 self._check_setting(section, name, objection(section, name), allowed)
-        for name in self._spec.registry:
-            allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
-            self._check_setting("registry", name, registry_settings.objection(name), allowed)
+        self._check_registry()
         if not self._spec.kafka.get("bootstrap.servers"):
             hint = "kafka: {bootstrap.servers: localhost:9092}"
             message = "`bootstrap.servers` is missing under `kafka`"
             self._find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
+
+    def _check_registry(self) -> None:
+        given = self._spec.registry
+        for name, value in given.items():
+            allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
+            self._check_setting("registry", name, registry_settings.objection(name), allowed)
+            if wrong := registry_settings.value_objection(name, value, given):
+                self._find(Code.INVALID_VALUE, wrong, ("registry", name))
 
     def _check_setting(
         self, section: str, name: str, problem: str | None, allowed: Iterable[str]

@@ -188,7 +188,8 @@ def test_a_registry_that_is_not_there(clock: Clock) -> None:
 def test_one_that_takes_too_long(clock: Clock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        registry = SchemaRegistry({"url": url, "timeout": 0.1}, clock)
+        # As text it comes from a variable.
+        registry = SchemaRegistry({"url": url, "timeout": "0.1"}, clock)
         assert "timed out" in asked_times(registry, 3)[-1]
 
 
@@ -228,13 +229,9 @@ def test_codecs_of_a_process_share_what_they_know(held: StandIn) -> None:
     assert registry_for(place, "avro") is registry_for(place, "protobuf")
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [({}, "codec avro needs a schema registry"), ({"url": "localhost:8081"}, "should begin with")],
-)
-def test_no_registry_is_an_error_of_the_file(settings: dict[str, str | int], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        registry_for(CodecPlace("source", "value", registry=settings), "avro")
+def test_no_registry_is_an_error_of_the_file() -> None:
+    with pytest.raises(ConfigError, match="codec avro needs a schema registry"):
+        registry_for(CodecPlace("source", "value"), "avro")
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
