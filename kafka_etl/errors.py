@@ -173,12 +173,18 @@ class OperatorSignatureError(KafkaEtlError):
 
 class BrokersUnreachable(KafkaEtlError):
     code = "E301"
-    advice = "Check bootstrap.servers, the port and the network; `kafka-etl broker start` runs one."
+    advice = (
+        "Check bootstrap.servers, the port, `security.protocol` and the network; "
+        "`kafka-etl broker start` runs one."
+    )
 
 
 class TopicMissing(KafkaEtlError):
     code = "E302"
-    advice = "Create the topic, or give the sink `create: {partitions: N}`."
+    advice = (
+        "Create the topic, or have it created: `create: {partitions: N}` beside the `topic` of the "
+        "sink or of `dead_letter`."
+    )
 
 
 class NotAuthorized(KafkaEtlError):
@@ -190,7 +196,8 @@ class OffsetsLost(KafkaEtlError):
     code = "E304"
     advice = (
         "Records were deleted before they were read. Decide where to go on, commit that offset "
-        "for the group (`kafka-consumer-groups --reset-offsets`), and restart."
+        "for the group (`kafka-consumer-groups --reset-offsets`, which comes with Kafka), and "
+        "restart."
     )
 
 
@@ -208,7 +215,8 @@ class UnreadableBatch(KafkaEtlError):
     code = "E307"
     advice = (
         "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
-        "without it, commit an offset past it for the group and restart."
+        "without it, commit an offset past it for the group (`kafka-consumer-groups "
+        "--reset-offsets`, which comes with Kafka), and restart."
     )
 
 

@@ -71,10 +71,10 @@ class Transactions:
                     raise stop from raised
                 if not (error.retriable() or classify.passing(error)):
                     raise OutcomeUnknown(
-                        f"taking over the transactional id failed: {error}",
+                        f"taking over the transactional id failed: {classify.said(error)}",
                         fenced=classify.fenced(error),
                     ) from raised
-                self._pulse(f"taking over the transactional id: {error}")
+                self._pulse(f"taking over the transactional id: {classify.said(error)}")
             producer.poll(0)
         self._producer = producer
         self._trouble = False
@@ -219,7 +219,7 @@ class Transactions:
                 if not again or monotonic() > deadline:
                     raise
                 self._trouble = True
-                self._pulse(f"committing: {error}")
+                self._pulse(f"committing: {classify.said(error)}")
             finally:
                 if monotonic() - started > _SLOW:
                     self._trouble = True
@@ -227,13 +227,13 @@ class Transactions:
     def _failed(self, producer: Producer, error: KafkaError) -> Aborted | OutcomeUnknown:
         """What a failed call means for the settlement."""
         # A record too large for the client is refused without any damage to the transaction.
-        refusal = classify.refusal(error)
+        said, refusal = classify.said(error), classify.refusal(error)
         if classify.of_transaction(error) is classify.Verdict.ABORT or refusal is not None:
             if self._abort(producer):
-                return Aborted(str(error), refusal=refusal, routine=classify.routine(error))
-            return OutcomeUnknown(f"aborting did not succeed after: {error}")
+                return Aborted(said, refusal=refusal, routine=classify.routine(error))
+            return OutcomeUnknown(f"aborting did not succeed after: {said}")
         self._retire()
-        return OutcomeUnknown(str(error), fenced=classify.fenced(error) and not self._trouble)
+        return OutcomeUnknown(said, fenced=classify.fenced(error) and not self._trouble)
 
     def _retire(self) -> None:
         """Use this producer no more.
@@ -255,8 +255,8 @@ class Transactions:
                 if not error.retriable() or monotonic() > deadline:
                     self._retire()
                     return False
-                self._pulse(f"aborting: {error}")
+                self._pulse(f"aborting: {classify.said(error)}")
 
     def _on_error(self, error: KafkaError) -> None:
         self._trouble = True
-        self._log.debug("the producer reports", error=str(error))
+        self._log.debug("the producer reports", error=classify.said(error))
