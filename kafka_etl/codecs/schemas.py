@@ -69,8 +69,20 @@ def sound(schema: Schema, check: Callable[[Schema], object], what: str) -> Schem
     except KafkaEtlError:
         raise
     except Exception as error:
-        raise ConfigError(f"the {what} is none: {error}") from error
+        raise ConfigError(f"what is given is no {what}: {_said(error)}") from error
     return schema
+
+
+def _said(error: Exception) -> str:
+    """What libraries say of a schema, on one line; some give nothing but the thing they miss."""
+    unknown: Any = getattr(error, "name", None)  # fastavro's, of a type
+    if is_mapping(unknown):
+        unknown = unknown.get("type")
+    if isinstance(unknown, str):
+        return f"there is no type `{unknown}`"
+    if isinstance(error, KeyError):
+        return f"`{error.args[0]}` is missing"
+    return " ".join(str(error).split())
 
 
 class Written:

@@ -28,7 +28,7 @@ from kafka_etl.contracts import (
     SourceSettings,
 )
 from kafka_etl.declare import Context
-from kafka_etl.errors import Code, KafkaEtlError
+from kafka_etl.errors import Code, ConfigError, KafkaEtlError
 from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
 from kafka_etl.registry import Registry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
@@ -226,7 +226,8 @@ class _Builder:
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
         code = Code(error.code) if error.code in set(Code) else Code.INVALID_VALUE
-        self._find(code, error.what, loc, hint=error.next_step)
+        told = error.next_step != ConfigError.advice  # that is to validate, which this does
+        self._find(code, error.what, loc, hint=error.next_step if told else "")
 
     def _settings(self, model: type[S], data: Mapping[str, Any], at: Loc) -> S | None:
         checked = check(model, data, self._document, at)

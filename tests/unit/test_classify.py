@@ -23,15 +23,15 @@ from kafka_etl.kafka import classify
         (
             (
                 "ProduceRequest for out [0] with 1 message(s) failed: Broker: Broker failed to "
-                "validate record (broker 1 PID{Id:0,Epoch:0}, base seq 3): current transaction must "
-                "be aborted"
+                "validate record (broker 1 PID{Id:0,Epoch:0}, base seq 3): current transaction "
+                "must be aborted"
             ),
             "ProduceRequest for out [0] failed: Broker: Broker failed to validate record",
         ),
         (
             (
-                "x:9092/bootstrap: Failed to resolve 'x:9092': Name or service not known (after 2ms "
-                "in state CONNECT, 3 identical error(s) suppressed)"
+                "x:9092/bootstrap: Failed to resolve 'x:9092': Name or service not known (after "
+                "2ms in state CONNECT, 3 identical error(s) suppressed)"
             ),
             "x:9092/bootstrap: Failed to resolve 'x:9092': Name or service not known",
         ),

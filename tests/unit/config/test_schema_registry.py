@@ -100,22 +100,29 @@ MISTAKES = [
         "both `schema` and `schema_file`",
         "",
     ),
-    (
-        [URL, SINK % "»{use: avro, with: {schema: {type: recrod}}}"],
-        Code.INVALID_VALUE,
-        "the Avro schema is none",
-        "",
+    *(
+        (
+            [URL, SINK % f"»{{use: avro, with: {{schema: {schema}}}}}"],
+            Code.INVALID_VALUE,
+            f"what is given is no Avro schema: {says}",
+            "",
+        )
+        for schema, says in [
+            ("{type: array, items: B}", "there is no type `B`"),
+            ("{type: recrod, name: A, fields: []}", "there is no type `recrod`"),
+            ("{type: array}", "`items` is missing"),
+        ]
     ),
     (
         [URL, SINK % "»{use: json_schema, with: {schema: {type: nothing}}}"],
         Code.INVALID_VALUE,
-        "the JSON Schema is none",
+        'what is given is no JSON Schema: "nothing" is not valid',
         "",
     ),
     (
         [URL, SINK % "»{use: protobuf, with: {schema: message}}"],
         Code.INVALID_VALUE,
-        "cannot be compiled",
+        "cannot be compiled: schema.proto:1:8: ",
         "",
     ),
     (
@@ -135,6 +142,8 @@ def test_it_is_found(tmp_path: Path, blocks: list[str], code: Code, says: str, h
     assert found[0].code == code
     assert says in found[0].message
     assert hint in found[0].hint
+    assert "kafka-etl validate" not in found[0].hint
+    assert "\n" not in found[0].message
 
 
 @pytest.mark.parametrize(
