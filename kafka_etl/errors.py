@@ -45,7 +45,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_ONCE: Final = "after `--until-end`, run it again."
+"""Of what pauses: such a run is over, and nothing is there that could resume."""
 
 
 class Permanent(Exception):
@@ -225,7 +228,7 @@ class SchemaMissing(KafkaEtlError):
     pauses = True
     advice = (
         "Check that `registry.url` is the registry the records were written with, or register "
-        "the schema there (a sink does so with `register: true`), and resume."
+        f"the schema there (a sink does so with `register: true`), and resume; {_ONCE}"
     )
 
     def named_by(self, topic: str, partition: int, offset: int) -> SchemaMissing:
@@ -243,13 +246,18 @@ class SchemaMissing(KafkaEtlError):
 class RegistryRefused(KafkaEtlError):
     code = "E309"
     pauses = True
-    advice = "Grant the right and resume, or correct the credentials under `registry` and restart."
+    advice = (
+        "Grant the right and resume, or correct the credentials under `registry` and restart; "
+        + _ONCE
+    )
 
 
 class SchemaRefused(KafkaEtlError):
     code = "E310"
     pauses = True
-    advice = "Correct the subject's compatibility rule and resume, or the schema and restart."
+    advice = (
+        f"Correct the subject's compatibility rule and resume, or the schema and restart; {_ONCE}"
+    )
 
 
 class RecordFailed(KafkaEtlError):
@@ -260,7 +268,7 @@ class RecordFailed(KafkaEtlError):
 class DeadLetterRefused(KafkaEtlError):
     code = "E402"
     pauses = True
-    advice = "Correct the dead-letter topic (size limit, compaction, rights) and resume."
+    advice = f"Correct the dead-letter topic (size limit, compaction, rights) and resume; {_ONCE}"
 
 
 class Fenced(KafkaEtlError):
@@ -271,7 +279,11 @@ class Fenced(KafkaEtlError):
 class BreakerTripped(KafkaEtlError):
     code = "E404"
     pauses = True
-    advice = "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass."
+    advice = (
+        "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass. "
+        "After `--until-end`, run it again; a higher `dead_letter.limit.max_consecutive` lets it "
+        "pass."
+    )
 
 
 class WorkerUnstable(KafkaEtlError):

@@ -45,7 +45,7 @@ _SERVER_ERROR: Final = 500
 _EVERYTHING: Final = "everything"
 _NO_SUCH_QUESTION: Final = (
     "Check that `registry.url` is the address of a schema registry and what that says in its own "
-    "log, and resume, or run it again."
+    "log, and resume; after `--until-end`, run it again."
 )
 
 T = TypeVar("T")

@@ -334,7 +334,7 @@ class StreamEngine:
         self._commit(finished)
         self._source.rewind()
         raise BreakerTripped(
-            "too many records in a row became dead letters; the commonest errors: "
+            "too many records in a row failed, the last of them not yet dead letters; most often: "
             + "; ".join(self._breaker.commonest())
         )
 
