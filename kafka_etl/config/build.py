@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.codecs import registry_settings
 from kafka_etl.config.check import check
+from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
 from kafka_etl.config.fit import check_operators, check_tables, check_topics
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
-from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean, overlap
+from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.sound import sound_part
 from kafka_etl.contracts import (
     Codec,
@@ -29,7 +29,6 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.declare import Context
 from kafka_etl.errors import Code, ConfigError, KafkaEtlError
-from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
 from kafka_etl.registry import Registry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 
@@ -165,7 +164,7 @@ class _Builder:
 
     def build(self) -> Pipeline | None:
         spec = self._spec
-        self._check_client_settings()
+        check_connections(spec, self._find)
         source = self._try(("source", "use"), lambda: self._registry.source(spec.source.use))
         source_settings = source and self._settings(
             source.settings, spec.source.with_, ("source", "with")
@@ -353,39 +352,6 @@ class _Builder:
         return None
 
     # Checks across parts
-
-    def _check_client_settings(self) -> None:
-        for section in SECTIONS:
-            given: Mapping[str, Any] = getattr(self._spec, section)
-            for name in given:
-                allowed = () if is_known(name) else sorted(ALLOWED[section])
-                self._check_setting(section, name, objection(section, name), allowed)
-        self._check_registry()
-        if not self._spec.kafka.get("bootstrap.servers"):
-            hint = "kafka: {bootstrap.servers: localhost:9092}"
-            message = "`bootstrap.servers` is missing under `kafka`"
-            self._find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
-
-    def _check_registry(self) -> None:
-        given = self._spec.registry
-        for name, value in given.items():
-            allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
-            self._check_setting("registry", name, registry_settings.objection(name), allowed)
-            if wrong := registry_settings.value_objection(name, value, given):
-                self._find(Code.INVALID_VALUE, wrong, ("registry", name))
-
-    def _check_setting(
-        self, section: str, name: str, problem: str | None, allowed: Iterable[str]
-    ) -> None:
-        if problem is not None:
-            self._find(
-                Code.KAFKA_SETTING_REFUSED,
-                problem,
-                (section, name),
-                at_key=True,
-                allowed=allowed,
-                hint=did_you_mean(name, allowed),
-            )
 
     def _check_concurrency(self, bound: BoundOperator, use: OperatorUseSpec, at: Loc) -> None:
         if use.concurrency > 1 and bound.shape.batch:
