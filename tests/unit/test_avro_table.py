@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from fastavro import parse_schema, schemaless_writer
 
-from kafka_etl.codecs import avro_table, avro_ways
+from kafka_etl.codecs import avro_table
 from kafka_etl.codecs.avro_schema import NotForColumns, document_of, type_of
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema
