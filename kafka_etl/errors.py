@@ -45,7 +45,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_ONCE: Final = "after `--until-end`, run it again."
+"""Of what pauses: such a run is over, and nothing is there that could resume."""
 
 
 class Permanent(Exception):
@@ -173,12 +176,18 @@ class OperatorSignatureError(KafkaEtlError):
 
 class BrokersUnreachable(KafkaEtlError):
     code = "E301"
-    advice = "Check bootstrap.servers, the port and the network; `kafka-etl broker start` runs one."
+    advice = (
+        "Check bootstrap.servers, the port, `security.protocol` and the network; "
+        "`kafka-etl broker start` runs one."
+    )
 
 
 class TopicMissing(KafkaEtlError):
     code = "E302"
-    advice = "Create the topic, or give the sink `create: {partitions: N}`."
+    advice = (
+        "Create the topic, or have it created: `create: {partitions: N}` beside the `topic` of the "
+        "sink or of `dead_letter`."
+    )
 
 
 class NotAuthorized(KafkaEtlError):
@@ -190,7 +199,8 @@ class OffsetsLost(KafkaEtlError):
     code = "E304"
     advice = (
         "Records were deleted before they were read. Decide where to go on, commit that offset "
-        "for the group (`kafka-consumer-groups --reset-offsets`), and restart."
+        "for the group (`kafka-consumer-groups --reset-offsets`, which comes with Kafka), and "
+        "restart."
     )
 
 
@@ -208,7 +218,8 @@ class UnreadableBatch(KafkaEtlError):
     code = "E307"
     advice = (
         "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
-        "without it, commit an offset past it for the group and restart."
+        "without it, commit an offset past it for the group (`kafka-consumer-groups "
+        "--reset-offsets`, which comes with Kafka), and restart."
     )
 
 
@@ -217,20 +228,36 @@ class SchemaMissing(KafkaEtlError):
     pauses = True
     advice = (
         "Check that `registry.url` is the registry the records were written with, or register "
-        "the schema there (a sink does so with `register: true`), and resume."
+        f"the schema there (a sink does so with `register: true`), and resume; {_ONCE}"
     )
+
+    def named_by(self, topic: str, partition: int, offset: int) -> SchemaMissing:
+        """The same, with the record that names the schema, and how to go on without it."""
+        return SchemaMissing(
+            f"{self.what}; the record at {topic}[{partition}]@{offset} names it",
+            f"{self.advice} A schema that never was: to go on without this record, stop the "
+            "daemon, wait until the group has no members (10 s), commit the offset behind it "
+            "(`kafka-consumer-groups --bootstrap-server HOST:PORT --group GROUP "
+            f"--topic {topic}:{partition} --reset-offsets --to-offset {offset + 1} --execute`; "
+            "that tool comes with Kafka), and start again.",
+        )
 
 
 class RegistryRefused(KafkaEtlError):
     code = "E309"
     pauses = True
-    advice = "Grant the right and resume, or correct the credentials under `registry` and restart."
+    advice = (
+        "Grant the right and resume, or correct the credentials under `registry` and restart; "
+        + _ONCE
+    )
 
 
 class SchemaRefused(KafkaEtlError):
     code = "E310"
     pauses = True
-    advice = "Correct the subject's compatibility rule and resume, or the schema and restart."
+    advice = (
+        f"Correct the subject's compatibility rule and resume, or the schema and restart; {_ONCE}"
+    )
 
 
 class RecordFailed(KafkaEtlError):
@@ -241,7 +268,7 @@ class RecordFailed(KafkaEtlError):
 class DeadLetterRefused(KafkaEtlError):
     code = "E402"
     pauses = True
-    advice = "Correct the dead-letter topic (size limit, compaction, rights) and resume."
+    advice = f"Correct the dead-letter topic (size limit, compaction, rights) and resume; {_ONCE}"
 
 
 class Fenced(KafkaEtlError):
@@ -252,7 +279,11 @@ class Fenced(KafkaEtlError):
 class BreakerTripped(KafkaEtlError):
     code = "E404"
     pauses = True
-    advice = "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass."
+    advice = (
+        "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass. "
+        "After `--until-end`, run it again; a higher `dead_letter.limit.max_consecutive` lets it "
+        "pass."
+    )
 
 
 class WorkerUnstable(KafkaEtlError):

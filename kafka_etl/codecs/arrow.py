@@ -89,6 +89,14 @@ def polars() -> Any:
     return _import("polars")
 
 
+def frame(table: pa.Table) -> Any:
+    """The table as a polars.DataFrame, which would give a field without a name one."""
+    made = polars().from_arrow(table)
+    if "" in table.column_names:
+        made.columns = table.column_names
+    return made
+
+
 @cache
 def _import(name: str) -> Any:
     try:

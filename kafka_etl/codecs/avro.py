@@ -7,11 +7,12 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
+from kafka_etl.codecs.avro_check import Check, whole_numbers, whole_reader
 from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind, sound
-from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in
+from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in, headed
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.record import Headers
 
@@ -47,6 +48,8 @@ def _codec(
         encode=_Encoder(written).encode,
         table=table if in_payload else None,
         decode_with=None if in_payload else decode_with,
+        names_schema=True,
+        headed=None if in_payload else headed,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),
@@ -64,7 +67,7 @@ def _decoders(
     """Without and with the record's headers."""
     schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
     reader = None if read_as is None else parsed(read_as)
-    read = fastavro().schemaless_reader
+    read = whole_reader()
 
     def decode(data: bytes) -> Any:
         stream = BytesIO(data)
@@ -83,31 +86,35 @@ class _Encoder:
     def __init__(self, written: Written) -> None:
         self._write = fastavro().schemaless_writer
         self._written = written
-        self._usual: list[str] = []
-        self._ready: tuple[bytes, Any, frozenset[str] | None] | None = None
+        self._ready: tuple[bytes, Any, Check] | None = None
 
     def encode(self, value: Any) -> bytes:
-        head, schema, names = self._ready or self._prepare()
-        if names is not None and list(value) != self._usual:
-            self._check(list(value), names)
+        head, schema, check = self._ready or self._prepare()
         stream = BytesIO()
         stream.write(head)
-        self._write(stream, schema, value)
+        try:
+            check(value)
+            self._write(stream, schema, value, strict_allow_default=True)  # refuses further fields
+        except ValueError:
+            known = _without_empty(value, schema)
+            if known == value:
+                raise
+            return self.encode(known)
         return stream.getvalue()
 
-    def _check(self, fields: list[str], names: frozenset[str]) -> None:
-        """Refuse fields that would be left out without a word."""
-        if strangers := [field for field in fields if field not in names]:
-            raise ValueError(f"the Avro schema has no field {', '.join(map(str, strangers))}")
-        self._usual = fields
-
-    def _prepare(self) -> tuple[bytes, Any, frozenset[str] | None]:
+    def _prepare(self) -> tuple[bytes, Any, Check]:
         head, document = _with_document(self._written)
         schema = parsed(document)
-        is_record = is_mapping(schema) and schema.get("type") == "record"
-        names = [field["name"] for field in schema["fields"]] if is_record else None
-        self._ready = head, schema, None if names is None else frozenset(names)
+        self._ready = head, schema, whole_numbers(schema)
         return self._ready
+
+
+def _without_empty(value: Any, schema: Any) -> Any:
+    """Without further fields that hold nothing: columns have those of other records as well."""
+    if not (is_mapping(value) and is_mapping(schema) and "fields" in schema):
+        return value
+    names = {field["name"] for field in schema["fields"]}
+    return {name: held for name, held in value.items() if held is not None or name in names}
 
 
 PLUGIN: Final = CodecPlugin(

@@ -156,9 +156,7 @@ def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
     """The columns of the schema, in its order and of its types."""
     arrow = pyarrow()
     schema: Any = schema_of(record)
-    names: list[str] = schema.names
-    if strangers := [name for name in table.column_names if name not in names]:
-        raise ValueError(f"the Avro schema has no field {', '.join(strangers)}")
+    _check_strangers(table, set(schema.names))
     columns: list[Any] = []
     for name, part in record.parts:
         kind = schema.field(name).type
@@ -172,6 +170,28 @@ def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
         columns.append(column)
     fitted: pa.Table = arrow.Table.from_arrays(columns, schema=schema)
     return fitted
+
+
+def _check_strangers(table: pa.Table, names: set[str]) -> None:
+    """Refuse rows with fields that would be left out; an empty column is no record's fault.
+
+    Raises:
+        RecordErrors: There are some.
+    """
+    lost: dict[int, list[str]] = {}
+    for name in table.column_names:
+        column = table[name]
+        if name not in names and column.null_count < len(column):
+            for row, held in enumerate(column.is_valid().to_pylist()):
+                if held:
+                    lost.setdefault(row, []).append(name)
+    if lost:
+        raise RecordErrors(
+            {
+                row: ValueError(f"the Avro schema has no field {', '.join(fields)}")
+                for row, fields in lost.items()
+            }
+        )
 
 
 def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:

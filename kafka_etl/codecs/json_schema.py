@@ -19,7 +19,7 @@ from kafka_etl.codecs.schemas import (
     of_kind,
     sound,
 )
-from kafka_etl.codecs.wire import HEAD, ByHead, head_in
+from kafka_etl.codecs.wire import HEAD, ByHead, head_in, headed
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.record import Headers
 from kafka_etl.typed import typed
@@ -55,6 +55,8 @@ def _codec(
         encode=encoder.encode,
         of_class=lambda cls: _of_class(decoder, encoder, cls, in_payload=in_payload),
         decode_with=None if in_payload else decoder.decode_with,
+        names_schema=True,
+        headed=None if in_payload else headed,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),
@@ -78,6 +80,8 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bo
         decode=decode,
         encode=lambda value: encoder.encode_text(ways.to_json(value)),
         decode_with=None if in_payload else decode_with,
+        names_schema=True,
+        headed=None if in_payload else headed,
     )
 
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import orjson
 
-from kafka_etl.codecs.arrow import ArrowType, arrow_schema, compute, polars, pyarrow, widened
+from kafka_etl.codecs.arrow import ArrowType, arrow_schema, frame, polars, pyarrow, widened
+from kafka_etl.codecs.json_check import check_depth, check_long, check_numbers
 from kafka_etl.contracts import TableCodec
 from kafka_etl.errors import RecordErrors
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _FIRST: Final = itemgetter(slice(None, 1))
 _LAST: Final = itemgetter(slice(-1, None))
-_EXACT: Final = 2.0**53
-"""Below it, each whole number is a floating point one, too."""
 
 
 def table_codec(schema: Mapping[str, ArrowType] | None) -> TableCodec:
@@ -42,6 +40,7 @@ class _Reader:
         self._known: pa.Schema | None = None
 
     def read(self, values: Sequence[bytes]) -> pa.Table:
+        check_long(values)
         lines = _lines(values)
         if self._given is not None:
             if self._known is None:
@@ -51,8 +50,7 @@ class _Reader:
             table = self._learn(lines, values)
         if table.num_rows != len(values):  # as long as each line begins an object: more, not less
             raise ValueError("a value holds more than one JSON object")
-        if self._given is None:
-            _check_whole_numbers(table, values)
+        check_numbers(table, values, learnt=self._given is None)
         return table
 
     def _learn(self, lines: bytes, values: Sequence[bytes]) -> pa.Table:
@@ -65,6 +63,8 @@ class _Reader:
             else:
                 learnt = widened(self._known, _inferred(lines))
             table = _parsed(lines, learnt, "infer")
+        if learnt != self._known:
+            check_depth(learnt)
         if table.schema != learnt:
             table = _parsed(lines, learnt, "infer")
         self._known = learnt
@@ -123,39 +123,11 @@ def _of_most(values: Sequence[bytes]) -> pa.Schema:
             found.update(_inferred(value))
     schema: pa.Schema = arrow.schema([])
     for column, _ in found.most_common():
-        with suppress(TypeError):
-            schema = widened(schema, arrow.schema([column]))
+        with suppress(TypeError, ValueError):  # of another type, or too deep
+            both = widened(schema, arrow.schema([column]))
+            check_depth(both)
+            schema = both
     return schema
-
-
-def _check_whole_numbers(table: pa.Table, values: Sequence[bytes]) -> None:
-    """Refuse those that a column of floating point numbers would hold another number for.
-
-    Raises:
-        RecordErrors: There are some.
-    """
-    floats: Any = pyarrow().float64()
-    errors: dict[int, BaseException] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        for row in _beyond_exact(column) if column.type == floats else ():
-            number = msgspec.json.decode(values[row]).get(name)
-            if isinstance(number, int) and int(float(number)) != number:
-                errors[row] = ValueError(
-                    f"{name}: {number} does not fit a column of floating point numbers; "
-                    "`schema` beside the codec says which type it is"
-                )
-    if errors:
-        raise RecordErrors(errors)
-
-
-def _beyond_exact(column: Any) -> list[int]:
-    """Rows with numbers so large that not every whole one has its own."""
-    pc = compute()
-    ends = pc.min_max(column).as_py()
-    if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) < _EXACT:
-        return []
-    rows: list[int] = pc.indices_nonzero(pc.greater_equal(pc.abs(column), _EXACT)).to_pylist()
-    return rows
 
 
 def _without_guesses(schema: pa.Schema) -> pa.Schema:
@@ -178,13 +150,12 @@ def _as_text(pa: Any, kind: Any) -> Any:
 
 def write(table: pa.Table) -> list[bytes]:
     """The rows as JSON objects."""
-    pl = polars()
-    frame = pl.from_arrow(table)
-    if not frame.width or not all(_is_plain(pl, kind) for kind in frame.dtypes):
+    pl, rows = polars(), frame(table)
+    if not rows.width or not all(_is_plain(pl, kind) for kind in rows.dtypes):
         return list(map(orjson.dumps, table.to_pylist()))
-    columns = [_column(pl, name, kind) for name, kind in frame.schema.items()]
-    rows = frame.select(pl.struct(columns).struct.json_encode().cast(pl.Binary))
-    written: list[bytes] = rows.to_series().to_list()
+    columns = [_column(pl, name, kind) for name, kind in rows.schema.items()]
+    texts = rows.select(pl.struct(columns).struct.json_encode().cast(pl.Binary))
+    written: list[bytes] = texts.to_series().to_list()
     return written
 
 

@@ -21,7 +21,7 @@ from kafka_etl.codecs.protobuf_schema import (
 )
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind
-from kafka_etl.codecs.wire import HEAD, ByHead, head_in, head_length, schema_id_of
+from kafka_etl.codecs.wire import GUID_HEAD, HEAD, ByHead, head_in, head_length, schema_id_of
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.record import Headers
@@ -76,10 +76,13 @@ def _codec(
     name = "" if own is None else own.DESCRIPTOR.full_name
     written = Written(registry, settings, place, given, name)
     decode, decode_with = _decoders(registry, own if place.side == "source" else None, place.part)
+    in_payload = settings.schema_id == "payload"
     return Codec(
         _NAME,
         decode=decode,
-        decode_with=None if settings.schema_id == "payload" else decode_with,
+        decode_with=None if in_payload else decode_with,
+        names_schema=True,
+        headed=None if in_payload else _headed,
         encode=_Encoder(written, settings.message, own).encode,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given, own)
@@ -105,6 +108,12 @@ def _decoders(
         return decode(data) if begin is None else readers[begin](data)
 
     return decode, decode_with
+
+
+def _headed(data: bytes) -> tuple[bytes, bytes]:
+    """The header names the type, too."""
+    _, end = read_indexes(data, GUID_HEAD)
+    return data[:end], data[end:]
 
 
 class _Readers(dict[bytes, Callable[[bytes], Any]]):

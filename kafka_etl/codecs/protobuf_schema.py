@@ -59,7 +59,8 @@ def _compile(folder: Path) -> bytes:
         check=False,
     )
     if done.returncode:
-        raise ValueError(f"the Protobuf schema cannot be compiled: {done.stderr.strip()}")
+        said = done.stderr.replace(f"{folder}/", "").strip()
+        raise ValueError(f"the Protobuf schema cannot be compiled: {said}")
     return out.read_bytes()
 
 

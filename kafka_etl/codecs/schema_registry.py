@@ -14,8 +14,9 @@ from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
-from kafka_etl.codecs.registry_settings import DEFAULTS
+from kafka_etl.codecs.registry_settings import DEFAULTS, fitting
 from kafka_etl.codecs.wire import SchemaId
 from kafka_etl.contracts import CodecPlace, Unavailable
 from kafka_etl.errors import (
@@ -42,6 +43,10 @@ _NEEDED: Final = ("httpx2", "authlib", "attr", "cachetools", "certifi")
 _BUSY: Final = (408, 429)
 _SERVER_ERROR: Final = 500
 _EVERYTHING: Final = "everything"
+_NO_SUCH_QUESTION: Final = (
+    "Check that `registry.url` is the address of a schema registry and what that says in its own "
+    "log, and resume; after `--until-end`, run it again."
+)
 
 T = TypeVar("T")
 
@@ -74,14 +79,11 @@ def registry_for(place: CodecPlace, codec: str) -> SchemaRegistry:
         ConfigError: It names none.
         ExtraMissing: The client cannot be loaded.
     """
-    url = place.registry.get("url")
-    if not url:
+    if not place.registry.get("url"):
         raise ConfigError(
             f"codec {codec} needs a schema registry",
             "Name it at the top of the file: `registry: {url: http://localhost:8081}`",
         )
-    if not all(part.strip().startswith(("http://", "https://")) for part in str(url).split(",")):
-        raise ConfigError("`registry.url` should begin with http:// or https://")
     require(*_NEEDED)
     return _shared(frozenset(place.registry.items()))
 
@@ -117,7 +119,7 @@ class SchemaRegistry:
     def __init__(
         self, settings: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._settings = {**DEFAULTS, **settings}
+        self._settings = {**DEFAULTS, **fitting(settings)}
         self._clock = clock
         self._troubles: dict[str, _Trouble] = {}
 
@@ -137,27 +139,31 @@ class SchemaRegistry:
 
         return self._ask(f"schema {schema_id}", find)
 
-    def latest(self, subject: str) -> tuple[int, Schema]:
+    def latest(self, subject: str, *, by_guid: bool = False) -> tuple[SchemaId, Schema]:
         """Id and schema of a subject's latest version."""
 
-        def find(client: Any) -> tuple[int, Schema]:
+        def find(client: Any) -> tuple[SchemaId, Schema]:
             found = client.get_latest_version(subject)
-            return found.schema_id, _complete(client, found.schema)
+            return _id(found, by_guid=by_guid), _complete(client, found.schema)
 
         return self._ask(f"subject {subject}", find)
 
-    def schema_id(self, subject: str, schema: Schema, *, register: bool) -> int:
+    def schema_id(
+        self, subject: str, schema: Schema, *, register: bool, by_guid: bool = False
+    ) -> SchemaId:
         """The id of this very schema under a subject, where it is registered on request only."""
 
-        def find(client: Any) -> int:
+        def find(client: Any) -> SchemaId:
             from confluent_kafka.schema_registry import Schema as Text  # noqa: PLC0415 - an extra
 
             text = Text(schema.text, schema.kind)
             if register:
-                return int(client.register_schema(subject, text))
-            return int(client.lookup_schema(subject, text).schema_id)
+                schema_id = int(client.register_schema(subject, text))
+                if not by_guid:
+                    return schema_id
+            return _id(client.lookup_schema(subject, text), by_guid=by_guid)
 
-        return self._ask(f"the given schema under subject {subject}", find)
+        return self._ask(f"the given schema under subject {subject}", find, registers=register)
 
     @cached_property
     def _client(self) -> Any:
@@ -173,37 +179,42 @@ class SchemaRegistry:
         weakref.finalize(self, client.close)
         return client
 
-    def _ask(self, what: str, find: Callable[[Any], T]) -> T:
+    def _ask(self, what: str, find: Callable[[Any], T], *, registers: bool = False) -> T:
         for key in (_EVERYTHING, what):
             trouble = self._troubles.get(key)
             if trouble is not None and self._clock() < trouble.until:
-                raise Unavailable(trouble.reason)
+                raise _unavailable(key, trouble.reason)
         try:
             answer = find(self._client)
         except ConfigError:
             raise
         except Exception as error:
-            raise self._verdict(what, error) from error
+            raise self._verdict(what, error, registers=registers) from error
         self._troubles.pop(_EVERYTHING, None)
         self._troubles.pop(what, None)
         return answer
 
-    def _verdict(self, what: str, error: Exception) -> Exception:
+    def _verdict(self, what: str, error: Exception, *, registers: bool) -> Exception:
         """Whether to wait, and for how long, or what is wrong for good."""
+        said, asked = str(error) or type(error).__name__, f"when asked for {what}"
         match getattr(error, "http_status_code", None):
             case 404:
                 reason = f"{what} is not in the schema registry {self.name}"
                 return self._wait(what, reason, SchemaMissing(reason))
             case 401 | 403:
-                reason = f"the schema registry {self.name} refuses this pipeline: {error}"
+                reason = f"the schema registry {self.name} refuses this pipeline: {said}"
                 return self._wait(_EVERYTHING, reason, RegistryRefused(reason))
-            case int(status) if status < _SERVER_ERROR and status not in _BUSY:
-                return SchemaRefused(f"the schema registry {self.name} refuses {what}: {error}")
+            case int(status) if status >= _SERVER_ERROR or status in _BUSY:
+                reason = f"the schema registry {self.name} is in trouble {asked}: {said}"
+                return self._wait(_EVERYTHING, reason)
+            case int() if registers:
+                return SchemaRefused(f"the schema registry {self.name} refuses {what}: {said}")
+            case int():
+                reason = f"the schema registry {self.name} gives an error {asked}: {said}"
+                return self._wait(what, reason, RegistryRefused(reason, _NO_SUCH_QUESTION))
             case _:
-                said = str(error) or type(error).__name__
-                return self._wait(
-                    _EVERYTHING, f"no answer from schema registry {self.name}: {said}"
-                )
+                reason = f"no answer from schema registry {self.name}: {said}"
+                return self._wait(_EVERYTHING, reason)
 
     def _wait(self, key: str, reason: str, lasting: KafkaEtlError | None = None) -> Exception:
         now, kind = self._clock(), type(lasting)
@@ -213,7 +224,27 @@ class SchemaRegistry:
         trouble.until, trouble.reason = now + _AGAIN_S, reason
         if lasting is not None and now - trouble.since >= _PATIENCE_S:
             return lasting
-        return Unavailable(reason)
+        return _unavailable(key, reason)
+
+
+def _unavailable(key: str, reason: str) -> Unavailable:
+    return Unavailable(reason, of_record=key != _EVERYTHING)
+
+
+def _id(found: Any, *, by_guid: bool) -> SchemaId:
+    """Of a schema that is registered.
+
+    Raises:
+        ConfigError: The registry knows no GUIDs.
+    """
+    if not by_guid:
+        return int(found.schema_id)
+    if not found.guid:
+        raise ConfigError(
+            "this schema registry gives schemas no GUID, which `schema_id: header` needs",
+            "Leave `schema_id` out of the sink's codec: payloads then begin with the id.",
+        )
+    return UUID(found.guid)
 
 
 def _complete(client: Any, schema: Any) -> Schema:

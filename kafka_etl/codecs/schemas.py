@@ -26,8 +26,8 @@ class SchemaSettings(Settings):
         register_: Whether the sink may register the schema under its subject.
         subject: The sink's subject: `orders-value` for `topic`, the record's full name for
             `record`, both for `topic_record`.
-        schema_id: Where the source looks for the id of a record's schema: in the payload, or, for
-            `header`, in the record's header `__value_schema_id` first. A sink writes payloads.
+        schema_id: Where the id of a record's schema is: in the payload, or, for `header`, in the
+            record's header `__value_schema_id`. The source then looks in both.
     """
 
     schema_: dict[str, Any] | list[Any] | str | None = Field(default=None, alias="schema")
@@ -69,8 +69,20 @@ def sound(schema: Schema, check: Callable[[Schema], object], what: str) -> Schem
     except KafkaEtlError:
         raise
     except Exception as error:
-        raise ConfigError(f"the {what} is none: {error}") from error
+        raise ConfigError(f"what is given is no {what}: {_said(error)}") from error
     return schema
+
+
+def _said(error: Exception) -> str:
+    """What libraries say of a schema, on one line; some give nothing but the thing they miss."""
+    unknown: Any = getattr(error, "name", None)  # fastavro's, of a type
+    if is_mapping(unknown):
+        unknown = unknown.get("type")
+    if isinstance(unknown, str):
+        return f"there is no type `{unknown}`"
+    if isinstance(error, KeyError):
+        return f"`{error.args[0]}` is missing"
+    return " ".join(str(error).split())
 
 
 class Written:
@@ -93,6 +105,12 @@ class Written:
         self._settings = settings
         self._given = given
         self._subject = _subject(settings, place, name)
+        self._by_guid = settings.schema_id == "header"
+        if self._by_guid and place.part == "key" and place.side == "sink":
+            raise ConfigError(
+                "`schema_id: header` is for values; keys are written with the id in them",
+                "Leave it out.",
+            )
         if settings.register_ and given is None:
             raise ConfigError(
                 "`register: true` needs a schema", "Give it as `schema`, or as `schema_file`."
@@ -101,11 +119,11 @@ class Written:
     def find(self) -> tuple[bytes, Schema]:
         """What payloads begin with, and what describes the rest."""
         if self._given is None:
-            schema_id, schema = self._registry.latest(self._subject)
+            schema_id, schema = self._registry.latest(self._subject, by_guid=self._by_guid)
         else:
             schema = self._given
             schema_id = self._registry.schema_id(
-                self._subject, schema, register=self._settings.register_
+                self._subject, schema, register=self._settings.register_, by_guid=self._by_guid
             )
         return head_of(schema_id), schema
 

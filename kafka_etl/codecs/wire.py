@@ -31,9 +31,16 @@ class NotInWireFormat(ValueError):
     """Bytes that were not written with a schema registry."""
 
 
-def head_of(schema_id: int) -> bytes:
-    """What payloads of this schema begin with."""
+def head_of(schema_id: SchemaId) -> bytes:
+    """What payloads of this schema begin with, or, for a GUID, what stands in a header."""
+    if isinstance(schema_id, UUID):
+        return bytes([_MAGIC_GUID]) + schema_id.bytes
     return _FORM.pack(_MAGIC, schema_id)
+
+
+def headed(data: bytes) -> tuple[bytes, bytes]:
+    """A head with a GUID, and the payload behind it."""
+    return data[:GUID_HEAD], data[GUID_HEAD:]
 
 
 def schema_id_of(head: bytes) -> SchemaId:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.codecs import registry_settings
 from kafka_etl.config.check import check
+from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
 from kafka_etl.config.fit import check_operators, check_tables, check_topics
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
-from kafka_etl.config.report import Finding, Loc, config_error, did_you_mean, overlap
+from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.sound import sound_part
 from kafka_etl.contracts import (
     Codec,
@@ -28,8 +28,7 @@ from kafka_etl.contracts import (
     SourceSettings,
 )
 from kafka_etl.declare import Context
-from kafka_etl.errors import Code, KafkaEtlError
-from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.errors import Code, ConfigError, KafkaEtlError
 from kafka_etl.registry import Registry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 
@@ -41,12 +40,23 @@ Part = Literal["value", "key"]
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """How bytes become values and back."""
+    """How bytes become values and back.
+
+    Attributes:
+        converts: Whether the sink's values have a codec of their own, other than the source's.
+    """
 
     source_value: Codec
     source_key: Codec
     sink_value: Codec
     sink_key: Codec
+    converts: bool
+
+    @property
+    def name_schemas(self) -> bool:
+        """Whether any of them says in a record which schema describes it."""
+        codecs = (self.source_value, self.source_key, self.sink_value, self.sink_key)
+        return any(codec.names_schema for codec in codecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,7 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
         if sound is None:
             return findings
         spec = sound
-    builder = _Builder(document, spec, registry)
+    builder = _Builder(document, spec, registry, findings)
     pipeline = builder.build()
     known = [finding.loc for finding in findings if finding.loc]
     findings += [f for f in builder.findings if not any(overlap(f.loc, loc) for loc in known)]
@@ -139,15 +149,22 @@ def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
 class _Builder:
     """Collects findings, so that one run names them all."""
 
-    def __init__(self, document: Document, spec: PipelineSpec, registry: Registry) -> None:
+    def __init__(
+        self,
+        document: Document,
+        spec: PipelineSpec,
+        registry: Registry,
+        known: Sequence[Finding] = (),
+    ) -> None:
         self._document = document
         self._spec = spec
         self._registry = registry
+        self._known = known
         self.findings: list[Finding] = []
 
     def build(self) -> Pipeline | None:
         spec = self._spec
-        self._check_client_settings()
+        check_connections(spec, self._find)
         source = self._try(("source", "use"), lambda: self._registry.source(spec.source.use))
         source_settings = source and self._settings(
             source.settings, spec.source.with_, ("source", "with")
@@ -208,7 +225,8 @@ class _Builder:
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
         code = Code(error.code) if error.code in set(Code) else Code.INVALID_VALUE
-        self._find(code, error.what, loc, hint=error.next_step)
+        told = error.next_step != ConfigError.advice  # that is to validate, which this does
+        self._find(code, error.what, loc, hint=error.next_step if told else "")
 
     def _settings(self, model: type[S], data: Mapping[str, Any], at: Loc) -> S | None:
         checked = check(model, data, self._document, at)
@@ -277,7 +295,8 @@ class _Builder:
         sink_key = self._sink_codec(sink.key, source.key, "key", topic)
         if not (sink_value and sink_key):
             return None
-        return Codecs(source_value, source_key, sink_value, sink_key)
+        converts = sink.value not in (None, source.value)
+        return Codecs(source_value, source_key, sink_value, sink_key, converts)
 
     def _sink_codec(
         self, own: CodecUse | None, of_source: CodecUse, part: Part, topic: str
@@ -297,9 +316,15 @@ class _Builder:
         surroundings = replace(
             place or CodecPlace(at, part),
             folder=self._document.folder,
-            registry=self._spec.registry,
+            registry=self._schema_registry(),
         )
         return self._try(loc, lambda: plugin.build(settings, surroundings))
+
+    def _schema_registry(self) -> Mapping[str, Any]:
+        """As the file has it; what is wrong with it is not found again at each codec."""
+        given = self._spec.registry
+        known = any(f.loc[:1] == ("registry",) for f in (*self._known, *self.findings))
+        return {"url": "http://unknown", **given} if known else given
 
     def _retry(self, spec: RetrySpec, at: Loc) -> RetryPolicy:
         def classes(names: tuple[str, ...], key: str) -> tuple[type[BaseException], ...]:
@@ -327,33 +352,6 @@ class _Builder:
         return None
 
     # Checks across parts
-
-    def _check_client_settings(self) -> None:
-        for section in SECTIONS:
-            given: Mapping[str, Any] = getattr(self._spec, section)
-            for name in given:
-                allowed = () if is_known(name) else sorted(ALLOWED[section])
-                self._check_setting(section, name, objection(section, name), allowed)
-        for name in self._spec.registry:
-            allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
-            self._check_setting("registry", name, registry_settings.objection(name), allowed)
-        if not self._spec.kafka.get("bootstrap.servers"):
-            hint = "kafka: {bootstrap.servers: localhost:9092}"
-            message = "`bootstrap.servers` is missing under `kafka`"
-            self._find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
-
-    def _check_setting(
-        self, section: str, name: str, problem: str | None, allowed: Iterable[str]
-    ) -> None:
-        if problem is not None:
-            self._find(
-                Code.KAFKA_SETTING_REFUSED,
-                problem,
-                (section, name),
-                at_key=True,
-                allowed=allowed,
-                hint=did_you_mean(name, allowed),
-            )
 
     def _check_concurrency(self, bound: BoundOperator, use: OperatorUseSpec, at: Loc) -> None:
         if use.concurrency > 1 and bound.shape.batch:

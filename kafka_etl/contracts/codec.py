@@ -21,11 +21,13 @@ class Unavailable(Exception):
 
     Args:
         reason: For the log and the state.
+        of_record: Whether one record asks for it and others may not: the engine then names it.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, of_record: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.of_record = of_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Codec:
             that makes a difference.
         decode_with: Called instead of `decode`, with the record's headers, for a codec that looks
             at them; None, as with nearly all: it does not.
+        names_schema: Whether what it writes says which schema describes it. A header that says
+            so of the bytes that came does not travel on with others.
+        headed: Takes what `encode` gave apart into such a header and the payload; None: all of it
+            is payload.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Codec:
     table: TableCodec | None = None
     for_topic: Callable[[str], Codec] | None = None
     decode_with: Callable[[bytes, Headers], Any] | None = None
+    names_schema: bool = False
+    headed: Callable[[bytes], tuple[bytes, bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

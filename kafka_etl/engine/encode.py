@@ -14,6 +14,7 @@ from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Column, Fault, Flow, Sheet
 from kafka_etl.engine.mapping import Apply, map_each
 from kafka_etl.engine.reading import TO
+from kafka_etl.engine.schema_ids import HeaderColumn, of_new_keys, of_new_values
 from kafka_etl.engine.tables import encode_table, leave
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers
@@ -42,6 +43,7 @@ class Encode:
         routes: Further topics `Record.to` may name.
         size_limits: Topic -> largest record, in bytes.
         source_timestamp: Whether outputs carry the timestamp of their source record.
+        schema_ids: Whether headers may name the schema of what came, or of what is written.
     """
 
     value: Codec
@@ -50,19 +52,26 @@ class Encode:
     routes: frozenset[str] = frozenset()
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     source_timestamp: bool = False
+    schema_ids: bool = False
 
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
         sound = len(flow.faults)
+        given: list[Any] | None = flow.values
         if flow.sheet is not None:
             self._encode_table(flow, flow.sheet)
+            given = None
         extras = flow.extras
         topics = self._topics(flow, extras.topics)
         values = self._values(flow, topics)
+        keys = self._keys(flow, extras.keys)
+        headers = _headers(flow, extras.headers)
+        if self.schema_ids:
+            headers, values = self._with_schema_ids(flow, headers, given, values, keys)
         outputs = Outputs(
             values=[None if v is NULL else v for v in values] if flow.nulls else values,
-            keys=self._keys(flow, extras.keys),
-            headers=_headers(flow, extras.headers),
+            keys=keys,
+            headers=headers,
             timestamps=self._timestamps(flow, extras.timestamps),
             topics=topics,
             origins=flow.origins,
@@ -71,6 +80,23 @@ class Encode:
         if len(flow.faults) > sound:
             return outputs.take(list(compress(range(len(flow)), flow.sound())))
         return outputs
+
+    def _with_schema_ids(
+        self,
+        flow: Flow,
+        headers: HeaderColumn,
+        given: list[Any] | None,
+        values: list[Any],
+        keys: list[Any],
+    ) -> tuple[HeaderColumn, list[Any]]:
+        """`given` is what was encoded; None: a table."""
+        before = given or repeat(None)
+        new = [
+            isinstance(v, bytes) and v is not old for v, old in zip(values, before, strict=False)
+        ]
+        if flow.extras.keys is not None:
+            headers = of_new_keys(headers, flow.spread(flow.read("key"), None), keys)
+        return of_new_values(self.value, headers, values, new)
 
     def _encode_table(self, flow: Flow, sheet: Sheet) -> None:
         if self.value.for_topic is not None and TO in sheet.table.column_names:

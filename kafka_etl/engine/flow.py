@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from kafka_etl.engine.mapping import Apply, is_nobodys
+from kafka_etl.engine.mapping import Apply, is_nobodys, with_record
 from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Headers, Record, SourceRecord
@@ -229,7 +229,9 @@ class Flow:
                 results[entry] = result
         for row, error in failed:
             if is_nobodys(error):
-                raise error
+                origin = self.origin(entries[row])
+                decodes = condition is Condition.DECODE_ERROR
+                raise with_record(error, self.source[origin]) if decodes else error
             self.fail(entries[row], Fault(error, condition_of(error, condition), operator))
         return results
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeGuard
 
 from kafka_etl.contracts import Unavailable
-from kafka_etl.errors import KafkaEtlError
+from kafka_etl.errors import KafkaEtlError, SchemaMissing
+from kafka_etl.record import SourceRecord, offset_of, origin
 
 
 class _Failed:
@@ -77,3 +78,13 @@ def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
 def is_nobodys(error: BaseException) -> bool:
     """Whether no record is to blame: what a codec needs is away, or the pipeline cannot go on."""
     return isinstance(error, Unavailable | KafkaEtlError)
+
+
+def with_record(error: BaseException, record: SourceRecord) -> BaseException:
+    """Nobody's error, with the record that met it, where what is missing is that record's own."""
+    tp, offset = origin(record), offset_of(record)
+    if isinstance(error, SchemaMissing):
+        return error.named_by(tp.topic, tp.number, offset)
+    if isinstance(error, Unavailable) and error.of_record:
+        return Unavailable(f"{error.reason}; the record at {tp}@{offset} names it")
+    return error

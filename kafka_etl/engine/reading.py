@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import of_values, pyarrow
 from kafka_etl.contracts import Codec
-from kafka_etl.engine.mapping import is_nobodys, map_each
+from kafka_etl.engine.mapping import FAILED, is_nobodys, map_each
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
@@ -122,7 +122,21 @@ def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int
     if codec.table is not None:
         try:
             return list[Any](codec.table.encode(table)), []
+        except RecordErrors as named:
+            return _write_others(codec, table, named.errors)
         except BaseException as error:
             if is_nobodys(error):
                 raise  # else each row tells below
-    return map_each(codec.encode, table.num_rows, table.to_pylist())
+    return map_each(codec.encode, table.num_rows, table.to_pylist(maps_as_pydicts="lossy"))
+
+
+def _write_others(
+    codec: Codec, table: pa.Table, errors: Mapping[int, BaseException]
+) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """The bytes of the rows that the codec has not named."""
+    good = [row for row in range(table.num_rows) if row not in errors]
+    encoded: list[Any] = [FAILED] * table.num_rows
+    written, failed = write_rows(codec, table.take(good)) if good else ([], [])
+    for row, value in zip(good, written, strict=True):
+        encoded[row] = value
+    return encoded, [*errors.items(), *((good[at], error) for at, error in failed)]

@@ -57,10 +57,15 @@ class Decode:
             flow.without_faults()
 
 
-def decode_for(operators: Sequence[BoundOperator], value: Codec, key: Codec) -> Decode:
-    """Decode what the operators ask for: bytes that nothing decodes stay as they are."""
+def decode_for(
+    operators: Sequence[BoundOperator], value: Codec, key: Codec, *, converts: bool = False
+) -> Decode:
+    """Decode what the operators ask for: bytes that nothing decodes stay as they are.
+
+    Without operators that is all of them, unless the sink has another codec than the source.
+    """
     if not operators:
-        return Decode(None)
+        return Decode(value if converts and value is not BYTES else None)
     first = operators[0].shape
     if first.takes in TABLES:
         return Decode(value, table=True)

@@ -216,6 +216,9 @@ class StreamEngine:
         """Give it to the operators; what was finished before is kept if a codec cannot go on."""
         try:
             return self._invoke(invocation)
+        except Unavailable:
+            self._pace.failed(len(invocation.batch))  # what comes before such a record is settled
+            raise
         except KafkaEtlError:
             self._commit(finished)
             self._source.rewind()
@@ -331,7 +334,7 @@ class StreamEngine:
         self._commit(finished)
         self._source.rewind()
         raise BreakerTripped(
-            "too many records in a row became dead letters; the commonest errors: "
+            "too many records in a row failed, the last of them not yet dead letters; most often: "
             + "; ".join(self._breaker.commonest())
         )
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_etl.bind import BoundOperator
-from kafka_etl.codecs.arrow import numbers, of_values, polars, pyarrow
-from kafka_etl.contracts import Codec
+from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow
+from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.declare import DROP
 from kafka_etl.engine import besides
 from kafka_etl.engine.blame import group_fault, named_faults
 from kafka_etl.engine.flow import NULL, Fault, Flow, Sheet
+from kafka_etl.engine.mapping import with_record
 from kafka_etl.engine.reading import ROW, Reading, values_only, without_reserved, write_rows
-from kafka_etl.errors import RecordErrors
+from kafka_etl.errors import KafkaEtlError, RecordErrors
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.signature import Takes
 from kafka_etl.typed import is_typed, typed
@@ -29,7 +30,12 @@ def decode_table(flow: Flow, codec: Codec) -> None:
     if flow.nulls:
         entries = flow.present()
         values = [values[entry] for entry in entries]
-    reading = Reading(codec, values)
+    try:
+        reading = Reading(codec, values)
+    except (Unavailable, KafkaEtlError) as nobodys:
+        if len(entries) > 1:
+            raise  # it may be any of them: what is tried next time is half as many
+        raise with_record(nobodys, flow.source[flow.origin(entries[0])]) from nobodys
     for at, error in reading.bad.items():
         flow.fail(entries[at], Fault(error, Condition.DECODE_ERROR, codec.name))
     if reading.bad:
@@ -125,9 +131,9 @@ def call(flow: Flow, operator: BoundOperator) -> None:
         return
     given = besides.attached(flow, sheet, shape.columns)
     try:
-        frame = polars().from_arrow(given) if shape.takes is Takes.FRAME else given
+        taken = frame(given) if shape.takes is Takes.FRAME else given
         made = _checked(
-            _as_table(operator.call(frame), given, may_drop=shape.may_drop),
+            _as_table(operator.call(taken), given, may_drop=shape.may_drop),
             given,
             mixes=shape.mixes,
         )

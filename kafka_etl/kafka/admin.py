@@ -7,7 +7,7 @@ restart.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from time import monotonic
@@ -35,6 +35,7 @@ from kafka_etl.errors import (
     BrokersUnreachable,
     KafkaEtlError,
     NotAuthorized,
+    TopicMissing,
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify
@@ -96,9 +97,10 @@ class Admin:
                 return _patiently(what, ask)
             except BrokersUnreachable as away:
                 self._raise_if_denied(what)
+                said = away.what + self._last_word()
                 if monotonic() > deadline:
-                    raise
-                _waiting.get()(away.what)
+                    raise BrokersUnreachable(said) from away
+                _waiting.get()(said)
 
     def _raise_if_denied(self, what: str) -> None:
         """A failed login shows as a broker that does not answer; the client tells it aside."""
@@ -108,31 +110,37 @@ class Admin:
             if denied is not None:
                 raise denied
 
+    def _last_word(self) -> str:
+        """Of the client, on why no broker answers: a host without an address, say."""
+        words = [classify.plain(e) for e in self._said if e.name() != "_ALL_BROKERS_DOWN"]
+        return f"; {words[-1]}" if words else ""
+
     def require_rights(self, topics: Iterable[str], right: Right) -> None:
-        """Each topic exists and this user has the right to it."""
+        """This user has the right to each topic that exists."""
         for name in sorted(set(topics)):
-            self._require_right(name, right)
+            with suppress(TopicMissing):
+                self._require_right(name, right)
 
     def _require_right(self, topic: str, right: Right) -> None:
-        described = _answered(
-            f"looking at topic {topic}",
+        _require(
+            right,
+            f"topic {topic}",
             lambda: self._client.describe_topics(
                 TopicCollection([topic]),
                 include_authorized_operations=True,
                 request_timeout=_REQUEST,
             )[topic],
         )
-        _require(described.authorized_operations, right, f"topic {topic}")
 
     def require_group_rights(self, group: str, right: Right) -> None:
         """This user has the right to the group, which need not exist."""
-        described = _answered(
-            f"looking at group {group}",
+        _require(
+            right,
+            f"group {group}",
             lambda: self._client.describe_consumer_groups(
                 [group], include_authorized_operations=True, request_timeout=_REQUEST
             )[group],
         )
-        _require(described.authorized_operations, right, f"group {group}")
 
     def settings_of(self, topic: str) -> dict[str, str]:
         """Topic settings by name; empty when this user may not read them."""
@@ -245,7 +253,7 @@ def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] |
         explained = classify.explained(error, what)
         away = isinstance(explained, BrokersUnreachable)
         if otherwise is not None and not away and classify.final(error, what) is None:
-            raise otherwise(f"{what} failed: {error.name()}: {error.str()}") from raised
+            raise otherwise(f"{what} failed: {classify.said(error)}") from raised
         if classify.busy(error):
             raise BrokersUnreachable(explained.what, _BUSY_ADVICE) from raised
         raise explained from raised
@@ -253,17 +261,28 @@ def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] |
 
 def _said(state: RetryCallState) -> str:
     raised = state.outcome.exception() if state.outcome is not None else None
-    error = classify.error_of(raised) if isinstance(raised, KafkaException) else raised
-    return f"{error.name()}: {error.str()}" if isinstance(error, KafkaError) else str(error)
+    if not isinstance(raised, KafkaException):
+        return str(raised)
+    return classify.said(classify.error_of(raised))
 
 
 def _is_busy(raised: BaseException) -> bool:
     return isinstance(raised, KafkaException) and classify.busy(classify.error_of(raised))
 
 
-def _require(allowed: Any, right: Right, what: str) -> None:
+def _require(right: Right, what: str, describe: Callable[[], Any]) -> None:
+    """Whoever may not even look has neither right: each would bring that one along."""
+    try:
+        allowed = _answered(f"looking at {what}", describe).authorized_operations
+    except NotAuthorized as denied:
+        if not classify.lacks_right(denied.__cause__):
+            raise
+        allowed = ()
     if allowed is not None and right not in {operation.name for operation in allowed}:
-        raise NotAuthorized(f"this user lacks the right {right} on {what}")
+        raise NotAuthorized(
+            f"this pipeline's Kafka user lacks the right {right} on {what}",
+            "Grant it, and restart.",
+        )
 
 
 def _as_text(value: object) -> str:

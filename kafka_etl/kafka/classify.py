@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -60,7 +62,36 @@ _BUSY: Final = frozenset(
         "INVALID_REPLICATION_FACTOR",  # of a cluster whose brokers are not all back yet
     }
 )
-_DENIED: Final = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
+_UNRIGHTED: Final = "_AUTHORIZATION_FAILED"
+_LOGIN: Final = (
+    "The login failed: correct `security.protocol` and the `sasl.*` settings under `kafka`, and "
+    "restart."
+)
+_GRANT: Final = "Grant this pipeline's Kafka user"
+_DENIED: Final[Mapping[str, str]] = {
+    "_AUTHENTICATION": _LOGIN,
+    "SASL_AUTHENTICATION_FAILED": _LOGIN,
+    "_SSL": "No secure connection was made: correct `security.protocol` and the `ssl.*` settings "
+    "under `kafka`, and restart.",
+    "TOPIC_AUTHORIZATION_FAILED": f"{_GRANT} READ on the topics of its source, WRITE on those it "
+    "writes, CREATE on those it is to create, and restart.",
+    "GROUP_AUTHORIZATION_FAILED": f"{_GRANT} READ on its consumer group, and restart.",
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": f"{_GRANT} WRITE on its transactional ids, which "
+    "begin with `kafka-etl.` and its name, and restart.",
+}
+"""What to do about each."""
+_NOISE: Final = [
+    (re.compile(pattern), instead)
+    for pattern, instead in [
+        (r"^Fatal error: (.*): Fatal consumer error: .*", r"\1"),
+        (r"^Fatal error: ", ""),
+        (r" with \d+ message\(s\) failed", " failed"),
+        (r" \(broker \d+ PID\{[^}]*\}, base seq -?\d+\)", ""),
+        (r": current transaction must be aborted$", ""),
+        (r" \(after \d+ms in state .*\)$", ""),
+        (r" or some brokers have all their log directories cordoned", ""),
+    ]
+]
 _PASSING: Final = _UNREACHABLE | {"_MAX_POLL_EXCEEDED", "_WAIT_COORD", "_WAIT_CACHE"}
 
 
@@ -68,6 +99,19 @@ def error_of(raised: KafkaException) -> KafkaError:
     """The client's error in what it raised."""
     error = raised.args[0] if raised.args else None
     return error if isinstance(error, KafkaError) else KafkaError(-1, str(raised))
+
+
+def plain(error: KafkaError) -> str:
+    """What the client says, without its own counts and times, and once."""
+    text = error.str()
+    for noise, instead in _NOISE:
+        text = noise.sub(instead, text)
+    return text
+
+
+def said(error: KafkaError) -> str:
+    """The error's name, by which it is found elsewhere, and its text."""
+    return f"{error.name()}: {plain(error)}"
 
 
 def of_transaction(error: KafkaError) -> Verdict:
@@ -99,6 +143,11 @@ def has_members(error: KafkaError) -> bool:
     return error.name() in _REBALANCE or error.name() == "NON_EMPTY_GROUP"
 
 
+def lacks_right(raised: BaseException | None) -> bool:
+    """Whether a request was refused for want of a right, and not of a login."""
+    return isinstance(raised, KafkaException) and error_of(raised).name().endswith(_UNRIGHTED)
+
+
 def busy(error: KafkaError) -> bool:
     """Whether the cluster is starting up or changing leaders: ask again in a moment."""
     return error.name() in _BUSY
@@ -113,7 +162,10 @@ def refusal(error: KafkaError) -> Refusal | None:
     """The refusal, if the broker said no to what a record is, rather than being away."""
     if error.name() not in _REFUSED:
         return None
-    return Refusal(error.name(), error.str(), too_large=error.name() in _TOO_LARGE)
+    said = plain(error)
+    if error.name() == "INVALID_RECORD":  # more than that the broker's answer does not hold
+        said += "; a compacted topic takes no record without a key"
+    return Refusal(error.name(), said, too_large=error.name() in _TOO_LARGE)
 
 
 def passing(error: KafkaError) -> bool:
@@ -128,15 +180,15 @@ def final(error: KafkaError, what: str) -> KafkaEtlError | None:
         error: The client's.
         what: What was tried, for the sentence: "reading orders[3]".
     """
-    name, said = error.name(), f"{what} failed: {error.name()}: {error.str()}"
+    name, failed = error.name(), f"{what} failed: {said(error)}"
     if name in _LOST:
-        return OffsetsLost(said)
+        return OffsetsLost(failed)
     if name in _UNREADABLE:
-        return UnreadableBatch(said)
-    if name in _DENIED or name.endswith("_AUTHORIZATION_FAILED"):
-        return NotAuthorized(said)
+        return UnreadableBatch(failed)
+    if name in _DENIED or name.endswith(_UNRIGHTED):
+        return NotAuthorized(failed, _DENIED.get(name, ""))
     if name in {"INVALID_TRANSACTION_TIMEOUT", "_UNSUPPORTED_FEATURE", "_INVALID_ARG"}:
-        return KafkaRefused(said)
+        return KafkaRefused(failed)
     return None
 
 
@@ -147,4 +199,4 @@ def explained(error: KafkaError, what: str) -> KafkaEtlError:
         return TopicMissing(f"{what} failed: the broker knows no such topic")
     if name in _UNREACHABLE:
         return BrokersUnreachable(f"{what} failed: no broker answered ({name})")
-    return final(error, what) or KafkaRefused(f"{what} failed: {name}: {error.str()}")
+    return final(error, what) or KafkaRefused(f"{what} failed: {said(error)}")

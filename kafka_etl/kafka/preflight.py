@@ -54,7 +54,7 @@ def check_topics(
     missing = [name for name in names if name not in existing]
     if missing and create is None:
         admin.require_rights(missing, "WRITE")  # says it if it is the rights
-        raise TopicMissing(f"topic {', '.join(missing)} does not exist")
+        raise TopicMissing(f"topic {', '.join(missing)}, which the pipeline writes, does not exist")
     notes: list[str] = []
     if create is not None and missing:
         partitions = create.partitions or max(deployment.partitions.values(), default=1)

@@ -72,4 +72,4 @@ class Silence:
         """
         if self.lasts and isinstance(classify.explained(error, what), BrokersUnreachable):
             return f"{NO_ANSWER} ({what}: {error.name()})"
-        return f"{what}: {error.name()}: {error.str()}"
+        return f"{what}: {classify.said(error)}"

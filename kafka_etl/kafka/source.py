@@ -176,7 +176,9 @@ class KafkaSource:
             messages = self._consumer.consume(count, seconds)
         except KafkaException as raised:
             error = classify.error_of(raised)
-            raise Reconnect(f"consuming failed: {error}", fenced=classify.fenced(error)) from raised
+            raise Reconnect(
+                f"consuming failed: {classify.said(error)}", fenced=classify.fenced(error)
+            ) from raised
         if self._callback_error is not None:
             failed, self._callback_error = self._callback_error, None
             if isinstance(failed, KafkaEtlError):
@@ -269,11 +271,12 @@ class KafkaSource:
                 self._ends[tp] = offset_of(message)
             return
         if classify.fatal(error) or classify.fenced(error):
-            raise Reconnect(f"the consumer is of no use: {error}", fenced=classify.fenced(error))
+            reason = f"the consumer is of no use: {classify.said(error)}"
+            raise Reconnect(reason, fenced=classify.fenced(error))
         stop = classify.final(error, f"reading {tp} at offset {offset_of(message)}")
         if stop is not None:
             raise stop
-        self._log.warning("the client reports", partition=str(tp), error=str(error))
+        self._log.warning("the client reports", partition=str(tp), error=classify.said(error))
 
     # Offsets
 
@@ -328,7 +331,8 @@ class KafkaSource:
             try:
                 self._consumer.seek(TopicPartition(*tp, offset))
             except KafkaException as raised:
-                raise Reconnect(f"seeking in {tp} failed: {raised}") from raised
+                said = classify.said(classify.error_of(raised))
+                raise Reconnect(f"seeking in {tp} failed: {said}") from raised
 
     # Callbacks
 

@@ -270,4 +270,4 @@ class Transactions:
     def _on_error(self, error: KafkaError) -> None:
         self._trouble = True
         self._silence.note(error)
-        self._log.debug("the producer reports", error=str(error))
+        self._log.debug("the producer reports", error=classify.said(error))

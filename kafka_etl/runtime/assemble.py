@@ -62,7 +62,12 @@ def make_chain(
     topics = settings.topics
     codecs = pipeline.codecs
     return Chain(
-        decode=decode_for(pipeline.operators, codecs.source_value, codecs.source_key),
+        decode=decode_for(
+            pipeline.operators,
+            codecs.source_value,
+            codecs.source_key,
+            converts=codecs.converts,
+        ),
         operators=operate_all(pipeline.operators, crews),
         encode=Encode(
             value=pipeline.codecs.sink_value,
@@ -71,6 +76,7 @@ def make_chain(
             routes=frozenset(topics[1:]),
             size_limits={topic: size_limits[topic] for topic in topics if topic in size_limits},
             source_timestamp=settings.source_timestamp,
+            schema_ids=codecs.name_schemas,
         ),
         entering=entering,
     )

@@ -38,6 +38,14 @@ def test_an_error_says_what_to_do_next(cls: type[KafkaEtlError]) -> None:
     assert cls("it happened").problem.next_step == cls.advice
 
 
+@pytest.mark.parametrize("cls", [c for c in RAISED if c.pauses], ids=lambda c: c.__name__)
+def test_what_pauses_also_says_what_to_do_when_there_is_nothing_to_resume(
+    cls: type[KafkaEtlError],
+) -> None:
+    assert "resume" in cls.advice
+    assert "after `--until-end`, run it again" in cls.advice.replace("After", "after")
+
+
 def test_the_tree_at_the_top_of_the_file_shows_them_all() -> None:
     drawn = dict(re.findall(r"[├└]── (\w+) +(E\d\d\d)?", errors.__doc__ or ""))
     assert drawn.pop("KafkaEtlError") == ""

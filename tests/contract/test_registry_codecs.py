@@ -14,7 +14,7 @@ import pytest
 
 from kafka_etl.codecs import of_class, schema_registry
 from kafka_etl.contracts import Codec, CodecPlace, Unavailable
-from kafka_etl.errors import SchemaRefused
+from kafka_etl.errors import ConfigError, SchemaRefused
 from kafka_etl.registry import Registry
 from kafka_etl.testing import CodecContract, CodecSystem
 from tests.kit import registry as kit
@@ -104,7 +104,15 @@ CASES = [
         AVRO,
         [ORDER, {**ORDER, "note": "n", "either": 7}, {**ORDER, "either": None, "tags": []}],
         undecodable=[b"\x00\x00\x00", b"\x01\x00\x00\x00\x01", b'{"a":1}'],
-        unencodable=[{}, {**ORDER, "stranger": 1}, {**ORDER, "id": "x"}, 5],
+        unencodable=[
+            {},
+            {**ORDER, "stranger": 1},
+            {**ORDER, "shape": {"w": 0.5, "stranger": 1}},
+            {**ORDER, "id": "x"},
+            {**ORDER, "id": 6.7},
+            {**ORDER, "id": True},
+            5,
+        ],
     ),
     Case(
         "json_schema",
@@ -227,6 +235,21 @@ def test_records_for_another_topic_have_its_subject(url: str, case: Case, topic:
     with pytest.raises(Unavailable, match=f"subject {topic}-other-value is not"):
         other.encode(case.values[0])
     assert sink.for_topic(f"{topic}-other") is other
+
+
+def test_avro_that_ends_too_early_or_too_late_is_no_record(url: str, topic: str) -> None:
+    kit.register(url, f"{topic}-value", AVRO)
+    data = build(url, "avro", topic).encode(ORDER)
+    source = build(url, "avro")
+    for wrong in (data[:-1], data + b"x"):
+        with pytest.raises(ValueError, match="the payload"):  # EOFError would be tried again
+            source.decode(wrong)
+
+
+def test_a_further_field_that_holds_nothing_is_left_out(url: str, topic: str) -> None:
+    kit.register(url, f"{topic}-value", AVRO)
+    sink, source = build(url, "avro", topic), build(url, "avro")
+    assert source.decode(sink.encode({**ORDER, "stranger": None})) == ORDER
 
 
 def test_a_reader_has_its_own_schema(url: str, topic: str) -> None:
@@ -393,3 +416,30 @@ def test_the_id_of_a_schema_may_stand_in_a_header(case: Case, topic: str, part: 
         unknown = b"\x01" * 17 + begin[17:]
         with pytest.raises(Unavailable):
             source.decode_with(body, [(f"__{part}_schema_id", unknown)])
+
+
+@BY_NAME
+@pytest.mark.parametrize("register", [True, False])
+def test_a_sink_may_write_it_there(case: Case, topic: str, register: bool) -> None:
+    with kit.stand_in() as registry:
+        kit.register(registry.url, "other", '"int"')
+        kit.register(registry.url, f"{topic}-value", case.schema, case.kind)
+        given = {"schema": case.schema, "register": True} if register else {}
+        sink = build(registry.url, case.codec, topic, schema_id="header", **given)
+        source = build(registry.url, case.codec, schema_id="header")
+        assert sink.headed is not None
+        assert source.decode_with is not None
+        head, body = sink.headed(sink.encode(case.values[0]))
+        written = registry.subjects[f"{topic}-value"][-1]
+        assert head[:17] == b"\x01" + uuid.UUID(registry.guid(written)).bytes
+        assert source.decode_with(body, [("__value_schema_id", head)]) == case.values[0]
+        with pytest.raises(ConfigError, match="is for values"):
+            build(registry.url, case.codec, topic, part="key", schema_id="header")
+
+
+def test_a_registry_without_guids_says_so(topic: str) -> None:
+    with kit.stand_in() as registry:
+        registry.guids = False
+        kit.register(registry.url, f"{topic}-value", AVRO)
+        with pytest.raises(ConfigError, match="no GUID"):
+            build(registry.url, "avro", topic, schema_id="header").encode(ORDER)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from kafka_etl.codecs.wire import head_of
@@ -26,16 +27,25 @@ TO_EUR = """
     def to_eur(order: dict) -> dict:
         return order | {"eur": order["amount"] / 2}
 """
+AS_COLUMNS = """
+    import polars as pl
+
+    def to_eur(orders: pl.DataFrame) -> pl.DataFrame:
+        return orders.with_columns(eur=pl.col("amount") / 2)
+"""
 
 
 class AvroProject(Project):
     """Orders in Avro, in and out."""
 
-    def __init__(self, folder: Path, kafka: Kafka, registry: Apicurio | StandIn) -> None:
+    def __init__(
+        self, folder: Path, kafka: Kafka, registry: Apicurio | StandIn, partitions: int = 4
+    ) -> None:
         sink = {"value": {"use": "avro", "with": {"schema": PRICED, "register": True}}}
         super().__init__(
             folder,
             kafka,
+            partitions=partitions,
             code=TO_EUR,
             operators=["ops:to_eur"],
             source={"value": "avro"},
@@ -71,12 +81,7 @@ def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) 
 
 def test_avro_as_columns(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
     project = AvroProject(tmp_path, kafka, apicurio)
-    project.write_code("""
-        import polars as pl
-
-        def to_eur(orders: pl.DataFrame) -> pl.DataFrame:
-            return orders.with_columns(eur=pl.col("amount") / 2)
-    """)
+    project.write_code(AS_COLUMNS)
     bad = [("k1", b'{"id": 1}'), ("k3", project.order(1)[1][:-3])]
     project.produce([*map(project.order, range(500)), *bad, *map(project.order, range(500, 1000))])
     done = run_to_end(tmp_path, str(project.file))
@@ -105,17 +110,25 @@ def test_nothing_is_lost_while_the_registry_is_away(
     assert project.dead_letters() == []
 
 
-def test_an_id_that_is_registered_late_costs_nothing(tmp_path: Path, kafka: Kafka) -> None:
+@pytest.mark.parametrize("code", [TO_EUR, AS_COLUMNS], ids=["values", "columns"])
+def test_an_id_that_is_registered_late_costs_nothing(
+    tmp_path: Path, kafka: Kafka, code: str
+) -> None:
     with stand_in() as registry:
-        project = AvroProject(tmp_path, kafka, registry)
-        project.produce([project.order(1), project.order(2, head_of(9))])
+        project = AvroProject(tmp_path, kafka, registry, partitions=1)
+        project.write_code(code)
+        late = project.order(70, head_of(9))
+        project.produce([*map(project.order, range(70)), late, *map(project.order, range(71, 100))])
+        place = f"the record at {project.source}[0]@70 names it"
         with Daemon(tmp_path, str(project.file)) as daemon:
             daemon.until(lambda state: "schema 9 is not in the schema registry" in str(state))
+            daemon.until(lambda state: place in str(state))
+            daemon.until(lambda _: project.lag() == 30)  # all before it is done
             while register(registry.url, "late", {**ORDER, "doc": str(len(registry.schemas))}) < 9:
                 pass
             daemon.until(lambda _: project.lag() == 0)
             assert daemon.stop() == 0
-        assert sorted(order["id"] for order in project.outputs()) == [1, 2]
+        assert [order["id"] for order in project.outputs()] == list(range(100))
         assert project.dead_letters() == []
 
 

@@ -46,12 +46,14 @@ class StandIn:
 
     Attributes:
         status: When set, the answer to everything.
+        guids: Whether it gives schemas one, as newer registries do.
         asked: The paths of all requests.
         authorizations: What each of them said of who asks.
     """
 
     url: str = ""
     status: int | None = None
+    guids: bool = True
     asked: list[str] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     schemas: list[dict[str, Any]] = field(default_factory=list)
@@ -103,7 +105,7 @@ class StandIn:
             "subject": subject,
             "version": number,
             "id": schema_id,
-            "guid": self.guid(schema_id),
+            **({"guid": self.guid(schema_id)} if self.guids else {}),
             **self.schemas[schema_id - 1],
         }
 

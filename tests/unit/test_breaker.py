@@ -74,6 +74,14 @@ def test_a_pass_that_was_not_committed_is_not_used_up() -> None:
     assert breaker.trips(2, failures(0, 1))
 
 
+def test_no_more_errors_are_told_than_have_failed_in_a_row() -> None:
+    breaker = Breaker(3)
+    for _ in range(5):
+        breaker.trips(2, failures(0, error="earlier"))
+    assert breaker.trips(3, failures(0, 1, 2))
+    assert breaker.commonest() == ["E: m (3 times)"]
+
+
 def test_the_commonest_errors_are_told_with_their_counts() -> None:
     breaker = Breaker(10)
     breaker.trips(3, failures(0, 1, error="A"))

@@ -38,11 +38,37 @@ MISTAKES = [
         "codec avro needs a schema registry",
         "registry: {url:",
     ),
-    (
-        ["registry: {url: localhost}", SOURCE % "»protobuf", SINK % "json"],
-        Code.INVALID_VALUE,
-        "should begin with http://",
-        "",
+    *(
+        ([f"registry: {given}", SOURCE % "avro", SINK % "protobuf"], code, says, hint)
+        for given, code, says, hint in [
+            ("{url: »localhost}", Code.INVALID_VALUE, "should begin with http://", ""),
+            ("{url: »'http://x, http://'}", Code.INVALID_VALUE, "name a host", ""),
+            ("»http://127.0.0.1:9", Code.INVALID_VALUE, "`registry` should be a mapping", ""),
+            ("{url: »[http://x]}", Code.INVALID_VALUE, "`url` should be text", ""),
+            ("{»ulr: http://x}", Code.KAFKA_SETTING_REFUSED, "that pipelines may give", "`url`"),
+            ("{url: http://x, timeout: »abc}", Code.INVALID_VALUE, "should be a number", ""),
+            ("{url: http://x, timeout: »0}", Code.INVALID_VALUE, "should be a number", ""),
+            ("{url: http://x, max.retries: »true}", Code.INVALID_VALUE, "should be a number", ""),
+            ("{url: http://x, bearer.auth.token: »5}", Code.INVALID_VALUE, "in quotes", ""),
+            (
+                "{url: http://x, basic.auth.user.info: »nocolon}",
+                Code.INVALID_VALUE,
+                "should be USER:PASSWORD",
+                "",
+            ),
+            (
+                "{url: 'http://a:b@x', basic.auth.user.info: »'c:d'}",
+                Code.INVALID_VALUE,
+                "both name a user",
+                "",
+            ),
+            (
+                "{url: http://x, ssl.key.location: »a.key}",
+                Code.INVALID_VALUE,
+                "without `ssl.certificate.location`",
+                "",
+            ),
+        ]
     ),
     (
         [URL, SINK % "»{use: avro, with: {register: true}}"],
@@ -74,22 +100,29 @@ MISTAKES = [
         "both `schema` and `schema_file`",
         "",
     ),
-    (
-        [URL, SINK % "»{use: avro, with: {schema: {type: recrod}}}"],
-        Code.INVALID_VALUE,
-        "the Avro schema is none",
-        "",
+    *(
+        (
+            [URL, SINK % f"»{{use: avro, with: {{schema: {schema}}}}}"],
+            Code.INVALID_VALUE,
+            f"what is given is no Avro schema: {says}",
+            "",
+        )
+        for schema, says in [
+            ("{type: array, items: B}", "there is no type `B`"),
+            ("{type: recrod, name: A, fields: []}", "there is no type `recrod`"),
+            ("{type: array}", "`items` is missing"),
+        ]
     ),
     (
         [URL, SINK % "»{use: json_schema, with: {schema: {type: nothing}}}"],
         Code.INVALID_VALUE,
-        "the JSON Schema is none",
+        'what is given is no JSON Schema: "nothing" is not valid',
         "",
     ),
     (
         [URL, SINK % "»{use: protobuf, with: {schema: message}}"],
         Code.INVALID_VALUE,
-        "cannot be compiled",
+        "cannot be compiled: schema.proto:1:8: ",
         "",
     ),
     (
@@ -109,6 +142,22 @@ def test_it_is_found(tmp_path: Path, blocks: list[str], code: Code, says: str, h
     assert found[0].code == code
     assert says in found[0].message
     assert hint in found[0].hint
+    assert "kafka-etl validate" not in found[0].hint
+    assert "\n" not in found[0].message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "timeout: '${SECONDS}'",
+        "ssl.ca.location: false, max.retries: 2",
+        "basic.auth.user.info: 'me:${SECONDS}'",
+        "ssl.key.location: a.key, ssl.certificate.location: a.crt",
+    ],
+)
+def test_settings_the_client_takes(tmp_path: Path, more: str) -> None:
+    text = pipeline(f"registry: {{url: http://127.0.0.1:9, {more}}}", SOURCE % "avro")
+    assert findings_in(tmp_path, text, {"SECONDS": "2.5"}) == []
 
 
 @pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])

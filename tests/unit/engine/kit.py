@@ -70,12 +70,13 @@ def chain_of(
     key: Codec = BYTES,
     sink: Codec | None = None,
     crews: Crews | None = None,
+    converts: bool = False,
     **encode: Any,
 ) -> Chain:
     """The stages as a worker makes them of these operators."""
     ready = [bound(operator) for operator in operators]
     return Chain(
-        decode=decode_for(ready, value or json(), key),
+        decode=decode_for(ready, value or json(), key, converts=converts),
         operators=operate_all(ready, crews or Crews(ready, lambda: None)),
         encode=Encode(value=sink or json(), key=key, topic="out", **encode),
         entering=lambda _stage: None,

@@ -158,6 +158,33 @@ def test_a_codec_that_is_kept_waiting(overlap: Overlap, answer: Answer) -> None:
     assert bench.outputs() == list(range(10))
 
 
+@pytest.mark.parametrize("behind", [0, 1, 5, 7])
+def test_what_stands_before_a_record_without_a_schema_is_settled(
+    overlap: Overlap, behind: int
+) -> None:
+    """So that whoever goes on without that record leaves out no other."""
+
+    plain = json()
+
+    def decode(data: bytes) -> Any:
+        if data != b"%d" % behind:
+            return plain.decode(data)
+        if len(bench.waits) < 12:
+            raise Unavailable("no schema", of_record=True)
+        raise SchemaMissing("no schema")
+
+    chain = chain_of(same, value=replace(plain, decode=decode, table=None))
+    bench = Bench(chain=chain, batch=8, overlap=overlap)
+    bench.put(*range(10))
+    with pytest.raises(SchemaMissing) as caught:
+        bench.finish()
+    at = f"the record at in[0]@{behind} names it"
+    assert set(bench.troubles) == {f"no schema; {at}"}
+    assert caught.value.what == f"no schema; {at}"
+    assert f"--topic in:0 --reset-offsets --to-offset {behind + 1}" in caught.value.next_step
+    assert bench.outputs() == list(range(behind))
+
+
 @pytest.mark.parametrize("answer", Answer)
 def test_a_codec_that_cannot_go_on_loses_nothing(overlap: Overlap, answer: Answer) -> None:
     chain = decoding({b"%d" % n: raising(SchemaMissing("no schema")) for n in (0, 3, 6)})

@@ -127,6 +127,36 @@ def test_a_whole_number_does_not_become_another() -> None:
     assert [v["a"] for v in ran.values] == [0.5, 2**53, 1e300]
 
 
+def test_nor_within_others() -> None:
+    ran = run(same, {"a": {"b": [0.5]}}, {"a": {"b": [2**53 + 1]}}, {"a": {"b": [2**53]}})
+    assert set(ran.conditions) == {1}
+    assert "a.b[]: 9007199254740993 does not fit" in ran.failed[1]
+
+
+@pytest.mark.parametrize("text", [b'{"a":NaN}', b'{"a":-Infinity}', b'{"b":{"c":[1.5,NaN]}}'])
+def test_what_json_has_no_numbers_for_is_refused(text: bytes) -> None:
+    ran = run(same, {"a": 0.5}, text, {"a": 1.5})
+    assert set(ran.conditions) == {1}
+
+
+@pytest.mark.parametrize("levels", [100, 2_000, 100_000])
+@pytest.mark.parametrize("begin", [b'{"a":', b"["])
+def test_what_is_nested_too_deep_costs_one_record(begin: bytes, levels: int) -> None:
+    end = b"}" if begin[:1] == b"{" else b"]"
+    deep = b'{"a":' + begin * levels + b"1" + end * levels + b"}"
+    chain = chain_of(same, same_frame)
+    assert set(run(chain, {"n": 1}, deep, {"n": 2}).conditions) == {1}
+    assert run(chain, {"n": 3}).values[0]["n"] == 3
+
+
+def same_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame
+
+
+def test_a_field_may_have_no_name() -> None:
+    assert run(chain_of(same, same_frame), {"": 1, "a": 2}).values == [{"": 1, "a": 2}]
+
+
 def test_a_row_that_raises_is_found_by_halving() -> None:
     def check(table: pa.Table) -> pa.Table:
         if pc.any(pc.equal(table["a"], 5)).as_py():
