@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
-from operator import itemgetter
+from operator import is_not, itemgetter
 from types import NoneType
 from typing import Any, Final
 
 from kafka_etl.codecs import of_class
+from kafka_etl.codecs.wire import KEY_HEADER, VALUE_HEADER
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Column, Fault, Flow, Sheet
 from kafka_etl.engine.mapping import Apply, map_each
 from kafka_etl.engine.reading import TO
-from kafka_etl.engine.schema_ids import HeaderColumn, of_new_keys, of_new_values
+from kafka_etl.engine.schema_ids import HeaderColumn, headed, names_in, without
 from kafka_etl.engine.tables import encode_table, leave
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers
@@ -90,13 +91,20 @@ class Encode:
         keys: list[Any],
     ) -> tuple[HeaderColumn, list[Any]]:
         """`given` is what was encoded; None: a table."""
+        named = names_in(headers)
+        if KEY_HEADER in named and flow.extras.keys is not None:
+            own = flow.spread(flow.read("key"), None)
+            headers = without(headers, KEY_HEADER, list(map(is_not, keys, own)))
+        if VALUE_HEADER not in named and self.value.headed is None:
+            return headers, values
         before = given or repeat(None)
         new = [
             isinstance(v, bytes) and v is not old for v, old in zip(values, before, strict=False)
         ]
-        if flow.extras.keys is not None:
-            headers = of_new_keys(headers, flow.spread(flow.read("key"), None), keys)
-        return of_new_values(self.value, headers, values, new)
+        headers = without(headers, VALUE_HEADER, new)
+        if self.value.headed is None:
+            return headers, values
+        return headed(headers, values, self.value.headed, new)
 
     def _encode_table(self, flow: Flow, sheet: Sheet) -> None:
         if self.value.for_topic is not None and TO in sheet.table.column_names:

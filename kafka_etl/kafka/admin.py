@@ -111,9 +111,13 @@ class Admin:
                 raise denied
 
     def _last_word(self) -> str:
-        """Of the client, on why no broker answers: a host without an address, say."""
-        words = [classify.plain(e) for e in self._said if e.name() != "_ALL_BROKERS_DOWN"]
-        return f"; {words[-1]}" if words else ""
+        """Of the client, on why no broker answers: a host without an address, say.
+
+        A lost connection tells less than a handshake that failed on it, and may be told later.
+        """
+        errors = [error for error in self._said if error.name() != "_ALL_BROKERS_DOWN"]
+        telling = [error for error in errors if error.name() != "_TRANSPORT"] or errors
+        return f"; {classify.plain(telling[-1])}" if telling else ""
 
     def require_rights(self, topics: Iterable[str], right: Right) -> None:
         """This user has the right to each topic that exists."""
