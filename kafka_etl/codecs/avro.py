@@ -7,7 +7,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
-from kafka_etl.codecs.avro_check import Check, whole_numbers, whole_reader
+from kafka_etl.codecs.avro_check import Check, value_reader, whole_numbers
 from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
@@ -67,7 +67,7 @@ def _decoders(
     """Without and with the record's headers."""
     schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
     reader = None if read_as is None else parsed(read_as)
-    read = whole_reader()
+    read = value_reader(whole=True)
 
     def decode(data: bytes) -> Any:
         stream = BytesIO(data)

@@ -16,19 +16,24 @@ Check = Callable[[Any], None]
 _EXACT: Final[Mapping[str, type]] = {"int": int, "long": int, "boolean": bool}
 
 
-def whole_reader() -> Callable[[BytesIO, Any, Any], Any]:
-    """Reads what is left of a stream, with the writer's and the reader's schema.
+Read = Callable[[BytesIO, Any, Any], Any]
+"""Reads a stream with the writer's and the reader's schema."""
 
-    It raises ValueError for too little or too much: an `EOFError` would be tried again.
+
+def value_reader(*, whole: bool) -> Read:
+    """Reads what the schema describes.
+
+    It raises ValueError where there is too little (an `EOFError` would be tried again), or, for
+    `whole`, something behind it.
     """
     read_one = fastavro().schemaless_reader
 
-    def read(stream: BytesIO, schema: Any, reader: Any) -> Any:
+    def read(stream: BytesIO, schema: Any, read_as: Any) -> Any:
         try:
-            value = read_one(stream, schema, reader)
+            value = read_one(stream, schema, read_as)
         except EOFError as error:
             raise ValueError("the payload ends before its Avro schema does") from error
-        if stream.read(1):
+        if whole and stream.read(1):
             raise ValueError("the payload goes on after its Avro schema ends")
         return value
 

@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import compute, pyarrow
-from kafka_etl.codecs.avro_check import whole_reader
+from kafka_etl.codecs.avro_check import value_reader
 from kafka_etl.codecs.avro_schema import (
     HOLDERS,
     PRIMITIVES,
@@ -83,7 +83,7 @@ def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
 
 def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
     """By fastavro, record by record; names the bad ones."""
-    arrow, read_one = pyarrow(), whole_reader()
+    arrow, read_one = pyarrow(), value_reader(whole=False)
     writer = parsed(_without_uuids(document))
     reader = None if read_as is None else parsed(_without_uuids(read_as))
 
