@@ -9,6 +9,7 @@ import pytest
 
 from kafka_etl import errors
 from kafka_etl.errors import Code, KafkaEtlError
+from tests.kit import error_page
 
 CLASSES = sorted(
     (c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, KafkaEtlError)),
@@ -44,6 +45,10 @@ def test_what_pauses_also_says_what_to_do_when_there_is_nothing_to_resume(
 ) -> None:
     assert "resume" in cls.advice
     assert "after `--until-end`, run it again" in cls.advice.replace("After", "after")
+
+
+def test_the_page_has_them_all() -> None:
+    assert error_page.PAGE.read_text() == error_page.page()
 
 
 def test_the_tree_at_the_top_of_the_file_shows_them_all() -> None:
