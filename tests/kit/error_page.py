@@ -12,12 +12,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 _BEGIN = """# Errors
 
-Each has a code that stays, says what happened with the names involved, and what to do next. `validate`
-finds E100 to E203 without Kafka, all at once, with their lines. A running pipeline that meets one of the
-others waits until it is over, pauses until `kafka-etl resume NAME`, or stops; `kafka-etl status` shows
-which and why.
-Other pipelines of the daemon run on. What is wrong with single records has no code: it stands in their
-dead letters.
+Each has a code that stays, says what happened with the names involved, and what to do next.
+`validate` finds E100 to E203 without Kafka, all at once, with their lines. A running pipeline that
+meets one of the others waits until it is over, pauses until `kafka-etl resume NAME`, or stops;
+`kafka-etl status` shows which and why. Other pipelines of the daemon run on. What is wrong with
+single records has no code: it stands in their dead letters.
 
 This page is made from `kafka_etl/errors.py`: `python -m tests.kit.error_page`.
 
