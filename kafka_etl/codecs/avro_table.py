@@ -141,11 +141,11 @@ class _Encoder:
     def _prepare(self) -> _Prepared:
         head, document = self._written()
         record = type_of(document)
-        self._ready = _headed(head), record, encode_way(document, record)
+        self._ready = _put_before(head), record, encode_way(document, record)
         return self._ready
 
 
-def _headed(head: bytes) -> Callable[[Any], list[bytes]]:
+def _put_before(head: bytes) -> Callable[[Any], list[bytes]]:
     """Puts this before each payload of an array."""
     arrow, join = pyarrow(), compute().binary_join_element_wise
     begin, nothing = arrow.scalar(head), arrow.scalar(b"")  # of bytes it would make them each time

@@ -80,8 +80,6 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bo
         decode=decode,
         encode=lambda value: encoder.encode_text(ways.to_json(value)),
         decode_with=None if in_payload else decode_with,
-        names_schema=True,
-        headed=None if in_payload else headed,
     )
 
 

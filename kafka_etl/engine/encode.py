@@ -15,7 +15,7 @@ from kafka_etl.contracts import Codec
 from kafka_etl.engine.flow import NULL, Column, Fault, Flow, Sheet
 from kafka_etl.engine.mapping import Apply, map_each
 from kafka_etl.engine.reading import TO
-from kafka_etl.engine.schema_ids import HeaderColumn, headed, names_in, without
+from kafka_etl.engine.schema_ids import HeaderColumn, moved_to_headers, names_in, without
 from kafka_etl.engine.tables import encode_table, leave
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers
@@ -104,7 +104,7 @@ class Encode:
         headers = without(headers, VALUE_HEADER, new)
         if self.value.headed is None:
             return headers, values
-        return headed(headers, values, self.value.headed, new)
+        return moved_to_headers(headers, values, self.value.headed, new)
 
     def _encode_table(self, flow: Flow, sheet: Sheet) -> None:
         if self.value.for_topic is not None and TO in sheet.table.column_names:

@@ -29,7 +29,7 @@ def without(headers: HeaderColumn, name: str, where: Sequence[bool]) -> HeaderCo
     ]
 
 
-def headed(
+def moved_to_headers(
     headers: HeaderColumn,
     values: list[bytes],
     split: Callable[[bytes], tuple[bytes, bytes]],
