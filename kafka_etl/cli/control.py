@@ -91,12 +91,15 @@ def _is_ours(data: Any) -> bool:
 def _line(pipeline: dict[str, Any]) -> str:
     lag, rates, counts = pipeline["lag"], pipeline["rates"], pipeline["counts"]
     guarantee = f" ({pipeline['guarantee']})" if pipeline["guarantee"] else ""
+    behind = "lag unknown"
+    if lag["records"] is not None:
+        behind = f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s"
     deaths = f", {counts['worker_deaths']:,} worker deaths" if counts["worker_deaths"] else ""
     return (
         f"{pipeline['name']}: {pipeline['state']}{guarantee}, "
         f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
         f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
-        f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s; "
+        f"{behind}; "
         f"{counts['dead_letters']:,} dead letters{deaths}"
     )
 

@@ -59,17 +59,19 @@ class Progress:
         trouble = f" ({status.trouble})" if status.trouble else ""
         letters = status.count("dead_letters")
         dead = f", {letters:,.0f} dead letters" if letters else ""
-        return f"{status.name}: {status.state}, {rate:,.0f} rec/s, lag {lag:,}{dead}{eta}{trouble}"
+        behind = "" if lag is None else f", lag {lag:,}"
+        return f"{status.name}: {status.state}, {rate:,.0f} rec/s{behind}{dead}{eta}{trouble}"
 
 
 def _numbers(status: PipelineStatus, view: View) -> dict[str, object]:
     rates = view.rates[status.name]
+    behind = status.lag_seconds(view.at)
     return {
         "state": status.state.value,
         "records_in": int(status.count("records_in")),
         "rate_in": round(rates.records_in),
         "lag": status.lag_records,
-        "lag_seconds": round(status.lag_seconds(view.at), 1),
+        "lag_seconds": None if behind is None else round(behind, 1),
         "dead_letters": int(status.count("dead_letters")),
         "trouble": status.trouble,
     }

@@ -19,11 +19,22 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far one partition is. `end` is the offset after the last readable record."""
+    """How far one partition is.
+
+    Attributes:
+        next: The offset up to which all is settled.
+        end: The offset after the last readable record; None: no broker has told it yet.
+        timestamp_ms: Of the last record read; -1: none was.
+    """
 
     next: int
-    end: int
+    end: int | None
     timestamp_ms: int
+
+    @property
+    def lag(self) -> int | None:
+        """Records behind the end, markers included; None: unknown."""
+        return None if self.end is None else self.end - self.next
 
 
 class Source(Protocol):

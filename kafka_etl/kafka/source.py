@@ -137,8 +137,8 @@ class KafkaSource:
     def positions(self) -> Mapping[Partition, Position]:
         positions: dict[Partition, Position] = {}
         for tp, settled in self._settled.items():
-            marks = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
-            end = max(settled, marks[1])
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
+            end = max(settled, high) if high >= 0 else None  # negative before the first fetch
             positions[tp] = Position(settled, end, self._stamps.get(tp, -1))
         return positions
 

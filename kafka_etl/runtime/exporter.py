@@ -42,10 +42,10 @@ def _series(
             yield "", status.workers
         case "partitions":
             yield "", len(status.positions)
-        case "lag_records":
-            yield "", status.lag_records
-        case "lag_seconds":
-            yield "", status.lag_seconds(now)
+        case "lag_records" | "lag_seconds":
+            lag = status.lag_records if metric.name == "lag_records" else status.lag_seconds(now)
+            if lag is not None:
+                yield "", lag
         case "state":
             for state in State:
                 yield state, float(state is status.state)

@@ -115,6 +115,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
     letters = {
         label: value for (name, label), value in status.counters.items() if name == "dead_letters"
     }
+    behind = status.lag_seconds(view.at)
     return {
         "name": status.name,
         "state": status.state,
@@ -123,7 +124,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "partitions": len(status.positions),
         "lag": {
             "records": status.lag_records,
-            "seconds": round(status.lag_seconds(view.at), 3),
+            "seconds": None if behind is None else round(behind, 3),
         },
         "rates": {
             "records_in": round(rates.records_in, 1),

@@ -78,15 +78,22 @@ class PipelineStatus:
     problem: Problem | None
 
     @property
-    def lag_records(self) -> int:
-        return sum(position.end - position.next for position in self.positions.values())
+    def lag_records(self) -> int | None:
+        """None: unknown, before the group has given partitions and brokers have told their ends."""
+        if not (self.joined or self.positions):
+            return None
+        lags = [position.lag for position in self.positions.values()]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if len(known) == len(lags) else None
 
-    def lag_seconds(self, now: float) -> float:
+    def lag_seconds(self, now: float) -> float | None:
         """Age of the last settled record of the partition that is furthest behind; 0: none is."""
+        if self.lag_records is None:
+            return None
         behind = [
             now - position.timestamp_ms / 1000
             for position in self.positions.values()
-            if position.end > position.next and position.timestamp_ms > 0
+            if position.lag and position.timestamp_ms > 0
         ]
         return max(behind, default=0.0)
 

@@ -48,4 +48,4 @@ class Trouble:
 
 
 def _has_caught_up(source: Source) -> bool:
-    return source.joined and all(at.next >= at.end for at in source.positions().values())
+    return source.joined and all(at.lag == 0 for at in source.positions().values())

@@ -135,6 +135,19 @@ def test_serving_fetches_nothing_and_loses_nothing(
     assert sorted(int(v or b"") for v in found) == list(range(3000))
 
 
+def test_what_was_not_fetched_yet_is_not_taken_for_read(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    topic = kafka.topic(1)
+    kafka.produce(topic, ["a", "b", "c"])
+    source = open_source(topic)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not source.arrivals():
+        source.serve()
+    position = source.positions()[Partition(topic, 0)]
+    assert (position.next, position.lag) in [(0, None), (0, 3)]
+
+
 def test_progress_reaches_past_the_last_marker(
     kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
 ) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.kit.kafka import Stored
 
+_TOLD = 5
+
 
 def problems(
     inputs: Sequence[Stored],
@@ -33,14 +35,14 @@ def problems(
     good = {_id(r): r for r in inputs if not is_bad(r.value)}
     bad = [r for r in inputs if is_bad(r.value)]
     counts = Counter(_id(r) for r in outputs)
-    found += [f"id {i} comes out {n} times" for i, n in counts.items() if n > 1][:5]
-    found += [f"id {i} is lost" for i in good.keys() - counts.keys()][:5]
-    found += [f"id {i} was never put in" for i in counts.keys() - good.keys()][:5]
-    found += [
+    found += _some(f"id {i} comes out {n} times" for i, n in counts.items() if n > 1)
+    found += _some(f"id {i} is lost" for i in good.keys() - counts.keys())
+    found += _some(f"id {i} was never put in" for i in counts.keys() - good.keys())
+    found += _some(
         f"id {_id(r)} comes out under key {r.key!r}"
         for r in outputs
         if _id(r) in good and r.key != good[_id(r)].key
-    ][:5]
+    )
     found += _letters(bad, letters)
     found += _order(inputs, outputs)
     return found
@@ -58,8 +60,8 @@ def _letters(bad: Sequence[Stored], letters: Sequence[Stored]) -> list[str]:
         for r in letters
     )
     missing, extra = expected - actual, actual - expected
-    found = [f"no dead letter for {place}" for place in list(missing)[:5]]
-    return found + [f"a dead letter too many: {place}" for place in list(extra)[:5]]
+    found = _some(f"no dead letter for {place}" for place in missing)
+    return found + _some(f"a dead letter too many: {place}" for place in extra)
 
 
 def _order(inputs: Iterable[Stored], outputs: Iterable[Stored]) -> list[str]:
@@ -68,9 +70,16 @@ def _order(inputs: Iterable[Stored], outputs: Iterable[Stored]) -> list[str]:
     by_key: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for record in outputs:
         by_key[record.key, record.topic].append(place.get(_id(record), (-1, -1)))
-    return [
+    return _some(
         f"key {key!r} is out of order" for key, places in by_key.items() if places != sorted(places)
-    ][:5]
+    )
+
+
+def _some(found: Iterable[str]) -> list[str]:
+    """The first of them, and how many there are besides."""
+    told = list(found)
+    rest = len(told) - _TOLD
+    return told if rest <= 0 else [*told[:_TOLD], f"… and {rest} more like that"]
 
 
 def _id(record: Stored) -> Any:

@@ -323,7 +323,7 @@ STATUS = {
             "guarantee": None,
             "workers": 0,
             "partitions": 0,
-            "lag": {"records": 0, "seconds": 0.0},
+            "lag": {"records": None, "seconds": None},
             "rates": {"records_in": 0.0, "records_out": 0.0},
             "counts": {"dead_letters": 0, "worker_deaths": 2},
             "trouble": None,
@@ -343,7 +343,7 @@ def test_status_is_a_line_for_each_pipeline_and_its_troubles(tmp_path: Path) -> 
         "  trouble: a broker is away\n"
         "  error: [E301] Nobody answers. Next: Look.\n"
         "bills: preflight, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
-        "lag 0 records, 0 s; 0 dead letters, 2 worker deaths\n"
+        "lag unknown; 0 dead letters, 2 worker deaths\n"
     )
 
 
@@ -474,10 +474,12 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
         progress = Progress(until_end=True)
-        progress.show(view(status("a"), status("b", trouble="broker away")))
+        unknown = status("c", positions={}, joined=False)
+        progress.show(view(status("a"), status("b", trouble="broker away"), unknown))
     assert screen.getvalue() == (
         "\r\x1b[2Ka: running, 5 rec/s, lag 10, 3 dead letters, 2 s to go"
         " | b: running, 5 rec/s, lag 10, 3 dead letters, 2 s to go (broker away)"
+        " | c: running, 5 rec/s, 3 dead letters"
     )
 
 

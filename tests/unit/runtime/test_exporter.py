@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kafka_etl.contracts import Position
 from kafka_etl.invocation import Condition
 from kafka_etl.metrics import METRICS
+from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon import View
 from kafka_etl.runtime.exporter import render
-from kafka_etl.runtime.pipelines import State
+from kafka_etl.runtime.pipelines import PipelineStatus, State
 from tests.unit.runtime.orders import NOW, FakeOrders, status
 
 GOLDEN = Path(__file__).parent / "metrics.golden.txt"
@@ -67,6 +69,19 @@ def test_lag_is_of_the_partitions_that_are_behind() -> None:
 def test_a_pipeline_without_partitions_is_not_behind() -> None:
     idle = status("a", positions={})
     assert (idle.lag_records, idle.lag_seconds(NOW)) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        status("a", positions={}, joined=False),
+        status("a", positions={Partition("orders", 0): Position(90, None, -1)}),
+    ],
+)
+def test_lag_is_not_0_before_anything_is_known_of_it(unknown: PipelineStatus) -> None:
+    assert (unknown.lag_records, unknown.lag_seconds(NOW)) == (None, None)
+    series = rendered(unknown)
+    assert not {"kafka_etl_lag_records", "kafka_etl_lag_seconds"} & series.keys()
 
 
 def test_what_has_not_happened_yet_is_0() -> None:
