@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
-from operator import is_not, itemgetter
+from operator import itemgetter, ne
 from types import NoneType
 from typing import Any, Final
 
@@ -65,12 +65,14 @@ class Encode:
         extras = flow.extras
         topics = self._topics(flow, extras.topics)
         values = self._values(flow, topics)
+        if flow.nulls:
+            values = [None if v is NULL else v for v in values]
         keys = self._keys(flow, extras.keys)
         headers = _headers(flow, extras.headers)
         if self.schema_ids:
             headers, values = self._with_schema_ids(flow, headers, given, values, keys)
         outputs = Outputs(
-            values=[None if v is NULL else v for v in values] if flow.nulls else values,
+            values=values,
             keys=keys,
             headers=headers,
             timestamps=self._timestamps(flow, extras.timestamps),
@@ -94,17 +96,17 @@ class Encode:
         named = names_in(headers)
         if KEY_HEADER in named and flow.extras.keys is not None:
             own = flow.spread(flow.read("key"), None)
-            headers = without(headers, KEY_HEADER, list(map(is_not, keys, own)))
-        if VALUE_HEADER not in named and self.value.headed is None:
-            return headers, values
-        before = given or repeat(None)
-        new = [
-            isinstance(v, bytes) and v is not old for v, old in zip(values, before, strict=False)
-        ]
-        headers = without(headers, VALUE_HEADER, new)
+            headers = without(headers, KEY_HEADER, list(map(ne, keys, own)))
+        if VALUE_HEADER in named:
+            own = flow.spread(flow.read("value"), None)
+            headers = without(headers, VALUE_HEADER, list(map(ne, values, own)))
         if self.value.headed is None:
             return headers, values
-        return moved_to_headers(headers, values, self.value.headed, new)
+        before = given or repeat(None)
+        encoded = [
+            isinstance(v, bytes) and v is not old for v, old in zip(values, before, strict=False)
+        ]
+        return moved_to_headers(headers, values, self.value.headed, encoded)
 
     def _encode_table(self, flow: Flow, sheet: Sheet) -> None:
         if self.value.for_topic is not None and TO in sheet.table.column_names:

@@ -47,7 +47,7 @@ OPERATORS = pytest.mark.parametrize("operator", [on_values, on_records, on_colum
 @OPERATORS
 def test_an_old_one_does_not_go_with_a_new_value(operator: Callable[..., Any]) -> None:
     chain = chain_of(operator, sink=NAMED, schema_ids=True)
-    ran = run(chain, came(b'{"id":1}', VALUE_HEADER, KEY_HEADER), came())
+    ran = run(chain, came(b'{"id": 1}', VALUE_HEADER, KEY_HEADER), came())
     assert ran.outputs.headers == [[*OWN, (KEY_HEADER, b"old")], OWN]
 
 
@@ -55,6 +55,18 @@ def test_it_stays_with_bytes_that_go_through() -> None:
     record = came(b"{}", VALUE_HEADER, KEY_HEADER)
     chain = chain_of(sink=NAMED, schema_ids=True)
     assert run(chain, record).outputs.headers == [record.headers()]
+
+
+def test_it_stays_with_the_bytes_and_not_with_others_that_an_operator_returns() -> None:
+    given = [came(value, VALUE_HEADER) for value in (b"a", b"b", b"c", None)]
+    becomes = {b"a": bytes(bytearray(b"a")), b"b": b"new", b"c": Record(value=None)}
+
+    def op(value: bytes) -> Any:
+        return becomes[value]
+
+    ran = run(chain_of(op, value=BYTES, sink=NAMED, schema_ids=True), *given)
+    assert ran.outputs.values == [b"a", b"new", None, None]
+    assert ran.outputs.headers == [given[0].headers(), OWN, OWN, given[3].headers()]
 
 
 def test_that_of_a_new_key_goes_with_the_old_one() -> None:
