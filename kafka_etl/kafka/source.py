@@ -14,6 +14,7 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, takewhile
 from time import monotonic
 from typing import Any, Final
@@ -74,6 +75,7 @@ class KafkaSource:
         self._callback_error: Exception | None = None
         self._lease: object = None
         self._holding = False
+        self._closing = False
         self._last_commit = 0.0
         self._last_batch = 0.0
         static = settings.membership == "static"
@@ -157,12 +159,16 @@ class KafkaSource:
         if not elsewhere:
             return True
         try:
-            committed = self._consumer.committed(elsewhere, timeout=_REQUEST)
+            # While the client waits to be let into its group, brokers answer it nothing else.
+            committed = self._consumer.committed(elsewhere, timeout=_MOMENT)
         except KafkaException:
             return False  # asked again in a moment
         return all(c.offset >= ends[Partition(c.topic, c.partition)] for c in committed)
 
     def close(self) -> None:
+        self._closing = True
+        with suppress(KafkaException, RuntimeError):
+            self._consumer.consume(1, 0)  # takes in partitions that have just come: see _on_assign
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
@@ -338,6 +344,8 @@ class KafkaSource:
     # Callbacks
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            return  # they leave at once, and a client that is being closed answers no question
         try:
             looping = {p.topic for p in partitions} & self._own_topics
             if looping:

@@ -248,8 +248,12 @@ class ManagedPipeline:
     def _final_state(self) -> State:
         if self._problem is not None:
             return State.FENCED if self._problem.code == Fenced.code else State.FAILED
-        finished = [s.ended is not None and s.ended.how == "finished" for s in self._slots]
-        return State.FINISHED if finished and all(finished) else State.STOPPED
+        return State.FINISHED if self._has_finished else State.STOPPED
+
+    @property
+    def _has_finished(self) -> bool:
+        """Whether a worker says that the end is reached: it asks after the partitions of all."""
+        return any(slot.ended is not None and slot.ended.how == "finished" for slot in self._slots)
 
     def _hear_preflight(self, checking: Checking, now: float) -> None:
         answer = checking.answer(now)
@@ -287,10 +291,16 @@ class ManagedPipeline:
         return WorkerSlot(make_task, recorder, Watch(operators), child, self._log)
 
     def _stop_together(self) -> None:
-        """One worker that failed for good stops the others: they would fail at the same place."""
+        """One worker that failed for good stops the others: they would fail at the same place.
+
+        One that has reached the end does, too: another may still wait to be let into the group,
+        which takes until the session of the first one is over.
+        """
         for slot in self._slots:
             if slot.ended is not None and slot.ended.problem is not None:
                 self._fail(slot.ended.problem)
+        if self._has_finished:
+            self.drain()
         if self._options.until_end:
             for slot in self._slots:
                 if slot.unexplained_deaths >= _GIVE_UP_AFTER and not slot.over:

@@ -135,6 +135,20 @@ def test_serving_fetches_nothing_and_loses_nothing(
     assert sorted(int(v or b"") for v in found) == list(range(3000))
 
 
+def test_closing_does_not_wait_for_partitions_that_have_just_come(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    """A closing client answers no question, so the callback must not ask where the group stands."""
+    source = open_source(kafka.topic(1))
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not source.joined:
+        time.sleep(0.05)
+    time.sleep(0.5)  # the assignment has come, and waits for the next call to be taken in
+    started = time.monotonic()
+    source.close()
+    assert time.monotonic() - started < 4
+
+
 def test_what_was_not_fetched_yet_is_not_taken_for_read(
     kafka: Kafka, open_source: Callable[..., KafkaSource]
 ) -> None:
