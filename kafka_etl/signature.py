@@ -46,6 +46,7 @@ class Shape:
         mixes: Whether the outputs of a batch belong to all of its records.
         gives: What it returns, where the annotation says it plainly.
         cls: The class with fields that its values are made objects of.
+        container: `dict` or `list`, where the annotation says so of its values.
         is_async: Whether it is a coroutine function or an async generator.
         columns: Of `BESIDES`, those its table has.
     """
@@ -57,6 +58,7 @@ class Shape:
     mixes: bool = False
     gives: Takes | None = None
     cls: type | None = None
+    container: type | None = None
     is_async: bool = False
     columns: tuple[str, ...] = ()
 
@@ -103,7 +105,7 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
             f"Annotate `{first.name}` with `list[...]`: only a batch operator can mix rows.",
         )
     gives = _gives(hints.get("return", Any))
-    cls = _class(hints.get(first.name)) if takes is Takes.VALUE else None
+    hint = hints.get(first.name) if takes is Takes.VALUE else None
     return Shape(
         takes,
         batch,
@@ -111,7 +113,8 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         may_drop=_may_drop(hints, name),
         mixes=declared.mixes,
         gives=gives,
-        cls=cls,
+        cls=_class(hint),
+        container=_container(hint, batch=batch),
         is_async=is_async(function),
         columns=_columns(declared, takes, name),
     )
@@ -301,6 +304,18 @@ def _class(hint: Any) -> type | None:
     """The class with fields that the annotation asks for."""
     hint = _innermost(hint)
     return hint if is_typed(hint) and hint is not Record else None
+
+
+def _container(hint: Any, *, batch: bool) -> type | None:
+    """The builtin type that holds others and that each value is plainly said to be."""
+    hint, _ = _without_none(hint)
+    if batch:
+        inner = typing.get_args(hint) if typing.get_origin(hint) is list else (Any,)
+        hint, _ = _without_none(*inner)
+    kind = typing.get_origin(hint) or hint
+    if kind in (dict, Mapping) or typing.is_typeddict(hint):
+        return dict
+    return list if kind is list else None
 
 
 def _gives(hint: Any) -> Takes | None:

@@ -24,6 +24,9 @@ Mapped = tuple[list[Any], list[tuple[int, BaseException]]]
 Apply = Callable[[Sequence[int], list[Any]], Mapped]
 """Calls some function for these entries, which have these values."""
 
+Explain = Callable[[Any, BaseException], BaseException]
+"""Takes what a function raised for, and what it raised; gives an error that says more."""
+
 
 class EscapedStopIteration(Exception):
     """The function let a bare StopIteration escape, which would end any loop over it."""
@@ -59,6 +62,15 @@ def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) 
                 failed.append((len(results), EscapedStopIteration()))
                 results.append(FAILED)
     return results, failed
+
+
+def explained(
+    explain: Explain | None, values: Sequence[Any], failed: list[tuple[int, BaseException]]
+) -> list[tuple[int, BaseException]]:
+    """The errors with what else can be said of them, now that there are some."""
+    if explain is None:
+        return failed
+    return [(row, explain(values[row], error)) for row, error in failed]
 
 
 def one_by_one(function: Callable[[Any], Any]) -> Apply:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import of_values, pyarrow
 from kafka_etl.contracts import Codec
-from kafka_etl.engine.mapping import FAILED, is_nobodys, map_each
+from kafka_etl.engine.mapping import FAILED, explained, is_nobodys, map_each
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int
         except BaseException as error:
             if is_nobodys(error):
                 raise  # else each row tells below
-    return map_each(codec.encode, table.num_rows, table.to_pylist(maps_as_pydicts="lossy"))
+    values = table.to_pylist(maps_as_pydicts="lossy")
+    written, failed = map_each(codec.encode, len(values), values)
+    return written, explained(codec.explain, values, failed)
 
 
 def _write_others(

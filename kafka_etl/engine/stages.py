@@ -72,6 +72,8 @@ def decode_for(
     value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first.takes, value)
     if first.cls is not None:
         value = of_class(value, first.cls)
+    elif first.container is not None and value.of_container is not None:
+        value = value.of_container(first.container)
     wants_keys = key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
     return Decode(None if value is BYTES else value, key if wants_keys else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypedDict, Union
 
 import pytest
@@ -80,44 +80,44 @@ def test_a_class_with_fields_is_what_values_are_made_of(
 
 
 @pytest.mark.parametrize(
-    ("annotation", "takes"),
+    ("annotation", "shape"),
     [
-        (Any, Takes.VALUE),
-        (object, Takes.VALUE),
-        (dict, Takes.VALUE),
-        (dict[str, Any], Takes.VALUE),
-        (Mapping[str, int], Takes.VALUE),
-        (list, Takes.VALUE),
-        (int, Takes.VALUE),
-        (float, Takes.VALUE),
-        (bool, Takes.VALUE),
-        (Order, Takes.VALUE),
-        (int | str, Takes.VALUE),
-        (Union[dict, list], Takes.VALUE),  # noqa: UP007
-        (Annotated[dict, "an order"], Takes.VALUE),
-        (bytes, Takes.BYTES),
-        (str, Takes.TEXT),
-        (Record, Takes.RECORD),
+        (Any, Shape()),
+        (object, Shape()),
+        (dict, Shape(container=dict)),
+        (dict[str, Any], Shape(container=dict)),
+        (Mapping[str, int], Shape(container=dict)),
+        (list, Shape(container=list)),
+        (int, Shape()),
+        (float, Shape()),
+        (bool, Shape()),
+        (Order, Shape(container=dict)),
+        (int | str, Shape()),
+        (Union[dict, list], Shape()),  # noqa: UP007
+        (Annotated[dict, "an order"], Shape(container=dict)),
+        (bytes, Shape(Takes.BYTES)),
+        (str, Shape(Takes.TEXT)),
+        (Record, Shape(Takes.RECORD)),
     ],
 )
-def test_the_first_parameter_says_what_a_call_is_given(annotation: Any, takes: Takes) -> None:
-    assert taking(annotation) == Shape(takes)
-    assert taking(annotation | None) == Shape(takes, nullable=True)
-    assert taking(Optional[annotation]) == Shape(takes, nullable=True)  # noqa: UP045
+def test_the_first_parameter_says_what_a_call_is_given(annotation: Any, shape: Shape) -> None:
+    assert taking(annotation) == shape
+    assert taking(annotation | None) == replace(shape, nullable=True)
+    assert taking(Optional[annotation]) == replace(shape, nullable=True)  # noqa: UP045
 
 
 @pytest.mark.parametrize(
     ("annotation", "shape"),
     [
-        (list[dict], Shape(batch=True)),
-        (list[dict[str, Any]], Shape(batch=True)),
+        (list[dict], Shape(batch=True, container=dict)),
+        (list[dict[str, Any]], Shape(batch=True, container=dict)),
         (list[Any], Shape(batch=True)),
-        (list[Order], Shape(batch=True)),
-        (list[list[int]], Shape(batch=True)),
+        (list[Order], Shape(batch=True, container=dict)),
+        (list[list[int]], Shape(batch=True, container=list)),
         (list[bytes], Shape(Takes.BYTES, batch=True)),
         (list[str], Shape(Takes.TEXT, batch=True)),
         (list[Record], Shape(Takes.RECORD, batch=True)),
-        (list[dict | None], Shape(batch=True, nullable=True)),
+        (list[dict | None], Shape(batch=True, nullable=True, container=dict)),
     ],
 )
 def test_a_list_of_something_is_a_batch(annotation: Any, shape: Shape) -> None:
@@ -174,7 +174,7 @@ def test_an_annotation_that_does_not_resolve_names_itself() -> None:
 @pytest.mark.parametrize(
     ("declared", "annotation", "shape"),
     [
-        ("value", list[dict], Shape()),
+        ("value", list[dict], Shape(container=list)),
         ("value", Customer, Shape()),
         ("value", str, Shape(Takes.TEXT)),
         ("value", Record, Shape()),
@@ -277,7 +277,7 @@ def test_a_context_and_defaults_are_welcome() -> None:
     def op(order: dict, context: Context, rate: float = 1.0) -> dict:
         return order
 
-    assert shape_of(op, Declaration(), "op") == Shape(gives=Takes.VALUE)
+    assert shape_of(op, Declaration(), "op") == Shape(gives=Takes.VALUE, container=dict)
 
 
 def test_a_function_without_positional_parameters_builds_the_operator() -> None:

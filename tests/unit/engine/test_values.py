@@ -6,8 +6,8 @@ import gc
 import sys
 import tracemalloc
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
 
 import pytest
 
@@ -15,6 +15,10 @@ from kafka_etl import DROP, Context, Permanent, Record, operator
 from kafka_etl.codecs import BYTES, TEXT
 from kafka_etl.invocation import Condition
 from tests.unit.engine.kit import bound, chain_of, run
+
+
+class Fields(TypedDict):
+    a: int
 
 
 def test_an_unannotated_parameter_is_given_the_decoded_value() -> None:
@@ -87,6 +91,67 @@ def test_what_cannot_be_encoded_fails_alone() -> None:
     assert ran.origins == [0, 2]
     assert ran.failure().condition is Condition.ENCODE_ERROR
     assert ran.failure().operator == "codec json"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            {"order": {"items": [1, "b", b"c"]}},
+            "Type is not JSON serializable: bytes, at order.items[2]",
+        ),
+        ({"a": ({"b": 2**70},)}, "Integer exceeds 64-bit range, at a[0].b"),
+        ({"a": {1: 2}}, "Dict key must be str, at a"),
+        ([[{"a"}]], "Type is not JSON serializable: set, at [0]"),
+        ({"a"}, "Type is not JSON serializable: set"),
+    ],
+)
+def test_what_cannot_be_encoded_is_named(value: Any, said: str) -> None:
+    def op(_value: int) -> Any:
+        return value
+
+    assert run(op, 0).failed == {0: f"TypeError: {said}"}
+
+
+def test_what_holds_itself_fails_as_any_other() -> None:
+    def op(value: dict) -> dict:
+        value["self"] = value
+        return value
+
+    assert run(op, {}).failed == {0: "TypeError: Recursion limit reached"}
+
+
+@pytest.mark.parametrize(
+    "annotation", [dict, dict[str, int], Mapping[str, Any], Fields, dict | None]
+)
+@pytest.mark.parametrize("batch", [False, True])
+def test_what_is_no_dict_is_refused_where_one_is_asked_for(annotation: Any, *, batch: bool) -> None:
+    def op(value):
+        return [{"got": one} for one in value] if batch else {"got": value}
+
+    op.__annotations__["value"] = list[annotation] if batch else annotation
+    ran = run(op, {"a": 1}, [], [{"a": 2}], "text", 5, b"null", {"a": 3})
+    assert ran.values == [{"got": {"a": 1}}, {"got": None}, {"got": {"a": 3}}]
+    assert (set(ran.failed), ran.outcome.dropped) == ({1, 2, 3, 4}, 0)
+    assert set(ran.conditions.values()) == {Condition.DECODE_ERROR}
+    assert "Expected `object | null`, got `array`" in ran.failed[1]
+
+
+def test_nor_is_a_dict_a_list() -> None:
+    def op(value: list) -> dict:
+        return {"count": len(value)}
+
+    ran = run(op, [1], {"a": 1}, [])
+    assert (ran.values, set(ran.failed)) == ([{"count": 1}, {"count": 0}], {1})
+
+
+@pytest.mark.parametrize("annotation", [dict | list, Any, object, int])
+def test_nothing_is_refused_where_the_annotation_leaves_it_open(annotation: Any) -> None:
+    def op(value):
+        return {"got": value}
+
+    op.__annotations__["value"] = annotation
+    assert run(op, {}, [1], 5).values == [{"got": {}}, {"got": [1]}, {"got": 5}]
 
 
 @pytest.mark.parametrize("answer", [DROP, None])
