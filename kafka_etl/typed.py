@@ -28,6 +28,9 @@ class Typed:
     to_plain: Callable[[Any], Any]
 
 
+_check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+"""Raises for what is no JSON, and makes nothing of it."""
+
 _PLAIN: Final = (bytes, datetime, date, time, timedelta, UUID, Decimal)
 """Types that plain data may have, besides those of JSON: a codec knows what becomes of them."""
 
@@ -59,9 +62,20 @@ def _struct(cls: type) -> Typed:
 
 
 def _validated(cls: type) -> Typed:
+    """By pydantic, which reads NaN and Infinity as if JSON had them, and writes null for them.
+
+    To pass over the text before costs 0.2 us beside its 0.9. What is left, 1e400, is infinite to
+    it, unless the class is configured with `allow_inf_nan=False`.
+    """
     adapter: TypeAdapter[Any] = TypeAdapter(cls)
+    validate = adapter.validate_json
+
+    def from_json(data: bytes) -> Any:
+        _check_json(data)
+        return validate(data)
+
     return Typed(
-        from_json=adapter.validate_json,
+        from_json=from_json,
         to_json=adapter.dump_json,
         from_plain=adapter.validate_python,
         to_plain=adapter.dump_python,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +35,32 @@ def check_long(values: Sequence[bytes]) -> None:
     """
     if max(map(len, values), default=0) > _LONG:
         _check_each(values, (row for row, value in enumerate(values) if len(value) > _LONG), None)
+
+
+def check_text(lines: bytes, values: Sequence[bytes]) -> None:
+    """Refuse what is no UTF-8, in names and in fields that are left out as well.
+
+    pyarrow takes any bytes for text, and polars, which relies on it, ends the process. All values
+    are looked at in one go, where they are: `lines` has them, with ASCII in between.
+
+    Raises:
+        RecordErrors: There is some.
+    """
+    arrow = pyarrow()
+    ends = arrow.array([0, len(lines)], arrow.int64()).buffers()[1]
+    whole = arrow.LargeStringArray.from_buffers(1, ends, arrow.py_buffer(lines))
+    try:
+        whole.validate(full=True)
+    except arrow.ArrowInvalid:
+        raise RecordErrors(dict(_not_text(values))) from None
+
+
+def _not_text(values: Sequence[bytes]) -> Iterator[tuple[int, BaseException]]:
+    for row, value in enumerate(values):
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            yield row, error
 
 
 def check_depth(schema: pa.Schema) -> None:
@@ -76,6 +104,42 @@ def _check_each(values: Sequence[bytes], rows: Iterable[int], schema: pa.Schema 
         raise RecordErrors(errors)
 
 
+def check_finite(table: pa.Table) -> None:
+    """Refuse numbers that JSON does not have: null would be written in their place.
+
+    Raises:
+        RecordErrors: There are some.
+    """
+    errors: dict[int, BaseException] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        leaves = chain.from_iterable(map(_leaves, column.chunks))
+        if not all(map(_is_finite, leaves)):
+            said = ValueError(f"{name}: JSON has no NaN and no Infinity")
+            errors |= {row: said for row, v in enumerate(column.to_pylist()) if _is_odd(v)}
+    if errors:
+        raise RecordErrors(errors)
+
+
+def _is_finite(leaf: Any) -> bool:
+    pc = compute()
+    if not pyarrow().types.is_floating(leaf.type):
+        return True
+    return bool(pc.all(pc.is_finite(leaf), min_count=0).as_py())
+
+
+def _is_odd(value: Any) -> bool:
+    """Whether it is, or holds, a number that JSON does not have."""
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case {**fields}:
+            return any(map(_is_odd, fields.values()))
+        case [*items]:
+            return any(map(_is_odd, items))
+        case _:
+            return False
+
+
 def _suspects(table: pa.Table) -> set[int]:
     """Rows with numbers that may be others than those in the text."""
     rows: set[int] = set()
@@ -88,11 +152,11 @@ def _suspects(table: pa.Table) -> set[int]:
 
 
 def _leaves(array: Any) -> Iterator[Any]:
-    types = pyarrow().types
-    if types.is_struct(array.type):
+    types, kind = pyarrow().types, array.type
+    if types.is_struct(kind):
         for child in array.flatten():
             yield from _leaves(child)
-    elif types.is_list(array.type):
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         yield from _leaves(array.flatten())
     else:
         yield array
@@ -101,7 +165,7 @@ def _leaves(array: Any) -> Iterator[Any]:
 def _odd(column: Any) -> list[int]:
     """Positions of what is no number, and of those too large to be all whole numbers there are."""
     pc = compute()
-    if column.type != pyarrow().float64():
+    if not pyarrow().types.is_floating(column.type):
         return []
     ends = pc.min_max(column).as_py()
     largest = max(abs(ends["min"] or 0), abs(ends["max"] or 0))

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from kafka_etl.codecs.arrow import ArrowType, arrow_schema, frame, polars, pyarrow, widened
-from kafka_etl.codecs.json_check import check_depth, check_long, check_numbers
+from kafka_etl.codecs.json_check import (
+    check_depth,
+    check_finite,
+    check_long,
+    check_numbers,
+    check_text,
+)
 from kafka_etl.contracts import TableCodec
 from kafka_etl.errors import RecordErrors
 
@@ -42,6 +48,7 @@ class _Reader:
     def read(self, values: Sequence[bytes]) -> pa.Table:
         check_long(values)
         lines = _lines(values)
+        check_text(lines, values)
         if self._given is not None:
             if self._known is None:
                 self._known = arrow_schema(self._given)
@@ -150,6 +157,7 @@ def _as_text(pa: Any, kind: Any) -> Any:
 
 def write(table: pa.Table) -> list[bytes]:
     """The rows as JSON objects."""
+    check_finite(table)
     pl, rows = polars(), frame(table)
     if not rows.width or not all(_is_plain(pl, kind) for kind in rows.dtypes):
         return list(map(orjson.dumps, table.to_pylist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,7 +13,8 @@ import pytest
 
 from kafka_etl import DROP, Record, RecordErrors, operator
 from kafka_etl.codecs import JSON, TEXT
-from kafka_etl.contracts import Codec
+from kafka_etl.codecs.json import PLUGIN, JsonSettings
+from kafka_etl.contracts import Codec, CodecPlace
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import chain_of, run
@@ -137,6 +139,31 @@ def test_nor_within_others() -> None:
 def test_what_json_has_no_numbers_for_is_refused(text: bytes) -> None:
     ran = run(same, {"a": 0.5}, text, {"a": 1.5})
     assert set(ran.conditions) == {1}
+
+
+def test_so_are_they_where_the_type_is_given() -> None:
+    settings = JsonSettings.model_validate({"schema": {"a": "float32"}})
+    codec = PLUGIN.build(settings, CodecPlace("source", "value"))
+    ran = run(chain_of(same, value=codec), {"a": 0.5}, b'{"a":NaN}', b'{"z":NaN}', {"a": 1.5})
+    assert ran.conditions == {1: Condition.DECODE_ERROR}
+    assert [v["a"] for v in ran.values] == [0.5, None, 1.5]
+
+
+@pytest.mark.parametrize("with_schema", [False, True])
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
+@pytest.mark.parametrize("value", [b'{"s":"?"}', b'{"s":["?"]}', b'{"s":"a","?":1}', b'{"z":"?"}'])
+def test_what_is_no_utf_8_costs_one_record(value: bytes, text: bytes, *, with_schema: bool) -> None:
+    settings = JsonSettings.model_validate({"schema": {"s": "string"}} if with_schema else {})
+    codec = PLUGIN.build(settings, CodecPlace("source", "value"))
+
+    def upper(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(pl.col("s").str.to_uppercase())
+
+    good = '{"s":"grün"}'.encode()
+    ran = run(chain_of(upper, value=codec), good, value.replace(b"?", text), good)
+    assert ran.values == [{"s": "GRÜN"}] * 2
+    assert ran.conditions == {1: Condition.DECODE_ERROR}
+    assert ran.failed[1].startswith("UnicodeDecodeError: 'utf-8' codec can't decode byte")
 
 
 @pytest.mark.parametrize("levels", [100, 2_000, 100_000])
@@ -299,8 +326,36 @@ def test_a_row_that_does_not_encode_costs_one_dead_letter() -> None:
         return table.append_column("b", pa.array([b"\xff", None], pa.binary()))
 
     ran = run(odd, {"a": 1}, {"a": 2})
-    assert set(ran.conditions.items()) == {(0, Condition.ENCODE_ERROR)}
+    assert ran.conditions == {0: Condition.ENCODE_ERROR}
+    assert ran.failed[0].endswith("Type is not JSON serializable: bytes, at b")
     assert ran.values == [{"a": 2, "b": None}]
+
+
+@pytest.mark.parametrize("library", [pa.Table, pl.DataFrame])
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("shape", ["plain", "list", "struct", "array", "deep", "with bytes"])
+def test_a_number_that_json_does_not_have_costs_one_dead_letter(
+    shape: str, number: float, library: type
+) -> None:
+    wrap: dict[str, Callable[[float], Any]] = {
+        "list": lambda n: [n],
+        "struct": lambda n: {"x": n},
+        "deep": lambda n: [{"x": [n]}, None],
+    }
+    values = [None, *map(wrap.get(shape, lambda n: n), [0.5, number, 1e308, 1e308])]
+
+    def odd(table: pa.Table) -> Any:
+        frame = pl.DataFrame(table).with_columns(b=pl.Series(values, strict=False))
+        if shape == "array":
+            frame = frame.with_columns(b=pl.concat_list("b").list.to_array(1))
+        if shape == "with bytes":
+            frame = frame.with_columns(c=pl.lit(None, pl.Binary))
+        return frame if library is pl.DataFrame else frame.to_arrow()
+
+    ran = run(odd, *({"a": n} for n in range(5)))
+    assert ran.conditions == {2: Condition.ENCODE_ERROR}
+    assert ran.failed == {2: "ValueError: b: JSON has no NaN and no Infinity"}
+    assert [v["a"] for v in ran.values] == [0, 1, 3, 4]
 
 
 def test_a_field_called_like_a_column_of_ours_fails_its_record() -> None:

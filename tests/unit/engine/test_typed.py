@@ -78,6 +78,17 @@ def test_what_does_not_fit_is_a_dead_letter_that_names_the_field(cls: type) -> N
 
 
 @each_class
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+@pytest.mark.parametrize("field", [b"amount", b"note", b"other"])
+def test_what_json_has_no_numbers_for_is_refused(cls: type, field: bytes, number: bytes) -> None:
+    bad = b'{"id":1,"amount":1,"%b":%b}' % (field, number)
+    ran = run(doubling(cls), {"id": 0, "amount": 1}, bad, {"id": 2, "amount": 1, "note": "NaN"})
+    assert ran.conditions == {1: Condition.DECODE_ERROR}
+    assert "JSON is malformed: invalid character" in ran.failed[1]
+    assert [value["id"] for value in ran.values] == [0, 2]
+
+
+@each_class
 def test_nulls_pass_by_unless_asked_for(cls: type) -> None:
     assert run(doubling(cls), None, {"id": 1, "amount": 1}).values[0] is None
     seen: list[Any] = []
