@@ -25,6 +25,13 @@ _FUNCTIONS: Final = (
 _MIXING: Final = re.compile(rf"\b({_CLAUSES})\b|\b({_FUNCTIONS})\s*\(", re.IGNORECASE)
 _SELECT: Final = re.compile(r"^\s*SELECT\b", re.IGNORECASE)
 _QUERY: Final = re.compile(r"^\s*(?:SELECT|WITH)\b", re.IGNORECASE)
+_FILE: Final = re.compile(r"\b(READ_\w+)[\"`]?\s*\(", re.IGNORECASE)
+_DECIMAL: Final = re.compile(
+    r"\b(?:DECIMAL|DEC|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE
+)
+_DIGITS: Final = 38
+"""Of a decimal, at most; polars panics over more when it meets the first record."""
+
 _NO_COLUMN: Final = "no column named"
 _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 
@@ -36,6 +43,7 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     keeps key and headers of its record; the columns `_key`, `_timestamp`, `_partition`, `_offset`
     and `_headers` can be asked for. What looks at several rows (GROUP BY, ORDER BY, aggregates, …)
     looks at those of one batch, and needs `mixes: true`: its outputs then belong to all of them.
+    `batch` is the only table: a query opens no files.
     A query with another inside selects `_row` in both, which says whose row it is, or mixes.
 
     Args:
@@ -78,15 +86,31 @@ def _check(pl: Any, query: str) -> None:
     """
     if not _QUERY.match(query):
         raise ValueError("a query begins with SELECT or WITH")
+    _check_words(query)
     try:
-        pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query).collect_schema()
+        with _briefly(pl):
+            pl.SQLContext({_TABLE: pl.LazyFrame()}).execute(query).collect_schema()
     except (pl.exceptions.SQLSyntaxError, pl.exceptions.SQLInterfaceError) as error:
-        said = _said(error)
+        said = str(error)
         if not said.startswith(_NO_COLUMN):
             hint = f"; the records are the table `{_TABLE}`" if "relation" in said else ""
             raise ValueError(said + hint) from error
     except pl.exceptions.PolarsError:
         return  # columns are missing, of course
+
+
+def _check_words(text: str) -> None:
+    """Refuse what opens files, and decimals that there are not."""
+    opens = _FILE.search(_without_texts(text))
+    if opens:
+        raise ValueError(f"{opens[1].upper()} opens a file; the only table is `{_TABLE}`")
+    for wanted in _DECIMAL.finditer(_QUOTED.sub("''", text)):
+        digits, after_point = int(wanted[1]), int(wanted[2] or 0)
+        if not max(1, after_point) <= digits <= _DIGITS:
+            raise ValueError(
+                f"there is no {wanted[0]}: it has 1 to {_DIGITS} digits, some of them after the "
+                "point"
+            )
 
 
 def _check_rows(query: str) -> None:
@@ -152,6 +176,7 @@ def _expression(pl: Any, text: str) -> Any:
         raise ValueError(
             f"`{text}`: {found} looks at several records; use `sql` with `mixes: true`"
         )
+    _check_words(_without_comments(text))
     try:
         return pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
@@ -160,14 +185,19 @@ def _expression(pl: Any, text: str) -> Any:
 
 @contextmanager
 def _briefly(pl: Any) -> Generator[None]:
-    """Errors without the plan that polars adds to them, which may be pages long."""
+    """Errors without the plan that polars adds to them, which may be pages long.
+
+    A panic of its own becomes an error like others.
+    """
     try:
         yield
     except pl.exceptions.PolarsError as error:
         raise type(error)(_said(error)) from None
+    except pl.exceptions.PanicException as panic:
+        raise RuntimeError(f"polars gave up: {_said(panic)}") from None
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error).split("\n\n", 1)[0]
 
 
@@ -182,6 +212,11 @@ def _polars() -> Any:
 
 def _without_comments(text: str) -> str:
     return _COMMENT.sub(lambda found: found[1] or " ", text)
+
+
+def _without_texts(text: str) -> str:
+    """Names in quotes stay."""
+    return _QUOTED.sub(lambda found: found[0] if found[0].startswith('"') else "''", text)
 
 
 def _mixing_word(text: str) -> str | None:

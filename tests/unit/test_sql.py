@@ -119,6 +119,47 @@ def test_what_there_is_not_is_refused_with_the_pipeline(query: str, said: str) -
     assert str(raised.value) == said
 
 
+@pytest.mark.parametrize(
+    "name", ["read_parquet", "READ_CSV", '"read_ndjson"', "`read_ipc` ", "read_json/* */"]
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM {}('/etc/passwd')",
+        "SELECT * FROM batch, {}('/etc/passwd')",
+        "SELECT * FROM batch WHERE id IN (SELECT id FROM {}('/etc/passwd'))",
+    ],
+)
+def test_a_query_opens_no_files(query: str, name: str) -> None:
+    with pytest.raises(ValueError, match="opens a file; the only table is `batch`"):
+        made(sql, query=query.format(name), mixes=True)
+
+
+def test_nor_does_an_expression() -> None:
+    with pytest.raises(ValueError, match="READ_CSV opens a file"):
+        made(polars_expressions, filter="id IN (SELECT id FROM read_csv('/etc/passwd'))")
+    made(polars_expressions, select={"a": "CONCAT('read_csv(', read_at)"})
+
+
+@pytest.mark.parametrize("kind", ["decimal(99,1)", "NUMERIC(5, 6)", "DEC( 0 )"])
+def test_decimals_that_there_are_not_are_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"it has 1 to 38 digits"):
+        made(sql, query="SELECT id, CAST(amount AS KIND) FROM batch".replace("KIND", kind))
+    with pytest.raises(ValueError, match=r"it has 1 to 38 digits"):
+        made(polars_expressions, with_columns={"a": f"amount::{kind}"})
+    made(sql, query="SELECT amount::DECIMAL(38, 1), 'KIND' AS b FROM batch".replace("KIND", kind))
+
+
+def test_a_panic_is_an_error_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka_etl_operators.sql._DIGITS", 99)
+    with pytest.raises(RuntimeError, match="polars gave up: assertion failed"):
+        made(sql, query="SELECT CAST(1 AS DECIMAL(99, 1)) AS a FROM batch")
+    queried = made(sql, query="SELECT CAST(amount AS DECIMAL(99, 1)) AS a FROM batch")
+    assert run(chain_of(queried), ORDERS[0]).failed[0].startswith("RuntimeError: polars gave up")
+    computed = made(polars_expressions, with_columns={"a": "amount::DECIMAL(99, 1)"})
+    assert run(chain_of(computed), ORDERS[0]).failed[0].startswith("RuntimeError: polars gave up")
+
+
 @pytest.mark.parametrize("query", ["SELECT batch.id FROM batch", "SELECT b.id FROM batch AS b"])
 def test_columns_show_with_the_first_records(query: str) -> None:
     assert run(chain_of(made(sql, query=query)), *ORDERS[:1]).values == [{"id": 1}]
