@@ -7,11 +7,12 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Final
 
-from kafka_etl.codecs.avro_check import Check, value_reader, whole_numbers
-from kafka_etl.codecs.avro_schema import document_of, fastavro, full_name, parsed
+from kafka_etl.codecs.avro_read import value_reader
+from kafka_etl.codecs.avro_schema import document_of, full_name, parsed
 from kafka_etl.codecs.avro_table import table_codec
+from kafka_etl.codecs.avro_write import value_writer
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
-from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, is_mapping, of_kind, sound
+from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind, sound
 from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId, head_in, headed
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.record import Headers
@@ -71,11 +72,11 @@ def _decoders(
 
     def decode(data: bytes) -> Any:
         stream = BytesIO(data)
-        return read(stream, schemas[stream.read(HEAD)], reader)
+        return read(stream, HEAD, schemas[stream.read(HEAD)], reader)
 
     def decode_with(data: bytes, headers: Headers) -> Any:
         head = head_in(headers, part)
-        return decode(data) if head is None else read(BytesIO(data), schemas[head], reader)
+        return decode(data) if head is None else read(BytesIO(data), 0, schemas[head], reader)
 
     return decode, decode_with
 
@@ -84,37 +85,16 @@ class _Encoder:
     """Writes values with the sink's schema, which it asks for when the first one comes."""
 
     def __init__(self, written: Written) -> None:
-        self._write = fastavro().schemaless_writer
         self._written = written
-        self._ready: tuple[bytes, Any, Check] | None = None
+        self._write: Callable[[Any], bytes] | None = None
 
     def encode(self, value: Any) -> bytes:
-        head, schema, check = self._ready or self._prepare()
-        stream = BytesIO()
-        stream.write(head)
-        try:
-            check(value)
-            self._write(stream, schema, value, strict_allow_default=True)  # refuses further fields
-        except ValueError:
-            known = _without_empty(value, schema)
-            if known == value:
-                raise
-            return self.encode(known)
-        return stream.getvalue()
+        return (self._write or self._prepare())(value)
 
-    def _prepare(self) -> tuple[bytes, Any, Check]:
+    def _prepare(self) -> Callable[[Any], bytes]:
         head, document = _with_document(self._written)
-        schema = parsed(document)
-        self._ready = head, schema, whole_numbers(schema)
-        return self._ready
-
-
-def _without_empty(value: Any, schema: Any) -> Any:
-    """Without further fields that hold nothing: columns have those of other records as well."""
-    if not (is_mapping(value) and is_mapping(schema) and "fields" in schema):
-        return value
-    names = {field["name"] for field in schema["fields"]}
-    return {name: held for name, held in value.items() if held is not None or name in names}
+        self._write = value_writer(document, head)
+        return self._write
 
 
 PLUGIN: Final = CodecPlugin(

@@ -66,29 +66,3 @@ def _type(pa: Any, name: str, one: AvroType) -> Any:
             return pa.binary(one.size)
         case _:
             return _LOGICAL.get((one.kind, one.logical), _PLAIN[one.kind])(pa)
-
-
-def check_nulls(name: str, column: Any, one: AvroType) -> None:
-    """Refuse nulls where the schema has none, in an array of its Arrow type: encoders need not."""
-    if column.null_count:
-        if not one.nullable:
-            raise ValueError(f"field {name} is null in {column.null_count} rows and must not be")
-        column = column.drop_null()
-    match one.kind:
-        case "record":
-            for number, (inner, part) in enumerate(one.parts):
-                check_nulls(f"{name}.{inner}", column.field(number), part)
-        case "array":
-            check_nulls(f"{name}[]", column.flatten(), one.parts[0][1])
-        case "map":
-            check_nulls(f"{name}{{}}", _map_values(column), one.parts[0][1])
-        case _:
-            pass
-
-
-def _map_values(column: Any) -> Any:
-    """Those of its own rows: a part of a longer column has the items of all."""
-    if not len(column):
-        return column.items
-    first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
-    return column.items.slice(first, last - first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ PRIMITIVES: Final = frozenset(
 )
 HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
 """Keys under which a schema holds others."""
+
+_SIZES: Final = {"int": " of 32 bits", "long": " of 64 bits", "float": " of 32 bits"}
 
 
 class NotForColumns(TypeError):
@@ -57,6 +59,16 @@ def _interned(document: Any) -> Any:
     if is_mapping(document):
         return {key: _interned(inner) for key, inner in document.items()}
     return sys.intern(document) if isinstance(document, str) else document
+
+
+def misfit(path: str, value: Any, kind: str, symbols: Sequence[str] = ()) -> str:
+    """What is wrong with a value that is none of its type."""
+    if value is None:
+        return f"field {path} is null and must not be" if path else "null is not what is wanted"
+    field = f"field {path}: " if path else ""
+    if symbols:
+        return f"{field}{value!r:.80} is none of the symbols {', '.join(symbols):.80}"
+    return f"{field}{value!r:.80} is no Avro {kind}{_SIZES.get(kind, '')}"
 
 
 def full_name(document: Any, namespace: str = "") -> str:

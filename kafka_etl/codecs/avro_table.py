@@ -8,9 +8,17 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import compute, pyarrow
-from kafka_etl.codecs.avro_arrow import check_nulls, schema_of
-from kafka_etl.codecs.avro_schema import AvroType, type_of
-from kafka_etl.codecs.avro_ways import EncodeWay, Way, encode_way, fast_way, slow_way
+from kafka_etl.codecs.avro_arrow import schema_of
+from kafka_etl.codecs.avro_fit import Place, fitted, place_of
+from kafka_etl.codecs.avro_schema import type_of
+from kafka_etl.codecs.avro_ways import (
+    EncodeWay,
+    Way,
+    fast_way,
+    fast_writer,
+    slow_way,
+    slow_writer,
+)
 from kafka_etl.codecs.wire import HEAD, ByHead, SchemaId
 from kafka_etl.contracts import TableCodec, Unavailable
 from kafka_etl.errors import KafkaEtlError, RecordErrors
@@ -19,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _HEAD: Final = itemgetter(slice(None, HEAD))
-_Prepared = tuple[Callable[[Any], list[bytes]], AvroType, EncodeWay]
-"""What puts the head before payloads, the sink's schema, and what writes rows."""
+_Prepared = tuple[Callable[[Any], list[bytes]], Place]
+"""What puts the head before payloads, and what the sink's schema wants of columns."""
 
 _TRIED: Final = 64
 """Payloads by which a library shows that it does the schema right."""
@@ -131,17 +139,32 @@ class _Encoder:
     def __init__(self, written: Callable[[], tuple[bytes, Any]]) -> None:
         self._written = written
         self._ready: _Prepared | None = None
+        self._fast: EncodeWay | None = None
+        self._slow: EncodeWay
 
     def encode(self, table: pa.Table) -> list[bytes]:
-        begin, record, way = self._ready or self._prepare()
+        begin, place = self._ready or self._prepare()
         if not table.num_rows:
             return []
-        return begin(way(_fitted(table, record).combine_chunks().to_batches()[0]))
+        return begin(self._write(fitted(table, place)))
+
+    def _write(self, rows: pa.RecordBatch) -> Any:
+        if self._fast is None:
+            return self._slow(rows)
+        try:
+            return self._fast(rows)
+        except Exception:  # noqa: BLE001 - it cannot say which row is bad; the slow way can
+            return self._slow(rows)
+        except BaseException as panic:  # noqa: BLE001 - looked at
+            _check_panic(panic)
+            return self._slow(rows)
 
     def _prepare(self) -> _Prepared:
         head, document = self._written()
         record = type_of(document)
-        self._ready = _put_before(head), record, encode_way(document, record)
+        place = place_of(record)
+        self._fast, self._slow = fast_writer(document, record), slow_writer(document)
+        self._ready = _put_before(head), place
         return self._ready
 
 
@@ -150,57 +173,3 @@ def _put_before(head: bytes) -> Callable[[Any], list[bytes]]:
     arrow, join = pyarrow(), compute().binary_join_element_wise
     begin, nothing = arrow.scalar(head), arrow.scalar(b"")  # of bytes it would make them each time
     return lambda payloads: join(begin, payloads, nothing).to_pylist()
-
-
-def _fitted(table: pa.Table, record: AvroType) -> pa.Table:
-    """The columns of the schema, in its order and of its types."""
-    arrow = pyarrow()
-    schema: Any = schema_of(record)
-    _check_strangers(table, set(schema.names))
-    columns: list[Any] = []
-    for name, part in record.parts:
-        kind = schema.field(name).type
-        if name in table.column_names:
-            column = _cast(arrow, name, table.column(name), kind)
-        elif part.nullable:
-            column = arrow.nulls(table.num_rows, kind)
-        else:
-            raise ValueError(f"the table has no column {name}, and the Avro schema no null for it")
-        check_nulls(name, column, part)
-        columns.append(column)
-    fitted: pa.Table = arrow.Table.from_arrays(columns, schema=schema)
-    return fitted
-
-
-def _check_strangers(table: pa.Table, names: set[str]) -> None:
-    """Refuse rows with fields that would be left out; an empty column is no record's fault.
-
-    Raises:
-        RecordErrors: There are some.
-    """
-    lost: dict[int, list[str]] = {}
-    for name in table.column_names:
-        column = table[name]
-        if name not in names and column.null_count < len(column):
-            for row, held in enumerate(column.is_valid().to_pylist()):
-                if held:
-                    lost.setdefault(row, []).append(name)
-    if lost:
-        raise RecordErrors(
-            {
-                row: ValueError(f"the Avro schema has no field {', '.join(fields)}")
-                for row, fields in lost.items()
-            }
-        )
-
-
-def _cast(pa: Any, name: str, column: Any, kind: Any) -> Any:
-    """To the type wanted, where no value is lost but parts of a second, as with single values."""
-    if column.type == kind:
-        return column.combine_chunks()
-    options = compute().CastOptions(target_type=kind, allow_time_truncate=True)
-    try:
-        cast = column.cast(options=options)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise ValueError(f"column {name} does not fit the Avro schema: {error}") from error
-    return cast.combine_chunks()

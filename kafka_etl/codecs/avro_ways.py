@@ -16,14 +16,14 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import compute, pyarrow
-from kafka_etl.codecs.avro_check import value_reader
+from kafka_etl.codecs.avro_read import value_reader
 from kafka_etl.codecs.avro_schema import (
     HOLDERS,
     PRIMITIVES,
     AvroType,
-    fastavro,
     parsed,
 )
+from kafka_etl.codecs.avro_write import value_writer
 from kafka_etl.codecs.schemas import is_list, is_mapping
 from kafka_etl.errors import RecordErrors
 
@@ -92,7 +92,7 @@ def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
         errors: dict[int, BaseException] = {}
         for number, payload in enumerate(payloads):
             try:
-                rows.append(read_one(BytesIO(payload), writer, reader))
+                rows.append(read_one(BytesIO(payload), 0, writer, reader))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it
                 errors[number] = error
         if errors:
@@ -114,11 +114,11 @@ def _without_uuids(document: Any) -> Any:
     return {k: _without_uuids(inner) if k in HOLDERS else inner for k, inner in document.items()}
 
 
-def encode_way(document: Any, record: AvroType) -> EncodeWay:
-    """The faster way that does this schema right."""
+def fast_writer(document: Any, record: AvroType) -> EncodeWay | None:
+    """By pyruhvro; None: it does not know this schema, or is not installed."""
     ruhvro = _ruhvro()
     if ruhvro is None or not _knows(record):
-        return _slow_writer(document)
+        return None
     text = json.dumps(_disguised(document))
     schema = ruhvro.avro_to_arrow_schema(text)
 
@@ -144,17 +144,20 @@ def _untyped(given: Any) -> Any:
     return given
 
 
-def _slow_writer(document: Any) -> EncodeWay:
-    arrow, schema, write_one = pyarrow(), parsed(document), fastavro().schemaless_writer
+def slow_writer(document: Any) -> EncodeWay:
+    """By fastavro, record by record; names the bad ones."""
+    arrow, write_one = pyarrow(), value_writer(document)
 
     def write(rows: pa.RecordBatch) -> Any:
-        plain = rows.to_pylist(maps_as_pydicts="strict")
-        return arrow.array([_written(write_one, schema, row) for row in plain])
+        payloads: list[bytes] = []
+        errors: dict[int, BaseException] = {}
+        for number, row in enumerate(rows.to_pylist(maps_as_pydicts="strict")):
+            try:
+                payloads.append(write_one(row))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+                errors[number] = error
+        if errors:
+            raise RecordErrors(errors)
+        return arrow.array(payloads)
 
     return write
-
-
-def _written(write: Any, schema: Any, row: Any) -> bytes:
-    stream = BytesIO()
-    write(stream, schema, row)
-    return stream.getvalue()
