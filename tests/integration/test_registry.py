@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,93 @@ def test_the_id_of_the_schema_in_a_header(tmp_path: Path, kafka: Kafka) -> None:
         assert done.process.returncode == 0, done.said()
         assert sorted(order["id"] for order in project.outputs() if order) == [1, 2]
         assert project.dead_letters() == []
+
+
+ADDRESSED = {
+    "type": "record",
+    "name": "Addressed",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "i", "type": ["int", "null"], "default": 0},
+        {"name": "f", "type": "float", "default": 0.5},
+        {"name": "m", "type": {"type": "map", "values": "long"}, "default": {}},
+        {
+            "name": "addr",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "Ad",
+                    "fields": [{"name": "city", "type": ["null", "string"]}],
+                },
+            ],
+            "default": None,
+        },
+    ],
+}
+AS_THEY_ARE = """
+    import pyarrow as pa
+
+    def columns(t: pa.Table) -> pa.Table:
+        return t
+
+    def values(o: dict) -> dict:
+        return o
+"""
+
+
+def whole(number: int, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "i": 5, "f": 0.25, "m": {}, "addr": None, **fields}
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [
+        ["ops:columns"],
+        ["ops:values"],
+        [
+            {"use": "polars", "with": {"filter": "i > 0"}},
+            {"use": "filter", "with": {"where": "value.i > 0"}},
+        ],
+        ["ops:columns", "ops:values"],
+    ],
+    ids=["columns", "values", "polars, filter", "columns, values"],
+)
+def test_one_record_that_does_not_fit_costs_itself(
+    tmp_path: Path, kafka: Kafka, operators: list[Any]
+) -> None:
+    """From JSON, of which columns learn what all its records have."""
+    with stand_in() as registry:
+        project = Project(
+            tmp_path,
+            kafka,
+            partitions=1,
+            code=AS_THEY_ARE,
+            operators=operators,
+            sink={"value": {"use": "avro", "with": {"schema": ADDRESSED, "register": True}}},
+            registry={"url": registry.url},
+        )
+        good = [
+            whole(0, m={"a": 1}, addr={"city": "A"}),
+            whole(1, m={"b": 2}),
+            whole(2, addr={"city": "C"}),
+            whole(3, m={"a": 3, "c": 4}, addr={"city": None}),
+        ]
+        bad = {
+            "the Avro schema has no field addr.zip": whole(10, addr={"city": "B", "zip": "9"}),
+            "field i: 3000000000 is no Avro int of 32 bits": whole(11, i=3_000_000_000),
+            "field f: 1e+300 is no Avro float of 32 bits": whole(12, f=1e300),
+            "field id is null and must not be": {**whole(13, m={"a": 1}), "id": None},
+        }
+        more = [whole(n, addr={"city": "D"}, m={"b": n}) for n in range(20, 30)]
+        records = [*good, *bad.values(), *more]
+        project.produce([("k", json.dumps(record)) for record in records])
+        done = run_to_end(tmp_path, str(project.file))
+        assert done.process.returncode == 0, done.said()
+        schema = parse_schema(ADDRESSED)
+        assert [
+            schemaless_reader(BytesIO(r.value[5:]), schema) for r in kafka.read(project.sink)
+        ] == [*good, *more]
+        assert {
+            r.header("kafka_etl.error.message"): json.loads(r.value) for r in project.dead_letters()
+        } == bad
