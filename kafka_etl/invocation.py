@@ -227,10 +227,9 @@ def _text_of(error: BaseException) -> str:
         text = printable(str(error))
     except BaseException as broken:  # noqa: BLE001 - __str__ is user code like any other
         return f"<__str__ raised {type_name(broken)}>"
-    cls = type(error)
-    if cls is KeyError and text:
+    if type(error) is KeyError and text:
         return f"{text} is not there"
-    return text or (cls.__doc__ or "" if cls.__module__ == "builtins" else "")
+    return text or f"{printable(type(error).__name__)} without a text"
 
 
 def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from kafka_etl.envelope import Encoded, Provenance, encode_raw, fingerprint
+from kafka_etl.errors import Permanent, Retry
 from kafka_etl.invocation import Attempt, Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
@@ -166,9 +167,12 @@ def test_lone_surrogates_do_not_poison_it() -> None:
     ("error", "text"),
     [
         (KeyError("price"), "'price' is not there"),
-        (EOFError(), "Read beyond end of file."),
+        (KeyError(), "KeyError without a text"),
+        (ValueError(), "ValueError without a text"),
+        (Permanent(""), "Permanent without a text"),
+        (Retry(after=5), "Retry without a text"),
         (ValueError("so"), "so"),
-        (type("Own", (Exception,), {"__doc__": "Of its class.", "__module__": "shop"})(), ""),
+        (type("Own", (Exception,), {"__doc__": "Of its class."})(), "Own without a text"),
     ],
 )
 def test_an_error_without_words_is_given_some(error: BaseException, text: str) -> None:
