@@ -148,6 +148,12 @@ class KafkaEtlError(Exception):
         return Problem(self.code, self.what, self.next_step)
 
 
+def error_of(problem: Problem) -> KafkaEtlError:
+    """The error that was told elsewhere as this problem."""
+    classes = {str(cls.code): cls for cls in KafkaEtlError.__subclasses__()}
+    return classes.get(problem.code, OrderRefused)(problem.what, problem.next_step)
+
+
 class ConfigError(KafkaEtlError):
     """A pipeline cannot be built from its file; `what` lists every finding."""
 

@@ -59,7 +59,7 @@ def _ask(address: str, method: str, path: str) -> Any:
 
     import orjson
 
-    from kafka_etl.errors import DaemonUnreachable, OrderRefused
+    from kafka_etl.errors import DaemonUnreachable, Problem, error_of
 
     host, port = parse_address(address)
     connection = HTTPConnection(host, port, timeout=10)
@@ -71,21 +71,13 @@ def _ask(address: str, method: str, path: str) -> Any:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
     finally:
         connection.close()
-    if not _is_ours(data):
-        raise DaemonUnreachable(f"something else than a daemon answers at {address}")
-    if "error" in data:
-        refusal = data["error"]
-        raise OrderRefused(refusal["what"], refusal.get("next_step", ""))
-    return data
-
-
-def _is_ours(data: Any) -> bool:
-    """Whether a daemon says this: any program may listen on the port."""
     match data:
-        case {"pipelines": list()} | {"pipeline": str()} | {"error": {"what": str()}}:
-            return True
-        case _:
-            return False
+        case {"pipelines": list()} | {"pipeline": str()}:
+            return data
+        case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
+            raise error_of(Problem(code, what, next_step))
+        case _:  # any program may listen on the port
+            raise DaemonUnreachable(f"something else than a daemon answers at {address}")
 
 
 def _line(pipeline: dict[str, Any]) -> str:
@@ -95,8 +87,9 @@ def _line(pipeline: dict[str, Any]) -> str:
     if lag["records"] is not None:
         behind = f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s"
     deaths = f", {counts['worker_deaths']:,} worker deaths" if counts["worker_deaths"] else ""
+    pause = ", to be paused" if pipeline["to_be_paused"] else ""
     return (
-        f"{pipeline['name']}: {pipeline['state']}{guarantee}, "
+        f"{pipeline['name']}: {pipeline['state']}{pause}{guarantee}, "
         f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
         f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
         f"{behind}; "

@@ -20,6 +20,7 @@ from kafka_etl.errors import ConfigError, KafkaEtlError, OrderRefused, UnknownPi
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.notify import notify
 from kafka_etl.runtime.pipelines import (
+    HELD,
     OVER,
     ManagedPipeline,
     PipelineStatus,
@@ -94,7 +95,8 @@ class Orders(Protocol):
 
         Raises:
             UnknownPipeline: There is none of that name.
-            OrderRefused: It is to be resumed, and is not paused.
+            OrderRefused: It is to be paused, and nothing of it runs; or to be resumed, and is
+                not paused.
             ConfigError: The file to restart from is wrong.
         """
         ...
@@ -174,6 +176,7 @@ class Daemon:
             raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
         match verb:
             case Verb.PAUSE:
+                self._require_future(name)
                 self._paused.add(name)  # at once: who resumes next may be faster than the pause
                 self._orders.put(pipeline.pause)
             case Verb.RESUME:
@@ -187,13 +190,17 @@ class Daemon:
 
     # Parts
 
+    def _require_future(self, name: str) -> None:
+        """What is to begin again may be paused before it does."""
+        state = self._view.pipelines[name].state
+        ends = state in OVER or state is State.DRAINING
+        if ends and not self._pipelines[name].begins_again:
+            raise _refused(name, "cannot be paused", state)
+
     def _require_pause(self, name: str) -> None:
         state = self._view.pipelines[name].state
-        if state in OVER:
-            advice = f"`kafka-etl restart {name}` starts it anew."
-            raise OrderRefused(f"pipeline `{name}` is not paused: it is {state}", advice)
-        if name not in self._paused and state not in {State.PAUSED, State.BREAKER}:
-            raise OrderRefused(f"pipeline `{name}` is not paused: it is {state}")
+        if state in OVER or (state not in HELD and name not in self._paused):
+            raise _refused(name, "is not paused", state)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -247,3 +254,8 @@ class Daemon:
             return ConfigError.exit_status if configuration else KafkaEtlError.exit_status
         letters = sum(status.count("dead_letters") for status in statuses)
         return 3 if letters and self._options.fail_on_dead_letter else 0
+
+
+def _refused(name: str, why: str, state: State) -> OrderRefused:
+    advice = f"`kafka-etl restart {name}` starts it anew." if state in OVER else ""
+    return OrderRefused(f"pipeline `{name}` {why}: it is {state}", advice)

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from dataclasses import asdict
 from typing import Any, Final, Self
 
 import orjson
@@ -16,12 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kafka_etl.errors import KafkaEtlError, UnknownPipeline
+from kafka_etl.errors import KafkaEtlError, OrderRefused, UnknownPipeline
 from kafka_etl.runtime.daemon import Orders, Verb, View
 from kafka_etl.runtime.exporter import render
 from kafka_etl.runtime.pipelines import PipelineStatus
 
 _ALIVE_WITHIN: Final = 30.0
+_LOOPBACK: Final = "Have the daemon serve on one: `--http 127.0.0.1:PORT`."
+_NO_PAGE: Final = "Give it on this machine with `kafka-etl`, by an address of this machine's own."
 _HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
 
 
@@ -90,18 +93,18 @@ class _Handlers:
 
     def order(self, request: Request) -> Response:
         if not self._takes_orders:
-            return _problem(403, "orders are taken on a loopback address only")
+            return _refused(403, "orders are taken on a loopback address only", _LOOPBACK)
         if not _from_here(request):
-            return _problem(403, "the order comes from a page of another site")
+            return _refused(403, "the order comes from a page of another site", _NO_PAGE)
         name, verb = request.path_params["name"], request.path_params["verb"]
         if verb not in set(Verb):
-            return _problem(404, f"there is no order `{verb}`; there are {', '.join(Verb)}")
+            return _refused(404, f"there is no order `{verb}`; there are {', '.join(Verb)}")
         try:
             self._orders.order(name, Verb(verb))
         except UnknownPipeline as error:
-            return _problem(404, error.what, error)
+            return _problem(404, error)
         except KafkaEtlError as error:
-            return _problem(409, error.what, error)
+            return _problem(409, error)
         return _answer({"pipeline": name, "order": verb}, 202)
 
 
@@ -119,6 +122,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
     return {
         "name": status.name,
         "state": status.state,
+        "to_be_paused": status.to_be_paused,
         "guarantee": status.guarantee,
         "workers": status.workers,
         "partitions": len(status.positions),
@@ -146,9 +150,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "dead_letters": {condition: int(count) for condition, count in letters.items()},
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
         "trouble": status.trouble,
-        "error": None
-        if problem is None
-        else {"code": problem.code, "what": problem.what, "next_step": problem.next_step},
+        "error": None if problem is None else asdict(problem),
     }
 
 
@@ -156,11 +158,12 @@ def _answer(data: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(data), status, media_type="application/json")
 
 
-def _problem(status: int, what: str, error: KafkaEtlError | None = None) -> Response:
-    body = {"what": what}
-    if error is not None:
-        body |= {"code": error.code, "next_step": error.next_step}
-    return _answer({"error": body}, status)
+def _problem(status: int, error: KafkaEtlError) -> Response:
+    return _answer({"error": asdict(error.problem)}, status)
+
+
+def _refused(status: int, what: str, next_step: str = "") -> Response:
+    return _problem(status, OrderRefused(what, next_step))
 
 
 def _from_here(request: Request) -> bool:

@@ -44,6 +44,7 @@ class State(StrEnum):
     FENCED = "fenced"
 
 
+HELD: Final = frozenset({State.PAUSED, State.BREAKER})
 OVER: Final = frozenset({State.FINISHED, State.STOPPED, State.FAILED, State.FENCED})
 
 
@@ -63,6 +64,7 @@ class PipelineStatus:
     Attributes:
         counters: (metric, label value) -> count since the daemon began.
         positions: Of the partitions assigned to this daemon's workers.
+        to_be_paused: Whether a pause was ordered that does not show in its state yet.
         trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
     """
@@ -76,6 +78,7 @@ class PipelineStatus:
     positions: Mapping[Partition, Position]
     trouble: str | None
     problem: Problem | None
+    to_be_paused: bool = False
 
     @property
     def lag_records(self) -> int | None:
@@ -216,9 +219,10 @@ class ManagedPipeline:
         troubles = [slot.trouble for slot in self._slots]
         if self._checking is not None:
             troubles.append(self._checking.trouble)
+        state = self._state()
         return PipelineStatus(
             name=self.name,
-            state=self._state(),
+            state=state,
             guarantee=self._checked.guarantee if self._checked else None,
             workers=sum(slot.child is not None for slot in self._slots),
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
@@ -226,6 +230,7 @@ class ManagedPipeline:
             positions=positions,
             trouble=None if self._problem else next(filter(None, troubles), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
+            to_be_paused=self._paused and state not in HELD | OVER,
         )
 
     # Parts

@@ -283,6 +283,7 @@ def test_without_a_daemon_it_says_so(tmp_path: Path, words: tuple[str, ...]) -> 
         (404, b"5"),
         (200, b""),
         (404, b'{"error": "x"}'),
+        (404, b'{"error": {"what": "not found"}}'),
     ],
 )
 def test_somebody_elses_server_is_no_daemon(tmp_path: Path, code: int, body: bytes) -> None:
@@ -294,12 +295,13 @@ def test_somebody_elses_server_is_no_daemon(tmp_path: Path, code: int, body: byt
     assert_readable(done)
 
 
-def test_what_the_daemon_refuses_is_passed_on(tmp_path: Path) -> None:
-    refusal = {"error": {"what": "this daemon runs no pipeline `x`", "next_step": "look"}}
+@pytest.mark.parametrize(("code", "ends_with"), [("E505", 1), ("E506", 1), ("E100", 2)])
+def test_what_the_daemon_refuses_is_passed_on(tmp_path: Path, code: str, ends_with: int) -> None:
+    refusal = {"error": {"code": code, "what": "no pipeline `x`", "next_step": "look"}}
     with answering(404, json.dumps(refusal).encode()) as address:
-        done = command("pause", "x", "--http", address, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == "error[E506]: this daemon runs no pipeline `x`\n  next: look\n"
+        done = command("restart", "x", "--http", address, cwd=tmp_path)
+    assert done.returncode == ends_with
+    assert done.stderr == f"error[{code}]: no pipeline `x`\n  next: look\n"
 
 
 STATUS = {
@@ -308,6 +310,7 @@ STATUS = {
         {
             "name": "orders",
             "state": "failed",
+            "to_be_paused": False,
             "guarantee": "exactly_once",
             "workers": 2,
             "partitions": 4,
@@ -320,6 +323,7 @@ STATUS = {
         {
             "name": "bills",
             "state": "preflight",
+            "to_be_paused": True,
             "guarantee": None,
             "workers": 0,
             "partitions": 0,
@@ -342,7 +346,7 @@ def test_status_is_a_line_for_each_pipeline_and_its_troubles(tmp_path: Path) -> 
         "lag 1,234 records, 5 s; 7 dead letters\n"
         "  trouble: a broker is away\n"
         "  error: [E301] Nobody answers. Next: Look.\n"
-        "bills: preflight, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
+        "bills: preflight, to be paused, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
         "lag unknown; 0 dead letters, 2 worker deaths\n"
     )
 

@@ -13,7 +13,7 @@ from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced, OrderRefused
 from kafka_etl.runtime.daemon import Daemon, DaemonOptions, Loaded, Verb, View
-from kafka_etl.runtime.messages import LogSettings, Snapshot
+from kafka_etl.runtime.messages import LogSettings, Snapshot, WorkerState
 from kafka_etl.runtime.pipelines import RunOptions, State
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -70,6 +70,33 @@ def test_what_has_stopped_is_to_be_restarted(daemon: Any, state: State) -> None:
     assert refused.value.next_step == "`kafka-etl restart orders` starts it anew."
 
 
+@pytest.mark.parametrize("state", [State.FAILED, State.STOPPED, State.FENCED, State.DRAINING])
+def test_what_comes_to_its_end_cannot_be_paused(daemon: Any, state: State) -> None:
+    show(daemon, state)
+    with pytest.raises(OrderRefused, match=f"`orders` cannot be paused: it is {state}"):
+        daemon.order(NAME, Verb.PAUSE)
+    assert daemon._orders.empty()
+    with pytest.raises(OrderRefused):  # nor has it been noted
+        daemon.order(NAME, Verb.RESUME)
+
+
+def test_what_begins_again_may_be_paused_before_it_does(daemon: Any, loaded: Loaded) -> None:
+    daemon._pipelines[NAME].restart(*loaded)
+    show(daemon, State.DRAINING)
+    daemon.order(NAME, Verb.PAUSE)
+    assert not daemon._orders.empty()
+
+
+def test_a_pause_that_waits_for_its_pipeline_shows(daemon: Any) -> None:
+    managed = daemon._pipelines[NAME]
+    managed._checking = SimpleNamespace(trouble="no broker answers", child=None)
+    assert not managed.status().to_be_paused
+    managed.pause()
+    assert (managed.status().state, managed.status().to_be_paused) == (State.PREFLIGHT, True)
+    managed._checking, managed._slots = None, [slot("", state="paused")]
+    assert (managed.status().state, managed.status().to_be_paused) == (State.PAUSED, False)
+
+
 @pytest.mark.parametrize("state", [State.PAUSED, State.BREAKER])
 def test_what_is_paused_is_resumed(daemon: Any, state: State) -> None:
     show(daemon, state)
@@ -97,10 +124,10 @@ def test_no_trouble_beside_the_error_that_ended_it(daemon: Any) -> None:
     assert (managed.status().trouble, managed.status().problem) == (None, Fenced("twice").problem)
 
 
-def slot(trouble: str) -> SimpleNamespace:
+def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
     return SimpleNamespace(
         trouble=trouble,
-        snapshot=Snapshot("running", 0, trouble=trouble),
+        snapshot=Snapshot(state, 0, trouble=trouble),
         child=None,
         over=False,
         joined=True,

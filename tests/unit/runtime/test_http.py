@@ -66,6 +66,7 @@ def test_pipelines_are_described_in_full() -> None:
     assert first == {
         "name": "a",
         "state": "running",
+        "to_be_paused": False,
         "guarantee": "exactly_once",
         "workers": 2,
         "partitions": 2,
@@ -120,6 +121,7 @@ def test_an_unknown_name_is_not_found(path: str, what: str) -> None:
     response = client(orders).post(path)
     assert response.status_code == 404
     assert response.json()["error"]["what"] == what
+    assert response.json()["error"]["code"] == ("E506" if "/stop" in path else "E505")
     assert not orders.ordered
 
 
