@@ -198,7 +198,7 @@ class TopicMissing(KafkaEtlError):
 
 class NotAuthorized(KafkaEtlError):
     code = "E303"
-    advice = "Grant the missing right to this pipeline's Kafka user and restart."
+    advice = "Grant the missing right to this pipeline's Kafka user and start the pipeline again."
 
 
 class OffsetsLost(KafkaEtlError):
@@ -206,7 +206,7 @@ class OffsetsLost(KafkaEtlError):
     advice = (
         "Records were deleted before they were read. Decide where to go on, commit that offset "
         "for the group (`kafka-consumer-groups --reset-offsets`, which comes with Kafka), and "
-        "restart."
+        "start the pipeline again."
     )
 
 
@@ -217,7 +217,7 @@ class TopicNotCreated(KafkaEtlError):
 
 class KafkaRefused(KafkaEtlError):
     code = "E306"
-    advice = "Correct the setting or the right named above and restart."
+    advice = "Correct the setting or the right named above and start the pipeline again."
 
 
 class UnreadableBatch(KafkaEtlError):
@@ -225,7 +225,7 @@ class UnreadableBatch(KafkaEtlError):
     advice = (
         "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
         "without it, commit an offset past it for the group (`kafka-consumer-groups "
-        "--reset-offsets`, which comes with Kafka), and restart."
+        "--reset-offsets`, which comes with Kafka), and start the pipeline again."
     )
 
 
@@ -268,7 +268,10 @@ class SchemaRefused(KafkaEtlError):
 
 class RecordFailed(KafkaEtlError):
     code = "E401"
-    advice = "Add `dead_letter: {topic: NAME}` to the pipeline, or mend the operator, and restart."
+    advice = (
+        "Add `dead_letter: {topic: NAME}` to the pipeline, or mend the operator, and start the "
+        "pipeline again."
+    )
 
 
 class DeadLetterRefused(KafkaEtlError):
@@ -286,9 +289,9 @@ class BreakerTripped(KafkaEtlError):
     code = "E404"
     pauses = True
     advice = (
-        "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets it pass. "
-        "After `--until-end`, run it again; a higher `dead_letter.limit.max_consecutive` lets it "
-        "pass."
+        "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets the slice in "
+        "hand pass, about a second's work, and counts anew. After `--until-end`, run it again; a "
+        "higher `dead_letter.limit.max_consecutive` lets it pass."
     )
 
 
@@ -299,7 +302,7 @@ class WorkerUnstable(KafkaEtlError):
 
 class SinkFailed(KafkaEtlError):
     code = "E406"
-    advice = "The offsets have not moved; mend the sink and restart."
+    advice = "The offsets have not moved; mend the sink and start the pipeline again."
 
 
 class InstanceInUse(KafkaEtlError):
@@ -319,7 +322,10 @@ class AddressInUse(KafkaEtlError):
 
 class DaemonUnreachable(KafkaEtlError):
     code = "E504"
-    advice = "Check that the daemon runs and pass its address with `--http HOST:PORT`."
+    advice = (
+        "Check that the daemon runs, and pass its address with `--http HOST:PORT`. It ends with "
+        "its last pipeline: `kafka-etl run PATH` starts it again."
+    )
 
 
 class UnknownPipeline(KafkaEtlError):

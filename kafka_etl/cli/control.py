@@ -37,7 +37,7 @@ def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
 
 
 def resume(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
-    """Go on after a pause; lets what tripped the breaker pass, once."""
+    """Go on after a pause; lets the slice that tripped the breaker pass, about a second's work."""
     _order(http, name, "resume")
 
 

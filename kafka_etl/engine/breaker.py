@@ -57,6 +57,10 @@ class Breaker:
         """The slices since then come again."""
         self._run, self._pass = self._settled
 
-    def commonest(self, count: int = 3) -> list[str]:
-        """The commonest errors since it was closed, most frequent first, with their counts."""
-        return [f"{text} ({n} times)" for text, n in Counter(self._errors).most_common(count)]
+    def reason(self) -> str:
+        """Why it tripped, with the commonest of the errors that made it."""
+        errors = [f"{text} ({n} times)" for text, n in Counter(self._errors).most_common(3)]
+        return (
+            f"{self._max:,} or more records in a row failed, the last of them not yet dead "
+            f"letters; most often of the last {self._max:,}: {'; '.join(errors)}"
+        )

@@ -333,10 +333,7 @@ class StreamEngine:
         """Too many dead letters in a row: settle what was before them, and pause."""
         self._commit(finished)
         self._source.rewind()
-        raise BreakerTripped(
-            "too many records in a row failed, the last of them not yet dead letters; most often: "
-            + "; ".join(self._breaker.commonest())
-        )
+        raise BreakerTripped(self._breaker.reason())
 
     def _unavailable(self, away: Unavailable) -> None:
         """Nothing is wrong with any record: go back, and try again when what is needed is back."""

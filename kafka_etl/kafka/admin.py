@@ -285,7 +285,7 @@ def _require(right: Right, what: str, describe: Callable[[], Any]) -> None:
     if allowed is not None and right not in {operation.name for operation in allowed}:
         raise NotAuthorized(
             f"this pipeline's Kafka user lacks the right {right} on {what}",
-            "Grant it, and restart.",
+            "Grant it, and start the pipeline again.",
         )
 
 

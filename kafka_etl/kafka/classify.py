@@ -65,19 +65,19 @@ _BUSY: Final = frozenset(
 _UNRIGHTED: Final = "_AUTHORIZATION_FAILED"
 _LOGIN: Final = (
     "The login failed: correct `security.protocol` and the `sasl.*` settings under `kafka`, and "
-    "restart."
+    "start the pipeline again."
 )
 _GRANT: Final = "Grant this pipeline's Kafka user"
 _DENIED: Final[Mapping[str, str]] = {
     "_AUTHENTICATION": _LOGIN,
     "SASL_AUTHENTICATION_FAILED": _LOGIN,
     "_SSL": "No secure connection was made: correct `security.protocol` and the `ssl.*` settings "
-    "under `kafka`, and restart.",
+    "under `kafka`, and start the pipeline again.",
     "TOPIC_AUTHORIZATION_FAILED": f"{_GRANT} READ on the topics of its source, WRITE on those it "
-    "writes, CREATE on those it is to create, and restart.",
-    "GROUP_AUTHORIZATION_FAILED": f"{_GRANT} READ on its consumer group, and restart.",
+    "writes, CREATE on those it is to create, and start it again.",
+    "GROUP_AUTHORIZATION_FAILED": f"{_GRANT} READ on its consumer group, and start it again.",
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": f"{_GRANT} WRITE on its transactional ids, which "
-    "begin with `kafka-etl.` and its name, and restart.",
+    "begin with `kafka-etl.` and its name, and start it again.",
 }
 """What to do about each."""
 _NOISE: Final = [

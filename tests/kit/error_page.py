@@ -14,9 +14,10 @@ _BEGIN = """# Errors
 
 Each has a code that stays, says what happened with the names involved, and what to do next.
 `validate` finds E100 to E203 without Kafka, all at once, with their lines. A running pipeline that
-meets one of the others waits until it is over, pauses until `kafka-etl resume NAME`, or stops;
-`kafka-etl status` shows which and why. Other pipelines of the daemon run on. What is wrong with
-single records has no code: it stands in their dead letters.
+meets one of the others waits until it is over, pauses until `kafka-etl resume NAME`, or stops, and
+`kafka-etl status` shows which and why. The daemon's other pipelines run on, and `kafka-etl restart
+NAME` starts one again. With the last of them the daemon ends, too, and says why: then it is for
+`kafka-etl run`. What is wrong with single records has no code: it stands in their dead letters.
 
 This page is made from `kafka_etl/errors.py`: `python -m tests.kit.error_page`.
 
