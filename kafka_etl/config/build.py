@@ -12,7 +12,7 @@ from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.config.check import check
 from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
-from kafka_etl.config.fit import check_operators, check_tables, check_topics
+from kafka_etl.config.fit import check_conversion, check_operators, check_tables, check_topics
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.sound import sound_part
@@ -190,6 +190,8 @@ class _Builder:
         if codecs is None:
             return None
         check_tables(operators, codecs.source_value, self._find)
+        if not spec.operators:
+            check_conversion(codecs.source_value, codecs.sink_value, self._find)
         return Pipeline(
             spec=spec,
             folder=self._document.folder,

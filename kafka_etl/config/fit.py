@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 from kafka_etl.bind import BoundOperator
+from kafka_etl.codecs.plain import BYTES, TEXT
 from kafka_etl.config.report import Loc
 from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
 from kafka_etl.errors import Code
@@ -41,6 +42,19 @@ def check_tables(operators: Sequence[BoundOperator], value: Codec, find: Find) -
             "schema is named in a header",
             ("operators", 0, "use"),
             hint="let an operator on values come first, or leave out `schema_id: header`",
+        )
+
+
+def check_conversion(source: Codec, sink: Codec, find: Find) -> None:
+    """Without operators, what the source's codec makes of bytes is what the sink's is given."""
+    if sink is BYTES and source not in (BYTES, TEXT):
+        find(
+            Code.OPERATORS_DO_NOT_FIT,
+            f"the sink's codec bytes cannot write the values that codec {source.name} makes, and "
+            "no operator makes bytes of them",
+            ("sink", "with", "value"),
+            hint="leave `value` out of the sink, and the bytes go through as they are; or name "
+            "what to write: `json`, or `text` where every value is one",
         )
 
 

@@ -236,6 +236,34 @@ def test_operators_that_do_not_fit_are_named(folder: Path, operators: str, says:
     assert [place_of(finding)] == places(text)
 
 
+CONVERSION = "source: {use: kafka, with: {topics: [orders], value: %s}}"
+WRITTEN = "sink: {use: kafka, with: {topic: orders-eur, value: »%s}}"
+
+
+def test_without_operators_values_are_not_written_as_bytes(folder: Path) -> None:
+    text = pipeline(CONVERSION % "json", WRITTEN % "bytes")
+    (finding,) = findings_in(folder, text)
+    assert [place_of(finding)] == places(text)
+    assert finding.code == Code.OPERATORS_DO_NOT_FIT
+    assert "cannot write the values that codec json makes" in finding.message
+    assert "leave `value` out of the sink" in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "operators"),
+    [
+        ("bytes", "bytes", "[]"),
+        ("text", "bytes", "[]"),
+        ("json", "text", "[]"),
+        ("json", "bytes", "[ops:raw]"),
+        ("json", "bytes", "[{use: filter, with: {where: value == 'a'}}]"),
+    ],
+)
+def test_what_may_become_bytes(folder: Path, source: str, sink: str, operators: str) -> None:
+    blocks = [CONVERSION % source, WRITTEN % sink, f"operators: {operators}"]
+    assert findings_in(folder, pipeline(*blocks)) == []
+
+
 def test_a_broken_operator_does_not_hide_the_next(folder: Path) -> None:
     text = pipeline("operators: [»typo:f, »ops:nope, {use: ops:convert, with: {rate: »x}}]")
     assert [place_of(f) for f in findings_in(folder, text)] == places(text)
