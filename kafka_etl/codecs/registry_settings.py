@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,6 +44,26 @@ REFUSED: Final[Mapping[str, str]] = {
 
 _NUMBERS: Final = frozenset(["timeout", "max.retries", "retries.wait.ms", "retries.max.wait.ms"])
 _CERTIFICATE: Final = "ssl.certificate.location"
+_SOURCE: Final = "bearer.auth.credentials.source"
+_ISSUER: Final = "bearer.auth.issuer.endpoint.url"
+_CLUSTER: Final = "bearer.auth.logical.cluster"
+_POOL: Final = "bearer.auth.identity.pool.id"
+_BEARER: Final[Mapping[str, Sequence[str]]] = {
+    "STATIC_TOKEN": [_CLUSTER, "bearer.auth.token"],
+    "OAUTHBEARER": [
+        _CLUSTER,
+        "bearer.auth.client.id",
+        "bearer.auth.client.secret",
+        "bearer.auth.scope",
+        _ISSUER,
+    ],
+    "OAUTHBEARER_AZURE_IMDS": [_CLUSTER, _ISSUER],
+}
+"""What each source of credentials needs."""
+
+_WEB: Final = ("http://", "https://")
+_SOCKS: Final = ("socks5://", "socks5h://")
+_HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[\da-f.]*:[\da-f:.]*(%\w+)?")
 
 Value = str | int | float | bool
 
@@ -59,7 +81,7 @@ def objection(name: str) -> str | None:
 
 
 def value_objection(name: str, value: Value, settings: Mapping[str, Value]) -> str | None:
-    """Why the client would not take this value; None when it would. Never says the value itself.
+    """Why the client would not take this value; None when it would. Says no password.
 
     Args:
         name: Of the setting.
@@ -68,57 +90,105 @@ def value_objection(name: str, value: Value, settings: Mapping[str, Value]) -> s
     """
     if name in _NUMBERS:
         return _number_objection(name, value)
-    if not isinstance(value, str):
-        fine = name not in ALLOWED or (name == "ssl.ca.location" and value is False)
-        return None if fine else f"`{name}` should be text: put it in quotes"
-    match name:
-        case "url":
-            return _url_objection(value)
-        case "basic.auth.user.info":
-            return _login_objection(value, str(settings.get("url", "")))
-        case "ssl.key.location" | "ssl.key.password" if _CERTIFICATE not in settings:
-            return f"`{name}` is of no use without `{_CERTIFICATE}`"
-        case _:
-            return None
+    if isinstance(value, str):
+        return _text_objection(name, value, settings)
+    fine = name not in ALLOWED or (name == "ssl.ca.location" and value is False)
+    return None if fine else f"`{name}` should be text: put it in quotes"
 
 
 def fitting(settings: Mapping[str, Value]) -> dict[str, Value]:
     """Settings as the client wants them: a variable of the environment makes text of a number."""
-    return {
-        name: _number(value) if name in _NUMBERS and isinstance(value, str) else value
-        for name, value in settings.items()
-    }
+    return {name: _number(value) if name in _NUMBERS else value for name, value in settings.items()}
 
 
 def _number(value: Value) -> float:
-    """-1 for what is none."""
+    """-1 for what is none; whole ones as `int`, for the client counts its tries with them."""
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
     except ValueError:
-        return -1.0
-    return number if math.isfinite(number) else -1.0
+        return -1
+    if not math.isfinite(number):
+        return -1
+    return int(number) if number.is_integer() else number
 
 
 def _number_objection(name: str, value: Value) -> str | None:
-    number, least = _number(value), "more than 0" if name == "timeout" else "0 or more"
-    sound = number > 0 or (number == 0 and name != "timeout")
-    return None if sound else f"`{name}` should be a number, {least}"
+    number = _number(value)
+    kind, least = "a number", "0 or more"
+    sound = number >= 0
+    if name == "timeout":
+        sound, least = number > 0, "more than 0"
+    elif name == "max.retries":
+        sound, kind = sound and isinstance(number, int), "a whole number"
+    return None if sound else f"`{name}` should be {kind}, {least}; it is {value}"
 
 
-def _url_objection(url: str) -> str | None:
-    parts = [part.strip() for part in url.split(",")]
-    if all(part.startswith(("http://", "https://")) and _authority(part) for part in parts):
-        return None
-    return "`registry.url` should begin with http:// or https:// and name a host"
+def _text_objection(name: str, value: str, settings: Mapping[str, Value]) -> str | None:
+    if not value and name in ALLOWED - {"ssl.key.password"}:
+        return f"`{name}` is empty: leave it out"
+    match name:
+        case "url" | "proxy" | "bearer.auth.issuer.endpoint.url":
+            return _url_objection(name, value)
+        case "basic.auth.user.info":
+            return _login_objection(value, str(settings.get("url", "")))
+        case "ssl.key.location" | "ssl.key.password" if _CERTIFICATE not in settings:
+            return f"`{name}` is of no use without `{_CERTIFICATE}`"
+        case _ if name.startswith("bearer."):
+            return _bearer_objection(name, value, settings)
+        case _:
+            return None
+
+
+def _url_objection(name: str, text: str) -> str | None:
+    urls = [url.strip() for url in text.split(",")] if name == "url" else [text]
+    schemes = (*_WEB, *_SOCKS) if name == "proxy" else _WEB
+    for url in urls:
+        if not url.startswith(schemes):
+            either = f"{', '.join(schemes[:-1])} or {schemes[-1]}"
+            return f"`{name}` should begin with {either}; it is {_without_login(url)}"
+        if url.startswith(_SOCKS) and find_spec("socksio") is None:
+            return f"`{name}` {_without_login(url)} needs the package socksio"
+        if not _names_host(url):
+            wanted = "a host, and if a port, one from 1 to 65535"
+            return f"`{name}` should name {wanted}; it is {_without_login(url)}"
+    return None
+
+
+def _names_host(url: str) -> bool:
+    """Whether it names a host as one is written, and no impossible port."""
+    try:
+        parts = urlsplit(url)
+        return _HOST.fullmatch(parts.hostname or "") is not None and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _without_login(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _login_objection(login: str, url: str) -> str | None:
-    if ":" not in login:
+    user, colon, _ = login.partition(":")
+    if not (user and colon):
         return "`basic.auth.user.info` should be USER:PASSWORD"
     first, _, _ = url.partition(",")
     if "@" in _authority(first.strip()):
         return "`basic.auth.user.info` and `registry.url` both name a user: leave one of them out"
     return None
+
+
+def _bearer_objection(name: str, value: str, settings: Mapping[str, Value]) -> str | None:
+    if name == _SOURCE:
+        if value not in _BEARER:
+            return f"`{name}` should be one of {', '.join(_BEARER)}; it is {value}"
+        missing = [f"`{needed}`" for needed in _BEARER[value] if needed not in settings]
+        return f"`{name}: {value}` needs {', '.join(missing)}, too" if missing else None
+    source = settings.get(_SOURCE)
+    if source is None:
+        return f"`{name}` is of no use without `{_SOURCE}`"
+    used = [_POOL, *_BEARER.get(str(source), ALLOWED)]
+    return None if name in used else f"`{name}` is of no use with `{_SOURCE}: {source}`"
 
 
 def _authority(url: str) -> str:

@@ -171,7 +171,7 @@ class SchemaRegistry:
 
         try:
             client = SchemaRegistryClient(self._settings)
-        except (ValueError, TypeError, OSError) as error:
+        except Exception as error:
             raise ConfigError(
                 f"the schema registry's client does not take its settings: {error}",
                 "Correct `registry` in the pipeline file.",

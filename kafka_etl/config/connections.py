@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kafka_etl.codecs import registry_settings
+from kafka_etl.config.certificates import file_objections
 from kafka_etl.config.fit import Find
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import did_you_mean
 from kafka_etl.errors import Code
 from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
 
+_SYSTEM: Final = "probe"
+"""Of Kafka's client: the certificates are where this system has them."""
+
 
 def check_connections(spec: PipelineSpec, find: Find) -> None:
-    """Settings that are unknown, refused or missing; for the registry also their values."""
+    """Settings that are unknown, refused or missing; files; for the registry also other values."""
     for section in SECTIONS:
         given: Mapping[str, Any] = getattr(spec, section)
         for name in given:
             allowed = () if is_known(name) else sorted(ALLOWED[section])
             _check_setting(section, name, objection(section, name), allowed, find)
+        _check_kafka_files(section, spec.kafka, given, find)
     if not spec.kafka.get("bootstrap.servers"):
         hint = "kafka: {bootstrap.servers: localhost:9092}"
         message = "`bootstrap.servers` is missing under `kafka`"
@@ -28,11 +33,27 @@ def check_connections(spec: PipelineSpec, find: Find) -> None:
 
 
 def _check_registry(spec: PipelineSpec, find: Find) -> None:
+    refused = set[str]()
     for name, value in spec.registry.items():
         allowed = () if name in registry_settings.REFUSED else sorted(registry_settings.ALLOWED)
         _check_setting("registry", name, registry_settings.objection(name), allowed, find)
         if wrong := registry_settings.value_objection(name, value, spec.registry):
+            refused.add(name)
             find(Code.INVALID_VALUE, wrong, ("registry", name))
+    for name, wrong in file_objections(spec.registry, needs_key=True):
+        if name not in refused:
+            find(Code.INVALID_VALUE, wrong, ("registry", name))
+
+
+def _check_kafka_files(
+    section: str, common: Mapping[str, Any], own: Mapping[str, Any], find: Find
+) -> None:
+    """Those that a section names itself; a client without TLS opens none."""
+    settings = {**common, **own}
+    if "ssl" in str(settings.get("security.protocol", "")).lower():
+        for name, wrong in file_objections(settings, needs_key=False):
+            if name in own and own[name] != _SYSTEM:
+                find(Code.INVALID_VALUE, wrong, (section, name))
 
 
 def _check_setting(

@@ -206,10 +206,22 @@ def test_settings_reach_the_client(held: StandIn) -> None:
     assert held.authorizations == ["Basic " + base64.b64encode(b"me:secret").decode()]
 
 
-def test_settings_that_do_not_work_are_an_error_of_the_file(held: StandIn) -> None:
-    registry = SchemaRegistry({"url": held.url, "ssl.ca.location": "/no/such/file"})
+@pytest.mark.parametrize(
+    "setting", [{"ssl.ca.location": "/no/such/file"}, {"proxy": "http://proxy:x"}]
+)
+def test_settings_that_do_not_work_are_an_error_of_the_file(
+    held: StandIn, setting: dict[str, str]
+) -> None:
+    registry = SchemaRegistry({"url": held.url, **setting})
     with pytest.raises(ConfigError, match="does not take its settings"):
         registry.schema(1)
+
+
+def test_tries_are_counted_with_whole_numbers(held: StandIn) -> None:
+    registry = SchemaRegistry({"url": held.url, "max.retries": "1.0", "timeout": "2.5"})
+    assert registry._settings["max.retries"] == 1
+    assert isinstance(registry._settings["max.retries"], int)
+    assert registry._settings["timeout"] == 2.5
 
 
 def test_the_latest_schema_of_a_subject(registry: SchemaRegistry, held: StandIn) -> None:

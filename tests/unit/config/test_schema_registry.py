@@ -48,7 +48,12 @@ MISTAKES = [
             ("{»ulr: http://x}", Code.KAFKA_SETTING_REFUSED, "that pipelines may give", "`url`"),
             ("{url: http://x, timeout: »abc}", Code.INVALID_VALUE, "should be a number", ""),
             ("{url: http://x, timeout: »0}", Code.INVALID_VALUE, "should be a number", ""),
-            ("{url: http://x, max.retries: »true}", Code.INVALID_VALUE, "should be a number", ""),
+            (
+                "{url: http://x, max.retries: »true}",
+                Code.INVALID_VALUE,
+                "should be a whole number",
+                "",
+            ),
             ("{url: http://x, bearer.auth.token: »5}", Code.INVALID_VALUE, "in quotes", ""),
             (
                 "{url: http://x, basic.auth.user.info: »nocolon}",
@@ -60,6 +65,51 @@ MISTAKES = [
                 "{url: 'http://a:b@x', basic.auth.user.info: »'c:d'}",
                 Code.INVALID_VALUE,
                 "both name a user",
+                "",
+            ),
+            (
+                "{url: http://x, basic.auth.user.info: »':secret'}",
+                Code.INVALID_VALUE,
+                "should be USER:PASSWORD",
+                "",
+            ),
+            *(
+                (f"{{url: »'{url}'}}", Code.INVALID_VALUE, f"a host, and if a port, {says}", "")
+                for url, says in [
+                    ("http://localhost:abc", "one from 1 to 65535; it is http://localhost:abc"),
+                    ("http://localhost:99999", "one from 1 to 65535; it is http://localhost:99999"),
+                    ("http://me:secret@local host:1", "one from 1 to 65535; it is http://local ho"),
+                    ("http://a, http://b:x", "one from 1 to 65535; it is http://b:x"),
+                    ("http://[::1", "one from 1 to 65535; it is http://[::1"),
+                    ("http://a..b", "one from 1 to 65535; it is http://a..b"),
+                    ("http://:81", "one from 1 to 65535; it is http://:81"),
+                ]
+            ),
+            *(
+                (f"{{url: http://x, {name}: »{value}}}", Code.INVALID_VALUE, f"`{name}` {says}", "")
+                for name, value, says in [
+                    ("proxy", "nonsense", "should begin with http://, https://, socks5:// or"),
+                    ("proxy", "http://me:secret@x:y", "should name a host"),
+                    ("proxy", "socks5://x:1", "socks5://x:1 needs the package socksio"),
+                    ("ssl.ca.location", "''", "is empty: leave it out"),
+                    ("max.retries", "1.5", "should be a whole number, 0 or more; it is 1.5"),
+                    ("max.retries", "-1", "should be a whole number, 0 or more; it is -1"),
+                    ("retries.wait.ms", "soon", "should be a number, 0 or more; it is soon"),
+                    ("bearer.auth.token", "secret", "is of no use without `bearer.auth.cred"),
+                    ("bearer.auth.credentials.source", "XX", "should be one of STATIC_TOKEN, "),
+                ]
+            ),
+            (
+                "{url: http://x, bearer.auth.credentials.source: »STATIC_TOKEN}",
+                Code.INVALID_VALUE,
+                "needs `bearer.auth.logical.cluster`, `bearer.auth.token`, too",
+                "",
+            ),
+            (
+                "{url: http://x, bearer.auth.credentials.source: STATIC_TOKEN, \
+bearer.auth.logical.cluster: a, bearer.auth.token: secret, bearer.auth.scope: »b}",
+                Code.INVALID_VALUE,
+                "is of no use with `bearer.auth.credentials.source: STATIC_TOKEN`",
                 "",
             ),
             (
@@ -144,6 +194,7 @@ def test_it_is_found(tmp_path: Path, blocks: list[str], code: Code, says: str, h
     assert hint in found[0].hint
     assert "kafka-etl validate" not in found[0].hint
     assert "\n" not in found[0].message
+    assert "secret" not in found[0].message
 
 
 @pytest.mark.parametrize(
@@ -152,7 +203,14 @@ def test_it_is_found(tmp_path: Path, blocks: list[str], code: Code, says: str, h
         "timeout: '${SECONDS}'",
         "ssl.ca.location: false, max.retries: 2",
         "basic.auth.user.info: 'me:${SECONDS}'",
-        "ssl.key.location: a.key, ssl.certificate.location: a.crt",
+        "max.retries: 2.0, retries.wait.ms: 1.5",
+        "basic.auth.user.info: 'me:'",
+        "proxy: 'http://me:secret@proxy:3128'",
+        "ssl.ca.location: /etc",
+        "bearer.auth.credentials.source: STATIC_TOKEN, bearer.auth.logical.cluster: b, \
+bearer.auth.token: a, bearer.auth.identity.pool.id: c",
+        "bearer.auth.credentials.source: OAUTHBEARER_AZURE_IMDS, bearer.auth.logical.cluster: b, \
+bearer.auth.issuer.endpoint.url: 'https://login.example/token'",
     ],
 )
 def test_settings_the_client_takes(tmp_path: Path, more: str) -> None:
