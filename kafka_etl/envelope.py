@@ -126,7 +126,7 @@ def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> 
         "error.type": failure.error.type,
         "error.message": _start(failure.error.message, message),
         "fingerprint": context["error"]["fingerprint"],
-        "attempts": len(failure.attempts),
+        "attempts": len(failure.attempts) + failure.deaths,
     }
     headers: Headers = [(PREFIX + name, str(text).encode()) for name, text in texts.items()]
     return [*headers, (PREFIX + "context", orjson.dumps(context))]
@@ -153,6 +153,7 @@ def _context(
                 }
                 for attempt in failure.attempts
             ],
+            "deaths": failure.deaths,
         },
         "source": {
             "topic": place.topic,

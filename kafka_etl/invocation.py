@@ -77,13 +77,18 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A record that failed for good."""
+    """A record that failed for good.
+
+    Attributes:
+        deaths: Further attempts, of which nobody was left to tell.
+    """
 
     index: int
     condition: Condition
     error: ErrorInfo
     operator: str = ""
     attempts: tuple[Attempt, ...] = ()
+    deaths: int = 0
 
 
 @dataclass(slots=True)

@@ -75,5 +75,7 @@ class Condemned:
 
 def _killed(index: int, suspect: Suspect) -> Failure:
     times = f"{suspect.deaths} times" if suspect.deaths > 1 else "once"
-    message = f"the worker died {times} on this record: {suspect.reason}"
-    return Failure(index, suspect.condition, ErrorInfo(suspect.condition, message))
+    what = "the batch of this record" if suspect.offset is None else "this record alone"
+    message = f"the worker died {times} with {what} in hand: {suspect.reason}"
+    error = ErrorInfo(suspect.condition, message)
+    return Failure(index, suspect.condition, error, deaths=suspect.deaths)

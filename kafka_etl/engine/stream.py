@@ -321,6 +321,7 @@ class StreamEngine:
         self._source.advance(progress)
         self._condemned.settled(progress)
         self._commits.count(settlement, finished, self._invoker.chain.spent, seconds)
+        self._recorder.count(self._counters.snapshot())
         self._failures = 0
         self._around.trouble(None)
         self._pace.succeeded()

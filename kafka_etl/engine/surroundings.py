@@ -24,6 +24,10 @@ class Recorder(Protocol):
         """Operators are about to see this record alone."""
         ...
 
+    def count(self, counters: Mapping[tuple[str, str], float]) -> None:
+        """Something was committed: (metric, label value) -> count so far."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -105,11 +105,6 @@ class Snapshot:
     trouble: str | None = None
     problem: Problem | None = None
 
-    @property
-    def commits(self) -> float:
-        """How much it has brought to an end."""
-        return self.counters.get(("commits", ""), 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Ended:

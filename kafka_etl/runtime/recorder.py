@@ -30,6 +30,7 @@ _LENGTH: Final = struct.Struct("<I")
 _STATE_AT: Final = 16
 _LENGTH_AT: Final = 32
 _BODY_AT: Final = 64
+_COUNTS_AT: Final = 240 * 1024
 _SIZE: Final = 256 * 1024
 
 
@@ -49,6 +50,7 @@ class Recorder:
             raise StateFolderUnusable(f"{path} cannot be written: {error.strerror}") from error
         self._ranges: dict[str, dict[str, tuple[int, int]]] = {}
         self._write_body(None)
+        self.count({})
         self._state("starting")
         self._write(0, _HEADER.pack(_MAGIC, os.getpid()))
 
@@ -68,6 +70,11 @@ class Recorder:
     def in_hand(self, partition: Partition, offset: int) -> None:
         self._write_body((partition.topic, partition.number, offset))
 
+    def count(self, counters: Mapping[tuple[str, str], float]) -> None:
+        """What is committed is counted here, too: the daemon is told only now and then."""
+        text = orjson.dumps([[*series, count] for series, count in counters.items()])
+        self._write_text(_COUNTS_AT, _COUNTS_AT + _LENGTH.size, _SIZE, text)
+
     def tick(self) -> None:
         """Still at it: a long wait inside a phase is alive."""
         phase, stage = self._map[_STATE_AT], self._map[_STATE_AT + 1]
@@ -82,13 +89,16 @@ class Recorder:
         self._write(_STATE_AT, _STATE.pack(PHASES.index(phase), stage, since))
 
     def _write_body(self, hand: tuple[str, int, int] | None) -> None:
+        # Thousands of partitions in one batch do not fit: a death will not be blamed.
         body = orjson.dumps({"ranges": self._ranges, "hand": hand})
-        if len(body) > _SIZE - _BODY_AT:
-            body = b""  # thousands of partitions in one batch: a death will not be blamed
-        # Nobody may read half of it: no length, then the text, then its length.
-        self._write(_LENGTH_AT, _LENGTH.pack(0))
-        self._write(_BODY_AT, body)
-        self._write(_LENGTH_AT, _LENGTH.pack(len(body)))
+        self._write_text(_LENGTH_AT, _BODY_AT, _COUNTS_AT, body)
+
+    def _write_text(self, length_at: int, at: int, end: int, text: bytes) -> None:
+        """Nobody may read half of it: no length, then the text, then its length."""
+        fitting = text if len(text) <= end - at else b""
+        self._write(length_at, _LENGTH.pack(0))
+        self._write(at, fitting)
+        self._write(length_at, _LENGTH.pack(len(fitting)))
 
     def _write(self, at: int, data: bytes) -> None:
         """Copied as a whole.
@@ -108,6 +118,7 @@ class Recording:
         stage: In phase `operator`: 0 decode, then the operators, then encode.
         ranges: Partition -> first and next offset in hand.
         hand: The one record in hand, in careful mode.
+        counters: (metric, label value) -> count when it last committed something.
     """
 
     pid: int
@@ -116,6 +127,7 @@ class Recording:
     seconds: float
     ranges: Mapping[Partition, tuple[int, int]]
     hand: tuple[Partition, int] | None
+    counters: Mapping[tuple[str, str], float]
 
 
 class RecorderFile:
@@ -140,16 +152,17 @@ class RecorderFile:
     def read(self) -> Recording:
         """Everything; meant for after the worker's death."""
         pid, phase, stage, seconds = self.state()
-        ranges, hand = self._body()
-        return Recording(pid, phase, stage, seconds, ranges, hand)
-
-    def _body(self) -> tuple[dict[Partition, tuple[int, int]], tuple[Partition, int] | None]:
         data = self._read(_SIZE)
-        if len(data) < _BODY_AT:
-            return {}, None
-        length: int = _LENGTH.unpack_from(data, _LENGTH_AT)[0]
+        ranges, hand = self._body(_text(data, _LENGTH_AT, _BODY_AT))
+        counters = self._counters(_text(data, _COUNTS_AT, _COUNTS_AT + _LENGTH.size))
+        return Recording(pid, phase, stage, seconds, ranges, hand, counters)
+
+    @staticmethod
+    def _body(
+        text: bytes,
+    ) -> tuple[dict[Partition, tuple[int, int]], tuple[Partition, int] | None]:
         try:
-            body = orjson.loads(data[_BODY_AT : _BODY_AT + length])
+            body = orjson.loads(text)
             ranges = {
                 Partition(topic, int(number)): (first, following)
                 for topic, numbers in body["ranges"].items()
@@ -160,9 +173,23 @@ class RecorderFile:
         except (ValueError, TypeError, LookupError, AttributeError):  # empty, or mixed up
             return {}, None
 
+    @staticmethod
+    def _counters(text: bytes) -> dict[tuple[str, str], float]:
+        try:
+            return {(str(name), str(label)): float(n) for name, label, n in orjson.loads(text)}
+        except (ValueError, TypeError):  # empty, or mixed up
+            return {}
+
     def _read(self, count: int) -> bytes:
         try:
             with self._path.open("rb") as file:
                 return file.read(count)
         except OSError:
             return b""
+
+
+def _text(data: bytes, length_at: int, at: int) -> bytes:
+    if len(data) < at:
+        return b""
+    length: int = _LENGTH.unpack_from(data, length_at)[0]
+    return data[at : at + length]

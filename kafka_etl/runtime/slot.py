@@ -178,11 +178,9 @@ class WorkerSlot:
             child.close()
         if self.ended is not None:
             return
-        progressed = False
-        if self.snapshot is not None:
-            progressed = self.snapshot.commits > 0
-            self._counters.include(self.snapshot.counters)
-            self.snapshot = None
+        counts = self._last_counts(child)
+        self._counters.include(counts)
+        self.snapshot = None
         if self._start_at is None:
             return
         reason = self._killed_for or describe_exit(status)
@@ -190,7 +188,7 @@ class WorkerSlot:
         if child is not None:
             self._evidence = self._find_evidence(child.pid, reason)
         self._death = f"a worker died: {self._last_word or reason}"
-        wait = self._count_death(progressed=progressed)
+        wait = self._count_death(progressed=counts.get(("commits", ""), 0) > 0)
         self._start_at = now + wait
         self._log.error(
             "a worker died",
@@ -198,6 +196,15 @@ class WorkerSlot:
             blamed_on="a record" if self._evidence else "nothing",
             restart_in=show_duration(round(wait, 3)),
         )
+
+    def _last_counts(self, child: Child | None) -> Mapping[tuple[str, str], float]:
+        """The most that it told and that it wrote down, for it may have died before it told."""
+        counts = dict(self.snapshot.counters) if self.snapshot is not None else {}
+        recording = self._recorder.read()
+        if child is not None and recording.pid == child.pid:
+            for series, count in recording.counters.items():
+                counts[series] = max(count, counts.get(series, 0))
+        return counts
 
     def _count_death(self, *, progressed: bool) -> float:
         """Seconds until the next start. Deaths that are blamed on a record come to an end."""

@@ -194,7 +194,7 @@ def test_so_many_deaths_condemn_one_record_and_none_beside_it() -> None:
     failure = condemned.failure(7, stored(12))
     assert failure is not None
     assert (failure.index, failure.condition) == (7, Condition.WORKER_CRASHED)
-    assert failure.error.message == "the worker died 2 times on this record: killed"
+    assert failure.error.message == "the worker died 2 times with this record alone in hand: killed"
 
 
 def test_a_timeout_is_told_as_one() -> None:

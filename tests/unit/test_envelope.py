@@ -145,6 +145,14 @@ def test_the_fingerprint_tells_kinds_of_failure_apart() -> None:
     assert fingerprint(letter(error=other)) != fingerprint(letter())
 
 
+def test_deaths_are_attempts_of_which_nobody_could_tell() -> None:
+    failure = Failure(0, Condition.WORKER_CRASHED, ERROR, deaths=4)
+    encoded = encode(DeadLetter(letter().record, failure, "orders[3]@41+10", 1))
+    assert header(encoded, "attempts") == "4"
+    assert context(encoded)["invocation"]["deaths"] == 4
+    assert context(encoded)["invocation"]["attempts"] == []
+
+
 def test_lone_surrogates_do_not_poison_it() -> None:
     class Odd(Exception): ...
 

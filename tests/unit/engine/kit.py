@@ -151,6 +151,7 @@ class Log:
         self.ranges: list[dict[Partition, tuple[int, int]]] = []
         self.hands: list[tuple[Partition, int]] = []
         self.hand: tuple[Partition, int] | None = None
+        self.counted: list[dict[tuple[str, str], float]] = []
 
     def phase(self, name: str) -> None:
         self.phases.append(name)
@@ -162,6 +163,9 @@ class Log:
     def in_hand(self, partition: Partition, offset: int) -> None:
         self.hand = (partition, offset)
         self.hands.append(self.hand)
+
+    def count(self, counters: Mapping[tuple[str, str], float]) -> None:
+        self.counted.append(dict(counters))
 
 
 Overlap = Literal["at once", "late"]

@@ -114,7 +114,9 @@ def test_so_many_deaths_on_one_record_make_a_dead_letter_without_another_call() 
     assert bench.outputs() == [n for n in range(8) if n != 3]
     assert bench.letters() == [(b"3", "WorkerCrashed")]
     (letter,) = bench.broker.dead_letters
-    assert "died 2 times on this record: killed" in letter.failure.error.message
+    said = letter.failure.error.message
+    assert said == "the worker died 2 times with this record alone in hand: killed"
+    assert (letter.failure.attempts, letter.failure.deaths) == ((), 2)
 
 
 def test_a_condemned_record_is_committed_before_the_next_is_run() -> None:
@@ -187,6 +189,23 @@ def test_where_rows_are_mixed_the_range_is_condemned_as_a_whole() -> None:
     assert calls == [[3, 4, 5]]
     assert bench.letters() == [(b"%d" % n, "WorkerCrashed") for n in range(3)]
     assert len({letter.invocation_id for letter in bench.broker.dead_letters}) == 1
+    said = bench.broker.dead_letters[0].failure.error.message
+    assert said == "the worker died once with the batch of this record in hand: killed"
+
+
+def test_what_is_committed_is_counted_before_the_next_record_may_kill() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def op(value: int) -> int:
+        counted = bench.log.counted[-1] if bench.log.counted else {}
+        seen.append((bench.count("commits"), counted.get(("commits", ""), 0)))
+        return value
+
+    bench = Bench(op, evidence=evidence(0, 6, hand=3), max_deaths=1)
+    bench.put(*range(8))
+    bench.finish()
+    assert max(seen) > (0, 0)
+    assert all(committed == counted for committed, counted in seen)
 
 
 def test_careful_work_is_committed_often() -> None:

@@ -102,6 +102,22 @@ def test_ranges_and_the_record_in_hand_are_read_back(
     assert recording.hand == hand
 
 
+@given(st.dictionaries(st.tuples(st.text(), st.text()), st.floats(0, 1e15), max_size=50))
+def test_counts_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, counters: Mapping[tuple[str, str], float]
+) -> None:
+    path = tmp_path_factory.mktemp("recorder") / "r"
+    recorder = Recorder(path)
+    assert RecorderFile(path).read().counters == {}
+    recorder.operating({ORDERS: (5, 9)})
+    recorder.count(counters)
+    recording = RecorderFile(path).read()
+    assert recording.counters == counters
+    assert recording.ranges == {ORDERS: (5, 9)}
+    Recorder(path)
+    assert RecorderFile(path).read().counters == {}
+
+
 def test_the_next_batch_replaces_ranges_and_hand(path: Path) -> None:
     recorder = Recorder(path)
     recorder.operating({ORDERS: (5, 9), Partition("orders", 4): (1, 2)})

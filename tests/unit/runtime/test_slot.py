@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.runtime import slot as module
 from kafka_etl.runtime.child import Child
 from kafka_etl.runtime.messages import Died, Snapshot, WorkerTask
+from kafka_etl.runtime.recorder import Recorder
 from kafka_etl.runtime.slot import Watch, WorkerSlot
 
 KILLED = -9
@@ -20,7 +22,7 @@ class FakeChild:
     """A process that says what it is told to."""
 
     def __init__(self) -> None:
-        self.pid = 1
+        self.pid = os.getpid()
         self.status: int | None = None
         self.says: list[object] = []
 
@@ -45,10 +47,38 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
 
 
 @pytest.fixture
-def slot(children: list[FakeChild], tmp_path: Path) -> WorkerSlot:
+def recorder(tmp_path: Path) -> Path:
+    return tmp_path / "recorder"
+
+
+@pytest.fixture
+def slot(children: list[FakeChild], recorder: Path) -> WorkerSlot:
     first = cast("Child", children[0])
     task: Any = WorkerTask
-    return WorkerSlot(lambda _: task, tmp_path / "none", Watch([]), first, get_logger("daemon"))
+    return WorkerSlot(lambda _: task, recorder, Watch([]), first, get_logger("daemon"))
+
+
+def test_a_death_loses_nothing_of_what_was_counted(
+    slot: WorkerSlot, children: list[FakeChild], recorder: Path
+) -> None:
+    slot.tick(0)
+    written = Recorder(recorder)
+    children[0].says = [Snapshot("running", 0, {("commits", ""): 1, ("retry_waves", ""): 5})]
+    written.count({("commits", ""): 3, ("records_in", ""): 30, ("retry_waves", ""): 4})
+    children[0].status = KILLED
+    slot.tick(1)
+    slot.tick(2)
+    counters = slot.counters()
+    assert counters["commits", ""] == 3
+    assert counters["records_in", ""] == 30
+    assert counters["retry_waves", ""] == 5
+    assert slot.unexplained_deaths == 1
+    slot.tick(100)
+    children[1].status = KILLED  # it has written nothing yet: what is there is its predecessor's
+    children[1].pid = 2
+    slot.tick(101)
+    assert slot.counters()["commits", ""] == 3
+    assert slot.unexplained_deaths == 2
 
 
 def test_why_a_worker_died_is_said_until_the_next_one_runs(

@@ -134,7 +134,7 @@ def test_the_last_word_counts_what_was_under_way(make: Make, stop: Callable[[], 
     engine.at_end = lambda: worker._counters.add("commits")
     worker = make(engine)
     ended: Ended = worker.run()
-    assert (ended.how, ended.snapshot.commits) == ("drained", 1)
+    assert (ended.how, ended.snapshot.counters["commits", ""]) == ("drained", 1)
 
 
 def test_a_source_goes_when_nothing_is_under_way_any_more(make: Make) -> None:
