@@ -13,7 +13,7 @@ from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced, OrderRefused
 from kafka_etl.runtime.daemon import Daemon, DaemonOptions, Loaded, Verb, View
-from kafka_etl.runtime.messages import LogSettings, Snapshot, WorkerState
+from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from kafka_etl.runtime.pipelines import RunOptions, State
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -124,6 +124,24 @@ def test_no_trouble_beside_the_error_that_ended_it(daemon: Any) -> None:
     assert (managed.status().trouble, managed.status().problem) == (None, Fenced("twice").problem)
 
 
+def test_the_end_that_one_worker_has_reached_is_that_of_all(daemon: Any) -> None:
+    """Another may wait for its place in the group until the session of the first is over."""
+    drained: list[str] = []
+    waits = slot("")
+    waits.drain = lambda: drained.append("waits")
+    managed = daemon._pipelines[NAME]
+    managed._slots = [waits]
+    managed._stop_together()
+    assert drained == []
+    done = slot("")
+    done.ended = Ended("finished", done.snapshot)
+    managed._slots = [waits, done]
+    managed._stop_together()
+    assert drained == ["waits"]
+    waits.ended, waits.over, done.over = Ended("drained", waits.snapshot), True, True
+    assert managed.status().state is State.FINISHED
+
+
 def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
     return SimpleNamespace(
         trouble=trouble,
@@ -131,6 +149,7 @@ def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
         child=None,
         over=False,
         joined=True,
+        ended=None,
         counters=dict[Any, float],
         drain=lambda: None,
     )
