@@ -132,7 +132,12 @@ class KafkaSource:
         self._go_back()
 
     def reload(self) -> None:
-        committed = self._committed([TopicPartition(*tp) for tp in self._settled])
+        try:
+            committed = self._committed([TopicPartition(*tp) for tp in self._settled])
+        except KafkaException as raised:
+            # While this client waits for a slow member of its group, it is answered nothing else.
+            said = classify.said(classify.error_of(raised))
+            raise Reconnect(f"reading committed offsets failed: {said}") from raised
         self._settled = {tp: arrival.offset for tp, arrival in committed.items()}
         self._go_back()
 

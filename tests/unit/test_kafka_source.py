@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.contracts import Deployment
+from kafka_etl.contracts import Deployment, Reconnect
 from kafka_etl.envelope import Provenance
+from kafka_etl.kafka import source as kafka_source
 from kafka_etl.kafka.plugin import KafkaSourceSettings
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Partition
@@ -85,6 +86,15 @@ def test_what_was_given_away_is_not_read_again_after_serving(source: KafkaSource
     source.serve()
     source._release()
     assert sought == {A: 4, B: 4}
+
+
+def test_offsets_that_nobody_tells_ask_for_a_new_client(
+    source: KafkaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "_PATIENCE", 0)
+    monkeypatch.setattr(kafka_source, "_REQUEST", 0.05)
+    with pytest.raises(Reconnect, match="reading committed offsets failed: _TIMED_OUT"):
+        source.reload()
 
 
 def test_after_a_rewind_all_that_was_given_away_is_read_again(source: KafkaSource) -> None:
