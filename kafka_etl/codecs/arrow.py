@@ -89,6 +89,12 @@ def polars() -> Any:
     return _import("polars")
 
 
+def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """Each row as plain data. A map is a dict there; of keys that repeat the last one counts."""
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
+    return rows
+
+
 def frame(table: pa.Table) -> Any:
     """The table as a polars.DataFrame, which would give a field without a name one."""
     made = polars().from_arrow(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import compute, numbers, pyarrow
@@ -30,6 +30,7 @@ class Place:
         kind: Of Avro, or the logical type.
         arrow: The type of the column.
         parts: Of a record by their names; of an array or a map the one that it holds.
+        default: What stands for null; None: null itself, where it may.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Place:
     nullable: bool
     arrow: Any
     parts: Mapping[str, Place]
+    default: str | float | None = None
 
 
 def place_of(record: AvroType) -> Place:
@@ -64,7 +66,8 @@ def _place(path: str, one: AvroType, arrow: Any) -> Place:
         case _:
             pass
     kind = one.kind if parts else one.logical or one.kind
-    return Place(path, kind, one.nullable, arrow, parts)
+    default = None if one.nullable else one.default
+    return Place(path, kind, one.nullable, arrow, parts, default)
 
 
 def fitted(table: pa.Table, place: Place) -> pa.RecordBatch:
@@ -92,8 +95,8 @@ def _fields(
     for name, part in place.parts.items():
         if name in given:
             columns.append(_column(given[name], part, present, faults))
-        elif part.nullable:
-            columns.append(pyarrow().nulls(rows, part.arrow))
+        elif part.nullable or part.default is not None:
+            columns.append(_column(pyarrow().nulls(rows), part, present, faults))
         else:  # whose default it has, if any, is known to those who write record by record
             raise ValueError(f"there is no column {part.path}, and the Avro schema has no null")
     return columns
@@ -117,6 +120,9 @@ def _rows(mask: Any) -> list[int]:
 
 
 def _column(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
+    if column.null_count and place.default is not None:
+        held = _column(column, replace(place, nullable=True, default=None), present, faults)
+        return compute().fill_null(held, pyarrow().scalar(place.default, place.arrow))
     if column.null_count and not place.nullable:
         lost = column.is_null()
         for row in _rows(lost if present is None else compute().and_(lost, present)):

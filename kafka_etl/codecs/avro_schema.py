@@ -16,6 +16,9 @@ PRIMITIVES: Final = frozenset(
 HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
 """Keys under which a schema holds others."""
 
+_PLAIN: Final = PRIMITIVES - {"bytes"} | {"enum"}
+"""Types whose defaults are written in a schema as what they are."""
+
 _SIZES: Final = {"int": " of 32 bits", "long": " of 64 bits", "float": " of 32 bits"}
 
 
@@ -109,6 +112,7 @@ class AvroType:
         precision: Of a decimal.
         scale: Likewise.
         again: Whether it is a name that was defined before.
+        default: Of a field, where it is a plain one that is not null.
     """
 
     kind: str
@@ -119,6 +123,7 @@ class AvroType:
     precision: int = 0
     scale: int = 0
     again: bool = False
+    default: str | float | None = None
 
     def walk(self) -> Iterator[AvroType]:
         """It and all it is made of."""
@@ -155,6 +160,13 @@ class _Resolver:
             return self._named_before(document, namespace)
         raise TypeError(f"no Avro schema: {document!r}")
 
+    def _field(self, field: Mapping[str, Any], namespace: str) -> AvroType:
+        found, default = self.resolve(field["type"], namespace), field.get("default")
+        is_plain = (
+            found.kind in _PLAIN and not found.logical and isinstance(default, str | float | int)
+        )
+        return replace(found, default=default) if is_plain else found
+
     def _union(self, branches: list[Any], namespace: str) -> AvroType:
         types = [self.resolve(branch, namespace) for branch in branches]
         others = [t for t in types if t.kind != "null"]
@@ -184,7 +196,7 @@ class _Resolver:
         parts: list[tuple[str, AvroType]] = []
         match kind:
             case "record":
-                parts = [(f["name"], self.resolve(f["type"], within)) for f in document["fields"]]
+                parts = [(f["name"], self._field(f, within)) for f in document["fields"]]
             case "array":
                 parts = [("items", self.resolve(document["items"], within))]
             case "map":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import compute, pyarrow
+from kafka_etl.codecs.arrow import compute, pyarrow, rows_of
 from kafka_etl.codecs.avro_read import value_reader
 from kafka_etl.codecs.avro_schema import (
     HOLDERS,
@@ -151,7 +151,7 @@ def slow_writer(document: Any) -> EncodeWay:
     def write(rows: pa.RecordBatch) -> Any:
         payloads: list[bytes] = []
         errors: dict[int, BaseException] = {}
-        for number, row in enumerate(rows.to_pylist(maps_as_pydicts="strict")):
+        for number, row in enumerate(rows_of(rows)):
             try:
                 payloads.append(write_one(row))
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from kafka_etl.codecs.arrow import ArrowType, arrow_schema, frame, polars, pyarrow, widened
+from kafka_etl.codecs.arrow import (
+    ArrowType,
+    arrow_schema,
+    frame,
+    polars,
+    pyarrow,
+    rows_of,
+    widened,
+)
 from kafka_etl.codecs.json_check import (
     check_depth,
     check_finite,
@@ -160,7 +168,7 @@ def write(table: pa.Table) -> list[bytes]:
     check_finite(table)
     pl, rows = polars(), frame(table)
     if not rows.width or not all(_is_plain(pl, kind) for kind in rows.dtypes):
-        return list(map(orjson.dumps, table.to_pylist()))
+        return list(map(orjson.dumps, rows_of(table)))
     columns = [_column(pl, name, kind) for name, kind in rows.schema.items()]
     texts = rows.select(pl.struct(columns).struct.json_encode().cast(pl.Binary))
     written: list[bytes] = texts.to_series().to_list()

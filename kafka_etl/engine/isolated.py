@@ -61,6 +61,7 @@ class _Calls:
         self._unpack = packing_of(operator.shape).unpack
         self._connection = connection
         self._hand = hand
+        self._pid = os.getpid()
 
     def run(self, packed: Sequence[bytes]) -> None:
         """One call after the other; results go back together while calls are quick."""
@@ -81,8 +82,12 @@ class _Calls:
         try:
             result = finished(self._settle(self._call(self._unpack(argument))))
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
-            return pack_error(escaped(error))
-        return pack_result(result)
+            packed: Packed = pack_error(escaped(error))
+        else:
+            packed = pack_result(result)
+        if os.getpid() != self._pid:
+            os._exit(1)  # a copy that the operator forked: its calls are not ours
+        return packed
 
 
 def _unchanged(made: Any) -> Any:

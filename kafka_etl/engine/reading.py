@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import of_values, pyarrow
+from kafka_etl.codecs.arrow import of_values, pyarrow, rows_of
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.mapping import FAILED, explained, is_nobodys, map_each
 from kafka_etl.errors import RecordErrors
@@ -127,7 +127,7 @@ def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int
         except BaseException as error:
             if is_nobodys(error):
                 raise  # else each row tells below
-    values = table.to_pylist(maps_as_pydicts="lossy")
+    values = rows_of(table)
     written, failed = map_each(codec.encode, len(values), values)
     return written, explained(codec.explain, values, failed)
 

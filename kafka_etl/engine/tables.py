@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_etl.bind import BoundOperator
-from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow
+from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
 from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.declare import DROP
 from kafka_etl.engine import besides
@@ -74,7 +74,7 @@ def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
 def leave(flow: Flow) -> None:
     """From a table to values, where it is one."""
     if flow.sheet is not None:
-        _leave(flow, flow.sheet, values_only(flow.sheet.table).to_pylist())
+        _leave(flow, flow.sheet, rows_of(values_only(flow.sheet.table)))
 
 
 def encode_table(flow: Flow, sheet: Sheet, codec: Codec) -> None:

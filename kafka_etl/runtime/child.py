@@ -91,9 +91,11 @@ class Child:
 def task_of_child() -> tuple[Any, Connection[Any, Any]]:
     """In the child: its task, and the connection to its parent.
 
-    From here on it dies with its parent: a worker without a daemon would work unwatched.
+    From here on it dies with its parent: a worker without a daemon would work unwatched. A copy of
+    it that an operator forks has no connection: it would speak for it.
     """
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    os.register_at_fork(after_in_child=connection.close)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     return next_task(connection), connection

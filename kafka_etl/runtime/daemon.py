@@ -121,6 +121,7 @@ class Daemon:
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused: set[str] = set()
         self._signals = 0
+        self._signal = 0
         self._acted_on = 0
         self._ticked_at = time.monotonic()
         self._samples: deque[tuple[float, Mapping[str, PipelineStatus]]] = deque(
@@ -140,7 +141,8 @@ class Daemon:
         """Until everything is over.
 
         Returns:
-            The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters.
+            The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters;
+            128 and the signal where the end was to be reached, and was not.
         """
         looked_at, pids = 0.0, list[int]()
         while True:
@@ -202,8 +204,9 @@ class Daemon:
         if state in OVER or (state not in HELD and name not in self._paused):
             raise _refused(name, "is not paused", state)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+        self._signal = number
 
     def _obey_signals(self) -> None:
         if self._signals == self._acted_on:
@@ -252,6 +255,9 @@ class Daemon:
         if problems:
             configuration = all(problem.code == ConfigError.code for problem in problems)
             return ConfigError.exit_status if configuration else KafkaEtlError.exit_status
+        stopped = any(status.state is State.STOPPED for status in statuses)
+        if stopped and self._signal and self._options.run.until_end:
+            return 128 + self._signal
         letters = sum(status.count("dead_letters") for status in statuses)
         return 3 if letters and self._options.fail_on_dead_letter else 0
 

@@ -291,6 +291,29 @@ def test_a_column_that_is_missing_is_left_to_those_who_know_defaults() -> None:
         codec(FIRST).encode(pa.table({"note": ["a"]}))
 
 
+def test_what_is_missing_has_its_default_whatever_others_have() -> None:
+    within = {**INNER, "fields": [{"name": "x", "type": "int", "default": 7}]}
+    schema = record(id="long", n="int", size=SIZE, i=within)
+    for field, default in zip(schema["fields"], (None, 7, "L", None), strict=True):
+        field.update({} if default is None else {"default": default})
+    expected = [
+        written(schema, {"id": 1, "i": {}}),
+        written(schema, {"id": 2, "n": 1, "size": "S", "i": {"x": 1}}),
+    ]
+    both = pa.table(
+        {
+            "id": [1, 2],
+            "n": [None, 1],
+            "size": [None, "S"],
+            "i": [{"x": None}, {"x": 1}],
+        }
+    )
+    encode = codec(schema).encode
+    assert encode(both) == expected
+    assert encode(both.slice(0, 1)) == expected[:1]
+    assert encode(both.slice(0, 1).select(["id", "i"])) == expected[:1]
+
+
 def test_further_fields_within_that_no_row_has_are_left_out() -> None:
     """They were in an earlier batch."""
     schema = record(a=["null", OUTER], m={"type": "map", "values": "I"})

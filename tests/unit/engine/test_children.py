@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import textwrap
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +291,23 @@ def test_one_that_dies_or_hangs_costs_itself_alone(
     assert says in ran.failed[3]
     assert len(ran.failure().attempts) == 3  # as often as the policy allows
     assert len(children()) == 1
+
+
+@pytest.mark.parametrize("goes", ["pass", "raise ValueError", "sys.exit()", "time.sleep(1)"])
+def test_a_copy_that_an_operator_forks_answers_nothing(project: Project, goes: str) -> None:
+    fork = f"import sys\nif os.fork() == 0:\n    {goes}\nelse:\n    time.sleep(0.05)"
+    ran = project.run("deed", *ids(200), timeout="5s", **{"with": {"what": fork}})
+    assert values_of(ran) == list(range(200))
+    assert ran.failed == {}
+
+
+def test_nor_does_it_keep_the_death_of_the_first_a_secret(project: Project) -> None:
+    fork = "if os.fork() == 0:\n    time.sleep(20)\nos._exit(3)"
+    begun = time.monotonic()
+    ran = project.run("deed", *ids(8), **{"with": {"what": fork}})
+    assert values_of(ran) == [0, 1, 2, 4, 5, 6, 7]
+    assert ran.conditions == {3: Condition.WORKER_CRASHED}
+    assert time.monotonic() - begun < 15
 
 
 def test_what_was_answered_is_not_called_again(project: Project) -> None:

@@ -364,6 +364,29 @@ def test_a_field_called_like_a_column_of_ours_fails_its_record() -> None:
     assert ran.values == [{"a": 1}]
 
 
+@pytest.mark.parametrize("library", [pa.Table, pl.DataFrame])
+@pytest.mark.parametrize("then_values", [False, True])
+def test_a_map_is_an_object_behind_columns(library: type, *, then_values: bool) -> None:
+    maps = pa.map_(pa.string(), pa.int64())
+    columns = {
+        "m": pa.array([[("a", 1), ("b", 2)], []], maps),
+        "l": pa.array([[[("c", 3)]], None], pa.list_(maps)),
+    }
+
+    def op(table):  # type: ignore[no-untyped-def]
+        made = pa.table(columns)
+        return made if library is pa.Table else pl.from_arrow(made)
+
+    def on_values(value: dict[str, Any]) -> dict[str, Any]:
+        return value
+
+    op.__annotations__ = {"table": library, "return": library}
+    operators = [op, on_values] if then_values else [op]
+    ran = run(chain_of(*operators), {}, {})
+    values = list(map(orjson.loads, ran.outputs.values))
+    assert values == [{"m": {"a": 1, "b": 2}, "l": [{"c": 3}]}, {"m": {}, "l": None}]
+
+
 def test_any_codec_can_be_a_table() -> None:
     plain = Codec("plain", orjson.loads, orjson.dumps)
     ran = run(chain_of(large, value=plain, sink=plain), *orders(5))

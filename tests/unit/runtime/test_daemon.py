@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,26 @@ def test_the_end_that_one_worker_has_reached_is_that_of_all(daemon: Any) -> None
     assert drained == ["waits"]
     waits.ended, waits.over, done.over = Ended("drained", waits.snapshot), True, True
     assert managed.status().state is State.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("state", "until_end", "expected"),
+    [
+        (State.STOPPED, True, 143),
+        (State.STOPPED, False, 0),
+        (State.FINISHED, True, 0),
+        (State.FAILED, True, 1),
+    ],
+)
+def test_a_run_to_the_end_that_is_stopped_before_it_says_so(
+    daemon: Any, state: State, expected: int, *, until_end: bool
+) -> None:
+    run = replace(daemon._options.run, until_end=until_end)
+    daemon._options = replace(daemon._options, run=run)
+    problem = Fenced("twice").problem if state is State.FAILED else None
+    daemon._view = View(0, "blue", {NAME: status(NAME, state=state, problem=problem)}, {})
+    daemon._on_signal(15, None)
+    assert daemon._exit_status() == expected
 
 
 def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
