@@ -89,14 +89,14 @@ def fitted(table: pa.Table, place: Place) -> pa.RecordBatch:
 def _fields(
     given: Mapping[str, Any], rows: int, place: Place, present: Any, faults: _Faults
 ) -> list[Any]:
-    """Of records, which are there in the rows of `present`; None: in all."""
+    """The columns of records, which are there in the rows of `present`; None: in all."""
     _refuse_strangers(given, place, faults)
     columns: list[Any] = []
     for name, part in place.parts.items():
         if name in given:
-            columns.append(_column(given[name], part, present, faults))
+            columns.append(_field(given[name], part, present, faults))
         elif part.nullable or part.default is not None:
-            columns.append(_column(pyarrow().nulls(rows), part, present, faults))
+            columns.append(_field(pyarrow().nulls(rows), part, present, faults))
         else:  # whose default it has, if any, is known to those who write record by record
             raise ValueError(f"there is no column {part.path}, and the Avro schema has no null")
     return columns
@@ -119,10 +119,15 @@ def _rows(mask: Any) -> list[int]:
     return rows
 
 
+def _field(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
+    """What is null has the default of its field; without one, null is what it is."""
+    if not column.null_count or place.default is None:
+        return _column(column, place, present, faults)
+    held = _column(column, replace(place, nullable=True, default=None), present, faults)
+    return compute().fill_null(held, pyarrow().scalar(place.default, place.arrow))
+
+
 def _column(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
-    if column.null_count and place.default is not None:
-        held = _column(column, replace(place, nullable=True, default=None), present, faults)
-        return compute().fill_null(held, pyarrow().scalar(place.default, place.arrow))
     if column.null_count and not place.nullable:
         lost = column.is_null()
         for row in _rows(lost if present is None else compute().and_(lost, present)):
