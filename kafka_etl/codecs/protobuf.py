@@ -19,9 +19,18 @@ from kafka_etl.codecs.protobuf_schema import (
     read_indexes,
     written_indexes,
 )
+from kafka_etl.codecs.protobuf_write import value_writer
 from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.codecs.schemas import SchemaSettings, Written, for_topics, of_kind
-from kafka_etl.codecs.wire import GUID_HEAD, HEAD, ByHead, head_in, head_length, schema_id_of
+from kafka_etl.codecs.wire import (
+    GUID_HEAD,
+    HEAD,
+    ByHead,
+    NotInWireFormat,
+    head_in,
+    head_length,
+    schema_id_of,
+)
 from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.record import Headers
@@ -100,7 +109,7 @@ def _decoders(
     readers = _Readers(files, None if own is None else _reader(own))
 
     def decode(data: bytes) -> Any:
-        end = HEAD + 1 if data[HEAD : HEAD + 1] == _FIRST else read_indexes(data)[1]
+        end = HEAD + 1 if data[HEAD : HEAD + 1] == _FIRST else _end_of_indexes(data)
         return readers[data[:end]](data[end:])
 
     def decode_with(data: bytes, headers: Headers) -> Any:
@@ -108,6 +117,14 @@ def _decoders(
         return decode(data) if begin is None else readers[begin](data)
 
     return decode, decode_with
+
+
+def _end_of_indexes(data: bytes) -> int:
+    try:
+        return read_indexes(data)[1]
+    except NotInWireFormat:
+        schema_id_of(data[:HEAD])  # says it of what is not from a registry at all
+        raise
 
 
 def _headed(data: bytes) -> tuple[bytes, bytes]:
@@ -125,44 +142,48 @@ class _Readers(dict[bytes, Callable[[bytes], Any]]):
         self._own = own
 
     def __missing__(self, begin: bytes) -> Callable[[bytes], Any]:
-        if self._own is not None:
-            schema_id_of(begin[: head_length(begin)])
-            return self._own
         end = head_length(begin)
+        schema_id_of(begin[:end])
+        if self._own is not None:
+            return self._own
         indexes, _ = read_indexes(begin, end)
         made = self[begin] = _reader(class_at(self._files[begin[:end]], indexes))
         return made
 
 
 def _reader(cls: Any) -> Callable[[bytes], Any]:
-    parse, plain = cls.FromString, plain_form(cls.DESCRIPTOR)
-    return lambda data: plain(parse(data))
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - an extra
+
+    parse, plain, name = cls.FromString, plain_form(cls.DESCRIPTOR), cls.DESCRIPTOR.full_name
+
+    def read(data: bytes) -> Any:
+        try:
+            return plain(parse(data))
+        except DecodeError as error:  # is no ValueError, and would be tried again
+            raise ValueError(f"the payload is no Protobuf message {name}: {error}") from error
+
+    return read
 
 
 class _Encoder:
-    """Writes dicts, and objects of generated classes, as the sink's type."""
+    """Writes values as the sink's type, which it asks for when the first one comes."""
 
     def __init__(self, written: Written, name: str, own: Any | None) -> None:
         self._written = written
         self._name = name
         self._own = own
-        self._ready: tuple[bytes, Any] | None = None
+        self._write: Callable[[Any], bytes] | None = None
 
     def encode(self, value: Any) -> bytes:
-        begin, cls = self._ready or self._prepare()
-        made = cls(**value) if isinstance(value, dict) else value
-        if made.DESCRIPTOR.full_name != cls.DESCRIPTOR.full_name:
-            raise TypeError(f"{made.DESCRIPTOR.full_name} is not {cls.DESCRIPTOR.full_name}")
-        data: bytes = begin + made.SerializeToString(deterministic=True)
-        return data
+        return (self._write or self._prepare())(value)
 
-    def _prepare(self) -> tuple[bytes, Any]:
+    def _prepare(self) -> Callable[[Any], bytes]:
         head, schema = self._written.find()
         cls = self._own
         if cls is None:
             cls = class_named(compiled(of_kind(schema, "PROTOBUF", _NAME)), self._name)
-        self._ready = head + written_indexes(indexes_of(cls.DESCRIPTOR)), cls
-        return self._ready
+        self._write = value_writer(cls, head + written_indexes(indexes_of(cls.DESCRIPTOR)))
+        return self._write
 
 
 PLUGIN: Final = CodecPlugin(

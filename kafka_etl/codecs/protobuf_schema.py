@@ -7,12 +7,16 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from kafka_etl.codecs.schema_registry import Schema
 from kafka_etl.codecs.wire import HEAD, NotInWireFormat
 from kafka_etl.errors import ExtraMissing
+
+STRUCT: Final = "google.protobuf.Struct"
+"""Is made of any dict, whatever its fields."""
 
 _MAIN: Final = "schema.proto"
 _PATIENCE_S: Final = 30
@@ -148,6 +152,44 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     raise NotInWireFormat("the indexes of a Protobuf type are cut off")
 
 
+@cache
+def is_map(field: Any) -> bool:
+    """Whether it is a `map`, which to Protobuf is a repeated type of a key and a value."""
+    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
+
+
+@cache
+def kind_of(field: Any) -> str:
+    """What a schema calls the type of a field: `int64`, or `message` or `enum` for all of these."""
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto  # noqa: PLC0415 - an extra
+
+    return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+
+
+@cache
+def fields_of(descriptor: Any) -> dict[str, Any]:
+    """By their names."""
+    return {field.name: field for field in descriptor.fields}
+
+
+@cache
+def rivals(descriptor: Any) -> list[tuple[str, list[str]]]:
+    """The name of each `oneof`, and of the fields of which it takes one."""
+    found = [(one.name, [field.name for field in one.fields]) for one in descriptor.oneofs]
+    return [(name, fields) for name, fields in found if len(fields) > 1]
+
+
+def reached(descriptor: Any, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A type, and all that its fields are of, and theirs, by their full names."""
+    known = {} if known is None else known
+    if descriptor.full_name not in known and descriptor.full_name != STRUCT:
+        known[descriptor.full_name] = descriptor
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                reached(field.message_type, known)
+    return known
+
+
 def plain_form(descriptor: Any, known: dict[str, Callable[[Any], Any]] | None = None) -> Any:
     """A function from an object of a type to plain data: a dict with the names of the schema.
 
@@ -173,7 +215,7 @@ def plain_form(descriptor: Any, known: dict[str, Callable[[Any], Any]] | None = 
 
 
 def _conversion(field: Any, known: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any] | None:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         of_value = _single(field.message_type.fields_by_name["value"], known)
         if of_value is None:
             return dict
