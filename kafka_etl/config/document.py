@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kafka_etl.config.excerpt import excerpt
 from kafka_etl.config.report import Finding, Loc, Mark
 from kafka_etl.errors import Code
 
@@ -47,7 +48,6 @@ class Document:
     ) -> Finding:
         """A finding at `loc`, or at the nearest enclosing place that stands in the file."""
         mark = self._mark(loc, at_key=at_key)
-        source = self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
         if any(loc[: len(place)] == place for place in self.overridden):
             message += " (given by `--set`)"
         return Finding(
@@ -56,7 +56,7 @@ class Document:
             self.path,
             loc,
             mark,
-            source,
+            excerpt(self.lines, mark, loc),
             tuple(allowed),
             self._without_secrets(hint),
         )

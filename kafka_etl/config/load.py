@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.config.document import Document
+from kafka_etl.config.excerpt import excerpt
 from kafka_etl.config.parse import is_list, is_mapping, parse
 from kafka_etl.config.report import Finding, Loc, Mark
 from kafka_etl.config.variables import interpolate
@@ -69,7 +70,6 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
     parsed = parse(text)
     for problem in parsed.problems:
         mark = problem.mark
-        source = lines[mark.line - 1] if mark and mark.line <= len(lines) else ""
         findings.append(
             Finding(
                 Code.INVALID_YAML,
@@ -77,7 +77,7 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
                 path,
                 problem.loc,
                 mark,
-                source,
+                excerpt(lines, mark, problem.loc) if mark else "",
                 hint=problem.hint,
             )
         )

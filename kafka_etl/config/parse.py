@@ -30,6 +30,8 @@ _SCALARS: Final = frozenset(
     _TAG + name for name in ("str", "null", "bool", "int", "float", "timestamp", "value", "merge")
 )
 
+_NAMES: Final = re.compile(r"(undefined (?:alias|tag handle)) '.*'")
+
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN: Final = {
     text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")
@@ -109,8 +111,8 @@ class _Reader:
         if node.tag == _SEQUENCE:
             return [self._entry(i, item, item, loc) for i, item in enumerate(node.value)]
         if node.tag not in _SCALARS:
-            tag = node.tag.replace(_TAG, "!!")
-            self._complain(f"the tag {tag} means nothing here", node, loc, "leave it out")
+            hint = "leave it out, or put text that begins with ! in quotes"
+            self._complain("a tag means nothing here", node, loc, hint)
             return None
         return _scalar(node)
 
@@ -210,7 +212,10 @@ def _malformed(error: Any) -> Problem:
     mark = Mark(at.line + 1, at.column + 1) if at else None
     what = " ".join(part for part in (error.context, error.problem) if part)
     hint = ""
-    if "'\\t'" in what:
+    if name := _NAMES.search(what):  # perhaps a password that should be in quotes
+        what = what.replace(name[0], name[1])
+        hint = "put text that begins with * or ! in quotes"
+    elif "'\\t'" in what:
         hint = "YAML indents with spaces, not tabs"
     elif "another document" in what:
         hint = "one file holds one pipeline: take out the `---`, or make two files"

@@ -31,7 +31,7 @@ class Finding:
     Attributes:
         loc: Where in the document.
         mark: Where in the file; None when the file could not be read at all.
-        source: The line of text at the mark.
+        source: The line of text at the mark, without passwords.
         allowed: What could stand there; shown if that is a short list.
         hint: What to do.
     """

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kafka_etl.config.excerpt import CLIENTS, OPEN
+from kafka_etl.config.model import PipelineSpec
 from tests.unit.config.project import findings_in, pipeline
 
 SECRET = "hunter2-and-more"  # noqa: S105 - not one
@@ -53,6 +55,79 @@ def test_a_secret_stays_out_of_every_finding(tmp_path: Path, block: str, variabl
     assert findings
     for finding in findings:
         assert SECRET not in finding.render()
+
+
+REGISTRY = "registry: {url: http://127.0.0.1:9, "
+LITERAL = [
+    'registry:\n  url: http://127.0.0.1:9\n  basic.auth.user.info: "S3cret"',
+    'registry:\n  url: http://127.0.0.1:9\n  proxy: "http://u:S3cret@p:x"',
+    "registry:\n  url: http://127.0.0.1:9\n  bearer.auth.token: S3cret",
+    "registry:\n  url: http://127.0.0.1:9\n  bearer.auth.token:\n    S3cret",
+    "registry:\n  url: http://127.0.0.1:9\n  basic.auth.user.info: |\n    S3cret",
+    REGISTRY + "basic.auth.user.info: S3cret}",
+    REGISTRY + "ssl.key.password: S3cretwrong, timeout: never}",
+    REGISTRY + "timeout: never, ssl.key.password: 'S3cret'}",
+    REGISTRY + '\'bearer.auth.token\': "S3cret: \\"timeout: S3cret", timeout: never}',
+    REGISTRY + "\n bearer.auth.token: S3cret, timeout: never}",
+    "registry: {url: http://u:S3cret}",
+    "registry: {url: 'http://u:S3cret,S3cret@p'}",
+    "registry: {url: 'http://u:8,http://S3cret@S3cret@p:x'}",
+    "registry: {url: u:S3cret}",
+    "registry: u:S3cret",
+    "kafka:\n  bootstrap.servers: x\n  sasl.passwordd: S3cret",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: {a: S3cret}",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: *S3cret",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: !S3cret",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: !S3cret!x y",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: 'S3cret",
+    "kafka:\n  bootstrap.servers: x\n  sasl.password: a: S3cret",
+    "kafka: {bootstrap.servers: x, sasl.password: S3cret,\nclient.idd: x, sasl.username: S3cret}",
+    "kafka: &k {bootstrap.servers: x, sasl.password: S3cret, client.idd: x}",
+    "kafka: {client.id: &t 'a b', sasl.password: S3cret}\nsink: {use: kafka, with: {topic: *t}}",
+    "kafak: {bootstrap.servers: x, sasl.password: S3cret}",
+    "'kafka': {bootstrap.servers: x, sasl.password: S3cret, client.idd: x}",
+    "consumer: {sasl.password: S3cret, session.timeout.m: 1}",
+    "operators: [{use: 'ops:Connects', with: {password: S3cret, url: x}}]",
+    "operators: [{use: 'ops:Connects', with: {rul: 'db://u:S3cret@x'}}]",
+    "operators:\n- use: 'ops:Connects'\n  with:\n    password:\n      S3cret",
+]
+
+
+@pytest.mark.parametrize("block", LITERAL)
+def test_a_password_in_the_file_stays_out_of_every_finding(tmp_path: Path, block: str) -> None:
+    (tmp_path / "ops.py").write_text(OPS)
+    findings = findings_in(tmp_path, pipeline(*block.split("\n\n")))
+    assert findings
+    for finding in findings:
+        assert "S3cret" not in finding.render()
+
+
+def test_a_password_on_the_one_line_of_a_file_stays_out(tmp_path: Path) -> None:
+    (finding,) = findings_in(
+        tmp_path,
+        "{name: 'a b', kafka: {bootstrap.servers: x, sasl.password: S3cret}, "
+        "source: {use: kafka, with: {topics: [a], value: json}}, sink: stdout}",
+    )
+    assert "S3cret" not in finding.render()
+
+
+@pytest.mark.parametrize("url", ["http://u:S3cret,more@host", "http://u:8,S3c@S3cret,x@host"])
+def test_an_address_from_a_variable_is_shown_without_its_user(tmp_path: Path, url: str) -> None:
+    (finding,) = findings_in(tmp_path, pipeline("registry: {url: '${URL}'}"), {"URL": url})
+    assert "S3c" not in finding.render()
+
+
+def test_the_keys_of_the_place_are_shown_and_the_column_is_kept(tmp_path: Path) -> None:
+    text = pipeline("registry: {url: http://x, basic.auth.user.info: S3cret, timeout: never, a: b}")
+    rendered = findings_in(tmp_path, text)[1].render().splitlines()
+    assert rendered[2:] == [
+        " 5 | registry: {**** ********* ********************* ******* timeout: ***",
+        "   |                                                                  ^ registry.timeout",
+    ]
+
+
+def test_whatever_is_not_of_a_client_is_quoted_as_it_stands() -> None:
+    assert PipelineSpec.model_fields.keys() - set(CLIENTS) == OPEN
 
 
 def test_the_variable_stands_where_its_value_would(tmp_path: Path) -> None:
