@@ -65,6 +65,14 @@ _WEB: Final = ("http://", "https://")
 _SOCKS: Final = ("socks5://", "socks5h://")
 _HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[\da-f.]*:[\da-f:.]*(%\w+)?")
 
+_SHOWN: Final = re.compile(r"(\w+://)?[\w.-]*(:\d+)?/?")
+"""What of an address may be quoted: with anything more, there may be a password in it."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_HEADER: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+_HEADERS: Final = frozenset([_CLUSTER, _POOL, "bearer.auth.token"])
+"""Sent as they are in headers of HTTP."""
+
 Value = str | int | float | bool
 
 DEFAULTS: Final[Mapping[str, int]] = {"timeout": 5, "max.retries": 0}
@@ -91,7 +99,7 @@ def value_objection(name: str, value: Value, settings: Mapping[str, Value]) -> s
     if name in _NUMBERS:
         return _number_objection(name, value)
     if isinstance(value, str):
-        return _text_objection(name, value, settings)
+        return _sending_objection(name, value) or _text_objection(name, value, settings)
     fine = name not in ALLOWED or (name == "ssl.ca.location" and value is False)
     return None if fine else f"`{name}` should be text: put it in quotes"
 
@@ -139,18 +147,31 @@ def _text_objection(name: str, value: str, settings: Mapping[str, Value]) -> str
             return None
 
 
+def _sending_objection(name: str, value: str) -> str | None:
+    """What HTTP could not carry; mounted secrets often end with a line break."""
+    if name not in ALLOWED:
+        return None
+    if value.endswith("\n"):
+        return f"`{name}` ends with a line break: take it off"
+    if _CONTROL.search(value):
+        return f"`{name}` holds a control character, perhaps a line break or a tab"
+    if name in _HEADERS and not _HEADER.fullmatch(value):
+        return f"`{name}` should be plain ASCII, without blanks at its ends"
+    return None
+
+
 def _url_objection(name: str, text: str) -> str | None:
     urls = [url.strip() for url in text.split(",")] if name == "url" else [text]
     schemes = (*_WEB, *_SOCKS) if name == "proxy" else _WEB
     for url in urls:
         if not url.startswith(schemes):
             either = f"{', '.join(schemes[:-1])} or {schemes[-1]}"
-            return f"`{name}` should begin with {either}; it is {_without_login(url)}"
+            return f"`{name}` should begin with {either}{_it_is(url, text)}"
         if url.startswith(_SOCKS) and find_spec("socksio") is None:
-            return f"`{name}` {_without_login(url)} needs the package socksio"
+            return f"`{name}` needs the package socksio{_it_is(url, text)}"
         if not _names_host(url):
             wanted = "a host, and if a port, one from 1 to 65535"
-            return f"`{name}` should name {wanted}; it is {_without_login(url)}"
+            return f"`{name}` should name {wanted}{_it_is(url, text)}"
     return None
 
 
@@ -163,9 +184,9 @@ def _names_host(url: str) -> bool:
         return False
 
 
-def _without_login(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2]
+def _it_is(url: str, text: str) -> str:
+    """`; it is URL`. With a user in the text, a comma in the password may have made this part."""
+    return f"; it is {url}" if "@" not in text and _SHOWN.fullmatch(url) else ""
 
 
 def _login_objection(login: str, url: str) -> str | None:

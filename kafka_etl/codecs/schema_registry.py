@@ -48,6 +48,10 @@ _NO_SUCH_QUESTION: Final = (
     "log, and resume; after `--until-end`, run it again."
 )
 
+_CORRECT: Final = "Correct `registry` in the pipeline file."
+_QUOTING: Final = ("LocalProtocolError", "InvalidURL", "UnicodeEncodeError")
+"""Errors of the client's client that quote the header or the address that cannot be sent."""
+
 T = TypeVar("T")
 
 
@@ -172,10 +176,10 @@ class SchemaRegistry:
         try:
             client = SchemaRegistryClient(self._settings)
         except Exception as error:
-            raise ConfigError(
-                f"the schema registry's client does not take its settings: {error}",
-                "Correct `registry` in the pipeline file.",
-            ) from error
+            what = f"the schema registry's client does not take its settings: {_said(error)}"
+            if _quotes_settings(error):
+                raise ConfigError(what, _CORRECT) from None
+            raise ConfigError(what, _CORRECT) from error
         weakref.finalize(self, client.close)
         return client
 
@@ -189,6 +193,9 @@ class SchemaRegistry:
         except ConfigError:
             raise
         except Exception as error:
+            if _quotes_settings(error):
+                what = f"the schema registry's client cannot send {_said(error)}"
+                raise ConfigError(what, _CORRECT) from None
             raise self._verdict(what, error, registers=registers) from error
         self._troubles.pop(_EVERYTHING, None)
         self._troubles.pop(what, None)
@@ -196,7 +203,7 @@ class SchemaRegistry:
 
     def _verdict(self, what: str, error: Exception, *, registers: bool) -> Exception:
         """Whether to wait, and for how long, or what is wrong for good."""
-        said, asked = str(error) or type(error).__name__, f"when asked for {what}"
+        said, asked = _said(error), f"when asked for {what}"
         match getattr(error, "http_status_code", None):
             case 404:
                 reason = f"{what} is not in the schema registry {self.name}"
@@ -225,6 +232,17 @@ class SchemaRegistry:
         if lasting is not None and now - trouble.since >= _PATIENCE_S:
             return lasting
         return _unavailable(key, reason)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the passwords that some quote."""
+    if _quotes_settings(error):
+        return f"what `registry` holds ({type(error).__name__})"
+    return str(error) or type(error).__name__
+
+
+def _quotes_settings(error: Exception) -> bool:
+    return any(kind.__name__ in _QUOTING for kind in type(error).__mro__)
 
 
 def _unavailable(key: str, reason: str) -> Unavailable:

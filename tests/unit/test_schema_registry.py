@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import traceback
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -215,6 +216,30 @@ def test_settings_that_do_not_work_are_an_error_of_the_file(
     registry = SchemaRegistry({"url": held.url, **setting})
     with pytest.raises(ConfigError, match="does not take its settings"):
         registry.schema(1)
+
+
+BEARER = {
+    "bearer.auth.credentials.source": "STATIC_TOKEN",
+    "bearer.auth.logical.cluster": "lsrc-1",
+    "bearer.auth.token": "S3cret",
+}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {**BEARER, "bearer.auth.token": "S3cret\n"},
+        {**BEARER, "bearer.auth.token": "S3crét"},
+        {**BEARER, "bearer.auth.identity.pool.id": "S3cret\n"},
+        {"proxy": "http://u:S3cret"},
+    ],
+)
+def test_what_cannot_be_sent_is_not_said_either(held: StandIn, setting: dict[str, str]) -> None:
+    registry = SchemaRegistry({"url": held.url, **setting})
+    with pytest.raises(ConfigError, match="what `registry` holds") as caught:
+        registry.schema(1)
+    assert "S3cr" not in "".join(traceback.format_exception(caught.value))
+    assert held.asked == []
 
 
 def test_tries_are_counted_with_whole_numbers(held: StandIn) -> None:

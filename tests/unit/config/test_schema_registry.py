@@ -41,6 +41,7 @@ MISTAKES = [
     *(
         ([f"registry: {given}", SOURCE % "avro", SINK % "protobuf"], code, says, hint)
         for given, code, says, hint in [
+            ('{url: »"http://x\\n"}', Code.INVALID_VALUE, "`url` ends with a line break", ""),
             ("{url: »localhost}", Code.INVALID_VALUE, "should begin with http://", ""),
             ("{url: »'http://x, http://'}", Code.INVALID_VALUE, "name a host", ""),
             ("»http://127.0.0.1:9", Code.INVALID_VALUE, "`registry` should be a mapping", ""),
@@ -76,11 +77,11 @@ MISTAKES = [
             *(
                 (f"{{url: »'{url}'}}", Code.INVALID_VALUE, f"a host, and if a port, {says}", "")
                 for url, says in [
-                    ("http://localhost:abc", "one from 1 to 65535; it is http://localhost:abc"),
+                    ("http://localhost:abc", "one from 1 to 65535"),
                     ("http://localhost:99999", "one from 1 to 65535; it is http://localhost:99999"),
-                    ("http://me:secret@local host:1", "one from 1 to 65535; it is http://local ho"),
-                    ("http://a, http://b:x", "one from 1 to 65535; it is http://b:x"),
-                    ("http://[::1", "one from 1 to 65535; it is http://[::1"),
+                    ("http://me:secret@local host:1", "one from 1 to 65535"),
+                    ("http://a, http://b:x", "one from 1 to 65535"),
+                    ("http://[::1", "one from 1 to 65535"),
                     ("http://a..b", "one from 1 to 65535; it is http://a..b"),
                     ("http://:81", "one from 1 to 65535; it is http://:81"),
                 ]
@@ -90,12 +91,19 @@ MISTAKES = [
                 for name, value, says in [
                     ("proxy", "nonsense", "should begin with http://, https://, socks5:// or"),
                     ("proxy", "http://me:secret@x:y", "should name a host"),
-                    ("proxy", "socks5://x:1", "socks5://x:1 needs the package socksio"),
+                    ("proxy", "socks5://x:1", "needs the package socksio; it is socks5://x:1"),
                     ("ssl.ca.location", "''", "is empty: leave it out"),
                     ("max.retries", "1.5", "should be a whole number, 0 or more; it is 1.5"),
                     ("max.retries", "-1", "should be a whole number, 0 or more; it is -1"),
                     ("retries.wait.ms", "soon", "should be a number, 0 or more; it is soon"),
                     ("bearer.auth.token", "secret", "is of no use without `bearer.auth.cred"),
+                    ("bearer.auth.token", '"secret\\n"', "ends with a line break: take it off"),
+                    ("bearer.auth.token", '"secret "', "should be plain ASCII, without blanks"),
+                    ("bearer.auth.token", '"sécret"', "should be plain ASCII, without blanks"),
+                    ("bearer.auth.logical.cluster", '"secret\\n"', "ends with a line break"),
+                    ("bearer.auth.identity.pool.id", '"\\u0007secret"', "holds a control"),
+                    ("basic.auth.user.info", '"me:secret\\n"', "ends with a line break"),
+                    ("basic.auth.user.info", '"me:\\tsecret"', "holds a control character"),
                     ("bearer.auth.credentials.source", "XX", "should be one of STATIC_TOKEN, "),
                 ]
             ),
