@@ -151,7 +151,10 @@ class KafkaSource:
 
     @property
     def joined(self) -> bool:
-        return bool(self._consumer.memberid())
+        if not self._consumer.memberid():
+            return False
+        # One that was thrown out keeps its name; what it has no more is a generation.
+        return bool(self._settled) or _generation(self._consumer.consumer_group_metadata()) >= 0
 
     @property
     def trouble(self) -> str | None:

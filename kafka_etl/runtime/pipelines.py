@@ -83,11 +83,9 @@ class PipelineStatus:
     @property
     def lag_records(self) -> int | None:
         """None: unknown, before the group has given partitions and brokers have told their ends."""
-        if not (self.joined or self.positions):
-            return None
         lags = [position.lag for position in self.positions.values()]
         known = [lag for lag in lags if lag is not None]
-        return sum(known) if len(known) == len(lags) else None
+        return sum(known) if known and len(known) == len(lags) else None
 
     def lag_seconds(self, now: float) -> float | None:
         """Age of the last settled record of the partition that is furthest behind; 0: none is."""

@@ -87,4 +87,5 @@ def test_with_much_to_do_it_says_that_no_broker_answers(tmp_path: Path, unsteady
         node.start()
         daemon.until(lambda p: p["lag"]["records"] == 0 and p["trouble"] is None)
         assert daemon.stop() == 0
+    assert project.lag() == 0
     assert sorted(o["id"] for o in project.outputs()) == list(range(8000))

@@ -478,7 +478,7 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
         progress = Progress(until_end=True)
-        unknown = status("c", positions={}, joined=False)
+        unknown = status("c", positions={})
         progress.show(view(status("a"), status("b", trouble="broker away"), unknown))
     assert screen.getvalue() == (
         "\r\x1b[2Ka: running, 5 rec/s, lag 10, 3 dead letters, 2 s to go"

@@ -66,15 +66,10 @@ def test_lag_is_of_the_partitions_that_are_behind() -> None:
     assert series["kafka_etl_lag_seconds"] == [({"pipeline": "orders"}, 5.0)]
 
 
-def test_a_pipeline_without_partitions_is_not_behind() -> None:
-    idle = status("a", positions={})
-    assert (idle.lag_records, idle.lag_seconds(NOW)) == (0, 0.0)
-
-
 @pytest.mark.parametrize(
     "unknown",
     [
-        status("a", positions={}, joined=False),
+        status("a", positions={}),
         status("a", positions={Partition("orders", 0): Position(90, None, -1)}),
     ],
 )
