@@ -89,6 +89,12 @@ def polars() -> Any:
     return _import("polars")
 
 
+def where(mask: Any) -> list[int]:
+    """The rows for which it is true."""
+    rows: list[int] = compute().indices_nonzero(mask).to_pylist()
+    return rows
+
+
 def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     """Each row as plain data. A map is a dict there; of keys that repeat the last one counts."""
     rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka_etl.codecs.arrow import compute, numbers, pyarrow
+from kafka_etl.codecs.arrow import compute, numbers, pyarrow, where
 from kafka_etl.codecs.avro_arrow import schema_of
 from kafka_etl.codecs.avro_schema import AvroType, misfit
 from kafka_etl.errors import RecordErrors
@@ -108,15 +108,10 @@ def _refuse_strangers(given: Mapping[str, Any], place: Place, faults: _Faults) -
     begin = place.path and f"{place.path}."
     for name, column in given.items():
         if name not in place.parts and column.null_count < len(column):
-            for row in _rows(column.is_valid()):
+            for row in where(column.is_valid()):
                 lost.setdefault(row, []).append(f"{begin}{name}")
     for row, names in lost.items():
         faults[row].append(f"the Avro schema has no field {', '.join(names)}")
-
-
-def _rows(mask: Any) -> list[int]:
-    rows: list[int] = compute().indices_nonzero(mask).to_pylist()
-    return rows
 
 
 def _field(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
@@ -130,7 +125,7 @@ def _field(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
 def _column(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
     if column.null_count and not place.nullable:
         lost = column.is_null()
-        for row in _rows(lost if present is None else compute().and_(lost, present)):
+        for row in where(lost if present is None else compute().and_(lost, present)):
             faults[row].append(misfit(place.path, None, place.kind))
     if column.null_count == len(column) and column.type != place.arrow:
         return pyarrow().nulls(len(column), place.arrow)
@@ -252,7 +247,7 @@ def _cast(column: Any, place: Place, faults: _Faults) -> Any:
     try:
         return cast(column)
     except errors:
-        for row in _rows(column.is_valid()):
+        for row in where(column.is_valid()):
             try:
                 cast(column.slice(row, 1))
             except errors:

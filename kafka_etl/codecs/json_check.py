@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from kafka_etl.codecs.arrow import compute, pyarrow
+from kafka_etl.codecs.arrow import compute, pyarrow, where
 from kafka_etl.errors import RecordErrors
 
 if TYPE_CHECKING:
@@ -171,9 +171,7 @@ def _odd(column: Any) -> list[int]:
     largest = max(abs(ends["min"] or 0), abs(ends["max"] or 0))
     if largest < _EXACT and not pc.any(pc.is_nan(column)).as_py():
         return []
-    odd = pc.or_(pc.is_nan(column), pc.greater_equal(pc.abs(column), _EXACT))
-    positions: list[int] = pc.indices_nonzero(odd).to_pylist()
-    return positions
+    return where(pc.or_(pc.is_nan(column), pc.greater_equal(pc.abs(column), _EXACT)))
 
 
 def _check_fit(name: str, value: Any, kind: Any) -> None:
