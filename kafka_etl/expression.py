@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, cast
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from kafka_etl.declare import DROP
+from kafka_etl.functions.declare import DROP
 from kafka_etl.record import Headers, Record
 
 NAMES: Final = ("value", "key", "headers", "topic", "partition", "offset", "timestamp")

@@ -261,7 +261,7 @@ def _format(tb: TracebackType | None) -> str:
     lines: list[str] = []
     while tb is not None:
         code = tb.tb_frame.f_code
-        if tb.tb_frame.f_globals.get("__package__") != "kafka_etl.engine":
+        if not str(tb.tb_frame.f_globals.get("__package__")).startswith("kafka_etl.engine"):
             lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
         tb = tb.tb_next
     return printable("\n".join(lines))

@@ -74,15 +74,15 @@ def _own_kafka() -> Generator[str]:
 
 
 def _show(folder: Path, bootstrap: str) -> None:
-    from kafka_etl.kafka import hands
+    from kafka_etl.kafka import topics
 
     settings = {"bootstrap.servers": bootstrap}
     _say(f"Writing {_ORDERS:,} orders, {len(_BAD)} of them bad, to topic orders")
-    hands.create_topic(settings, "orders", 4)
-    hands.write(settings, "orders", _orders())
+    topics.create_topic(settings, "orders", 4)
+    topics.write(settings, "orders", _orders())
     _run(folder, bootstrap)
-    _show_outputs(list(hands.read(settings, "orders-eur")))
-    _show_dead_letter(list(hands.read(settings, "orders-eur.dlq")))
+    _show_outputs(list(topics.read(settings, "orders-eur")))
+    _show_dead_letter(list(topics.read(settings, "orders-eur.dlq")))
 
 
 def _orders() -> Iterator[tuple[bytes, bytes]]:

@@ -8,9 +8,9 @@ import typer
 def plugins() -> None:
     """List sources, operators, sinks and codecs."""
     from kafka_etl.errors import BrokenPlugin
-    from kafka_etl.registry import Registry
+    from kafka_etl.plugins import PluginRegistry
 
-    registry = Registry.installed()
+    registry = PluginRegistry.installed()
     for plugin in registry:
         try:
             note = registry.summary(plugin)

@@ -8,8 +8,8 @@ import time
 from typing import Final
 
 from kafka_etl.log import get_logger
-from kafka_etl.runtime.daemon import Rates, View
-from kafka_etl.runtime.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.daemon import Rates, View
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
 _LOG_EVERY: Final = 10.0
 _WIPE: Final = "\r\x1b[2K"

@@ -12,7 +12,7 @@ import typer
 from kafka_etl.cli.options import DEFAULT_HTTP, Paths, Sets, parse_address, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
-    from kafka_etl.runtime.daemon import Loaded
+    from kafka_etl.runtime.daemon.daemon import Loaded
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -50,11 +50,11 @@ def run(  # noqa: PLR0913 - one parameter per option
     """Run pipelines until SIGTERM or SIGINT, or until the end."""
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure
-    from kafka_etl.runtime.daemon import Daemon, DaemonOptions
-    from kafka_etl.runtime.listener import listen
+    from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
+    from kafka_etl.runtime.daemon.listener import listen
+    from kafka_etl.runtime.daemon.pipelines import RunOptions
+    from kafka_etl.runtime.daemon.state_folder import default_folder
     from kafka_etl.runtime.messages import LogSettings
-    from kafka_etl.runtime.pipelines import RunOptions
-    from kafka_etl.runtime.state_folder import default_folder
 
     logs = LogSettings(_parse_levels(log_level))
     configure(logs.levels)
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         listener = None if address == "off" else listen(*parse_address(address))
         daemon.begin()
         if listener is not None:
-            from kafka_etl.runtime.http import HttpServer  # while the first processes start
+            from kafka_etl.runtime.daemon.http import HttpServer  # while the first processes start
 
             stack.enter_context(HttpServer(listener, daemon))
         status = daemon.run()

@@ -22,10 +22,10 @@ def validate(
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
     from kafka_etl.errors import ConfigError
-    from kafka_etl.registry import Registry, importable
+    from kafka_etl.plugins import PluginRegistry, importable
 
     loaded = load(paths, env=os.environ, overrides=parse_sets(sets))
-    registry = Registry.installed()
+    registry = PluginRegistry.installed()
     findings = loaded.findings
     sound: list[tuple[Document, Pipeline]] = []
     for document in loaded.documents:

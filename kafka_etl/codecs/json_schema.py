@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import orjson
 
-from kafka_etl.codecs.json import loads
-from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for, require
-from kafka_etl.codecs.schemas import (
+from kafka_etl.codecs.json.codec import loads
+from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.record import Headers
+from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
+from kafka_etl.schema_registry.codec_settings import (
     SchemaSettings,
     Written,
     as_json,
@@ -19,10 +21,8 @@ from kafka_etl.codecs.schemas import (
     of_kind,
     sound,
 )
-from kafka_etl.codecs.wire import HEAD, ByHead, head_in, headed
-from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
-from kafka_etl.record import Headers
-from kafka_etl.typed import typed
+from kafka_etl.schema_registry.wire_format import HEAD, ByHead, head_in, headed
+from kafka_etl.value_classes import typed
 
 _NAME: Final = "json_schema"
 

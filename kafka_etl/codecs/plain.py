@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kafka_etl.contracts import Codec, CodecPlugin, Settings
-from kafka_etl.typed import typed
+from kafka_etl.value_classes import typed
 
 
 def _text_only(value: Any) -> bytes:

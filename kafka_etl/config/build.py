@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.config.check import check
+from kafka_etl.config.compatibility import (
+    check_conversion,
+    check_operators,
+    check_tables,
+    check_topics,
+)
 from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
-from kafka_etl.config.fit import check_conversion, check_operators, check_tables, check_topics
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, overlap
-from kafka_etl.config.sound import sound_part
+from kafka_etl.config.salvage import sound_part
 from kafka_etl.contracts import (
     Codec,
     CodecPlace,
@@ -27,9 +31,10 @@ from kafka_etl.contracts import (
     SourcePlugin,
     SourceSettings,
 )
-from kafka_etl.declare import Context
 from kafka_etl.errors import Code, ConfigError, KafkaEtlError
-from kafka_etl.registry import Registry, import_object
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.declare import Context
+from kafka_etl.plugins import PluginRegistry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 
 T = TypeVar("T")
@@ -89,7 +94,7 @@ def read_spec(document: Document) -> PipelineSpec | list[Finding]:
     return check(PipelineSpec, document.data, document)
 
 
-def build(document: Document, registry: Registry) -> Pipeline:
+def build(document: Document, registry: PluginRegistry) -> Pipeline:
     """Everything a pipeline file names, put together.
 
     Raises:
@@ -101,7 +106,7 @@ def build(document: Document, registry: Registry) -> Pipeline:
     return pipeline
 
 
-def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
+def examine(document: Document, registry: PluginRegistry) -> Pipeline | list[Finding]:
     """The pipeline, or everything that is wrong with it."""
     findings: list[Finding] = []
     spec = read_spec(document)
@@ -118,7 +123,7 @@ def examine(document: Document, registry: Registry) -> Pipeline | list[Finding]:
     return pipeline if pipeline is not None and not findings else findings
 
 
-def build_operator(document: Document, registry: Registry, name: str) -> BoundOperator:
+def build_operator(document: Document, registry: PluginRegistry, name: str) -> BoundOperator:
     """One operator of a pipeline that was built before, for a process of its own.
 
     Raises:
@@ -153,7 +158,7 @@ class _Builder:
         self,
         document: Document,
         spec: PipelineSpec,
-        registry: Registry,
+        registry: PluginRegistry,
         known: Sequence[Finding] = (),
     ) -> None:
         self._document = document

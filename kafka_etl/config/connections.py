@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from kafka_etl.codecs import registry_settings
 from kafka_etl.config.certificates import file_objections
-from kafka_etl.config.fit import Find
+from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import did_you_mean
 from kafka_etl.errors import Code
-from kafka_etl.kafka.client_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.kafka.allowed_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.schema_registry import client_settings as registry_settings
 
 _SYSTEM: Final = "probe"
 """Of Kafka's client: the certificates are where this system has them."""

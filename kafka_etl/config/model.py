@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from kafka_etl.bind import Isolation, Order
 from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
+from kafka_etl.functions.bind import Isolation, Order
 from kafka_etl.kafka.plugin import CreateSettings, Topic
 from kafka_etl.retry import Backoff
 from kafka_etl.units import Duration

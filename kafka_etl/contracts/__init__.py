@@ -1,6 +1,6 @@
 """The shapes a plug-in fills: sources, sinks and codecs, and what passes between them.
 
-A stranger's package needs this module, `kafka_etl.declare` and `kafka_etl.errors`, nothing else.
+A stranger's package needs this module, `kafka_etl.functions.declare` and `kafka_etl.errors`, nothing else.
 `kafka_etl.testing` has the suites that every implementation must pass, the built-in ones first.
 """
 

@@ -55,7 +55,7 @@ class Codec:
     Bytes stay bytes: a codec never sees a null value, and `encode` never sees `bytes`.
 
     Attributes:
-        of_class: The same codec for objects of a class with fields (`kafka_etl.typed`), where
+        of_class: The same codec for objects of a class with fields (`kafka_etl.value_classes`), where
             there is a shorter way than by plain data.
         of_container: The same codec for values that are a `dict`, or a `list`, or null: it refuses
             others, where that costs nothing. None: an operator's annotation decides nothing.

@@ -39,7 +39,7 @@ from kafka_etl.errors import (
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.clients import made
+from kafka_etl.kafka.client_settings import made
 from kafka_etl.record import Partition
 
 T = TypeVar("T")

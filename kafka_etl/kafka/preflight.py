@@ -13,7 +13,12 @@ from confluent_kafka import Consumer, Producer
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TopicMissing, TopicNotCreated
 from kafka_etl.kafka.admin import Admin, connect
-from kafka_etl.kafka.clients import admin_settings, consumer_settings, made, producer_settings
+from kafka_etl.kafka.client_settings import (
+    admin_settings,
+    consumer_settings,
+    made,
+    producer_settings,
+)
 from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 

@@ -10,7 +10,7 @@ from kafka_etl.contracts import Abandoned, Aborted, Deployment, Pulse, Refusal, 
 from kafka_etl.envelope import encode_raw
 from kafka_etl.errors import KafkaEtlError, Permanent
 from kafka_etl.invocation import DeadLetter, Settlement, type_name
-from kafka_etl.kafka.clients import producer_settings
+from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.produce import produce_outputs, produce_record
 from kafka_etl.kafka.transactions import Transactions, Write
 from kafka_etl.record import origin

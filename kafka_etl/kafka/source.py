@@ -24,9 +24,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.clients import consumer_settings, made
+from kafka_etl.kafka.client_settings import consumer_settings, made
 from kafka_etl.kafka.plugin import KafkaSourceSettings
-from kafka_etl.kafka.silence import NO_ANSWER, Silence
+from kafka_etl.kafka.reachability import NO_ANSWER, Silence
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,

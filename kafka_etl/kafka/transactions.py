@@ -19,8 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
 from kafka_etl.failpoints import failpoint
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.clients import made
-from kafka_etl.kafka.silence import Silence
+from kafka_etl.kafka.client_settings import made
+from kafka_etl.kafka.reachability import Silence
 from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3

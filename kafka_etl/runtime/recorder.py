@@ -35,7 +35,7 @@ _SIZE: Final = 256 * 1024
 
 
 class Recorder:
-    """Written by one worker; see `kafka_etl.engine.stream.Recorder`."""
+    """Written by one worker; see `kafka_etl.engine.stream.loop.Recorder`."""
 
     def __init__(self, path: Path) -> None:
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka_etl import operator
-from kafka_etl.declare import BESIDES
+from kafka_etl.functions.declare import BESIDES
 
 _TABLE: Final = "batch"
 _ROW: Final = "_row"

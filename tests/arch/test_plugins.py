@@ -6,12 +6,12 @@ import tomllib
 
 import pytest
 
-from kafka_etl.bind import settings_of
 from kafka_etl.contracts import CodecPlace
-from kafka_etl.registry import KINDS, Plugin, Registry
+from kafka_etl.functions.bind import settings_of
+from kafka_etl.plugins import KINDS, Plugin, PluginRegistry
 from tests.arch.source import ROOT
 
-REGISTRY = Registry.installed()
+REGISTRY = PluginRegistry.installed()
 OURS = [plugin for plugin in REGISTRY if plugin.distribution == "kafka-etl"]
 
 

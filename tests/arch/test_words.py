@@ -20,14 +20,14 @@ EVERYWHERE = {
 }
 ALLOWED = {
     ("kafka_etl/envelope.py", "short_message"): "the text of an error, cut",
-    ("kafka_etl/engine/stream.py", "step"): "StreamEngine.step is the design's own",
+    ("kafka_etl/engine/stream/loop.py", "step"): "StreamEngine.step is the design's own",
     ("kafka_etl/expression.py", "handler"): "pydantic's",
     ("kafka_etl/kafka/source.py", "event"): "of the client: the end of a partition, an error",
     ("kafka_etl/kafka/source.py", "messages"): "the client's objects, before they are records",
     ("kafka_etl/log.py", "event"): "structlog's",
     ("kafka_etl/log.py", "handlers"): "the standard library's",
     ("kafka_etl/runtime/child.py", "messages"): "what processes send each other",
-    ("kafka_etl/runtime/http.py", "handlers"): "of HTTP requests",
+    ("kafka_etl/runtime/daemon/http.py", "handlers"): "of HTTP requests",
     ("kafka_etl/runtime/messages.py", "messages"): "what processes send each other",
 }
 

@@ -25,12 +25,12 @@ from confluent_kafka import Message, Producer
 
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
-from kafka_etl.engine.chain import Chain
-from kafka_etl.engine.crew import Crews
+from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.concurrency.crews import Crews
+from kafka_etl.functions.signature import TABLES
 from kafka_etl.kafka.produce import produce_outputs
-from kafka_etl.registry import Registry
-from kafka_etl.runtime import assemble
-from kafka_etl.signature import TABLES
+from kafka_etl.plugins import PluginRegistry
+from kafka_etl.runtime.worker.worker import assemble
 from tests.bench import report
 from tests.bench.libraries import columns
 from tests.bench.loops import ALLOCATOR, SCHEMAS, batch_of
@@ -127,7 +127,7 @@ def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:
     sys.modules.pop("ops", None)
     try:
         (document,) = load([folder], env={}).documents
-        pipeline = build(document, Registry.installed())
+        pipeline = build(document, PluginRegistry.installed())
     finally:
         sys.path.remove(str(folder))
     crews = Crews(pipeline.operators, lambda: None)

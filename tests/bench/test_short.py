@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kafka_etl.codecs.wire import HEAD
+from kafka_etl.schema_registry.wire_format import HEAD
 from tests.bench import concurrency, loops, memory, paced, parts, report, start, values, workers
 from tests.bench.bench import Bench, Result, WrongOutputs, bench
 from tests.bench.kinds import KINDS, NAMES, tables

@@ -6,7 +6,7 @@ import pytest
 
 from kafka_etl.codecs import BYTES, JSON, TEXT
 from kafka_etl.contracts import CodecPlace
-from kafka_etl.registry import Registry
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl.testing import CodecContract, CodecSystem
 
 SYSTEMS = [
@@ -33,7 +33,7 @@ class TestCodecs(CodecContract):
     """The codecs that need nothing but bytes."""
 
     def test_it_is_installed(self, system: CodecSystem) -> None:
-        plugin = Registry.installed().codec(system.name)
+        plugin = PluginRegistry.installed().codec(system.name)
         built = plugin.build(plugin.settings(), CodecPlace("source", "value"))
         assert replace(built, table=None) == replace(system.codec, table=None)
 

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from kafka_etl.codecs import of_class, schema_registry
+from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec, CodecPlace, Unavailable
 from kafka_etl.errors import ConfigError, SchemaRefused
-from kafka_etl.registry import Registry
+from kafka_etl.plugins import PluginRegistry
+from kafka_etl.schema_registry import client as schema_registry
 from kafka_etl.testing import CodecContract, CodecSystem
 from tests.kit import registry as kit
 
@@ -156,7 +157,7 @@ def topic() -> str:
 
 def build(url: str, name: str, topic: str = "", *, part: str = "value", **settings: Any) -> Codec:
     """The codec of a sink with this topic; without one, of a source."""
-    plugin = Registry.installed().codec(name)
+    plugin = PluginRegistry.installed().codec(name)
     side = "sink" if topic else "source"
     place = CodecPlace(side, part, topic, registry={"url": url})  # type: ignore[arg-type]
     return plugin.build(plugin.settings.model_validate(settings), place)

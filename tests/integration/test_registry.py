@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
-from kafka_etl.codecs.wire import head_of
+from kafka_etl.schema_registry.wire_format import head_of
 from tests.kit.apicurio import Apicurio
 from tests.kit.daemon import Daemon, run_to_end
 from tests.kit.kafka import Kafka

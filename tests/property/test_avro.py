@@ -13,11 +13,11 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kafka_etl.codecs.avro_arrow import schema_of
-from kafka_etl.codecs.avro_schema import type_of
-from kafka_etl.codecs.avro_table import table_codec
-from kafka_etl.codecs.avro_ways import fast_way, slow_way
-from kafka_etl.codecs.wire import head_of
+from kafka_etl.codecs.avro.arrow_types import schema_of
+from kafka_etl.codecs.avro.backends import fast_way, slow_way
+from kafka_etl.codecs.avro.columns import table_codec
+from kafka_etl.codecs.avro.schema import type_of
+from kafka_etl.schema_registry.wire_format import head_of
 
 INT, LONG = 2**31, 2**63
 YEARS = dt.timedelta(days=700_000)

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_etl.engine.mapping import FAILED, map_each
+from kafka_etl.engine.rows.mapping import FAILED, map_each
 from kafka_etl.invocation import Condition
 from kafka_etl.testing import StoredRecord
 from tests.property.fates import Fate, Form, Operators, expected, fates, forms

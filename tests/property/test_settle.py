@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_etl.engine.careful import Suspect
+from kafka_etl.engine.suspects.suspicion import Suspect
 from kafka_etl.invocation import (
     Condition,
     ErrorInfo,

@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
-from kafka_etl.engine import finished
-from kafka_etl.engine.commits import Pending
+from kafka_etl.engine.stream import uncommitted as finished
+from kafka_etl.engine.stream.commits import Pending
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, origin
 from kafka_etl.settle import excluding

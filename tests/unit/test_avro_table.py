@@ -15,14 +15,15 @@ import pyarrow as pa
 import pytest
 from fastavro import parse_schema, schemaless_writer
 
-from kafka_etl.codecs import avro_table, avro_ways
-from kafka_etl.codecs.avro_schema import NotForColumns, document_of, type_of
-from kafka_etl.codecs.avro_table import table_codec
-from kafka_etl.codecs.avro_write import value_writer
-from kafka_etl.codecs.schema_registry import Schema
-from kafka_etl.codecs.wire import NotInWireFormat, head_of
+from kafka_etl.codecs.avro import backends as avro_ways
+from kafka_etl.codecs.avro import columns as avro_table
+from kafka_etl.codecs.avro.columns import table_codec
+from kafka_etl.codecs.avro.schema import NotForColumns, document_of, type_of
+from kafka_etl.codecs.avro.write import value_writer
 from kafka_etl.contracts import TableCodec, Unavailable
 from kafka_etl.errors import RecordErrors
+from kafka_etl.schema_registry.client import Schema
+from kafka_etl.schema_registry.wire_format import NotInWireFormat, head_of
 
 
 def record(**fields: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from fastavro import parse_schema, schemaless_reader
 
-from kafka_etl.codecs.avro_read import value_reader
-from kafka_etl.codecs.avro_schema import parsed
-from kafka_etl.codecs.avro_write import value_writer
+from kafka_etl.codecs.avro.read import value_reader
+from kafka_etl.codecs.avro.schema import parsed
+from kafka_etl.codecs.avro.write import value_writer
 
 POINT = {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "int"}]}
 SIZE = {"type": "enum", "name": "Size", "symbols": ["S", "L"]}

@@ -9,9 +9,9 @@ import pytest
 
 import kafka_etl
 from kafka_etl import Context, Record, operator
-from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.errors import OperatorSignatureError
-from kafka_etl.signature import Takes
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.signature import Takes
 
 
 def bound(target: Any, context: Context | None = None, **settings: Any) -> BoundOperator:

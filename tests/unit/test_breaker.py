@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.engine.breaker import Breaker
+from kafka_etl.engine.suspects.breaker import Breaker
 from kafka_etl.invocation import Condition, ErrorInfo, Failure
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kafka_etl.contracts import Arrival, Refusal
-from kafka_etl.engine.careful import Evidence, Suspect, Suspicion
-from kafka_etl.engine.condemned import Condemned
+from kafka_etl.engine.suspects.suspicion import Evidence, Suspect, Suspicion
+from kafka_etl.engine.suspects.verdicts import Condemned
 from kafka_etl.invocation import Condition
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord

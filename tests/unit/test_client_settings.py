@@ -10,8 +10,15 @@ from confluent_kafka import Consumer, Producer
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.client_settings import ALLOWED, REFUSED, SECTIONS, Section, is_known, objection
-from kafka_etl.kafka.clients import consumer_settings, producer_settings
+from kafka_etl.kafka.allowed_settings import (
+    ALLOWED,
+    REFUSED,
+    SECTIONS,
+    Section,
+    is_known,
+    objection,
+)
+from kafka_etl.kafka.client_settings import consumer_settings, producer_settings
 
 CASES = [(section, name) for section in SECTIONS for name in sorted(ALLOWED[section])]
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_etl import Context
-from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.registry import Registry
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl_operators.explode import explode
 from tests.unit.engine.kit import run
 
@@ -20,7 +20,7 @@ def bound(**settings: Any) -> BoundOperator:
 
 
 def test_it_is_installed_as_explode() -> None:
-    assert Registry.installed().operator("explode")[0] is explode
+    assert PluginRegistry.installed().operator("explode")[0] is explode
 
 
 def test_each_element_is_an_output_with_all_other_fields() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kafka_etl import Context
-from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.registry import Registry
-from kafka_etl.signature import Takes
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.signature import Takes
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl_operators.fields import fields
 
 ORDER = {"id": 7, "amount": 12.5, "note": None, "customer": {"name": "Ada", "id": 1}}
@@ -113,4 +113,4 @@ def test_it_takes_values_and_lets_tombstones_pass(settings: dict[str, Any]) -> N
 
 
 def test_it_is_installed_as_fields() -> None:
-    assert Registry.installed().operator("fields")[0] is fields
+    assert PluginRegistry.installed().operator("fields")[0] is fields

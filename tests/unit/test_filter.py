@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from kafka_etl import DROP, Context, Record
-from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.expression import Expression
-from kafka_etl.registry import Registry
-from kafka_etl.signature import Takes
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.signature import Takes
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl_operators.filter import filter_records
 
 
@@ -21,7 +21,7 @@ def bound(where: str) -> BoundOperator:
 
 
 def test_it_is_installed_as_filter() -> None:
-    assert Registry.installed().operator("filter")[0] is filter_records
+    assert PluginRegistry.installed().operator("filter")[0] is filter_records
 
 
 def test_a_test_of_the_value_takes_values() -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_etl import Context, Record
-from kafka_etl.bind import BoundOperator, bind, settings_of
-from kafka_etl.registry import Registry
-from kafka_etl.signature import Takes
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.signature import Takes
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl_operators.map import map_fields
 from tests.unit.engine.kit import run
 
@@ -21,7 +21,7 @@ def bound(**fields: str) -> BoundOperator:
 
 
 def test_it_is_installed_as_map() -> None:
-    assert Registry.installed().operator("map")[0] is map_fields
+    assert PluginRegistry.installed().operator("map")[0] is map_fields
 
 
 def test_a_field_is_set_and_the_others_stay() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.engine.pace import Pace
+from kafka_etl.engine.stream.pace import Pace
 
 
 def test_a_pipeline_begins_with_one_record_and_full_batches() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from kafka_etl.codecs.protobuf import _end_of_indexes, _reader
-from kafka_etl.codecs.protobuf_schema import class_named, compiled
-from kafka_etl.codecs.protobuf_write import value_writer
-from kafka_etl.codecs.schema_registry import Schema
-from kafka_etl.codecs.wire import NotInWireFormat
+from kafka_etl.codecs.protobuf.codec import _end_of_indexes, _reader
+from kafka_etl.codecs.protobuf.schema import class_named, compiled
+from kafka_etl.codecs.protobuf.write import value_writer
+from kafka_etl.schema_registry.client import Schema
+from kafka_etl.schema_registry.wire_format import NotInWireFormat
 
 SCHEMA = """syntax = "proto3";
 package shop;

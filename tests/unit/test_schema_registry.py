@@ -10,8 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from kafka_etl.codecs import schema_registry
-from kafka_etl.codecs.schema_registry import Schema, SchemaRegistry, registry_for
 from kafka_etl.contracts import CodecPlace, Unavailable
 from kafka_etl.errors import (
     ConfigError,
@@ -20,6 +18,8 @@ from kafka_etl.errors import (
     SchemaMissing,
     SchemaRefused,
 )
+from kafka_etl.schema_registry import client as schema_registry
+from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for
 from tests.kit.registry import StandIn, register, stand_in
 
 

@@ -11,9 +11,9 @@ import pytest
 from pydantic import Field, ValidationError
 
 from kafka_etl import Context, Record, operator
-from kafka_etl.declare import Declaration
 from kafka_etl.errors import OperatorSignatureError
-from kafka_etl.signature import (
+from kafka_etl.functions.declare import Declaration
+from kafka_etl.functions.signature import (
     Shape,
     Takes,
     arguments,

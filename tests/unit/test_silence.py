@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from kafka_etl.kafka import silence as module
-from kafka_etl.kafka.silence import Silence
+from kafka_etl.kafka import reachability as module
+from kafka_etl.kafka.reachability import Silence
 
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)
 ONE_DOWN = KafkaError(KafkaError._TRANSPORT)

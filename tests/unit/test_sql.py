@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.bind import BoundOperator
+from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import SHARED
 from kafka_etl_operators.sql import polars_expressions, sql
 from tests.unit.engine.kit import bound, chain_of, run

@@ -9,7 +9,7 @@ from kafka_etl.config.build import examine
 from kafka_etl.config.load import load
 from kafka_etl.config.parse import parse
 from kafka_etl.config.report import Finding, without_echoes
-from kafka_etl.registry import Registry, importable
+from kafka_etl.plugins import PluginRegistry, importable
 
 MARK = "»"
 """Stands in a test's YAML right before the place of an expected finding."""
@@ -21,7 +21,7 @@ BLOCKS = {
     "sink": "sink: {use: kafka, with: {topic: orders-eur, value: json}}",
 }
 
-REGISTRY = Registry.installed()
+REGISTRY = PluginRegistry.installed()
 
 
 def pipeline(*blocks: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from kafka_etl.config.excerpt import OPEN
 from kafka_etl.config.report import Finding, config_error, without_echoes
 from kafka_etl.errors import Code
-from kafka_etl.kafka.client_settings import ALLOWED
+from kafka_etl.kafka.allowed_settings import ALLOWED
 from tests.unit.config.project import MARK, findings_in, pipeline, place_of, places, without
 
 TOP = [

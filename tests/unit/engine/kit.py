@@ -9,23 +9,23 @@ from typing import Any, Literal
 
 import orjson
 
-from kafka_etl.bind import BoundOperator, bind, settings_of
 from kafka_etl.codecs import BYTES
-from kafka_etl.codecs.json import PLUGIN, JsonSettings
+from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
 from kafka_etl.contracts import Abandoned, Codec, CodecPlace
-from kafka_etl.declare import Context
-from kafka_etl.engine.breaker import Breaker
-from kafka_etl.engine.careful import Evidence, Suspicion
-from kafka_etl.engine.chain import Chain
-from kafka_etl.engine.commits import Begin, Commits
-from kafka_etl.engine.condemned import Condemned
-from kafka_etl.engine.crew import Crews
-from kafka_etl.engine.encode import Encode
-from kafka_etl.engine.invoker import Invoker
-from kafka_etl.engine.pace import Pace
-from kafka_etl.engine.stages import decode_for, operate_all
-from kafka_etl.engine.stream import StreamEngine
-from kafka_etl.engine.surroundings import Limits, Surroundings
+from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.attempt.encode import Encode
+from kafka_etl.engine.attempt.invoker import Invoker
+from kafka_etl.engine.attempt.operate import decode_for, operate_all
+from kafka_etl.engine.concurrency.crews import Crews
+from kafka_etl.engine.ports import Limits, Surroundings
+from kafka_etl.engine.stream.commits import Begin, Commits
+from kafka_etl.engine.stream.loop import StreamEngine
+from kafka_etl.engine.stream.pace import Pace
+from kafka_etl.engine.suspects.breaker import Breaker
+from kafka_etl.engine.suspects.suspicion import Evidence, Suspicion
+from kafka_etl.engine.suspects.verdicts import Condemned
+from kafka_etl.functions.bind import BoundOperator, bind, settings_of
+from kafka_etl.functions.declare import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, next_offsets

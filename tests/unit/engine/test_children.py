@@ -17,19 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_etl import Permanent, Record, Retry
-from kafka_etl.bind import BoundOperator, Order
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
 from kafka_etl.contracts import Abandoned, Preflight
-from kafka_etl.engine.crew import Crews, lanes
-from kafka_etl.engine.parcel import pack_error, unpack_error
+from kafka_etl.engine.concurrency.crews import Crews, lanes
+from kafka_etl.engine.concurrency.pickling import pack_error, unpack_error
 from kafka_etl.errors import OperatorDied, RecordErrors
+from kafka_etl.functions.bind import BoundOperator, Order
 from kafka_etl.invocation import Condition, ErrorInfo
+from kafka_etl.plugins import PluginRegistry, importable
 from kafka_etl.record import KEEP
-from kafka_etl.registry import Registry, importable
 from kafka_etl.retry import Backoff, RetryPolicy
-from kafka_etl.runtime.isolated import isolated
 from kafka_etl.runtime.messages import LogSettings, WorkerTask
+from kafka_etl.runtime.worker.operator_process import isolated
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import Ran, as_bytes, chain_of, run
 
@@ -199,7 +199,7 @@ class Project:
             )
         )
         (self.document,) = load([path], env={}).documents
-        return build(self.document, Registry.installed()).operators
+        return build(self.document, PluginRegistry.installed()).operators
 
     def ready(self, *uses: Any) -> tuple[tuple[BoundOperator, ...], Crews]:
         operators = self.operators(*uses)

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kafka_etl import DROP, Permanent, Record
-from kafka_etl.bind import Order
-from kafka_etl.engine.chain import Chain
-from kafka_etl.engine.crew import Crews, lanes
+from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.concurrency.crews import Crews, lanes
+from kafka_etl.functions.bind import Order
 from kafka_etl.invocation import Condition
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import Ran, as_bytes, bound, chain_of, run

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
-from kafka_etl.engine.hand import Hand, SharedHand
+from kafka_etl.engine.concurrency.call_clock import Hand, SharedHand
 
 WRITER = """
 import sys
-from kafka_etl.engine.hand import Hand
+from kafka_etl.engine.concurrency.call_clock import Hand
 hand = Hand(int(sys.argv[1]))
 for time in range(1, 300_001):
     hand.begin(time, 1000 + time)
@@ -20,7 +20,7 @@ for time in range(1, 300_001):
 
 def test_it_can_be_read_after_the_death_of_its_writer() -> None:
     hand = SharedHand()
-    deed = "import os, sys; from kafka_etl.engine.hand import Hand; Hand(int(sys.argv[1])).begin"
+    deed = "import os, sys; from kafka_etl.engine.concurrency.call_clock import Hand; Hand(int(sys.argv[1])).begin"
     subprocess.run(
         [sys.executable, "-c", f"{deed}(7, 123); os.kill(os.getpid(), 9)", str(hand.file)],
         pass_fds=[hand.file],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.engine.mapping import FAILED, EscapedStopIteration, map_each
+from kafka_etl.engine.rows.mapping import FAILED, EscapedStopIteration, map_each
 
 
 def failing(bad: set[int], error: Callable[[], BaseException]) -> Callable[[int], int]:

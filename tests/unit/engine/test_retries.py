@@ -9,7 +9,7 @@ import pytest
 
 from kafka_etl import Context, Permanent, Record, Retry
 from kafka_etl.contracts import Abandoned, Codec
-from kafka_etl.engine.invoker import Invoker
+from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.invocation import Condition, Invocation
 from kafka_etl.record import Batch
 from kafka_etl.retry import NEVER, Backoff, RetryPolicy

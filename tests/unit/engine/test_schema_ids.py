@@ -12,8 +12,8 @@ import pytest
 
 from kafka_etl import Record
 from kafka_etl.codecs import BYTES
-from kafka_etl.codecs.wire import KEY_HEADER, VALUE_HEADER, headed
 from kafka_etl.contracts import Codec
+from kafka_etl.schema_registry.wire_format import KEY_HEADER, VALUE_HEADER, headed
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import chain_of, json, run
 

@@ -13,7 +13,7 @@ import pytest
 
 from kafka_etl import DROP, Record, RecordErrors, operator
 from kafka_etl.codecs import JSON, TEXT
-from kafka_etl.codecs.json import PLUGIN, JsonSettings
+from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
 from kafka_etl.contracts import Codec, CodecPlace
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.testing import StoredRecord

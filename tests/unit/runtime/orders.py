@@ -9,8 +9,8 @@ from typing import Any
 from kafka_etl.contracts import Guarantee, Position
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.record import Partition
-from kafka_etl.runtime.daemon import Rates, Verb, View
-from kafka_etl.runtime.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.daemon import Rates, Verb, View
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
 
 NOW = 1_700_000_000.0
 

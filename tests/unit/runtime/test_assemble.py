@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.runtime.assemble import smallest_slice
+from kafka_etl.runtime.worker.assemble import smallest_slice
 
 
 def pipeline(*operators: tuple[bool, int]) -> Any:

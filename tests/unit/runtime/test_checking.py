@@ -12,9 +12,9 @@ from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.errors import BrokersUnreachable, KafkaEtlError, Problem
 from kafka_etl.log import get_logger
-from kafka_etl.runtime import checking
-from kafka_etl.runtime.checking import Checking
 from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.daemon import checking
+from kafka_etl.runtime.daemon.checking import Checking
 from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTask, Snapshot
 
 ANSWER = Checked(Preflight(), Guarantee.EXACTLY_ONCE)

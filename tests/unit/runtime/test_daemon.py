@@ -13,9 +13,9 @@ import pytest
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced, OrderRefused
-from kafka_etl.runtime.daemon import Daemon, DaemonOptions, Loaded, Verb, View
+from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded, Verb, View
+from kafka_etl.runtime.daemon.pipelines import RunOptions, State
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
-from kafka_etl.runtime.pipelines import RunOptions, State
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
 
@@ -199,8 +199,8 @@ class Dying:
 def test_a_death_is_seen_at_once(
     daemon: Any, seen: list[View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_etl.runtime.daemon.wait", lambda _connections, _seconds: None)
-    monkeypatch.setattr("kafka_etl.runtime.daemon._LOOK_EVERY", 3600)
+    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon.wait", lambda _connections, _seconds: None)
+    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon._LOOK_EVERY", 3600)
     daemon._pipelines = {NAME: Dying(lambda _now: None)}
     assert daemon.run() == 0
     assert len(seen) == 5

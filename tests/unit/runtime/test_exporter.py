@@ -11,9 +11,9 @@ from kafka_etl.contracts import Position
 from kafka_etl.invocation import Condition
 from kafka_etl.metrics import METRICS
 from kafka_etl.record import Partition
-from kafka_etl.runtime.daemon import View
-from kafka_etl.runtime.exporter import render
-from kafka_etl.runtime.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.daemon import View
+from kafka_etl.runtime.daemon.exporter import render
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
 from tests.unit.runtime.orders import NOW, FakeOrders, status
 
 GOLDEN = Path(__file__).parent / "metrics.golden.txt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kafka_etl.errors import Fenced
-from kafka_etl.runtime.fencing import Fencing
+from kafka_etl.runtime.worker.fencing import Fencing
 
 
 def fenced_at(*times: float) -> int | None:

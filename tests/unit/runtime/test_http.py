@@ -11,10 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
-from kafka_etl.runtime.daemon import Verb
-from kafka_etl.runtime.http import HttpServer, make_app
-from kafka_etl.runtime.listener import listen
-from kafka_etl.runtime.pipelines import State
+from kafka_etl.runtime.daemon.daemon import Verb
+from kafka_etl.runtime.daemon.http import HttpServer, make_app
+from kafka_etl.runtime.daemon.listener import listen
+from kafka_etl.runtime.daemon.pipelines import State
 from tests.unit.runtime.orders import FakeOrders, status
 
 HERE = "http://127.0.0.1:8321"

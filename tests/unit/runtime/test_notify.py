@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.runtime.notify import notify
+from kafka_etl.runtime.daemon.notify import notify
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from kafka_etl.log import get_logger
-from kafka_etl.runtime import slot as module
 from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.daemon import slot as module
+from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
 from kafka_etl.runtime.messages import Died, Snapshot, WorkerTask
 from kafka_etl.runtime.recorder import Recorder
-from kafka_etl.runtime.slot import Watch, WorkerSlot
 
 KILLED = -9
 

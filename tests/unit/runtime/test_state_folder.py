@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.errors import ConfigError, InstanceInUse, StateFolderUnusable
-from kafka_etl.runtime.state_folder import StateFolder, default_folder
+from kafka_etl.runtime.daemon.state_folder import StateFolder, default_folder
 
 TAKE = """
 import sys
 from pathlib import Path
 from kafka_etl.errors import InstanceInUse
-from kafka_etl.runtime.state_folder import StateFolder
+from kafka_etl.runtime.daemon.state_folder import StateFolder
 
 try:
     print(StateFolder(Path(sys.argv[1]), sys.argv[2] or None).instance)

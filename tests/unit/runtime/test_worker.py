@@ -23,10 +23,10 @@ from kafka_etl.errors import (
     SchemaMissing,
     SchemaRefused,
 )
-from kafka_etl.registry import Registry
-from kafka_etl.runtime.committer import Committer
+from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.messages import Ended, LogSettings, WorkerTask
-from kafka_etl.runtime.worker import Worker
+from kafka_etl.runtime.worker.committer import Committer
+from kafka_etl.runtime.worker.worker import Worker
 from tests.unit.config.project import pipeline
 
 
@@ -79,7 +79,7 @@ def make(tmp_path: Path) -> Make:
             logs=LogSettings({}),
         )
         ours, daemon = Pipe()
-        worker: Any = Worker(build(document, Registry.installed()), task, ours)
+        worker: Any = Worker(build(document, PluginRegistry.installed()), task, ours)
         worker.daemon = daemon  # else its end would be seen as the daemon's
         worker._engine = engine
         return worker

@@ -1,0 +1,181 @@
+"""Looks for what fastavro passes over without a word: 6.7 written as 6, true as 1, 2**31 as int.
+
+It is made once for a schema, and nothing where there is nothing to look for. Most of it is one
+look at the types of a record's fields, 0.1 us, and `struct`, which knows what 32 bits hold.
+Branches of unions fastavro chooses by their values, but for the size of floats.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import itemgetter
+from typing import Any, Final
+
+from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
+
+Suspects = Callable[[Any], bool]
+"""Raises, or says that a value needs a closer look: it may be written as something else."""
+
+_EXACT: Final[Mapping[str, type]] = {"int": int, "long": int, "boolean": bool}
+_PACKED: Final[Mapping[str, str]] = {"int": "i", "float": "f"}
+
+
+def _is_whole(value: Any, limit: int) -> bool:
+    """Also numbers of other libraries, and 6.0."""
+    if isinstance(value, bool | str | bytes):
+        return False
+    return bool(int(value) == value) and -limit <= value < limit
+
+
+def _is_float(value: Any) -> bool:
+    return bool(struct.pack("<f", value))  # the machine's own form would be infinite
+
+
+SIMPLE: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "int": lambda value: _is_whole(value, 2**31),
+    "long": lambda value: _is_whole(value, 2**63),
+    "float": _is_float,
+    "boolean": lambda value: isinstance(value, bool),
+}
+"""Types to look at, and whether a value is of one; raises when it is something else entirely."""
+
+
+def suspects(schema: Any) -> Suspects | None:
+    """What to look for in values of a parsed schema; None: nothing."""
+    return _Suspects().of(schema)
+
+
+class _Suspects:
+    def __init__(self) -> None:
+        self._named: dict[str, Suspects | None] = {}
+        self._open: set[str] = set()
+
+    def of(self, schema: Any) -> Suspects | None:
+        if is_list(schema):
+            return self._union(schema)
+        if _simple(schema) is not None:
+            look = self._items(schema)
+            return None if look is None else lambda value: look((value,))
+        return self._holder(schema) if is_mapping(schema) else self._again(schema)
+
+    def _holder(self, schema: dict[str, Any]) -> Suspects | None:
+        match schema["type"]:
+            case "record" | "error":
+                return self._record(schema)
+            case "array":
+                return self._items(schema["items"])
+            case "map":
+                look = self._items(schema["values"])
+                return None if look is None else lambda value: look(value.values())
+            case inner:
+                return None if isinstance(inner, str) else self.of(inner)
+
+    def _again(self, name: str) -> Suspects | None:
+        """A type by its name, perhaps within itself."""
+        if name not in self._open:
+            return self._named.get(name)
+
+        def later(value: Any) -> bool:
+            look = self._named[name]
+            return look is not None and look(value)
+
+        return later
+
+    def _union(self, branches: list[Any]) -> Suspects | None:
+        looks = [
+            look
+            for branch in branches
+            if _simple(branch) in (None, "float") and (look := self.of(branch)) is not None
+        ]
+        if not looks:
+            return None
+        return lambda value: value is not None and any(look(value) for look in looks)
+
+    def _items(self, schema: Any) -> Callable[[Collection[Any]], bool] | None:
+        """For all values of an array or a map."""
+        kind = _simple(schema)
+        if kind is None:
+            look = self.of(schema)
+            return None if look is None else lambda values: any(map(look, values))
+        form, usual = _PACKED.get(kind), {_EXACT[kind]} if kind in _EXACT else None
+
+        def unusual(values: Collection[Any]) -> bool:
+            if form is not None:
+                struct.pack(f"<{len(values)}{form}", *values)
+            return usual is not None and not usual.issuperset(map(type, values))
+
+        return unusual
+
+    def _record(self, schema: dict[str, Any]) -> Suspects | None:
+        self._open.add(schema["name"])
+        types = {field["name"]: field["type"] for field in schema["fields"]}
+        kinds = {name: kind for name, t in types.items() if (kind := _simple(t)) is not None}
+        within = {
+            name: look
+            for name, t in types.items()
+            if name not in kinds and (look := self.of(t)) is not None
+        }
+        self._open.discard(schema["name"])
+        made = self._named[schema["name"]] = _any_of(_own(kinds), _within(within))
+        return made
+
+
+def _simple(kind: Any) -> str | None:
+    """The primitive type, where it is nothing but that, and one to look at."""
+    if is_mapping(kind) and "logicalType" not in kind:
+        kind = kind.get("type")
+    return kind if isinstance(kind, str) and kind in SIMPLE else None
+
+
+def _own(kinds: Mapping[str, str]) -> Suspects | None:
+    """A record's own fields: at once, and only those of unusual records one by one."""
+    unusual = _any_of(_types(kinds), _ranges(kinds))
+    if unusual is None:
+        return None
+    fields = tuple((name, SIMPLE[kind]) for name, kind in kinds.items())
+
+    def look(value: Any) -> bool:
+        try:
+            is_unusual = unusual(value)
+        except Exception:  # noqa: BLE001 - a field has its default, or is something else entirely
+            is_unusual = True
+        return is_unusual and any(name in value and not fits(value[name]) for name, fits in fields)
+
+    return look
+
+
+def _types(kinds: Mapping[str, str]) -> Suspects | None:
+    usual = {name: _EXACT[kind] for name, kind in kinds.items() if kind in _EXACT}
+    if not usual:
+        return None
+    read, expected = _reader(usual), list(usual.values())
+    return lambda value: list(map(type, read(value))) != expected
+
+
+def _ranges(kinds: Mapping[str, str]) -> Suspects | None:
+    forms = {name: _PACKED[kind] for name, kind in kinds.items() if kind in _PACKED}
+    if not forms:
+        return None
+    read, pack = _reader(forms), struct.Struct("<" + "".join(forms.values())).pack
+    return lambda value: not pack(*read(value))
+
+
+def _within(looks: Mapping[str, Suspects]) -> Suspects | None:
+    if not looks:
+        return None
+    pairs = tuple(looks.items())
+    return lambda value: any(look(value.get(name)) for name, look in pairs)
+
+
+def _any_of(first: Suspects | None, second: Suspects | None) -> Suspects | None:
+    if first is None or second is None:
+        return first or second
+    return lambda value: first(value) or second(value)
+
+
+def _reader(names: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
+    first, *others = names
+    if others:
+        return itemgetter(first, *others)
+    return lambda value: (value[first],)

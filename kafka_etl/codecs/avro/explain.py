@@ -1,0 +1,168 @@
+"""A closer look at single values: what is wrong with one and where, and what it need not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final, TypeGuard
+
+from kafka_etl.codecs.avro.check import SIMPLE
+from kafka_etl.codecs.avro.schema import HOLDERS, fastavro, misfit
+from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
+
+_NAMED: Final = ("record", "error", "enum", "fixed")
+
+
+class CloserLook:
+    """At values of a parsed schema, field by field: for those that could not be written."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+        self._named = dict(_definitions(schema))
+        self._write = fastavro().schemaless_writer
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with a value; None: nothing that can be seen."""
+        return self._fault(value, self._schema, "")
+
+    def known(self, value: Any) -> Any:
+        """Without what holds nothing and has no place: columns have fields of other records."""
+        return self._known(value, self._schema)
+
+    def _resolved(self, schema: Any) -> Any:
+        if is_mapping(schema) and not isinstance(schema["type"], str):
+            return self._resolved(schema["type"])
+        return self._named.get(schema, schema) if isinstance(schema, str) else schema
+
+    def _fault(self, value: Any, schema: Any, path: str) -> str | None:
+        schema = self._resolved(schema)
+        if is_list(schema):
+            return self._fault_in_union(value, schema, path)
+        match _kind(schema):
+            case "record" | "error" if _is_object(value):
+                return self._fault_in_record(value, schema, path)
+            case "array" if _is_items(value):
+                return self._first_fault(value, schema["items"], f"{path}[]")
+            case "map" if _is_object(value) and all(isinstance(key, str) for key in value):
+                return self._first_fault(value.values(), schema["values"], f"{path}{{}}")
+            case _ if self._fits(value, schema):
+                return None
+            case _:
+                return misfit(path, value, *_said(schema))
+
+    def _first_fault(self, values: Iterable[Any], schema: Any, path: str) -> str | None:
+        faults = (self._fault(value, schema, path) for value in values)
+        return next(filter(None, faults), None)
+
+    def _fault_in_union(self, value: Any, branches: list[Any], path: str) -> str | None:
+        if value is None and "null" in branches:
+            return None
+        others = [branch for branch in branches if branch != "null"]
+        faults = [self._fault(value, branch, path) for branch in others]
+        if None in faults:
+            return None
+        if len(faults) == 1:
+            return faults[0]
+        kinds = ", ".join(_kind(self._resolved(branch)) for branch in branches)
+        return misfit(path, value, f"union of {kinds}")
+
+    def _fault_in_record(self, value: Any, schema: Any, path: str) -> str | None:
+        begin, names = path and f"{path}.", {field["name"] for field in schema["fields"]}
+        strangers = [f"{begin}{name}" for name in value if name not in names]
+        if strangers:
+            return f"the Avro schema has no field {', '.join(strangers)}"
+        for field in schema["fields"]:
+            name, where = field["name"], f"{begin}{field['name']}"
+            if name in value:
+                fault = self._fault(value[name], field["type"], where)
+            elif "default" in field or self._fault(None, field["type"], where) is None:
+                fault = None
+            else:
+                fault = f"field {where} is missing"
+            if fault:
+                return fault
+        return None
+
+    def _fits(self, value: Any, schema: Any) -> bool:
+        """A value that is not made of others."""
+        kind, plain = _kind(schema), not (is_mapping(schema) and "logicalType" in schema)
+        try:
+            if plain and kind in SIMPLE:
+                return SIMPLE[kind](value)
+            self._write(BytesIO(), schema, value)
+        except Exception:  # noqa: BLE001 - whatever it is, it cannot be written
+            return False
+        return True
+
+    def _known(self, value: Any, schema: Any) -> Any:
+        if not _has_parts(value):
+            return value
+        schema = self._resolved(schema)
+        if is_list(schema):
+            holding = [one for one in map(self._resolved, schema) if _holds(one, value)]
+            return self._known(value, holding[0]) if len(holding) == 1 else value
+        if not _holds(schema, value):
+            return value
+        match _kind(schema):
+            case "array":
+                return [self._known(item, schema["items"]) for item in value]
+            case "map":
+                may_be_null = self._fault(None, schema["values"], "") is None
+                return {
+                    key: self._known(item, schema["values"])
+                    for key, item in value.items()
+                    if item is not None or may_be_null
+                }
+            case _:
+                types = {field["name"]: field["type"] for field in schema["fields"]}
+                return {
+                    name: self._known(item, types[name]) if name in types else item
+                    for name, item in value.items()
+                    if item is not None or name in types
+                }
+
+
+def _is_object(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_items(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+def _kind(schema: Any) -> str:
+    return str(schema["type"] if is_mapping(schema) else schema)
+
+
+def _said(schema: Any) -> tuple[str, tuple[str, ...]]:
+    """What errors call a type, and the symbols it has."""
+    if not is_mapping(schema):
+        return schema, ()
+    return schema.get("logicalType") or schema["type"], tuple(schema.get("symbols", ()))
+
+
+def _holds(schema: Any, value: Any) -> bool:
+    """Whether a value may be one of this type, which has others within."""
+    match None if is_list(schema) else _kind(schema):
+        case "record" | "error" | "map":
+            return is_mapping(value)
+        case "array":
+            return is_list(value)
+        case _:
+            return False
+
+
+def _definitions(schema: Any) -> Iterator[tuple[str, Any]]:
+    """All types with a name."""
+    if is_list(schema):
+        for branch in schema:
+            yield from _definitions(branch)
+    elif is_mapping(schema):
+        if schema.get("type") in _NAMED:
+            yield schema["name"], schema
+        for key in HOLDERS & schema.keys():
+            yield from _definitions(schema[key])

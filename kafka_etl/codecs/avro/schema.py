@@ -1,0 +1,219 @@
+"""Avro schemas: made self-contained, parsed, and as a tree of types."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from kafka_etl.schema_registry.client import Schema
+from kafka_etl.schema_registry.codec_settings import as_json, is_list, is_mapping
+
+PRIMITIVES: Final = frozenset(
+    ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
+)
+HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
+"""Keys under which a schema holds others."""
+
+_PLAIN: Final = PRIMITIVES - {"bytes"} | {"enum"}
+"""Types whose defaults are written in a schema as what they are."""
+
+_SIZES: Final = {"int": " of 32 bits", "long": " of 64 bits", "float": " of 32 bits"}
+
+
+class NotForColumns(TypeError):
+    """A schema that no Arrow type holds the values of."""
+
+
+def document_of(schema: Schema) -> Any:
+    """The schema as plain data, with the definitions it refers to in the places of their names.
+
+    So it can be handed to libraries that know nothing of a registry.
+    """
+    document = as_json(schema.text, "the Avro schema") if _is_json(schema.text) else schema.text
+    if not schema.references:
+        return document
+    texts = [as_json(text, f"the Avro schema {name}") for name, text in schema.references.items()]
+    return _inlined(document, {full_name(text): text for text in texts}, "")
+
+
+def _is_json(text: str) -> bool:
+    """`string` is a schema, too, and nobody would put it into quotes twice."""
+    return text.strip() not in PRIMITIVES
+
+
+def fastavro() -> Any:
+    """The module: an extra, loaded when it is needed."""
+    import fastavro  # noqa: PLC0415
+
+    return fastavro
+
+
+def parsed(document: Any) -> Any:
+    """The schema as fastavro wants it."""
+    return fastavro().parse_schema(_interned(document))
+
+
+def _interned(document: Any) -> Any:
+    """With the very strings that a program's own literals are: names are then told by identity."""
+    if is_list(document):
+        return [_interned(inner) for inner in document]
+    if is_mapping(document):
+        return {key: _interned(inner) for key, inner in document.items()}
+    return sys.intern(document) if isinstance(document, str) else document
+
+
+def misfit(path: str, value: Any, kind: str, symbols: Sequence[str] = ()) -> str:
+    """What is wrong with a value that is none of its type."""
+    if value is None:
+        return f"field {path} is null and must not be" if path else "null is not what is wanted"
+    field = f"field {path}: " if path else ""
+    if symbols:
+        return f"{field}{value!r:.80} is none of the symbols {', '.join(symbols):.80}"
+    return f"{field}{value!r:.80} is no Avro {kind}{_SIZES.get(kind, '')}"
+
+
+def full_name(document: Any, namespace: str = "") -> str:
+    """Of a named type, as Avro counts it; empty for all others."""
+    if not is_mapping(document) or "name" not in document:
+        return ""
+    name, own = str(document["name"]), str(document.get("namespace", namespace))
+    return name if "." in name or not own else f"{own}.{name}"
+
+
+def _inlined(document: Any, definitions: dict[str, Any], namespace: str) -> Any:
+    """With each definition in the place of the first use of its name."""
+    if is_list(document):
+        return [_inlined(branch, definitions, namespace) for branch in document]
+    if is_mapping(document):
+        within = full_name(document, namespace).rpartition(".")[0] or namespace
+        return {
+            key: _inlined(value, definitions, within) if key in HOLDERS else value
+            for key, value in document.items()
+        }
+    name = document if "." in document or not namespace else f"{namespace}.{document}"
+    if document in PRIMITIVES or name not in definitions:
+        return document
+    absolute = {"namespace": "", **definitions.pop(name)}  # not that of the place where it is put
+    return _inlined(absolute, definitions, "")
+
+
+@dataclass(frozen=True, slots=True)
+class AvroType:
+    """A type with all names replaced by what they mean.
+
+    Attributes:
+        kind: A primitive, `record`, `enum`, `fixed`, `array`, `map` or `union`.
+        nullable: Whether null may stand for it; a union of null and one other is that other.
+        logical: Its logical type; empty without one.
+        parts: Name -> type: fields of a record, branches of a union, what an array or map holds.
+        size: Of a fixed.
+        precision: Of a decimal.
+        scale: Likewise.
+        again: Whether it is a name that was defined before.
+        default: Of a field, where it is a plain one that is not null.
+    """
+
+    kind: str
+    nullable: bool = False
+    logical: str = ""
+    parts: tuple[tuple[str, AvroType], ...] = ()
+    size: int = 0
+    precision: int = 0
+    scale: int = 0
+    again: bool = False
+    default: str | float | None = None
+
+    def walk(self) -> Iterator[AvroType]:
+        """It and all it is made of."""
+        yield self
+        for _, part in self.parts:
+            yield from part.walk()
+
+
+def type_of(document: Any) -> AvroType:
+    """The tree of a whole schema.
+
+    Raises:
+        NotForColumns: It holds itself.
+    """
+    return _Resolver().resolve(document, "")
+
+
+class _Resolver:
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, str]] = {}
+        self._open: set[str] = set()
+
+    def resolve(self, document: Any, namespace: str) -> AvroType:
+        if is_list(document):
+            return self._union(document, namespace)
+        if is_mapping(document):
+            inner = document.get("type")
+            if isinstance(inner, str):
+                return self._defined(inner, document, namespace)
+            return self.resolve(inner, namespace)
+        if document in PRIMITIVES:
+            return AvroType(document, nullable=document == "null")
+        if isinstance(document, str):
+            return self._named_before(document, namespace)
+        raise TypeError(f"no Avro schema: {document!r}")
+
+    def _field(self, field: Mapping[str, Any], namespace: str) -> AvroType:
+        found, default = self.resolve(field["type"], namespace), field.get("default")
+        is_plain = (
+            found.kind in _PLAIN and not found.logical and isinstance(default, str | float | int)
+        )
+        return replace(found, default=default) if is_plain else found
+
+    def _union(self, branches: list[Any], namespace: str) -> AvroType:
+        types = [self.resolve(branch, namespace) for branch in branches]
+        others = [t for t in types if t.kind != "null"]
+        nullable = len(others) < len(types)
+        if len(others) == 1:
+            return replace(others[0], nullable=True) if nullable else others[0]
+        parts = tuple((t.kind, t) for t in others)
+        return AvroType("union", nullable=nullable, parts=parts)
+
+    def _named_before(self, name: str, namespace: str) -> AvroType:
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        full = full if full in self._known else name
+        if full in self._open:
+            raise NotForColumns(f"the Avro schema's type {full} holds itself, as no column can")
+        if full not in self._known:
+            raise TypeError(f"the Avro schema does not define {name}")
+        document, within = self._known[full]
+        found = self._defined(str(document["type"]), document, within)
+        return replace(found, again=True)
+
+    def _defined(self, kind: str, document: Mapping[str, Any], namespace: str) -> AvroType:
+        name = full_name(document, namespace)
+        within = name.rpartition(".")[0] if name else namespace
+        if name:
+            self._known[name] = (document, namespace)
+            self._open.add(name)
+        parts: list[tuple[str, AvroType]] = []
+        match kind:
+            case "record":
+                parts = [(f["name"], self._field(f, within)) for f in document["fields"]]
+            case "array":
+                parts = [("items", self.resolve(document["items"], within))]
+            case "map":
+                parts = [("values", self.resolve(document["values"], within))]
+            case "enum" | "fixed":
+                pass
+            case _ if kind not in PRIMITIVES:
+                return self._named_before(kind, namespace)
+            case _:
+                pass
+        self._open.discard(name)
+        return AvroType(
+            kind,
+            nullable=kind == "null",
+            logical=str(document.get("logicalType", "")),
+            parts=tuple(parts),
+            size=int(document.get("size", 0)),
+            precision=int(document.get("precision", 0)),
+            scale=int(document.get("scale", 0)),
+        )

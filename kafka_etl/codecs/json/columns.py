@@ -1,0 +1,192 @@
+"""JSON to Arrow tables and back: pyarrow reads lines, polars writes rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from kafka_etl.codecs.arrow import (
+    ArrowType,
+    arrow_schema,
+    frame,
+    polars,
+    pyarrow,
+    rows_of,
+    widened,
+)
+from kafka_etl.codecs.json.guards import (
+    check_depth,
+    check_finite,
+    check_long,
+    check_numbers,
+    check_text,
+)
+from kafka_etl.contracts import TableCodec
+from kafka_etl.errors import RecordErrors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FIRST: Final = itemgetter(slice(None, 1))
+_LAST: Final = itemgetter(slice(-1, None))
+
+
+def table_codec(schema: Mapping[str, ArrowType] | None) -> TableCodec:
+    """With these fields, or with whichever turn up."""
+    return TableCodec(decode=_Reader(schema).read, encode=write)
+
+
+class _Reader:
+    """Reads values of one topic; remembers what it has learnt of their schema.
+
+    A field keeps the type it first had, that of most records where they differ, but for whole
+    numbers, which become floating point ones when such a number comes, and for null, which becomes
+    anything. So the columns of one batch are those of the batch before it, and perhaps some more.
+    """
+
+    def __init__(self, schema: Mapping[str, ArrowType] | None) -> None:
+        self._given = schema
+        self._known: pa.Schema | None = None
+
+    def read(self, values: Sequence[bytes]) -> pa.Table:
+        check_long(values)
+        lines = _lines(values)
+        check_text(lines, values)
+        if self._given is not None:
+            if self._known is None:
+                self._known = arrow_schema(self._given)
+            table = _parsed(lines, self._known, "ignore")
+        else:
+            table = self._learn(lines, values)
+        if table.num_rows != len(values):  # as long as each line begins an object: more, not less
+            raise ValueError("a value holds more than one JSON object")
+        check_numbers(table, values, learnt=self._given is None)
+        return table
+
+    def _learn(self, lines: bytes, values: Sequence[bytes]) -> pa.Table:
+        try:
+            table = _parsed(lines, self._known, "infer")
+            learnt = _without_guesses(table.schema)
+        except pyarrow().ArrowInvalid:
+            if self._known is None:
+                self._known = learnt = _of_most(values)
+            else:
+                learnt = widened(self._known, _inferred(lines))
+            table = _parsed(lines, learnt, "infer")
+        if learnt != self._known:
+            check_depth(learnt)
+        if table.schema != learnt:
+            table = _parsed(lines, learnt, "infer")
+        self._known = learnt
+        return table
+
+
+def _lines(values: Sequence[bytes]) -> bytes:
+    """Each value after a line break, and each of them an object, or several.
+
+    The parser counts objects, not lines. What begins and ends with a brace holds at least one, as
+    no line break may stand within a text, and none of `{` after `}`: so as many objects as values
+    are one in each.
+    """
+    if set(map(_FIRST, values)) != {b"{"} or set(map(_LAST, values)) != {b"}"}:
+        values = _objects(values)
+    return b"\n".join(values)
+
+
+def _objects(values: Sequence[bytes]) -> list[bytes]:
+    stripped = [value.strip(b" \t\r\n") for value in values]
+    strangers = {
+        row: TypeError("only a JSON object can be a row of a table")
+        for row, value in enumerate(stripped)
+        if not value.startswith(b"{")
+    }
+    if strangers:
+        raise RecordErrors(strangers)
+    if not all(value.endswith(b"}") for value in stripped):
+        raise ValueError("a value breaks off within its JSON object")
+    return stripped
+
+
+def _parsed(lines: bytes, schema: pa.Schema | None, unexpected: str) -> pa.Table:
+    """One block, so that all values have their part in the types that are inferred."""
+    from pyarrow import json  # noqa: PLC0415 - an extra
+
+    pa = pyarrow()
+    options: Any = {"explicit_schema": schema, "unexpected_field_behavior": unexpected}
+    return json.read_json(
+        pa.BufferReader(lines),
+        read_options=json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=json.ParseOptions(**options),
+    )
+
+
+def _inferred(lines: bytes) -> pa.Schema:
+    return _without_guesses(_parsed(lines, None, "infer").schema)
+
+
+def _of_most(values: Sequence[bytes]) -> pa.Schema:
+    """The schema of values that differ: for each field the type that most have."""
+    arrow = pyarrow()
+    found: Counter[Any] = Counter()
+    for value in values:
+        with suppress(arrow.ArrowInvalid):  # no JSON: said of this value later on
+            found.update(_inferred(value))
+    schema: pa.Schema = arrow.schema([])
+    for column, _ in found.most_common():
+        with suppress(TypeError, ValueError):  # of another type, or too deep
+            both = widened(schema, arrow.schema([column]))
+            check_depth(both)
+            schema = both
+    return schema
+
+
+def _without_guesses(schema: pa.Schema) -> pa.Schema:
+    """Text that looks like a time stays text: it would be written in another form."""
+    arrow = pyarrow()
+    fields: Any = schema
+    plain: pa.Schema = arrow.schema([(f.name, _as_text(arrow, f.type)) for f in fields])
+    return plain
+
+
+def _as_text(pa: Any, kind: Any) -> Any:
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_as_text(pa, kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(inner.name, _as_text(pa, inner.type)) for inner in kind])
+    return kind
+
+
+def write(table: pa.Table) -> list[bytes]:
+    """The rows as JSON objects."""
+    check_finite(table)
+    pl, rows = polars(), frame(table)
+    if not rows.width or not all(_is_plain(pl, kind) for kind in rows.dtypes):
+        return list(map(orjson.dumps, rows_of(table)))
+    columns = [_column(pl, name, kind) for name, kind in rows.schema.items()]
+    texts = rows.select(pl.struct(columns).struct.json_encode().cast(pl.Binary))
+    written: list[bytes] = texts.to_series().to_list()
+    return written
+
+
+def _is_plain(pl: Any, kind: Any) -> bool:
+    """Whether polars writes it as orjson would."""
+    if isinstance(kind, pl.List | pl.Array):
+        return _is_plain(pl, kind.inner) and not kind.inner.is_temporal()
+    if isinstance(kind, pl.Struct):
+        return all(_is_plain(pl, f.dtype) and not f.dtype.is_temporal() for f in kind.fields)
+    simple = kind.is_integer() or kind.is_float() or kind in (pl.Boolean, pl.String, pl.Null)
+    return simple or isinstance(kind, pl.Date | pl.Datetime | pl.Categorical | pl.Enum)
+
+
+def _column(pl: Any, name: str, kind: Any) -> Any:
+    if not isinstance(kind, pl.Datetime):
+        return pl.col(name)
+    zone = "%:z" if kind.time_zone else ""
+    return pl.col(name).dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")

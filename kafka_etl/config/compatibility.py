@@ -1,0 +1,77 @@
+"""Whether the parts of a pipeline fit together; what does not is found, with where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+from kafka_etl.codecs.plain import BYTES, TEXT
+from kafka_etl.config.report import Loc
+from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
+from kafka_etl.errors import Code
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.functions.signature import TABLES, Takes
+
+
+class Find(Protocol):
+    """Takes down a finding."""
+
+    def __call__(self, code: Code, message: str, loc: Loc, **more: Any) -> None: ...
+
+
+def check_operators(operators: Sequence[BoundOperator], find: Find) -> None:
+    """Bytes and text are asked of the source only by the first operator."""
+    for index, (before, after) in enumerate(pairwise(operators), 1):
+        wanted, given = after.shape.takes, before.shape.gives
+        if wanted in (Takes.BYTES, Takes.TEXT) and given not in (None, wanted):
+            find(
+                Code.OPERATORS_DO_NOT_FIT,
+                f"operator {after.name} takes {wanted}, but {before.name} before it returns "
+                f"{given}",
+                ("operators", index, "use"),
+            )
+
+
+def check_tables(operators: Sequence[BoundOperator], value: Codec, find: Find) -> None:
+    """A table is made of the bytes of values alone."""
+    if operators and operators[0].shape.takes in TABLES and value.decode_with is not None:
+        find(
+            Code.OPERATORS_DO_NOT_FIT,
+            f"operator {operators[0].name} takes a table, which cannot be made of values whose "
+            "schema is named in a header",
+            ("operators", 0, "use"),
+            hint="let an operator on values come first, or leave out `schema_id: header`",
+        )
+
+
+def check_conversion(source: Codec, sink: Codec, find: Find) -> None:
+    """Without operators, what the source's codec makes of bytes is what the sink's is given."""
+    if sink is BYTES and source not in (BYTES, TEXT):
+        find(
+            Code.OPERATORS_DO_NOT_FIT,
+            f"the sink's codec bytes cannot write the values that codec {source.name} makes, and "
+            "no operator makes bytes of them",
+            ("sink", "with", "value"),
+            hint="leave `value` out of the sink, and the bytes go through as they are; or name "
+            "what to write: `json`, or `text` where every value is one",
+        )
+
+
+def check_topics(
+    source: SourceSettings, sink: SinkSettings, dead_letters: str | None, find: Find
+) -> None:
+    """A pipeline must not read what it writes, nor mix dead letters with outputs."""
+    places: list[tuple[str, Loc]] = [
+        (topic, ("sink", "with", "topic") if i == 0 else ("sink", "with", "routes", i - 1))
+        for i, topic in enumerate(sink.topics)
+    ]
+    if dead_letters is not None:
+        if dead_letters in sink.topics:
+            message = f"dead letters and outputs would mix in topic {dead_letters}"
+            find(Code.TOPIC_LOOP, message, ("dead_letter", "topic"))
+        places.append((dead_letters, ("dead_letter", "topic")))
+    for topic, loc in places:
+        if source.reads(topic):
+            message = f"the source reads topic {topic}, which the pipeline writes"
+            find(Code.TOPIC_LOOP, message, loc)

@@ -1,0 +1,1 @@
+"""One attempt at records: decode, operators, encode, and who is to blame."""

@@ -1,0 +1,212 @@
+"""Calling user code: attempts, waves of retries, and finding the guilty record of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.rows.flow import Fault, GroupFault, NamedFaults
+from kafka_etl.invocation import (
+    SHARED,
+    Attempt,
+    ErrorInfo,
+    Failure,
+    Invocation,
+    Outcome,
+    Outputs,
+)
+from kafka_etl.retry import RetryPolicy
+
+Group = Sequence[int]
+"""Indices into the invocation's records that are attempted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invoker:
+    """Runs an invocation to its end and returns what came of it; never decides what follows.
+
+    Attributes:
+        chain: The stages.
+        policy: Which errors are tried again, and when.
+        policies: Operator -> its own policy.
+        now_ms: The wall clock, for the attempts in a dead letter.
+        random: 0 to 1, for jitter.
+    """
+
+    chain: Chain
+    policy: RetryPolicy
+    policies: Mapping[str, RetryPolicy]
+    now_ms: Callable[[], int]
+    random: Callable[[], float]
+
+    def run(self, invocation: Invocation, wait: Callable[[float], None]) -> Outcome:
+        """Attempt all records, then in waves those that may succeed yet.
+
+        A wave tries everything that failed together, after one wait. A group that failed without
+        naming a record is retried as a group while its error allows, then halved until the
+        guilty records are found.
+
+        Args:
+            invocation: The slice.
+            wait: Waits some seconds, serving the client meanwhile; may raise `Abandoned`.
+
+        Raises:
+            Abandoned: The worker stops during a wait; nothing of this invocation counts.
+        """
+        run = _Run(self, invocation)
+        groups: list[Group] = [range(len(invocation.batch))]
+        number = 1
+        while True:
+            self.chain.number_attempt(number)
+            wave = run.wave(groups, number)
+            if not wave.groups:
+                return run.outcome()
+            wait(wave.delay)
+            groups, number = wave.groups, number + 1
+
+
+@dataclass(slots=True)
+class _NextWave:
+    """What is to be tried again, after how many seconds."""
+
+    groups: list[Group] = field(default_factory=list[Group])
+    singles: list[int] = field(default_factory=list[int])
+    delay: float = 0.0
+
+
+class _Run:
+    """The state of one invocation: what is done, what failed for good, and every attempt."""
+
+    def __init__(self, invoker: Invoker, invocation: Invocation) -> None:
+        self._invoker = invoker
+        self._chain = invoker.chain
+        self._records = invocation.batch.records
+        self._parts: list[tuple[Group, Outputs]] = []
+        self._attempts: dict[int, list[Attempt]] = {}
+        self._failed: dict[int, Failure] = {}
+        self._dropped = 0
+
+    def wave(self, groups: list[Group], number: int) -> _NextWave:
+        """Attempt each group; halve those that are final but not yet blamed on one record."""
+        following = _NextWave()
+        stack = list(reversed(groups))
+        while stack:
+            stack.extend(reversed(self._try(stack.pop(), number, following)))
+        if following.singles:
+            following.groups.append(sorted(following.singles))
+        return following
+
+    def outcome(self) -> Outcome:
+        failed = tuple(self._failed[index] for index in sorted(self._failed))
+        return Outcome(_in_order(self._parts), failed, self._dropped)
+
+    def _try(self, group: Group, number: int, following: _NextWave) -> list[Group]:
+        """One attempt at one group. Returns what must be attempted at once: its halves, if any."""
+        started = self._invoker.now_ms()
+        records = self._records
+        if len(group) < len(records):
+            records = [records[index] for index in group]
+        try:
+            outputs, flow = self._chain.attempt(records)
+        except NamedFaults as named:
+            self._blame(group, named.faults, number, started, following)
+            rest = [index for row, index in enumerate(group) if row not in named.faults]
+            return [rest] if rest else []
+        except GroupFault as failed:
+            return self._group_failed(group, failed, number, started, following)
+        if self._chain.mixes:
+            again = self._first_retryable(flow.faults, number)
+            if again is not None:
+                together = GroupFault(again, splittable=False)
+                return self._group_failed(group, together, number, started, following)
+        self._blame(group, flow.faults, number, started, following)
+        self._parts.append((group, outputs))
+        self._dropped += flow.dropped
+        return []
+
+    def _group_failed(
+        self, group: Group, failed: GroupFault, number: int, started: int, following: _NextWave
+    ) -> list[Group]:
+        delay = self._delay(failed.fault, number)
+        if delay is None and failed.splittable and len(group) > 1:
+            half = len(group) // 2
+            return [group[:half], group[half:]]
+        self._note(group, failed.fault, number, started, final=delay is None)
+        if delay is not None:
+            following.groups.append(group)
+            following.delay = max(following.delay, delay)
+        return []
+
+    def _blame(
+        self,
+        group: Group,
+        faults: Mapping[int, Fault],
+        number: int,
+        started: int,
+        following: _NextWave,
+    ) -> None:
+        """Each of these records failed on its own account: try it again, or let it fail."""
+        for row, fault in faults.items():
+            index = group[row]
+            delay = None if self._chain.mixes else self._delay(fault, number)
+            self._note((index,), fault, number, started, final=delay is None)
+            if delay is not None:
+                following.singles.append(index)
+                following.delay = max(following.delay, delay)
+
+    def _first_retryable(self, faults: Mapping[int, Fault], number: int) -> Fault | None:
+        """Where rows are mixed, a record cannot be tried again without the others."""
+        return next((f for f in faults.values() if self._delay(f, number) is not None), None)
+
+    def _delay(self, fault: Fault, number: int) -> float | None:
+        invoker = self._invoker
+        policy = invoker.policies.get(fault.operator, invoker.policy)
+        return policy.wait_before_next(fault.error, number, invoker.random)
+
+    def _note(
+        self, indices: Sequence[int], fault: Fault, number: int, started: int, *, final: bool
+    ) -> None:
+        """Remember a failed attempt of these records, and, if it was the last, the failure."""
+        info = ErrorInfo.of(fault.error)
+        _let_go(fault.error)
+        attempt = Attempt(number, started, self._invoker.now_ms(), f"{info.type}: {info.message}")
+        for index in indices:
+            attempts = self._attempts.setdefault(index, [])
+            attempts.append(attempt)
+            if final:
+                self._failed[index] = Failure(
+                    index, fault.condition, info, fault.operator, tuple(attempts)
+                )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget the frames of an error that has been described.
+
+    They hold the whole batch, and the batch holds the error: a circle that only the garbage
+    collector would find, which runs rarely here.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
+def _in_order(parts: list[tuple[Group, Outputs]]) -> Outputs:
+    """The outputs of all attempts in the order of their source records.
+
+    Outputs without one origin stand where their group begins.
+    """
+    if not parts:
+        return Outputs()
+    group, outputs = parts[0]
+    if len(parts) == 1 and isinstance(group, range) and group.start == 0:
+        return outputs
+    origins: list[int] = []
+    places: list[int] = []
+    for group, outputs in parts:
+        rows = range(len(outputs)) if outputs.origins is None else outputs.origins
+        origins += [SHARED if row == SHARED else group[row] for row in rows]
+        places += [group[0] if row == SHARED else group[row] for row in rows]
+    joined = Outputs.joined([outputs for _, outputs in parts])
+    joined.origins = origins
+    return joined.take(sorted(range(len(joined)), key=places.__getitem__))

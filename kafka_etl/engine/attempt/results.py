@@ -1,0 +1,266 @@
+"""What an operator gave for each entry, turned into columns again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import attrgetter, is_, is_not
+from typing import Any, Final, TypeGuard
+
+from kafka_etl.engine.rows.flow import NOTHING, NULL, Column, Extra, Extras, Fault, Flow
+from kafka_etl.engine.rows.mapping import FAILED
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.functions.declare import DROP
+from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.record import KEEP, Record, SourceRecord
+
+_GONE: Final[set[type]] = {type(DROP), type(FAILED)}
+_MORE_THAN_A_VALUE: Final = (
+    list,
+    Iterator,
+    Record,
+    type(None),
+    type(DROP),
+    type(NULL),
+    type(FAILED),
+)
+
+
+class _StillNull:
+    """A decoded `null` in a record that nobody emptied."""
+
+
+_STILL_NULL: Final = _StillNull()
+
+_VALUE: Final = attrgetter("value")
+_KEY: Final = attrgetter("key")
+_HEADERS: Final = attrgetter("headers")
+_TIMESTAMP: Final = attrgetter("timestamp")
+_DESTINATION: Final = attrgetter("destination")
+_SOURCE: Final = attrgetter("source")
+_STAMPED: Final = attrgetter("stamped")
+
+
+def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iterable[type]) -> None:
+    """Go on with what the operator gave for each entry; `kinds` are the types of that.
+
+    Most often that is one value each, or one or none: then no Python code runs per record.
+    """
+    if not {Record, list}.isdisjoint(kinds) and type(None) in set(map(type, flow.values)):
+        results = list(map(keep_null, flow.values, results))
+    kinds = _special(kinds) - {type(NULL)}  # a null value that passed by is where it was
+    gone = kinds & (_GONE | {type(None)} if operator.shape.may_drop else _GONE)
+    flow.values = results
+    if gone:
+        _leave_out(flow, gone)
+    if kinds == gone or (kinds - gone <= {Record} and _unpacked(flow)):
+        return
+    spread = Spread(flow, operator)
+    for entry, result in enumerate(flow.values):
+        spread.add(entry, flow.origin(entry), result)
+    spread.finish()
+
+
+def keep_null(given: Any, result: Any) -> Any:
+    """What an operator gave for a value, where a decoded `null` stays one.
+
+    In a `Record` it looks like a tombstone, which would delete its key.
+    """
+    if given is not None:
+        return result
+    if _is_list(result):
+        return [keep_null(given, item) for item in result]
+    is_given = isinstance(result, Record) and result.source is not None
+    if is_given and result.value is None and not result.emptied:
+        return result.replace(value=_STILL_NULL)
+    return result
+
+
+def are_plain(results: list[Any]) -> bool:
+    """Whether each is one value and no more."""
+    return not _special(set(map(type, results)))
+
+
+def _special(kinds: Iterable[type]) -> set[type]:
+    """Which types are more than one plain value."""
+    return {kind for kind in kinds if issubclass(kind, _MORE_THAN_A_VALUE)}
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _leave_out(flow: Flow, gone: set[type]) -> None:
+    """The common case of a filter: every entry has one value or none."""
+    if type(FAILED) in gone:
+        flow.without_faults()
+    for nothing in (DROP, None):
+        if type(nothing) in gone:
+            chosen = list(map(is_not, flow.values, repeat(nothing)))
+            flow.dropped += chosen.count(False)
+            flow.keep(chosen)
+
+
+def _unpacked(flow: Flow) -> bool:
+    """Take records apart into columns, where each entry gave one value or one record.
+
+    A record an operator made itself belongs to the entry it was given for. Not done, and False,
+    where a record belongs elsewhere, or to no entry alone.
+    """
+    if flow.shared:
+        return False
+    results, sources = flow.values, flow.sources()
+    if set(map(type, results)) == {Record} and all(map(is_, map(_SOURCE, results), sources)):
+        flow.extras = _all_extras(flow, results)
+        values: list[Any] = list(map(_VALUE, results))
+    else:
+        entries = [entry for entry, result in enumerate(results) if type(result) is Record]
+        records: list[Record] = [results[entry] for entry in entries]
+        if not all(map(_is_at_home, records, map(sources.__getitem__, entries))):
+            return False
+        flow.extras = _some_extras(flow, entries, records)
+        values = results.copy()
+        for entry, record in zip(entries, records, strict=True):
+            values[entry] = record.value
+    kinds = set(map(type, values))
+    flow.nulls = flow.nulls or type(None) in kinds
+    if flow.nulls or type(_STILL_NULL) in kinds:
+        values = list(map(_as_entry, values))
+    flow.values = values
+    return True
+
+
+def _as_entry(value: Any) -> Any:
+    """The value of a record as a flow has it."""
+    return NULL if value is None else None if value is _STILL_NULL else value
+
+
+def _is_at_home(record: Record, source: SourceRecord | None) -> bool:
+    return record.source is None or record.source is source
+
+
+def _all_extras(flow: Flow, records: list[Record]) -> Extras:
+    """Of records that all are the engine's own: nothing is left open."""
+    stamps = list(map(_TIMESTAMP, records))
+    topics = list(map(_DESTINATION, records))
+    if any(map(_STAMPED, records)) or stamps != flow.stamps:
+        timestamps: list[Any] | None = list(map(_stamp, records))
+    else:
+        timestamps = flow.extras.timestamps
+    return Extras(
+        keys=list(map(_KEY, records)),
+        headers=list(map(_HEADERS, records)),
+        timestamps=timestamps,
+        topics=None if topics.count(None) == len(topics) else topics,
+    )
+
+
+def _some_extras(flow: Flow, entries: list[int], records: list[Record]) -> Extras:
+    """Of records beside values, for which everything stays as it was."""
+    before = flow.extras
+    stamps: list[Any] = list(map(_TIMESTAMP, records))
+    if not all(map(is_, stamps, repeat(KEEP))):
+        stamps = list(map(_stamp, records))
+    return Extras(
+        keys=_set(flow, before.keys, KEEP, entries, list(map(_KEY, records))),
+        headers=_set(flow, before.headers, KEEP, entries, list(map(_HEADERS, records))),
+        timestamps=_set(flow, before.timestamps, KEEP, entries, stamps),
+        topics=_set(flow, before.topics, None, entries, list(map(_DESTINATION, records))),
+    )
+
+
+def _set(
+    flow: Flow, before: Column, nothing: object, entries: list[int], column: list[Any]
+) -> Column:
+    """The column, with what these entries set; most often that is nothing."""
+    if all(map(is_, column, repeat(nothing))):
+        return before
+    whole = [nothing] * len(flow.values) if before is None else before.copy()
+    for entry, one in zip(entries, column, strict=True):
+        if one is not nothing:
+            whole[entry] = one
+    return whole
+
+
+def _extra(record: Record) -> Extra:
+    return (record.key, record.headers, _stamp(record), record.destination)
+
+
+def _stamp(record: Record) -> Any:
+    """The timestamp where one was set; what comes from the source is not the output's."""
+    if record.stamped or record.source is None:
+        return record.timestamp
+    return KEEP if record.timestamp == record.source.timestamp()[1] else record.timestamp
+
+
+def _without_empty(columns: Sequence[list[Any]]) -> Extras:
+    return Extras(
+        *(
+            column if any(one is not nothing for one in column) else None
+            for column, nothing in zip(columns, NOTHING, strict=True)
+        )
+    )
+
+
+class Spread:
+    """Collects what an operator gave where that is not simply one value per entry."""
+
+    def __init__(self, flow: Flow, operator: BoundOperator) -> None:
+        self._flow = flow
+        self._operator = operator
+        self._values: list[Any] = []
+        self._origins: list[int] = []
+        self._extras: list[Extra] = []
+        self._decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
+
+    def add(self, entry: int, origin: int, result: Any) -> None:
+        """What the operator gave for one entry: an output, several, or none."""
+        if result is None and not self._operator.shape.may_drop:
+            self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
+        elif result is None or (_is_list(result) and not result):
+            self._flow.dropped += 1
+        else:
+            for item in result if _is_list(result) else [result]:
+                self.add_output(entry, origin, item)
+
+    def add_output(self, entry: int | None, origin: int, item: Any) -> None:
+        """One output; `entry` is the one it was made from, where it was made from one."""
+        flow = self._flow
+        if item is DROP:
+            flow.dropped += 1
+            return
+        if item is None:
+            self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
+            return
+        extra = NOTHING if entry is None else flow.extra_of(entry)
+        if isinstance(item, Record):
+            record = item if entry is None else item.onto(flow.base(entry))
+            extra = self._in_full(record) if origin == SHARED else _extra(record)
+            item = _as_entry(item.value)
+        self._values.append(item)
+        self._origins.append(origin)
+        self._extras.append(extra)
+
+    def finish(self) -> None:
+        flow = self._flow
+        flow.values = self._values
+        flow.shared = SHARED in self._origins
+        flow.nulls = any(value is NULL for value in self._values)
+        columns = list(map(list, zip(*self._extras, strict=True)))
+        flow.extras = _without_empty(columns) if columns else Extras()
+        one_to_one = self._origins == list(range(len(flow.source)))
+        flow.origins = None if one_to_one else self._origins
+        if flow.faults:
+            flow.without_faults()
+
+    def _in_full(self, record: Record) -> Extra:
+        """Of an output that has no source record from which to keep anything."""
+        key, headers, timestamp, topic = _extra(record)
+        source = record.source
+        if source is not None and key is self._decoded.get(id(source), KEEP):
+            key = source.key()  # untouched: the bytes stay, and with them the partition
+        return (key, headers, timestamp, topic)
+
+    def _refuse(self, origin: int, what: str) -> None:
+        fault = Fault(TypeError(what), Condition.OPERATOR_ERROR, self._operator.name)
+        self._flow.blame(origin, fault)

@@ -1,0 +1,45 @@
+"""Headers that name the schema of a record's bytes: they go with those bytes and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Final
+
+from kafka_etl.record import Headers
+from kafka_etl.schema_registry.wire_format import VALUE_HEADER
+
+HeaderColumn = list[Headers | None] | None
+"""Headers of each output; None: there are none."""
+
+_NAME: Final = itemgetter(0)
+
+
+def names_in(headers: HeaderColumn) -> set[str]:
+    """The names of all headers."""
+    return set(map(_NAME, chain.from_iterable(filter(None, headers or ()))))
+
+
+def without(headers: HeaderColumn, name: str, where: Sequence[bool]) -> HeaderColumn:
+    """Without the headers of this name, where it is said."""
+    return headers and [
+        [header for header in own or () if header[0] != name] if is_gone else own
+        for own, is_gone in zip(headers, where, strict=True)
+    ]
+
+
+def moved_to_headers(
+    headers: HeaderColumn,
+    values: list[bytes],
+    split: Callable[[bytes], tuple[bytes, bytes]],
+    where: Sequence[bool],
+) -> tuple[HeaderColumn, list[bytes]]:
+    """With the begin of values in a header and no longer before them, where it is said."""
+    column: list[Headers | None] = headers.copy() if headers else [None] * len(values)
+    values = values.copy()
+    for row, is_new in enumerate(where):
+        if is_new:
+            head, values[row] = split(values[row])
+            column[row] = [*(column[row] or ()), (VALUE_HEADER, head)]
+    return column, values

@@ -1,0 +1,1 @@
+"""Operators on tables: Arrow in, Arrow out."""

@@ -1,0 +1,136 @@
+"""What a record has besides its value, as columns of a table, and what operators change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka_etl.codecs.arrow import numbers, pyarrow
+from kafka_etl.engine.columns.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
+from kafka_etl.engine.rows.flow import Column, Extras, Flow, Sheet
+from kafka_etl.invocation import SHARED
+from kafka_etl.record import KEEP, Headers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHANGEABLE: Final = (KEY, HEADERS, TIMESTAMP, TO)
+
+
+def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str]) -> pa.Table:
+    """The table with these columns, where it does not have them already."""
+    table = sheet.table
+    rows = table[ROW]
+    for name in wanted:
+        if name not in table.column_names:
+            table = table.append_column(name, _of_rows(_given(flow, sheet, name), rows))
+    return table
+
+
+def extras(flow: Flow, sheet: Sheet, rows: Sequence[int]) -> Extras:
+    """What operators have set besides the values, for each row of a table.
+
+    A column that is not there, or is what it was, sets nothing.
+    """
+    before = flow.extras.picked(
+        lambda column: [KEEP if row == SHARED else column[row] for row in rows]
+    )
+    keys, headers, timestamps, topics = (_changed(sheet, name) for name in _CHANGEABLE)
+    return Extras(
+        keys=before.keys if keys is None else keys,
+        headers=before.headers if headers is None else headers,
+        timestamps=before.timestamps if timestamps is None else timestamps,
+        topics=_topics(before.topics) if topics is None else topics,
+    )
+
+
+def _topics(column: Column) -> Column:
+    return column and [None if topic is KEEP else topic for topic in column]
+
+
+def _changed(sheet: Sheet, name: str) -> list[Any] | None:
+    table = sheet.table
+    if name not in table.column_names:
+        return None
+    column = table[name]
+    given = sheet.besides.get(name)
+    if given is not None and _is_same(column, _of_rows(given, table[ROW])):
+        return None
+    held: list[Any] = column.to_pylist()
+    if name == HEADERS:
+        return [[(header["name"], header["value"]) for header in row or ()] for row in held]
+    if name == TIMESTAMP:
+        return [KEEP if one is None else one for one in held]
+    return held
+
+
+def _is_same(column: Any, given: Any) -> bool:
+    """The types may differ by what another library makes of them: large_binary for binary."""
+    arrow = pyarrow()
+    try:
+        return bool(arrow.chunked_array(column.cast(given.type).chunks).equals(given))
+    except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError, arrow.ArrowTypeError):
+        return False
+
+
+def _of_rows(given: Any, rows: Any) -> Any:
+    """A column of the entries, spread over rows; null for those that belong to all."""
+    arrow = pyarrow()
+    compute: Any = arrow.compute
+    if len(rows) == len(given) and rows.equals(arrow.chunked_array([numbers(len(given))])):
+        return arrow.chunked_array([given])
+    known = compute.if_else(compute.less(rows, 0), None, rows)
+    return arrow.chunked_array([given]).take(known)
+
+
+# Columns of the entries, before any operator on tables
+
+
+def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
+    """Made once for each sheet."""
+    if name not in sheet.besides:
+        arrow = pyarrow()
+        read, type_of = _COLUMNS[name]
+        entries, kind = read(flow), type_of(arrow)
+        count = len(flow.source) if flow.origins is None else len(flow.origins)
+        sheet.besides[name] = (
+            arrow.nulls(count, kind) if entries is None else arrow.array(entries, kind)
+        )
+    return sheet.besides[name]
+
+
+def _keys(flow: Flow) -> list[Any]:
+    """Bytes: those of a decoded key that nobody touched, and of text."""
+    own: list[Any] = flow.spread(flow.read("key"), None)
+    for entry, key in enumerate(flow.extras.keys or ()):
+        if key is not KEEP and not flow.is_own_key(entry, key):
+            own[entry] = key.encode() if isinstance(key, str) else key
+    return own
+
+
+def _headers(flow: Flow) -> list[Headers] | None:
+    """None where no record has any, which is most often so."""
+    if flow.extras.headers is None and not any(flow.read("headers")):
+        return None
+    return flow.headers_now()
+
+
+def _numbers_of(part: str) -> Callable[[Flow], list[Any]]:
+    return lambda flow: flow.spread(flow.read(part), None)
+
+
+def _type_of_headers(arrow: Any) -> Any:
+    header = arrow.struct([("name", arrow.string()), ("value", arrow.binary())])
+    return arrow.list_(header)
+
+
+_Read = Callable[[Flow], Sequence[Any] | None]
+
+_COLUMNS: Final[Mapping[str, tuple[_Read, Callable[[Any], Any]]]] = {
+    KEY: (_keys, lambda arrow: arrow.binary()),
+    HEADERS: (_headers, _type_of_headers),
+    TIMESTAMP: (Flow.timestamps_now, lambda arrow: arrow.int64()),
+    PARTITION: (_numbers_of("partition"), lambda arrow: arrow.int32()),
+    OFFSET: (_numbers_of("offset"), lambda arrow: arrow.int64()),
+}
+"""How to read it, for each entry, and its type."""

@@ -1,0 +1,199 @@
+"""Operators on tables: the records of an attempt as columns, in and out of a `Flow`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
+from kafka_etl.contracts import Codec, Unavailable
+from kafka_etl.engine.columns import meta_columns
+from kafka_etl.engine.columns.reading import ROW, Reading, values_only, without_reserved, write_rows
+from kafka_etl.engine.rows.faults import group_fault, named_faults
+from kafka_etl.engine.rows.flow import NULL, Fault, Flow, Sheet
+from kafka_etl.engine.rows.mapping import with_record
+from kafka_etl.errors import KafkaEtlError, RecordErrors
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.functions.declare import DROP
+from kafka_etl.functions.signature import Takes
+from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.value_classes import is_typed, typed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def decode_table(flow: Flow, codec: Codec) -> None:
+    """From raw values to a table; null values are set aside, bad ones become faults."""
+    values = flow.values
+    entries: Sequence[int] = range(len(values))
+    if flow.nulls:
+        entries = flow.present()
+        values = [values[entry] for entry in entries]
+    try:
+        reading = Reading(codec, values)
+    except (Unavailable, KafkaEtlError) as nobodys:
+        if len(entries) > 1:
+            raise  # it may be any of them: what is tried next time is half as many
+        raise with_record(nobodys, flow.source[flow.origin(entries[0])]) from nobodys
+    for at, error in reading.bad.items():
+        flow.fail(entries[at], Fault(error, Condition.DECODE_ERROR, codec.name))
+    if reading.bad:
+        entries = [entry for at, entry in enumerate(entries) if at not in reading.bad]
+    _become(flow, reading.table, entries)
+
+
+def enter(flow: Flow, operator: BoundOperator) -> None:
+    """From values to a table, where it is none yet."""
+    if flow.sheet is not None or not flow.values:
+        return
+    entries = flow.present()
+    try:
+        values = [_plain(flow.values[entry]) for entry in entries]
+        _become(flow, without_reserved(of_values(values)), entries)
+    except RecordErrors as named:
+        raise named_faults(flow, operator, entries, named) from named
+    except BaseException as error:
+        raise group_fault(flow, operator, error) from error
+
+
+def _plain(value: Any) -> Any:
+    return typed(value.__class__).to_plain(value) if is_typed(value.__class__) else value
+
+
+def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
+    arrow = pyarrow()
+    aside: list[int] = []
+    if flow.nulls:
+        aside = [entry for entry, value in enumerate(flow.values) if value is NULL]
+    rows = numbers(len(entries)) if isinstance(entries, range) else arrow.array(entries)
+    flow.sheet = Sheet(table.append_column(ROW, rows.cast(arrow.int64())), aside)
+    flow.values = []
+
+
+def leave(flow: Flow) -> None:
+    """From a table to values, where it is one."""
+    if flow.sheet is not None:
+        _leave(flow, flow.sheet, rows_of(values_only(flow.sheet.table)))
+
+
+def encode_table(flow: Flow, sheet: Sheet, codec: Codec) -> None:
+    """From a table to the bytes of its rows; what does not encode becomes faults."""
+    encoded, failed = write_rows(codec, values_only(sheet.table))
+    for row, _ in failed:
+        encoded[row] = b""  # left out in the end, with its record
+    places = _leave(flow, sheet, encoded)
+    for row, error in failed:
+        flow.fail(places[row], Fault(error, Condition.ENCODE_ERROR, f"codec {codec.name}"))
+
+
+def _leave(flow: Flow, sheet: Sheet, values: list[Any]) -> Sequence[int]:
+    """Go on with a value for each row, and the entries set aside in their places.
+
+    Returns:
+        The new entry of each row.
+    """
+    rows, aside = _entries(sheet.table), sheet.aside
+    untouched = isinstance(rows, range) and flow.origins is None and not aside
+    extras = meta_columns.extras(flow, sheet, rows)
+    places: Sequence[int] = range(len(rows))
+    if aside:
+        count = len(rows)
+        passed = flow.extras.picked(lambda column: _picked(column, aside))
+        extras = extras.followed_by(passed, count, len(aside))
+        order = sorted(range(count + len(aside)), key=[*rows, *aside].__getitem__)
+        values = _picked([*values, *([NULL] * len(aside))], order)
+        rows = _picked([*rows, *aside], order)
+        extras = extras.picked(lambda column: _picked(column, order))
+        places = sorted(range(len(order)), key=order.__getitem__)[:count]
+    flow.values, flow.nulls, flow.extras = values, bool(aside), extras
+    flow.shared = SHARED in rows
+    flow.origins = None if untouched and len(rows) == len(flow.source) else _origins(flow, rows)
+    flow.sheet = None
+    return places
+
+
+def _picked(column: list[Any], order: list[int]) -> list[Any]:
+    return list(map(column.__getitem__, order))
+
+
+def _origins(flow: Flow, rows: Sequence[int]) -> list[int] | None:
+    known = flow.origins
+    if known is None:
+        return None if rows == list(range(len(flow.source))) else list(rows)
+    return [SHARED if row == SHARED else known[row] for row in rows]
+
+
+def call(flow: Flow, operator: BoundOperator) -> None:
+    """Go on with the table that the operator makes of the one in hand."""
+    sheet, shape = flow.sheet, operator.shape
+    if sheet is None or not sheet.table.num_rows:
+        return
+    given = meta_columns.attached(flow, sheet, shape.columns)
+    try:
+        taken = frame(given) if shape.takes is Takes.FRAME else given
+        made = _checked(
+            _as_table(operator.call(taken), given, may_drop=shape.may_drop),
+            given,
+            mixes=shape.mixes,
+        )
+    except RecordErrors as named:
+        raise named_faults(flow, operator, _entries(given), named) from named
+    except BaseException as error:
+        raise group_fault(flow, operator, error) from error
+    flow.dropped += _lost(given, made)
+    flow.mixed = flow.mixed or shape.mixes
+    sheet.table = made
+
+
+def _entries(table: pa.Table) -> Sequence[int]:
+    """The entry of each row, or SHARED; a range where no row was left out or moved."""
+    given: Any = table[ROW]
+    if given.equals(pyarrow().chunked_array([numbers(len(given))])):
+        return range(len(given))
+    held: list[int | None] = table[ROW].to_pylist()
+    return [SHARED if row is None else row for row in held]
+
+
+def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
+    """Whatever speaks Arrow: pyarrow's and polars' own, and others' results."""
+    arrow = pyarrow()
+    if made is DROP or (made is None and may_drop):
+        return given.slice(0, 0)
+    for convert in ("collect", "to_arrow"):  # a LazyFrame to a DataFrame, and that to a table
+        way = getattr(made, convert, None)
+        made = way() if way is not None else made
+    if isinstance(made, arrow.RecordBatch) or hasattr(made, "__arrow_c_stream__"):
+        table: pa.Table = arrow.table(made)
+        return table
+    raise TypeError(
+        f"returned {type(made).__name__}; an operator on tables returns a pyarrow.Table or a "
+        "polars.DataFrame"
+    )
+
+
+def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:
+    """With a `_row` that can be relied on; null for what belongs to all records."""
+    arrow = pyarrow()
+    rows: Any
+    if not mixes and ROW in made.column_names:
+        rows = made[ROW].cast(arrow.int64())
+        ends = arrow.compute.min_max(rows).as_py()
+        largest = arrow.compute.max(given[ROW]).as_py()
+        if len(rows) > rows.null_count and not SHARED <= ends["min"] <= ends["max"] <= largest:
+            raise ValueError("`_row` names rows that the operator was not given")
+    elif not mixes and made.num_rows == given.num_rows:
+        rows = given[ROW]
+    else:
+        rows = arrow.nulls(made.num_rows, arrow.int64())
+    if ROW in made.column_names:
+        made = made.drop_columns([ROW])
+    return made.append_column(ROW, rows)
+
+
+def _lost(given: pa.Table, made: pa.Table) -> int:
+    """Entries that have no row any more: dropped on purpose."""
+    if made[ROW].null_count or made[ROW].equals(given[ROW]):
+        return 0
+    count: Any = pyarrow().compute.count_distinct
+    return int(count(given[ROW]).as_py() - count(made[ROW]).as_py())

@@ -1,0 +1,1 @@
+"""Calling an operator for many records at once: threads, asyncio tasks, processes."""

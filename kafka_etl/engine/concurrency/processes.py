@@ -1,0 +1,388 @@
+"""Operators in processes of their own: one that hangs or dies costs the record in its hand.
+
+A worker sends each process some records at a time and takes the results as they come; there is no
+thread in between. What is in hand can be read from outside (`hand.py`), so that the death of a
+process, or a call that takes too long, is blamed on one record; the others are given out again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from operator import itemgetter
+from time import monotonic, monotonic_ns
+from typing import Any, Final, Protocol
+
+from kafka_etl.engine.concurrency.call_clock import SharedHand
+from kafka_etl.engine.concurrency.pickling import Packed, Raised, packing_of, unpack_result
+from kafka_etl.engine.rows.mapping import FAILED, Mapped
+from kafka_etl.errors import OperatorDied, OperatorTimeout
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.log import get_logger
+from kafka_etl.units import show_duration
+
+_MOST_RECORDS: Final = 1024
+_MOST_BYTES: Final = 1024 * 1024
+"""How much a process is given at once, at most."""
+_SHORT: Final = 10_000_000
+_LONG: Final = 40_000_000
+"""Nanoseconds: what a process is given at once should take between the two."""
+_LOOK_EVERY: Final = 0.25
+_STARTING_LIMIT: Final = 600.0
+_CLOSING_LIMIT: Final = 10.0
+
+
+class Process(Protocol):
+    """A process that runs `kafka_etl.engine.concurrency.serve.serve` for one operator."""
+
+    connection: Connection[Any, Any]
+
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        ...
+
+    def end(self) -> str:
+        """Kill it, and wait until it is gone; says how it ended."""
+        ...
+
+    def close(self) -> None:
+        """It is gone, and nothing more will be read from it."""
+        ...
+
+
+Spawn = Callable[[str, int], Process]
+"""Starts a process for the operator of this name; the descriptor is that of its `Hand`."""
+
+
+class ProcessCrew:
+    """Calls in as many processes as the operator's concurrency says; a `Crew`.
+
+    Args:
+        watching: Called several times a second while a call is waited for, however long it takes.
+    """
+
+    def __init__(self, operator: BoundOperator, spawn: Spawn, watching: Callable[[], None]) -> None:
+        self._operator = operator
+        self._watching = watching
+        self._pack = packing_of(operator.shape).pack
+        self._timeout = operator.timeout
+        self._mates = [_Mate(operator.name, spawn) for _ in range(operator.concurrency)]
+        self._at_once = 1
+        self._log = get_logger("engine")
+
+    def open(self) -> None:
+        """Start the processes; raises what the operator's `open` does there."""
+        for mate in self._mates:
+            mate.start()
+        while not all(mate.is_ready for mate in self._mates):
+            self._listen(_Run([], deque()))
+
+    def map(self, column: Sequence[Any], lanes: Sequence[Sequence[int]]) -> Mapped:
+        if len(self._mates) == 1:
+            lanes = [range(len(column))]
+        run = _Run(column, deque(lanes))
+        while run.todo or any(mate.is_busy for mate in self._mates):
+            for mate in self._mates:
+                if mate.process is None:
+                    mate.start()
+                elif mate.is_ready and not mate.sent:
+                    self._give(mate, run)
+            self._listen(run)
+        return run.results, sorted(run.failed, key=itemgetter(0))
+
+    def call(self, argument: Any) -> Any:
+        """One call, of a batch operator."""
+        results, failed = self.map([argument], [[0]])
+        if failed:
+            raise failed[0][1]
+        return results[0]
+
+    def end(self) -> None:
+        """Have the operator closed in each process; raises what the first `close` does."""
+        resting = [mate for mate in self._mates if mate.is_ready and not mate.is_busy]
+        for mate in resting:
+            mate.dismiss()
+        until = monotonic() + _CLOSING_LIMIT
+        answers = [mate.farewell(until) for mate in resting]
+        self.close()
+        for answer in answers:
+            if isinstance(answer, Raised):
+                raise answer.error
+
+    def close(self) -> None:
+        for mate in self._mates:
+            mate.end()
+
+    def _give(self, mate: _Mate, run: _Run) -> None:
+        """Send some records, of lanes that from now on are this process's own.
+
+        Of the lanes that are left it gets half its share, so that all are busy to the end.
+        """
+        left = len(run.todo)
+        for_others = max(0, left - max(1, left // (2 * len(self._mates))))
+        rows: list[int] = []
+        packed: list[bytes] = []
+        size = 0
+        while (
+            len(rows) < self._at_once
+            and size < _MOST_BYTES
+            and mate.takes_from(run.todo, for_others)
+        ):
+            row = mate.rows.popleft()
+            try:
+                argument = self._pack(run.column[row])
+            except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
+                what = f"it cannot be sent to the process of {self._operator.name}: {error}"
+                run.failed.append((row, TypeError(what)))
+            else:
+                rows.append(row)
+                packed.append(argument)
+                size += len(argument)
+        if rows:
+            mate.give(rows, packed, self._operator.context.attempt)
+
+    def _listen(self, run: _Run) -> None:
+        """Wait until a process answers, dies, or is late; a quarter of a second at most."""
+        awaited = {m.process.connection: m for m in self._mates if m.process and m.is_awaited}
+        if not awaited:
+            return
+        left = min(mate.left(self._timeout) for mate in awaited.values())
+        answered = wait(list(awaited), min(_LOOK_EVERY, max(0.0, left)))
+        for connection, mate in awaited.items():
+            if connection in answered:
+                self._take(mate, run)
+            elif mate.left(self._timeout) < 0:
+                mate.kill_late()
+            elif mate.is_gone:
+                self._bury(mate, run)
+        self._watching()
+
+    def _take(self, mate: _Mate, run: _Run) -> None:
+        results = mate.receive()
+        if results is None:
+            self._bury(mate, run)
+            return
+        for packed in results:
+            run.take(mate.sent.popleft(), packed)
+        if results and not mate.sent:
+            took = monotonic_ns() - mate.given_at
+            if took < _SHORT:
+                self._at_once = min(self._at_once * 2, _MOST_RECORDS)
+            elif took > _LONG:
+                self._at_once = max(self._at_once // 2, 1)
+
+    def _bury(self, mate: _Mate, run: _Run) -> None:
+        """Blame the record in hand, and give the others out again."""
+        death = mate.bury()
+        name = self._operator.name
+        if death.row is None and not death.proven:
+            raise OperatorDied(f"the process of operator {name} died at its start: {death.how}")
+        error = death.error(self._timeout)
+        if death.row is not None:
+            run.failed.append((death.row, error))
+        if death.rest:
+            run.todo.appendleft(death.rest)
+        self._log.warning("an operator's process died", operator=name, reason=str(error))
+        mate.start()
+
+
+@dataclass(slots=True)
+class _Run:
+    """One call of `map`: what is to be done, and what came of it."""
+
+    column: Sequence[Any]
+    todo: deque[Sequence[int]]
+    failed: list[tuple[int, BaseException]] = field(default_factory=list[tuple[int, BaseException]])
+    results: list[Any] = field(default_factory=list[Any])
+
+    def __post_init__(self) -> None:
+        self.results = [FAILED] * len(self.column)
+
+    def take(self, row: int, packed: Packed) -> None:
+        try:
+            result = unpack_result(packed, self.column[row])
+        except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
+            what = f"what it returned cannot be read in its worker: {error}"
+            self.failed.append((row, TypeError(what)))
+        else:
+            if isinstance(result, Raised):
+                self.failed.append((row, result.error))
+            else:
+                self.results[row] = result
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """What is known of a process that died.
+
+    Attributes:
+        row: The one in its hand.
+        late: Whether it was killed because that took too long.
+        rest: The others it had been given or kept for later.
+        proven: Whether it had answered anything: one that never does would die for ever.
+    """
+
+    how: str
+    row: int | None
+    late: bool
+    rest: Sequence[int]
+    proven: bool
+
+    def error(self, timeout: float | None) -> Exception:
+        """Of the record in hand."""
+        if self.late and timeout is not None:
+            said = show_duration(timeout)
+            return OperatorTimeout(
+                f"it took longer than {said}, and the operator's process was killed"
+            )
+        return OperatorDied(f"the operator's process died: {self.how}")
+
+
+class _Mate:
+    """One of the processes of an operator, and its successors.
+
+    Attributes:
+        rows: To be sent, of lanes that are its own.
+        sent: To be answered.
+    """
+
+    def __init__(self, name: str, spawn: Spawn) -> None:
+        self._name = name
+        self._spawn = spawn
+        self._hand: SharedHand | None = None
+        self._answered = 0
+        self._proven = False
+        self._late: int | None = None
+        self._heard_at = 0
+        self.process: Process | None = None
+        self.rows: deque[int] = deque()
+        self.sent: deque[int] = deque()
+        self.is_ready = False
+        self.given_at = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has something to do, or will have."""
+        return bool(self.sent or self.rows)
+
+    @property
+    def is_awaited(self) -> bool:
+        return bool(self.sent) or not self.is_ready
+
+    @property
+    def is_gone(self) -> bool:
+        return self.process is not None and self.process.exit_status() is not None
+
+    def start(self) -> None:
+        if self.process is None:
+            self._hand = SharedHand()
+            self._late, self._proven = None, False
+            self._heard_at = monotonic_ns()
+            self.process = self._spawn(self._name, self._hand.file)
+
+    def takes_from(self, todo: deque[Sequence[int]], for_others: int) -> bool:
+        """Whether there is a row for it: of a lane it has begun, or of a new one."""
+        if not self.rows and len(todo) > for_others:
+            self.rows.extend(todo.popleft())
+        return bool(self.rows)
+
+    def give(self, rows: Sequence[int], packed: Sequence[bytes], attempt: int) -> None:
+        self.sent.extend(rows)
+        self._answered = 0
+        self.given_at = self._heard_at = monotonic_ns()
+        self._send((attempt, packed))
+
+    def receive(self) -> Sequence[Packed] | None:
+        """Results, none for the word that it is ready; None when it has died.
+
+        Raises what the operator's `open` does.
+        """
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            return None
+        self._heard_at = monotonic_ns()
+        if isinstance(answer, Raised):
+            raise answer.error
+        if not self.is_ready:
+            self.is_ready = True
+            return ()
+        results: Sequence[Packed] = answer
+        self._answered += len(results)
+        self._proven = True
+        return results
+
+    def left(self, timeout: float | None) -> float:
+        """Seconds until it is late with what it has in hand."""
+        limit = timeout if self.is_ready else _STARTING_LIMIT
+        if limit is None or self._late is not None:
+            return _LOOK_EVERY
+        _, since = self._in_hand()
+        return limit - (monotonic_ns() - since) / 1e9
+
+    def kill_late(self) -> None:
+        """What it has sent can still be read; then comes its end."""
+        if self.sent:
+            self._late = self.sent[self._in_hand()[0]]
+        if self.process is not None:
+            self.process.end()
+
+    def bury(self) -> _Death:
+        how = "" if self.process is None else self.process.end()
+        row = self._late if self._late in self.sent else None
+        late = row is not None
+        number, _ = self._read_hand()
+        if self._late is None and number > self._answered:
+            row = self.sent[number - 1 - self._answered]
+        rest = [other for other in (*self.sent, *self.rows) if other != row]
+        proven = self._proven
+        self.end()
+        return _Death(how, row, late, rest, proven)
+
+    def dismiss(self) -> None:
+        """Ask it to close the operator and go."""
+        self._send(None)
+
+    def farewell(self, until: float) -> Any:
+        """Its last word: None or `Raised`; None, too, where there is none by then."""
+        try:
+            if self._connection.poll(max(0.0, until - monotonic())):
+                return self._connection.recv()
+        except (EOFError, OSError):
+            pass
+        return None
+
+    def end(self) -> None:
+        """Nothing runs, and nothing is asked of it."""
+        if self.process is not None:
+            self.process.end()
+            self.process.close()
+        if self._hand is not None:
+            self._hand.close()
+        self.process, self._hand, self.is_ready = None, None, False
+        self.sent.clear()
+        self.rows.clear()
+
+    def _in_hand(self) -> tuple[int, int]:
+        """(place in `sent`, since when) of its call; one not begun counts from the last word."""
+        number, since = self._read_hand()
+        if number <= self._answered:
+            return 0, self._heard_at
+        return number - 1 - self._answered, since
+
+    def _read_hand(self) -> tuple[int, int]:
+        return (0, 0) if self._hand is None else self._hand.read()
+
+    def _send(self, order: object) -> None:
+        try:
+            self._connection.send(order)
+        except OSError:
+            return  # it has died: that is heard when it is listened to
+
+    @property
+    def _connection(self) -> Connection[Any, Any]:
+        if self.process is None:
+            raise EOFError
+        return self.process.connection

@@ -1,0 +1,1 @@
+"""The loop of a stream pipeline: gather, run, settle, commit, advance."""

@@ -1,0 +1,78 @@
+"""Which partitions came and left, and how lately we looked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from kafka_etl.contracts import Source
+from kafka_etl.engine.suspects.verdicts import Condemned
+from kafka_etl.metrics import Counters
+from kafka_etl.record import Partition
+
+_FRESH: Final = 0.5
+"""Seconds the proof of membership is good for: a rebalance may renew it while we work."""
+_LONG_AGO: Final = float("-inf")
+
+
+class Membership:
+    """Takes in what the source tells of partitions.
+
+    Attributes:
+        notes: Offsets, unchanged, and notes on deaths that must be committed beside them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        condemned: Condemned,
+        counters: Counters,
+        clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._condemned = condemned
+        self._counters = counters
+        self._clock = clock
+        self._served = _LONG_AGO
+        self._gone: frozenset[Partition] = frozenset()
+        self._left: frozenset[Partition] = frozenset()
+        self.notes: dict[Partition, tuple[int, str]] = {}
+
+    def is_fresh(self) -> bool:
+        """Whether the client was served, and the membership proven, a moment ago."""
+        return self._clock() - self._served < _FRESH
+
+    def doubt(self) -> None:
+        """Partitions may leave unnoted from now on: look before the next commit."""
+        self._served = _LONG_AGO
+
+    def note_changes(self) -> frozenset[Partition]:
+        """Take in which partitions came and left; returns those that left since the last time."""
+        self._served = self._clock()
+        self._note_departures()
+        gone, self._gone = self._gone, frozenset()
+        arrivals = self._source.arrivals()
+        if gone or arrivals:
+            self._counters.add("rebalances")
+            self._condemned.forget(gone)
+            self.notes = {tp: note for tp, note in self.notes.items() if tp not in gone}
+            self.notes |= self._condemned.suspicion.consider(arrivals)
+        return gone
+
+    def mark(self) -> None:
+        """A commit is under way from here on."""
+        self._note_departures()
+        self._left = frozenset()
+
+    def left(self) -> frozenset[Partition]:
+        """Who left since `mark`: theirs is not ours to track, though the commit may hold it.
+
+        One that is back since begins where its last owner got to, which may be further on.
+        """
+        self._note_departures()
+        return self._left
+
+    def _note_departures(self) -> None:
+        departed = self._source.departures()
+        self._gone |= departed
+        self._left |= departed

@@ -1,0 +1,1 @@
+"""Records that may not be run like others: killers of workers, refused records, run-aways."""

@@ -1,0 +1,1 @@
+"""Operator functions: how they are declared, read and bound."""

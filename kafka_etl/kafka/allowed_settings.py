@@ -1,0 +1,153 @@
+"""Which client settings a pipeline may give, and why some are refused. Imports no client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Section = Literal["kafka", "consumer", "producer"]
+SECTIONS: Final[tuple[Section, ...]] = ("kafka", "consumer", "producer")
+
+_COMMON: Final = frozenset(
+    [
+        "bootstrap.servers",
+        "client.id",
+        "client.rack",
+        "client.dns.lookup",
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.username",
+        "sasl.password",
+        "sasl.kerberos.service.name",
+        "sasl.kerberos.principal",
+        "sasl.kerberos.keytab",
+        "sasl.oauthbearer.method",
+        "sasl.oauthbearer.client.id",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.scope",
+        "sasl.oauthbearer.extensions",
+        "sasl.oauthbearer.token.endpoint.url",
+        "ssl.ca.location",
+        "ssl.ca.pem",
+        "ssl.certificate.location",
+        "ssl.certificate.pem",
+        "ssl.key.location",
+        "ssl.key.pem",
+        "ssl.key.password",
+        "ssl.keystore.location",
+        "ssl.keystore.password",
+        "ssl.cipher.suites",
+        "ssl.curves.list",
+        "ssl.sigalgs.list",
+        "ssl.crl.location",
+        "ssl.endpoint.identification.algorithm",
+        "enable.ssl.certificate.verification",
+        "https.ca.location",
+        "broker.address.family",
+        "broker.address.ttl",
+        "connections.max.idle.ms",
+        "metadata.max.age.ms",
+        "topic.metadata.refresh.interval.ms",
+        "reconnect.backoff.ms",
+        "reconnect.backoff.max.ms",
+        "retry.backoff.ms",
+        "retry.backoff.max.ms",
+        "socket.timeout.ms",
+        "socket.connection.setup.timeout.ms",
+        "socket.keepalive.enable",
+        "socket.nagle.disable",
+        "socket.send.buffer.bytes",
+        "socket.receive.buffer.bytes",
+        "debug",
+        "log_level",
+    ]
+)
+_CONSUMER: Final = frozenset(
+    [
+        "fetch.min.bytes",
+        "fetch.max.bytes",
+        "fetch.wait.max.ms",
+        "fetch.message.max.bytes",
+        "max.partition.fetch.bytes",
+        "fetch.queue.backoff.ms",
+        "fetch.error.backoff.ms",
+        "queued.min.messages",
+        "queued.max.messages.kbytes",
+        "receive.message.max.bytes",
+        "check.crcs",
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+    ]
+)
+_PRODUCER: Final = frozenset(
+    [
+        "compression.type",
+        "compression.codec",
+        "compression.level",
+        "linger.ms",
+        "queue.buffering.max.ms",
+        "batch.size",
+        "batch.num.messages",
+        "queue.buffering.max.messages",
+        "queue.buffering.max.kbytes",
+        "message.max.bytes",
+        "request.timeout.ms",
+        "transaction.timeout.ms",
+        "sticky.partitioning.linger.ms",
+    ]
+)
+ALLOWED: Final[Mapping[Section, frozenset[str]]] = {
+    "kafka": _COMMON,
+    "consumer": _COMMON | _CONSUMER,
+    "producer": _COMMON | _PRODUCER,
+}
+
+_OURS: Final = "offsets, outputs and dead letters move in one transaction, which needs it as it is"
+REFUSED: Final[Mapping[str, str]] = {
+    "group.id": "set `source.with.group`",
+    "group.instance.id": "set `source.with.membership` and `--instance`",
+    "group.protocol": "the classic protocol with static membership restarts without a rebalance",
+    "auto.offset.reset": "set `source.with.start`; lost offsets stop the pipeline",
+    "isolation.level": "records of aborted transactions must not be read",
+    "enable.auto.commit": _OURS,
+    "auto.commit.enable": _OURS,
+    "enable.auto.offset.store": _OURS,
+    "enable.partition.eof": "the end of a partition is how lag comes down to 0",
+    "partition.assignment.strategy": "cooperative-sticky keeps the partitions that stay",
+    "transactional.id": "it is made of the pipeline, `--instance` and the worker",
+    "enable.idempotence": _OURS,
+    "acks": _OURS,
+    "request.required.acks": _OURS,
+    "max.in.flight": _OURS,
+    "max.in.flight.requests.per.connection": _OURS,
+    "retries": _OURS,
+    "message.send.max.retries": _OURS,
+    "message.timeout.ms": "a transaction bounds it: set `transaction.timeout.ms`",
+    "delivery.timeout.ms": "a transaction bounds it: set `transaction.timeout.ms`",
+    "delivery.report.only.error": _OURS,
+    "partitioner": "keys go where Java's default partitioner puts them (murmur2)",
+    "sasl.kerberos.kinit.cmd": "it runs a shell command",
+    "plugin.library.paths": "it loads a library into the process",
+    "ssl.engine.location": "it loads a library into the process",
+    "ssl.providers": "it loads a library into the process",
+    "enable.sasl.oauthbearer.unsecure.jwt": "anyone could log in",
+}
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a reason for or against it, rather than a spelling mistake."""
+    return name in REFUSED or any(name in names for names in ALLOWED.values())
+
+
+def objection(section: Section, name: str) -> str | None:
+    """Why this setting may not stand in this section; None when it may."""
+    if name in ALLOWED[section]:
+        return None
+    if name in REFUSED:
+        return f"`{name}` cannot be set: {REFUSED[name]}"
+    elsewhere = [other for other, names in ALLOWED.items() if name in names]
+    if elsewhere:
+        return f"`{name}` belongs under `{elsewhere[0]}`"
+    return f"`{name}` is not a client setting that pipelines may give"

@@ -1,0 +1,1 @@
+"""The daemon: one process that starts, watches and answers for workers."""

@@ -1,0 +1,1 @@
+"""The worker: one process, one member of the group, one transactional producer."""

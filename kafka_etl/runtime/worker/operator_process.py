@@ -1,0 +1,56 @@
+"""The process of one operator with `isolation: process`: it has no Kafka client.
+
+It is killed with its worker, not before: a worker that was told to stop still needs it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from kafka_etl.config.build import build_operator
+from kafka_etl.engine.concurrency.call_clock import Hand
+from kafka_etl.engine.concurrency.processes import Spawn
+from kafka_etl.engine.concurrency.serve import serve
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.log import configure
+from kafka_etl.plugins import PluginRegistry
+from kafka_etl.runtime.child import Child, task_of_child
+from kafka_etl.runtime.messages import OperatorTask, WorkerTask
+
+
+def isolated(task: WorkerTask) -> Spawn:
+    """How the worker with this task starts a process for one of its operators."""
+
+    def spawn(operator: str, hand: int) -> Child:
+        child = Child("kafka_etl.runtime.worker.operator_process", hand)
+        child.send(OperatorTask(task.document, operator, task.worker, task.member, hand, task.logs))
+        return child
+
+    return spawn
+
+
+def main() -> None:
+    """The process: a task comes through the pipe, then calls."""
+    task: OperatorTask
+    task, connection = task_of_child()
+    configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.worker)
+    sys.path.insert(0, str(task.document.folder))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _go_on)
+
+    def make() -> BoundOperator:
+        operator = build_operator(task.document, PluginRegistry.installed(), task.operator)
+        operator.context.worker = task.member
+        return operator
+
+    serve(make, connection, Hand(task.hand))
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Not ignored: what the operator starts would ignore it, too."""
+
+
+if __name__ == "__main__":
+    main()

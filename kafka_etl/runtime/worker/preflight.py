@@ -1,0 +1,40 @@
+"""Preflight: everything that can be known to be wrong before a worker joins the group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kafka_etl.config.build import Pipeline
+from kafka_etl.contracts import Preflight, Pulse
+from kafka_etl.kafka.admin import connections
+from kafka_etl.kafka.preflight import check_producer, check_topics
+from kafka_etl.runtime.messages import Checked
+from kafka_etl.runtime.worker.assemble import deployment
+
+
+def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
+    """Check and prepare source, sink and dead-letter topic; `waiting` is told of what it waits for.
+
+    Raises:
+        KafkaEtlError: The first thing that is wrong with the cluster.
+    """
+    place = deployment(pipeline, member, Preflight())
+    check_producer(place)  # before brokers are waited for; they may set limits, so again with those
+    with connections(waiting):
+        found = pipeline.source.check(pipeline.source_settings, place)
+        place = replace(place, partitions=found.partitions)
+        found = _both(found, pipeline.sink.check(pipeline.sink_settings, place))
+        letters = pipeline.spec.dead_letter
+        if letters is not None:
+            found = _both(found, check_topics([letters.topic], letters.create or None, place))
+    check_producer(replace(place, size_limits=found.size_limits))
+    return Checked(found, pipeline.guarantee)
+
+
+def _both(first: Preflight, second: Preflight) -> Preflight:
+    return Preflight(
+        partitions={**first.partitions, **second.partitions},
+        size_limits={**first.size_limits, **second.size_limits},
+        ends=first.ends,
+        notes=first.notes + second.notes,
+    )

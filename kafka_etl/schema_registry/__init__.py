@@ -1,0 +1,1 @@
+"""The schema registry: its client, its settings, its wire format."""
