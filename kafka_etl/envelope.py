@@ -17,7 +17,7 @@ import orjson
 from msgspec.structs import replace
 
 from kafka_etl.invocation import DeadLetter, printable
-from kafka_etl.record import Headers, offset_of, origin
+from kafka_etl.record import Headers, offset_of, partition_of
 
 PREFIX: Final = "kafka_etl."
 FOREIGN: Final[Mapping[str, str]] = {
@@ -112,7 +112,7 @@ def _digest(kind: str) -> str:
 
 def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> Headers:
     failure, record = letter.failure, letter.record
-    place = origin(record)
+    place = partition_of(record)
     message = _MESSAGE if "message" in context["error"] else _SHORT_MESSAGE
     texts = {
         "topic": place.topic,
@@ -136,7 +136,7 @@ def _context(
     letter: DeadLetter, about: Provenance, earlier: list[dict[str, Any]]
 ) -> dict[str, Any]:
     failure, record = letter.failure, letter.record
-    place = origin(record)
+    place = partition_of(record)
     headers: Headers = record.headers() or []
     traceparent = next((v for name, v in headers if name == "traceparent" and v), b"")
     return {

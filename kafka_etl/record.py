@@ -240,13 +240,13 @@ class Batch:
     def without(self, partitions: frozenset[Partition]) -> Batch:
         """The batch without the records and the progress of these partitions."""
         return Batch(
-            [r for r in self.records if origin(r) not in partitions],
+            [r for r in self.records if partition_of(r) not in partitions],
             {tp: offset for tp, offset in self.progress.items() if tp not in partitions},
             {tp: offset for tp, offset in self.begins.items() if tp not in partitions},
         )
 
 
-def origin(record: SourceRecord) -> Partition:
+def partition_of(record: SourceRecord) -> Partition:
     return Partition(record.topic() or "", _number(record.partition()))
 
 

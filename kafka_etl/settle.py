@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kafka_etl.invocation import SHARED, DeadLetter, Failure, Invocation, Outcome, Settlement
-from kafka_etl.record import Batch, Partition, next_offsets, origin
+from kafka_etl.record import Batch, Partition, next_offsets, partition_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,11 @@ def excluding(
     origins = range(len(outputs)) if outputs.origins is None else outputs.origins
     if SHARED in origins:
         return None
-    stay = [index for index, record in enumerate(batch.records) if origin(record) not in partitions]
+    stay = [
+        index
+        for index, record in enumerate(batch.records)
+        if partition_of(record) not in partitions
+    ]
     positions = {index: position for position, index in enumerate(stay)}
     remaining = outputs.take([row for row, index in enumerate(origins) if index in positions])
     remaining.origins = [positions[index] for index in remaining.origins or ()]
@@ -64,7 +68,9 @@ def excluding(
         settlement,
         outputs=remaining,
         dead_letters=tuple(
-            letter for letter in settlement.dead_letters if origin(letter.record) not in partitions
+            letter
+            for letter in settlement.dead_letters
+            if partition_of(letter.record) not in partitions
         ),
         progress={tp: at for tp, at in settlement.progress.items() if tp not in partitions},
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from kafka_etl.codecs.json.codec import loads
-from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.contracts import Codec, CodecContext, CodecPlugin
 from kafka_etl.record import Headers
 from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.schema_registry.codec_settings import (
@@ -30,7 +30,7 @@ Check = Callable[[Any], None]
 """Raises for a value that does not hold to a schema."""
 
 
-def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
+def _build(settings: SchemaSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
     require("jsonschema_rs")
     text = settings.text(place.folder)
@@ -42,7 +42,7 @@ def _given(text: str) -> Schema:
 
 
 def _codec(
-    registry: SchemaRegistry, settings: SchemaSettings, place: CodecPlace, given: Schema | None
+    registry: SchemaRegistry, settings: SchemaSettings, place: CodecContext, given: Schema | None
 ) -> Codec:
     written = Written(registry, settings, place, given, _title(given))
     checks = ByHead(lambda schema_id: _check_by(registry.schema(schema_id)))

@@ -22,7 +22,7 @@ from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.salvage import sound_part
 from kafka_etl.contracts import (
     Codec,
-    CodecPlace,
+    CodecContext,
     CodecUse,
     Guarantee,
     Settings,
@@ -310,22 +310,22 @@ class _Builder:
     ) -> Codec | None:
         """The sink's, or the source's, made for the sink: findings then stand at the source."""
         at: Side = "sink" if own else "source"
-        return self._codec(own or of_source, at, part, CodecPlace("sink", part, topic))
+        return self._codec(own or of_source, at, part, CodecContext("sink", part, topic))
 
     def _codec(
-        self, use: CodecUse, at: Side, part: Part, place: CodecPlace | None = None
+        self, use: CodecUse, at: Side, part: Part, place: CodecContext | None = None
     ) -> Codec | None:
         loc = (at, "with", part)
         plugin = self._try(loc, lambda: self._registry.codec(use.use))
         settings = plugin and self._settings(plugin.settings, use.with_, (*loc, "with"))
         if not plugin or settings is None:
             return None
-        surroundings = replace(
-            place or CodecPlace(at, part),
+        hooks = replace(
+            place or CodecContext(at, part),
             folder=self._document.folder,
             registry=self._schema_registry(),
         )
-        return self._try(loc, lambda: plugin.build(settings, surroundings))
+        return self._try(loc, lambda: plugin.build(settings, hooks))
 
     def _schema_registry(self) -> Mapping[str, Any]:
         """As the file has it; what is wrong with it is not found again at each codec."""

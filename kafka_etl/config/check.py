@@ -1,4 +1,4 @@
-"""Checking a document against the models, every problem at once."""
+"""PreflightProcess a document against the models, every problem at once."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The shapes a plug-in fills: sources, sinks and codecs, and what passes between them.
 
-A stranger's package needs this module, `kafka_etl.functions.declare` and `kafka_etl.errors`, nothing else.
+A plug-in's package imports this module, `kafka_etl` and `kafka_etl.errors`, nothing else.
 `kafka_etl.testing` has the suites that every implementation must pass, the built-in ones first.
 """
 
-from kafka_etl.contracts.codec import Codec, CodecPlace, CodecPlugin, TableCodec, Unavailable
-from kafka_etl.contracts.place import Abandoned, ClientSettings, Deployment, Pulse
+from kafka_etl.contracts.codec import Codec, CodecContext, CodecPlugin, TableCodec, Unavailable
+from kafka_etl.contracts.deployment import Abandoned, ClientSettings, Deployment, Pulse
 from kafka_etl.contracts.plugin import Preflight, SinkPlugin, SourcePlugin
 from kafka_etl.contracts.settings import (
     BatchSettings,
@@ -27,7 +27,7 @@ __all__ = [
     "BatchSettings",
     "ClientSettings",
     "Codec",
-    "CodecPlace",
+    "CodecContext",
     "CodecPlugin",
     "CodecUse",
     "Deployment",

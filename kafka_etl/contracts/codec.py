@@ -55,8 +55,8 @@ class Codec:
     Bytes stay bytes: a codec never sees a null value, and `encode` never sees `bytes`.
 
     Attributes:
-        of_class: The same codec for objects of a class with fields (`kafka_etl.value_classes`), where
-            there is a shorter way than by plain data.
+        of_class: The same codec for objects of a class with fields
+            (`kafka_etl.value_classes`), where there is a shorter way than by plain data.
         of_container: The same codec for values that are a `dict`, or a `list`, or null: it refuses
             others, where that costs nothing. None: an operator's annotation decides nothing.
         explain: Takes a value that `encode` refused, and why; gives an error that says more.
@@ -85,7 +85,7 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True)
-class CodecPlace:
+class CodecContext:
     """What a codec is made for.
 
     Attributes:
@@ -119,5 +119,5 @@ class CodecPlugin(Generic[CodecS]):
     """
 
     settings: type[CodecS]
-    build: Callable[[CodecS, CodecPlace], Codec]
+    build: Callable[[CodecS, CodecContext], Codec]
     summary: str = ""

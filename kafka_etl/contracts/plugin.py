@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from kafka_etl.contracts.place import Deployment, Pulse
+from kafka_etl.contracts.deployment import Deployment, Pulse
 from kafka_etl.contracts.settings import Guarantee, SinkSettings, SourceSettings
 from kafka_etl.contracts.sink import Sink, Writer
 from kafka_etl.contracts.source import Source

@@ -29,7 +29,7 @@ DROP: Final = _Drop.DROP
 """Returned by an operator: this record ends here on purpose. Counted, never silent."""
 
 
-BESIDES: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
+META_COLUMNS: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset")
 """What a table can have besides the value's fields, and `_row`, the record a row comes from."""
 
 

@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUserError
 
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import OperatorSignatureError
-from kafka_etl.functions.declare import BESIDES, Context, Declaration
+from kafka_etl.functions.declare import META_COLUMNS, Context, Declaration
 from kafka_etl.record import Record
 from kafka_etl.value_classes import is_typed
 
@@ -48,7 +48,7 @@ class Shape:
         cls: The class with fields that its values are made objects of.
         container: `dict` or `list`, where the annotation says so of its values.
         is_async: Whether it is a coroutine function or an async generator.
-        columns: Of `BESIDES`, those its table has.
+        columns: Of `META_COLUMNS`, those its table has.
     """
 
     takes: Takes = Takes.VALUE
@@ -122,12 +122,12 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
 
 def _columns(declared: Declaration, takes: Takes, name: str) -> tuple[str, ...]:
     if declared.columns is None:
-        return BESIDES if takes in TABLES else ()
-    unknown = sorted(set(declared.columns) - set(BESIDES))
+        return META_COLUMNS if takes in TABLES else ()
+    unknown = sorted(set(declared.columns) - set(META_COLUMNS))
     if unknown or takes not in TABLES:
         raise OperatorSignatureError(
             f"operator {name}: columns={declared.columns!r} cannot be had",
-            f"Only an operator on tables has columns besides the value's; there are {BESIDES}.",
+            f"Only an operator on tables has such columns; there are {META_COLUMNS}.",
         )
     return tuple(declared.columns)
 

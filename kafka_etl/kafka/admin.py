@@ -39,7 +39,7 @@ from kafka_etl.errors import (
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import made
+from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.record import Partition
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Admin:
         self._brokers = settings.get("bootstrap.servers", "")
         self._said: list[KafkaError] = []
         config = {**settings, "error_cb": self._said.append}
-        self._client = made(_api.AdminClient, config)
+        self._client = make_client(_api.AdminClient, config)
 
     def topics(self) -> dict[str, int]:
         """Every topic this user can see, with its number of partitions."""

@@ -21,7 +21,7 @@ that a call took longer than it is how we know that an answer may have been lost
 """
 
 
-def made(kind: Callable[..., T], settings: Mapping[str, Any]) -> T:
+def make_client(kind: Callable[..., T], settings: Mapping[str, Any]) -> T:
     """A client.
 
     Raises:

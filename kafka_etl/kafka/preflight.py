@@ -16,7 +16,7 @@ from kafka_etl.kafka.admin import Admin, connect
 from kafka_etl.kafka.client_settings import (
     admin_settings,
     consumer_settings,
-    made,
+    make_client,
     producer_settings,
 )
 from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
@@ -31,7 +31,7 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     """The source's topics can be read, and the group has an offset wherever it begins."""
     group = settings.group or deployment.pipeline
     static = settings.membership == "static"
-    made(Consumer, _offline(consumer_settings(deployment, group, static=static))).close()
+    make_client(Consumer, _offline(consumer_settings(deployment, group, static=static))).close()
     admin = _admin(deployment)
     existing = admin.topics()
     topics = _source_topics(settings, admin, existing)
@@ -85,7 +85,7 @@ def check_topics(
 
 def check_producer(deployment: Deployment) -> None:
     """The client takes the settings of a worker's producer."""
-    made(Producer, _offline(producer_settings(deployment)))
+    make_client(Producer, _offline(producer_settings(deployment)))
 
 
 def _offline(settings: Mapping[str, Any]) -> dict[str, Any]:

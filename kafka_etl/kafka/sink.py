@@ -13,7 +13,7 @@ from kafka_etl.invocation import DeadLetter, Settlement, type_name
 from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.produce import produce_outputs, produce_record
 from kafka_etl.kafka.transactions import Transactions, Write
-from kafka_etl.record import origin
+from kafka_etl.record import partition_of
 
 _DEFAULT_LIMIT = 1_000_000
 
@@ -51,7 +51,7 @@ class Ledger:
 
     def _produce(self, producer: Producer, letter: DeadLetter) -> None:
         encoded = encode_raw(letter, self._provenance, self._limit)
-        partition = origin(letter.record).number % self._partitions
+        partition = partition_of(letter.record).number % self._partitions
         produce_record(producer, self._topic, partition, encoded)
 
 

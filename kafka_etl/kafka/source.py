@@ -24,9 +24,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import consumer_settings, made
+from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
+from kafka_etl.kafka.client_settings import consumer_settings, make_client
 from kafka_etl.kafka.plugin import KafkaSourceSettings
-from kafka_etl.kafka.reachability import NO_ANSWER, Silence
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -35,7 +35,7 @@ from kafka_etl.record import (
     last_records,
     next_offsets,
     offset_of,
-    origin,
+    partition_of,
 )
 
 _FIRST_RECORD: Final = 0.1
@@ -63,7 +63,7 @@ class KafkaSource:
         self._limits = settings.batch
         self._pulse = pulse
         self._own_topics = frozenset(deployment.size_limits)
-        self._settled: dict[Partition, int] = {}
+        self._tracked: dict[Partition, int] = {}
         self._given: dict[Partition, int] = {}
         self._held: list[Message] = []
         self._usual_size = settings.batch.max_bytes
@@ -80,8 +80,8 @@ class KafkaSource:
         self._last_batch = 0.0
         static = settings.membership == "static"
         config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
-        self._silence = Silence()
-        self._consumer = made(Consumer, {**config, "error_cb": self._silence.on_error})
+        self._silence = BrokerSilence()
+        self._consumer = make_client(Consumer, {**config, "error_cb": self._silence.on_error})
         self._consumer.subscribe(
             list(settings.topics),
             on_assign=self._on_assign,
@@ -125,7 +125,7 @@ class KafkaSource:
         return departed
 
     def advance(self, progress: Offsets) -> None:
-        self._settled.update({tp: at for tp, at in progress.items() if tp in self._settled})
+        self._tracked.update({tp: at for tp, at in progress.items() if tp in self._tracked})
         self._last_commit = monotonic()
 
     def rewind(self) -> None:
@@ -133,17 +133,17 @@ class KafkaSource:
 
     def reload(self) -> None:
         try:
-            committed = self._committed([TopicPartition(*tp) for tp in self._settled])
+            committed = self._committed([TopicPartition(*tp) for tp in self._tracked])
         except KafkaException as raised:
             # While this client waits for a slow member of its group, it is answered nothing else.
             said = classify.said(classify.error_of(raised))
             raise Reconnect(f"reading committed offsets failed: {said}") from raised
-        self._settled = {tp: arrival.offset for tp, arrival in committed.items()}
+        self._tracked = {tp: arrival.offset for tp, arrival in committed.items()}
         self._go_back()
 
     def positions(self) -> Mapping[Partition, Position]:
         positions: dict[Partition, Position] = {}
-        for tp, settled in self._settled.items():
+        for tp, settled in self._tracked.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
             end = max(settled, high) if high >= 0 else None  # negative before the first fetch
             positions[tp] = Position(settled, end, self._stamps.get(tp, -1))
@@ -154,16 +154,16 @@ class KafkaSource:
         if not self._consumer.memberid():
             return False
         # One that was thrown out keeps its name; what it has no more is a generation.
-        return bool(self._settled) or _generation(self._consumer.consumer_group_metadata()) >= 0
+        return bool(self._tracked) or _generation(self._consumer.consumer_group_metadata()) >= 0
 
     @property
     def trouble(self) -> str | None:
         return NO_ANSWER if self._silence.lasts else None
 
     def finished(self, ends: Offsets) -> bool:
-        if any(self._settled[tp] < end for tp, end in ends.items() if tp in self._settled):
+        if any(self._tracked[tp] < end for tp, end in ends.items() if tp in self._tracked):
             return False
-        elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._settled]
+        elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._tracked]
         if not elsewhere:
             return True
         try:
@@ -200,12 +200,12 @@ class KafkaSource:
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
         if not messages:
             # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
-            self._silence.look(self._ask, joined=bool(self._settled) or self.joined)
+            self._silence.look(self._ask, joined=bool(self._tracked) or self.joined)
         return messages
 
     def _ask(self) -> None:
         """Any question that a broker answers soon: one about a topic that is there."""
-        self._consumer.list_topics(next((tp.topic for tp in self._settled), None), _MOMENT)
+        self._consumer.list_topics(next((tp.topic for tp in self._tracked), None), _MOMENT)
 
     def _fill(self, limit: int, seconds: float) -> None:
         """Take as many records as a batch has room for, if they are as large as those before."""
@@ -228,8 +228,8 @@ class KafkaSource:
         self._held = [*self._held, *messages] if self._held else messages
         if self._moved:
             # What was read of a partition before it left is void, even if it is back already.
-            self._held = [m for m in self._held if origin(m) not in self._moved]
-            self._seek({tp: self._settled[tp] for tp in self._moved if tp in self._settled})
+            self._held = [m for m in self._held if partition_of(m) not in self._moved]
+            self._seek({tp: self._tracked[tp] for tp in self._moved if tp in self._tracked})
             self._moved = set()
 
     def _cut(self, limit: int) -> Batch | None:
@@ -239,16 +239,16 @@ class KafkaSource:
         self._held = []
         if size < len(records):
             records, self._held = records[:size], records[size:]
-        topics = {tp.topic for tp in self._settled}
+        topics = {tp.topic for tp in self._tracked}
         last = last_records(records, topics.pop() if len(topics) == 1 else None)
         progress = {tp: offset_of(message) + 1 for tp, message in last.items()}
         self._stamps.update({tp: message.timestamp()[1] for tp, message in last.items()})
-        held = set(map(origin, self._held))
+        held = set(map(partition_of, self._held))
         for tp, end in self._ends.items():
             if tp not in held and end > progress.get(tp, self._given[tp]):
                 progress[tp] = end
         self._given.update(progress)
-        begins = {tp: self._settled[tp] for tp in progress}
+        begins = {tp: self._tracked[tp] for tp in progress}
         self._last_batch = monotonic()
         return Batch(records, progress, begins) if progress else None
 
@@ -274,15 +274,15 @@ class KafkaSource:
 
     def _refresh_lease(self) -> None:
         self._lease = None
-        if self._settled and self._consumer.memberid():
+        if self._tracked and self._consumer.memberid():
             proof = self._consumer.consumer_group_metadata()
             self._lease = proof if _generation(proof) >= 0 else None
 
     def _event(self, message: Message, error: KafkaError) -> None:
         """Something other than a record came along with the records."""
-        tp = origin(message)
+        tp = partition_of(message)
         if error.name() == "_PARTITION_EOF":
-            if tp in self._settled:
+            if tp in self._tracked:
                 self._ends[tp] = offset_of(message)
             return
         if classify.fatal(error) or classify.fenced(error):
@@ -301,7 +301,7 @@ class KafkaSource:
         while True:
             try:
                 committed = self._consumer.committed(partitions, timeout=_REQUEST)
-                return {_place(c): self._arrival(c) for c in committed}
+                return {_partition(c): self._arrival(c) for c in committed}
             except KafkaException as raised:
                 error = classify.error_of(raised)
                 if monotonic() > deadline or not classify.passing(error):
@@ -320,8 +320,8 @@ class KafkaSource:
     def _go_back(self) -> None:
         """Read on from the settled offsets, and forget what was read."""
         self._resume()
-        self._seek(self._settled)
-        self._given = dict(self._settled)
+        self._seek(self._tracked)
+        self._given = dict(self._tracked)
         self._held = []
 
     def _release(self) -> None:
@@ -371,15 +371,15 @@ class KafkaSource:
             self._callback_error = error
             return
         offsets = {tp: arrival.offset for tp, arrival in arrived.items()}
-        self._settled.update(offsets)
+        self._tracked.update(offsets)
         self._given.update(offsets)
         self._arrived.update(arrived)
 
     def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        left = set(map(_place, partitions))
+        left = set(map(_partition, partitions))
         self._departed |= left
         self._moved |= left
-        for state in (self._settled, self._given, self._ends, self._stamps, self._arrived):
+        for state in (self._tracked, self._given, self._ends, self._stamps, self._arrived):
             for tp in left:
                 state.pop(tp, None)
         try:
@@ -391,7 +391,7 @@ class KafkaSource:
             self._callback_error = error
 
 
-def _place(partition: TopicPartition) -> Partition:
+def _partition(partition: TopicPartition) -> Partition:
     return Partition(partition.topic, partition.partition)
 
 

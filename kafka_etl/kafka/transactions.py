@@ -19,8 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Pulse, Refusal
 from kafka_etl.failpoints import failpoint
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import made
-from kafka_etl.kafka.reachability import Silence
+from kafka_etl.kafka.broker_silence import BrokerSilence
+from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3
@@ -56,13 +56,13 @@ class Transactions:
         self._log = get_logger("sink")
         self._producer: Producer | None = None
         self._retired: Producer | None = None
-        self._trouble = False
-        self._silence = Silence()
+        self._answer_may_be_lost = False
+        self._silence = BrokerSilence()
 
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
         self._retired = None
-        producer = made(Producer, {**self._settings, "error_cb": self._on_error})
+        producer = make_client(Producer, {**self._settings, "error_cb": self._on_error})
         self._connect(producer)
         while True:
             try:
@@ -81,7 +81,7 @@ class Transactions:
                 self._pulse(self._silence.explain(_TAKING_OVER, error))
             producer.poll(0)
         self._producer = producer
-        self._trouble = False
+        self._answer_may_be_lost = False
         self._silence.over()
         return producer
 
@@ -118,20 +118,20 @@ class Transactions:
         producer = self._ready()
 
         def end() -> None:
-            self._settled(
+            self._guarded(
                 producer,
                 lambda: self._end(producer, size, offsets, lease),
                 lambda: self._transact(producer, write, size, offsets, lease),
             )
 
-        self._settled(
+        self._guarded(
             producer,
             lambda: self._start(producer, write),
             lambda: self._start(producer, write),
         )
         return end
 
-    def _settled(
+    def _guarded(
         self, producer: Producer, act: Callable[[], None], again: Callable[[], None]
     ) -> None:
         """Do a part of a transaction, and say what its failure means."""
@@ -195,7 +195,7 @@ class Transactions:
         """The producer; a new one if anything may still be on its way from the old."""
         if self._producer is not None:
             self._producer.poll(0)  # the error callback speaks in here
-        if self._trouble:
+        if self._answer_may_be_lost:
             self._log.info("renewing the producer: an answer may have been lost")
             self._retire()
         return self._producer or self.open()
@@ -224,13 +224,13 @@ class Transactions:
                 again = classify.of_transaction(error) is classify.Verdict.RETRY
                 if not again or monotonic() > deadline:
                     raise
-                self._trouble = True
+                self._answer_may_be_lost = True
                 if self._producer is not None:
                     self._producer.poll(0)  # the error callback speaks in here
                 self._pulse(self._silence.explain("committing", error))
             finally:
                 if monotonic() - started > _SLOW:
-                    self._trouble = True
+                    self._answer_may_be_lost = True
 
     def _failed(self, producer: Producer, error: KafkaError) -> Aborted | OutcomeUnknown:
         """What a failed call means for the settlement."""
@@ -243,7 +243,7 @@ class Transactions:
             return OutcomeUnknown(self._silence.explain("aborting", error))
         self._retire()
         said = self._silence.explain("committing", error)
-        return OutcomeUnknown(said, fenced=classify.fenced(error) and not self._trouble)
+        return OutcomeUnknown(said, fenced=classify.fenced(error) and not self._answer_may_be_lost)
 
     def _retire(self) -> None:
         """Use this producer no more.
@@ -268,6 +268,6 @@ class Transactions:
                 self._pulse(self._silence.explain("aborting", error))
 
     def _on_error(self, error: KafkaError) -> None:
-        self._trouble = True
+        self._answer_may_be_lost = True
         self._silence.note(error)
         self._log.debug("the producer reports", error=classify.said(error))

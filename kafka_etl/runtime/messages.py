@@ -9,7 +9,7 @@ from typing import Literal
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Position, Preflight
-from kafka_etl.engine.suspects.suspicion import Evidence
+from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
 from kafka_etl.record import Partition
 

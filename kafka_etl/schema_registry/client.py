@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from kafka_etl.contracts import CodecPlace, Unavailable
+from kafka_etl.contracts import CodecContext, Unavailable
 from kafka_etl.errors import (
     ConfigError,
     ExtraMissing,
@@ -76,7 +76,7 @@ class _Trouble:
     reason: str
 
 
-def registry_for(place: CodecPlace, codec: str) -> SchemaRegistry:
+def registry_for(place: CodecContext, codec: str) -> SchemaRegistry:
     """The registry that `registry` of the pipeline file names; connects to nothing yet.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeGuard
 import orjson
 from pydantic import Field
 
-from kafka_etl.contracts import Codec, CodecPlace, Settings
+from kafka_etl.contracts import Codec, CodecContext, Settings
 from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.schema_registry.client import Kind, Schema, SchemaRegistry
 from kafka_etl.schema_registry.wire_format import head_of
@@ -97,7 +97,7 @@ class Written:
         self,
         registry: SchemaRegistry,
         settings: SchemaSettings,
-        place: CodecPlace,
+        place: CodecContext,
         given: Schema | None,
         name: str,
     ) -> None:
@@ -128,7 +128,7 @@ class Written:
         return head_of(schema_id), schema
 
 
-def _subject(settings: SchemaSettings, place: CodecPlace, name: str) -> str:
+def _subject(settings: SchemaSettings, place: CodecContext, name: str) -> str:
     """As Confluent's serializers name it."""
     if settings.subject != "topic" and not name:
         raise ConfigError(

@@ -15,7 +15,15 @@ from zlib import crc32
 
 from kafka_etl.contracts import Aborted, Arrival, OutcomeUnknown, Position, Refusal
 from kafka_etl.invocation import DeadLetter, Outputs, Settlement
-from kafka_etl.record import Batch, Headers, Offsets, Partition, next_offsets, offset_of, origin
+from kafka_etl.record import (
+    Batch,
+    Headers,
+    Offsets,
+    Partition,
+    next_offsets,
+    offset_of,
+    partition_of,
+)
 
 _NO_TIMESTAMP = (0, -1)
 _CREATE_TIME = 1
@@ -69,7 +77,7 @@ class StoredRecord:
         return self._timestamp
 
     def __repr__(self) -> str:
-        return f"<{origin(self)}@{self._offset} key={self._key!r} value={self._value!r}>"
+        return f"<{partition_of(self)}@{self._offset} key={self._key!r} value={self._value!r}>"
 
 
 class MemoryBroker:
@@ -205,7 +213,7 @@ class MemorySource:
         records = list(islice((record for record in in_turn if record is not None), limit))
         progress = self._progress(records)
         self._next.update(progress)
-        self._stamps.update({origin(record): record.timestamp()[1] for record in records})
+        self._stamps.update({partition_of(record): record.timestamp()[1] for record in records})
         begins = {tp: self._settled[tp] for tp in progress}
         return Batch(records, progress, begins) if progress else None
 

@@ -16,7 +16,7 @@ from kafka_etl.invocation import (
     Outputs,
     Settlement,
 )
-from kafka_etl.record import Headers, Partition, SourceRecord, origin
+from kafka_etl.record import Headers, Partition, SourceRecord, partition_of
 from kafka_etl.testing.memory import StoredRecord
 
 
@@ -224,4 +224,4 @@ def settlement(
 def dead_letter(record: SourceRecord) -> DeadLetter:
     error = ErrorInfo("ValueError", "the record is bad")
     failure = Failure(0, Condition.OPERATOR_ERROR, error, operator="check")
-    return DeadLetter(record, failure, f"{origin(record)}@0+1", at_ms=1_700_000_000_000)
+    return DeadLetter(record, failure, f"{partition_of(record)}@0+1", at_ms=1_700_000_000_000)

@@ -8,7 +8,15 @@ from time import monotonic, sleep
 from typing import Final, Protocol, Self
 
 from kafka_etl.contracts import Arrival, Source
-from kafka_etl.record import Batch, Headers, Offsets, Partition, SourceRecord, offset_of, origin
+from kafka_etl.record import (
+    Batch,
+    Headers,
+    Offsets,
+    Partition,
+    SourceRecord,
+    offset_of,
+    partition_of,
+)
 
 _PATIENCE: Final = 30.0
 """Seconds for what a real system may take its time for; a poll itself waits a moment."""
@@ -84,8 +92,8 @@ class SourceContract:
             at: dict[Partition, int] = {}
             for batch in reader.batches(limit=3, records=10):
                 for record in batch.records:
-                    assert batch.begins[origin(record)] <= offset_of(record)
-                    assert batch.progress[origin(record)] > offset_of(record)
+                    assert batch.begins[partition_of(record)] <= offset_of(record)
+                    assert batch.progress[partition_of(record)] > offset_of(record)
                 assert all(batch.begins[tp] == at.get(tp, 0) for tp in batch.progress)
                 at.update(batch.progress)
 
@@ -173,7 +181,7 @@ class SourceContract:
             while sum(map(len, given)) < 6:
                 reader.source.serve()
                 given.append(reader.poll(2))
-            places = [(origin(r), r.offset()) for batch in given for r in batch.records]
+            places = [(partition_of(r), r.offset()) for batch in given for r in batch.records]
             assert len(places) == len(set(places)) == 6
 
     def test_offsets_without_records_are_progress(self, system: SourceSystem) -> None:
@@ -203,8 +211,8 @@ class SourceContract:
                 other.share_with(one)
                 left = before - set(one.arrived)
                 assert left == set(other.arrived) != set()
-                assert {origin(r) for r in one.read_all(partitions=1)} == set(one.arrived)
-                assert {origin(r) for r in other.read_all(partitions=1)} == left
+                assert {partition_of(r) for r in one.read_all(partitions=1)} == set(one.arrived)
+                assert {partition_of(r) for r in other.read_all(partitions=1)} == left
 
     def test_closing_twice_is_harmless(self, system: SourceSystem) -> None:
         with Reader(system) as reader:
@@ -258,7 +266,7 @@ class Reader:
         for batch in self.until(lambda: self._is_at_end(partitions)):
             records += batch.records
             self.settle(batch)
-        return sorted(records, key=lambda r: (origin(r), offset_of(r)))
+        return sorted(records, key=lambda r: (partition_of(r), offset_of(r)))
 
     def join(self) -> None:
         """Become a member with both partitions."""
@@ -297,4 +305,4 @@ def fill(system: SourceSystem, records: int) -> None:
 
 
 def contents(records: Iterable[SourceRecord]) -> list[Content]:
-    return [(origin(r), offset_of(r), r.key(), r.value()) for r in records]
+    return [(partition_of(r), offset_of(r), r.key(), r.value()) for r in records]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka_etl import operator
-from kafka_etl.functions.declare import BESIDES
+from kafka_etl.functions.declare import META_COLUMNS
 
 _TABLE: Final = "batch"
 _ROW: Final = "_row"
@@ -63,7 +63,7 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     context = pl.SQLContext()
     statement = query
 
-    @operator(takes="table", mixes=mixes, columns=[name for name in BESIDES if name in query])
+    @operator(takes="table", mixes=mixes, columns=[name for name in META_COLUMNS if name in query])
     def run(table: Any) -> Any:
         nonlocal statement
         context.register(_TABLE, pl.from_arrow(table))
@@ -153,7 +153,7 @@ def polars_expressions(
     added = {name: _expression(pl, text) for name, text in (with_columns or {}).items()}
     chosen = {name: _expression(pl, text) for name, text in (select or {}).items()}
     texts = " ".join([filter or "", *(with_columns or {}).values(), *(select or {}).values()])
-    wanted = [name for name in BESIDES if name in texts]
+    wanted = [name for name in META_COLUMNS if name in texts]
 
     @operator(takes="table", columns=wanted)
     def compute(table: Any) -> Any:

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from kafka_etl.contracts import CodecPlace
+from kafka_etl.contracts import CodecContext
 from kafka_etl.functions.bind import settings_of
 from kafka_etl.plugins import KINDS, Plugin, PluginRegistry
 from tests.arch.source import ROOT
@@ -33,7 +33,7 @@ def test_it_loads_and_says_what_it_is(plugin: Plugin) -> None:
             REGISTRY.sink(plugin.name)
         case "codecs":
             codec = REGISTRY.codec(plugin.name)
-            place = CodecPlace("source", "value", registry={"url": "http://127.0.0.1:9"})
+            place = CodecContext("source", "value", registry={"url": "http://127.0.0.1:9"})
             assert codec.build(codec.settings(), place).name == plugin.name
         case "operators":
             target, _ = REGISTRY.operator(plugin.name)

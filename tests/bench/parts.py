@@ -26,7 +26,7 @@ from confluent_kafka import Message, Producer
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.concurrency.crews import Crews
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.signature import TABLES
 from kafka_etl.kafka.produce import produce_outputs
 from kafka_etl.plugins import PluginRegistry
@@ -64,7 +64,7 @@ def main(names: Sequence[str]) -> None:
         for name in names or [s.name for s in SCENARIOS if not s.dead_letters]:
             found[name] = parts(BY_NAME[name], registry.url)
             sys.stderr.write(f"{name}: {found[name]}\n")
-    kept = {"scenario": "parts", "measured_on": report.surroundings(), "parts": found}
+    kept = {"scenario": "parts", "measured_on": report.hooks(), "parts": found}
     sys.stdout.write(table([kept]))
     if not names:
         report.save(kept)
@@ -130,8 +130,8 @@ def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:
         pipeline = build(document, PluginRegistry.installed())
     finally:
         sys.path.remove(str(folder))
-    crews = Crews(pipeline.operators, lambda: None)
-    return assemble.make_chain(pipeline, {}, lambda _stage: None, crews)
+    pools = Pools(pipeline.operators, lambda: None)
+    return assemble.make_chain(pipeline, {}, lambda _stage: None, pools)
 
 
 def record(scenario: Scenario, number: int) -> Message:

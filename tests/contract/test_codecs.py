@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kafka_etl.codecs import BYTES, JSON, TEXT
-from kafka_etl.contracts import CodecPlace
+from kafka_etl.contracts import CodecContext
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.testing import CodecContract, CodecSystem
 
@@ -34,7 +34,7 @@ class TestCodecs(CodecContract):
 
     def test_it_is_installed(self, system: CodecSystem) -> None:
         plugin = PluginRegistry.installed().codec(system.name)
-        built = plugin.build(plugin.settings(), CodecPlace("source", "value"))
+        built = plugin.build(plugin.settings(), CodecContext("source", "value"))
         assert replace(built, table=None) == replace(system.codec, table=None)
 
 

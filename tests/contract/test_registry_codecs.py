@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from kafka_etl.codecs import of_class
-from kafka_etl.contracts import Codec, CodecPlace, Unavailable
+from kafka_etl.contracts import Codec, CodecContext, Unavailable
 from kafka_etl.errors import ConfigError, SchemaRefused
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.schema_registry import client as schema_registry
@@ -159,7 +159,7 @@ def build(url: str, name: str, topic: str = "", *, part: str = "value", **settin
     """The codec of a sink with this topic; without one, of a source."""
     plugin = PluginRegistry.installed().codec(name)
     side = "sink" if topic else "source"
-    place = CodecPlace(side, part, topic, registry={"url": url})  # type: ignore[arg-type]
+    place = CodecContext(side, part, topic, registry={"url": url})  # type: ignore[arg-type]
     return plugin.build(plugin.settings.model_validate(settings), place)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_etl.engine.suspects.suspicion import Suspect
+from kafka_etl.engine.poison.crash_suspects import Suspect
 from kafka_etl.invocation import (
     Condition,
     ErrorInfo,
@@ -17,7 +17,7 @@ from kafka_etl.invocation import (
     Outputs,
     Settlement,
 )
-from kafka_etl.record import Batch, Partition, next_offsets, origin
+from kafka_etl.record import Batch, Partition, next_offsets, partition_of
 from kafka_etl.settle import excluding, settle
 from kafka_etl.testing import StoredRecord
 
@@ -93,10 +93,10 @@ def test_leaving_out_divides_a_settlement(data: st.DataObject, gone: frozenset[P
     values = [*kept.outputs.values, *left.outputs.values]
     assert Counter(values) == Counter(whole.outputs.values)
     assert len(kept.dead_letters) + len(left.dead_letters) == len(whole.dead_letters)
-    assert all(origin(letter.record) not in gone for letter in kept.dead_letters)
+    assert all(partition_of(letter.record) not in gone for letter in kept.dead_letters)
     remaining = batch.without(gone)
     for index in kept.outputs.origins or ():
-        assert origin(remaining.records[index]) not in gone
+        assert partition_of(remaining.records[index]) not in gone
 
 
 @given(data, subsets, subsets)

@@ -19,7 +19,7 @@ from kafka_etl.contracts import Aborted, OutcomeUnknown
 from kafka_etl.engine.stream import uncommitted as finished
 from kafka_etl.engine.stream.commits import Pending
 from kafka_etl.invocation import Outputs, Settlement
-from kafka_etl.record import Batch, origin
+from kafka_etl.record import Batch, partition_of
 from kafka_etl.settle import excluding
 from kafka_etl.testing import Answer, MemoryBroker, MemorySource
 from tests.property.fates import Fate, Form, Operators, fates, forms, is_refused, problems
@@ -242,7 +242,7 @@ def old_origins(_bench: Bench, patch: pytest.MonkeyPatch) -> None:
     def unmoved(batch: Batch, settlement: Settlement, gone: Any) -> Settlement | None:
         rest = excluding(batch, settlement, gone)
         if rest is not None and rest is not settlement:
-            stay = [index for index, r in enumerate(batch.records) if origin(r) not in gone]
+            stay = [index for index, r in enumerate(batch.records) if partition_of(r) not in gone]
             rest.outputs.origins = [stay[index] for index in rest.outputs.origins or ()]
         return rest
 

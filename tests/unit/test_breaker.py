@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.engine.suspects.breaker import Breaker
+from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.invocation import Condition, ErrorInfo, Failure
 
 
@@ -55,7 +55,7 @@ def test_letting_pass_lasts_until_it_is_needed() -> None:
 def test_what_was_not_committed_is_not_counted_twice() -> None:
     breaker = Breaker(5)
     assert not breaker.trips(2, failures(0, 1))
-    breaker.settled(breaker.counted)
+    breaker.committed(breaker.counted)
     for _ in range(3):
         assert not breaker.trips(2, failures(0, 1))
         breaker.rewind()
@@ -69,7 +69,7 @@ def test_a_pass_that_was_not_committed_is_not_used_up() -> None:
     assert not breaker.trips(2, failures(0, 1))
     breaker.rewind()
     assert not breaker.trips(2, failures(0, 1))
-    breaker.settled(breaker.counted)
+    breaker.committed(breaker.counted)
     breaker.rewind()
     assert breaker.trips(2, failures(0, 1))
 

@@ -41,7 +41,7 @@ def source() -> Iterator[KafkaSource]:
         Deployment("g", "g", kafka, {}, {}, about),
         lambda _waiting_for: None,
     )
-    source._settled, source._given = {A: 0, B: 0}, {A: 0, B: 0}
+    source._tracked, source._given = {A: 0, B: 0}, {A: 0, B: 0}
     yield source
     source.close()
 

@@ -92,7 +92,9 @@ def test_an_operator_comes_with_its_version() -> None:
 
 
 def test_an_unknown_one_is_told_what_there_is() -> None:
-    registry = PluginRegistry([plugin("sinks", name, lambda: SINK) for name in ("postgres", "redis")])
+    registry = PluginRegistry(
+        [plugin("sinks", name, lambda: SINK) for name in ("postgres", "redis")]
+    )
     with pytest.raises(UnknownPlugin) as caught:
         registry.sink("postgers")
     assert caught.value.what == "there is no sink called `postgers`; installed: postgres, redis"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from kafka_etl.contracts import CodecPlace, Unavailable
+from kafka_etl.contracts import CodecContext, Unavailable
 from kafka_etl.errors import (
     ConfigError,
     ExtraMissing,
@@ -262,18 +262,18 @@ def test_a_schema_by_the_id_it_has_everywhere(registry: SchemaRegistry, held: St
 
 
 def test_codecs_of_a_process_share_what_they_know(held: StandIn) -> None:
-    place = CodecPlace("source", "value", registry={"url": held.url})
+    place = CodecContext("source", "value", registry={"url": held.url})
     assert registry_for(place, "avro") is registry_for(place, "protobuf")
 
 
 def test_no_registry_is_an_error_of_the_file() -> None:
     with pytest.raises(ConfigError, match="codec avro needs a schema registry"):
-        registry_for(CodecPlace("source", "value"), "avro")
+        registry_for(CodecContext("source", "value"), "avro")
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_registry, "_NEEDED", ("httpx2", "no_such_module"))
-    place = CodecPlace("source", "value", registry={"url": "http://127.0.0.1:9"})
+    place = CodecContext("source", "value", registry={"url": "http://127.0.0.1:9"})
     with pytest.raises(ExtraMissing, match="need no_such_module") as caught:
         registry_for(place, "avro")
     assert "kafka-etl[schema]" in caught.value.next_step

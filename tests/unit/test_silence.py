@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from kafka_etl.kafka import reachability as module
-from kafka_etl.kafka.reachability import Silence
+from kafka_etl.kafka import broker_silence as module
+from kafka_etl.kafka.broker_silence import BrokerSilence
 
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)
 ONE_DOWN = KafkaError(KafkaError._TRANSPORT)
@@ -44,7 +44,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_it_lasts_from_the_last_broker_lost_to_the_first_that_answers(
     brokers: Brokers, wait: Callable[[float], None]
 ) -> None:
-    silence = Silence()
+    silence = BrokerSilence()
     silence.on_error(ONE_DOWN)
     silence.look(brokers, joined=True)
     assert (silence.lasts, brokers.asked) == (False, 0)
@@ -62,7 +62,7 @@ def test_it_lasts_from_the_last_broker_lost_to_the_first_that_answers(
 def test_brokers_that_hang_are_found_by_asking(
     brokers: Brokers, wait: Callable[[float], None]
 ) -> None:
-    silence = Silence()
+    silence = BrokerSilence()
     brokers.away = True
     silence.look(brokers, joined=False)
     assert not silence.lasts
@@ -72,7 +72,7 @@ def test_brokers_that_hang_are_found_by_asking(
 
 
 def test_an_error_is_explained_by_it() -> None:
-    silence = Silence()
+    silence = BrokerSilence()
     slow = KafkaError(KafkaError._TIMED_OUT, "too slow")
     assert silence.explain("committing", slow) == "committing: _TIMED_OUT: too slow"
     silence.note(DOWN)

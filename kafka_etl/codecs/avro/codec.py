@@ -11,7 +11,7 @@ from kafka_etl.codecs.avro.columns import table_codec
 from kafka_etl.codecs.avro.read import value_reader
 from kafka_etl.codecs.avro.schema import document_of, full_name, parsed
 from kafka_etl.codecs.avro.write import value_writer
-from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.contracts import Codec, CodecContext, CodecPlugin
 from kafka_etl.record import Headers
 from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.schema_registry.codec_settings import (
@@ -26,7 +26,7 @@ from kafka_etl.schema_registry.wire_format import HEAD, ByHead, SchemaId, head_i
 _NAME: Final = "avro"
 
 
-def _build(settings: SchemaSettings, place: CodecPlace) -> Codec:
+def _build(settings: SchemaSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
     require("fastavro")
     text = settings.text(place.folder)
@@ -38,7 +38,7 @@ def _given(text: str) -> Schema:
 
 
 def _codec(
-    registry: SchemaRegistry, settings: SchemaSettings, place: CodecPlace, given: Schema | None
+    registry: SchemaRegistry, settings: SchemaSettings, place: CodecContext, given: Schema | None
 ) -> Codec:
     def document(schema_id: SchemaId) -> Any:
         return document_of(of_kind(registry.schema(schema_id), "AVRO", _NAME))

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from kafka_etl.codecs.arrow import ArrowType
 from kafka_etl.codecs.json.columns import table_codec
-from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin, Settings
+from kafka_etl.contracts import Codec, CodecContext, CodecPlugin, Settings
 from kafka_etl.value_classes import typed
 
 loads: Final = msgspec.json.Decoder().decode
@@ -54,7 +54,7 @@ def _of_container(kind: type) -> Codec:
     return Codec("json", decode=msgspec.json.Decoder(kind | None).decode, encode=orjson.dumps)
 
 
-def _build(settings: JsonSettings, _place: CodecPlace) -> Codec:
+def _build(settings: JsonSettings, _place: CodecContext) -> Codec:
     return Codec(
         "json",
         decode=loads,
@@ -99,5 +99,5 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 PLUGIN: Final = CodecPlugin(JsonSettings, _build, "JSON, one value a record")
-JSON: Final = PLUGIN.build(JsonSettings(), CodecPlace("source", "value"))
+JSON: Final = PLUGIN.build(JsonSettings(), CodecContext("source", "value"))
 """As it is without settings."""

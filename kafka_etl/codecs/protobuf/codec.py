@@ -20,7 +20,7 @@ from kafka_etl.codecs.protobuf.schema import (
     written_indexes,
 )
 from kafka_etl.codecs.protobuf.write import value_writer
-from kafka_etl.contracts import Codec, CodecPlace, CodecPlugin
+from kafka_etl.contracts import Codec, CodecContext, CodecPlugin
 from kafka_etl.errors import ConfigError, KafkaEtlError
 from kafka_etl.record import Headers
 from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
@@ -51,7 +51,7 @@ class ProtobufSettings(SchemaSettings):
     message: str = Field(default="", pattern=r"^[\w.:]*$")
 
 
-def _build(settings: ProtobufSettings, place: CodecPlace) -> Codec:
+def _build(settings: ProtobufSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
     require("google.protobuf")
     text = settings.text(place.folder)
@@ -78,7 +78,7 @@ def _own_class(name: str, given: Schema | None) -> Any | None:
 def _codec(
     registry: SchemaRegistry,
     settings: ProtobufSettings,
-    place: CodecPlace,
+    place: CodecContext,
     given: Schema | None,
     own: Any | None,
 ) -> Codec:

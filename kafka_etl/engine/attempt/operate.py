@@ -11,10 +11,10 @@ from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.attempt.results import Spread, are_plain, collect, keep_null
 from kafka_etl.engine.columns import tables
-from kafka_etl.engine.concurrency.crews import Crew, Crews, lanes
+from kafka_etl.engine.pools.pools import Pool, Pools, lanes
 from kafka_etl.engine.rows.faults import group_fault, named_faults
 from kafka_etl.engine.rows.flow import NULL, Flow
-from kafka_etl.engine.rows.mapping import Apply, finished, one_by_one
+from kafka_etl.engine.rows.mapping import Apply, exhausted, one_by_one
 from kafka_etl.errors import RecordErrors
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
@@ -113,12 +113,12 @@ class Operate:
 
     Attributes:
         convert: Makes values what the operator takes; None: they are that already.
-        crew: Calls it for several records at once; None: one after the other.
+        pool: Calls it for several records at once; None: one after the other.
     """
 
     operator: BoundOperator
     convert: Callable[[Any], Any] | None = None
-    crew: Crew | None = None
+    pool: Pool | None = None
 
     def apply(self, flow: Flow) -> None:
         if self.operator.shape.takes in TABLES:
@@ -144,16 +144,16 @@ class Operate:
         kinds = set(map(type, results))
         if any(issubclass(kind, Iterator) for kind in kinds):
             # A generator runs its body only now; its errors are the record's, too.
-            results = self._each(flow, one_by_one(finished), results, nulls=True)
+            results = self._each(flow, one_by_one(exhausted), results, nulls=True)
             kinds = set(map(type, results))
         collect(flow, self.operator, results, kinds)
 
     def _calls(self, flow: Flow) -> Apply:
-        call, crew, order = self.operator.call, self.crew, self.operator.order
-        if crew is None:
+        call, pool, order = self.operator.call, self.pool, self.operator.order
+        if pool is None:
             return one_by_one(call)
         sources = flow.sources()
-        return lambda entries, values: crew.map(values, lanes([sources[e] for e in entries], order))
+        return lambda entries, values: pool.map(values, lanes([sources[e] for e in entries], order))
 
     def _each(self, flow: Flow, apply: Apply, column: list[Any], *, nulls: bool) -> list[Any]:
         return flow.each(
@@ -165,13 +165,13 @@ class Operate:
         )
 
 
-def operate_all(operators: Sequence[BoundOperator], crews: Crews) -> tuple[Operate, ...]:
+def operate_all(operators: Sequence[BoundOperator], pools: Pools) -> tuple[Operate, ...]:
     """The stages of these operators; the first is given what `decode_for` makes."""
     return tuple(
         Operate(
-            crews.awaited(operator),
+            pools.awaited(operator),
             None if number == 0 else _conversion(operator.shape.cls),
-            crews.of(operator),
+            pools.of(operator),
         )
         for number, operator in enumerate(operators)
     )
@@ -237,7 +237,7 @@ class _BatchCall:
         if not entries:
             return []
         try:
-            outputs = finished(self._operator.call([self._arguments[entry] for entry in entries]))
+            outputs = exhausted(self._operator.call([self._arguments[entry] for entry in entries]))
         except RecordErrors as named:
             raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:

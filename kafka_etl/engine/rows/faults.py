@@ -9,7 +9,7 @@ from kafka_etl.engine.rows.flow import Fault, Flow, GroupFault, NamedFaults, con
 from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import SHARED, Condition, DeadLetter
-from kafka_etl.record import offset_of, origin
+from kafka_etl.record import offset_of, partition_of
 
 
 def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
@@ -47,7 +47,7 @@ def _as_error(error: Any) -> BaseException:
 def record_failed(letter: DeadLetter) -> RecordFailed:
     """What a record that failed for good means where there is no place for dead letters."""
     failure = letter.failure
-    at = f"{origin(letter.record)}@{offset_of(letter.record)}"
+    at = f"{partition_of(letter.record)}@{offset_of(letter.record)}"
     where = f" in operator {failure.operator}" if failure.operator else ""
     return RecordFailed(
         f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeGuard
 
 from kafka_etl.contracts import Unavailable
 from kafka_etl.errors import KafkaEtlError, SchemaMissing
-from kafka_etl.record import SourceRecord, offset_of, origin
+from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 
 class _Failed:
@@ -78,7 +78,7 @@ def one_by_one(function: Callable[[Any], Any]) -> Apply:
     return lambda _entries, values: map_each(function, len(values), values)
 
 
-def finished(result: Any) -> Any:
+def exhausted(result: Any) -> Any:
     """A generator runs its body only now."""
     return list(result) if _is_iterator(result) else result
 
@@ -94,7 +94,7 @@ def is_nobodys(error: BaseException) -> bool:
 
 def with_record(error: BaseException, record: SourceRecord) -> BaseException:
     """Nobody's error, with the record that met it, where what is missing is that record's own."""
-    tp, offset = origin(record), offset_of(record)
+    tp, offset = partition_of(record), offset_of(record)
     if isinstance(error, SchemaMissing):
         return error.named_by(tp.topic, tp.number, offset)
     if isinstance(error, Unavailable) and error.of_record:

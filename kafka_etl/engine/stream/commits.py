@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from kafka_etl.contracts import PromptSink, Sink
 from kafka_etl.engine.attempt.chain import Spent
-from kafka_etl.engine.stream.uncommitted import Finished
+from kafka_etl.engine.stream.uncommitted import Uncommitted
 from kafka_etl.invocation import Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
@@ -37,7 +37,7 @@ class Pending:
     """
 
     outcome: Outcome
-    finished: Finished
+    finished: Uncommitted
     settlement: Settlement
     counted: tuple[int, bool]
 
@@ -79,9 +79,9 @@ class Commits:
         return self._timed(settlement, perf_counter(), lambda: self._sink.commit(settlement))
 
     def begin(
-        self, settlement: Settlement, finished: Finished, counted: tuple[int, bool]
+        self, settlement: Settlement, finished: Uncommitted, counted: tuple[int, bool]
     ) -> Pending:
-        """Hand it over, and return; how that ended is taken in later."""
+        """CallClock it over, and return; how that ended is taken in later."""
         if self._begin is None or self._prompt is None:
             raise RuntimeError("commits of this sink are waited for")
         started = perf_counter()
@@ -101,7 +101,7 @@ class Commits:
         return spent
 
     def count(
-        self, settlement: Settlement, finished: Finished, spent: Spent, seconds: float
+        self, settlement: Settlement, finished: Uncommitted, spent: Spent, seconds: float
     ) -> None:
         """It is durable; making it so took so many seconds."""
         add = self._counters.add

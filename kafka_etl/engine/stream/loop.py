@@ -17,19 +17,19 @@ from kafka_etl.contracts import (
     Unavailable,
 )
 from kafka_etl.engine.attempt.invoker import Invoker
-from kafka_etl.engine.ports import Limits, Recorder, Surroundings
+from kafka_etl.engine.hooks import Hooks, Limits, Recorder
+from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.rows.faults import record_failed
 from kafka_etl.engine.stream.commits import Begin, Commits, Overtaken, Pending
 from kafka_etl.engine.stream.membership import Membership
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.engine.stream.uncommitted import Finished
-from kafka_etl.engine.suspects.breaker import Breaker
-from kafka_etl.engine.suspects.verdicts import Condemned
+from kafka_etl.engine.stream.uncommitted import Uncommitted
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, KafkaEtlError
 from kafka_etl.invocation import Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Batch, Offsets, offset_of, origin
+from kafka_etl.record import Batch, Offsets, offset_of, partition_of
 from kafka_etl.retry import Backoff
 from kafka_etl.settle import settle
 
@@ -57,10 +57,10 @@ class StreamEngine:
         limits: Limits,
         pace: Pace,
         breaker: Breaker,
-        condemned: Condemned,
+        quarantine: Quarantine,
         recorder: Recorder,
         counters: Counters,
-        around: Surroundings,
+        hooks: Hooks,
         begin: Begin | None = None,
     ) -> None:
         self._source = source
@@ -69,16 +69,16 @@ class StreamEngine:
         self._limits = limits
         self._pace = pace
         self._breaker = breaker
-        self._condemned = condemned
+        self._quarantine = quarantine
         self._recorder = recorder
         self._counters = counters
-        self._around = around
+        self._hooks = hooks
         self._commits = Commits(sink, counters, begin)
         self._pending: Pending | None = None
         self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
-        self._membership = Membership(source, condemned, counters, around.clock)
+        self._membership = Membership(source, quarantine, counters, hooks.clock)
 
     def step(self) -> None:
         """Gather one batch and settle it.
@@ -88,7 +88,7 @@ class StreamEngine:
             Reconnect: The source needs a new client.
             Abandoned: The worker is stopping; everything finished is committed.
         """
-        finished = Finished(self._around.clock())
+        finished = Uncommitted(self._hooks.clock())
         try:
             batch = self._gather()
             if not self._is_behind(batch):
@@ -111,7 +111,7 @@ class StreamEngine:
         self.land()
         self._recorder.phase("idle")
         self._serve()
-        self._around.sleep(0.1)
+        self._hooks.sleep(0.1)
 
     def land(self) -> None:
         """Wait for a commit that is under way; if it fails, all is as if it had not been begun."""
@@ -138,10 +138,10 @@ class StreamEngine:
         self._recorder.phase("wait")
         self._counters.add("retry_waves")
         self._membership.doubt()  # partitions may leave in here: no commit before that is noted
-        deadline = self._around.clock() + seconds
-        while (left := deadline - self._around.clock()) > 0:
+        deadline = self._hooks.clock() + seconds
+        while (left := deadline - self._hooks.clock()) > 0:
             self._source.serve()
-            self._around.sleep(min(left, 0.2))
+            self._hooks.sleep(min(left, 0.2))
 
     def _gather(self) -> Batch | None:
         self._recorder.phase("gather")
@@ -151,7 +151,7 @@ class StreamEngine:
         self._membership.note_changes()
         return batch
 
-    def _process(self, batch: Batch, finished: Finished) -> None:
+    def _process(self, batch: Batch, finished: Uncommitted) -> None:
         rest = batch
         while True:
             part, rest = rest.split(self._slice_size(rest))
@@ -160,7 +160,7 @@ class StreamEngine:
             except Abandoned:
                 self._commit(finished)
                 raise
-            if not rest.records or self._around.stopping():
+            if not rest.records or self._hooks.stopping():
                 break
             if not self._membership.is_fresh():
                 self._serve(finished)
@@ -176,26 +176,26 @@ class StreamEngine:
             self._commits.may_overlap
             and batch is not None
             and len(batch) >= self._pace.limit
-            and not (self._pace.reduced or self._condemned or self._around.stopping())
+            and not (self._pace.reduced or self._quarantine or self._hooks.stopping())
         )
 
-    def _is_due(self, finished: Finished) -> bool:
+    def _is_due(self, finished: Uncommitted) -> bool:
         """Whether to settle the batch in part."""
-        worked = self._around.clock() - finished.since
-        patience = _CAREFUL if self._condemned else self._limits.settle_after
+        worked = self._hooks.clock() - finished.since
+        patience = _CAREFUL if self._quarantine else self._limits.settle_after
         return worked > patience or finished.size > self._limits.settle_bytes
 
     def _slice_size(self, rest: Batch) -> int:
         size = self._pace.slice_size
-        return self._condemned.stretch(rest.records, size) if self._condemned else size
+        return self._quarantine.stretch(rest.records, size) if self._quarantine else size
 
-    def _run(self, part: Batch, finished: Finished) -> None:
+    def _run(self, part: Batch, finished: Uncommitted) -> None:
         """Give one slice to the operators, and judge what comes of it."""
         if not part.records:
             finished.slices.append((part, Settlement(Outputs(), (), part.progress)))
             return
-        invocation = Invocation(self._invocation_id(part), part, self._around.now_ms())
-        condemned = self._condemned.outcome(part.records) if self._condemned else None
+        invocation = Invocation(self._invocation_id(part), part, self._hooks.now_ms())
+        condemned = self._quarantine.outcome(part.records) if self._quarantine else None
         outcome = condemned or self._invoked(invocation, finished)
         if self._limits.dead_letters and self._breaker.trips(len(part), outcome.failed):
             self._trip(finished)
@@ -203,7 +203,7 @@ class StreamEngine:
             invocation,
             outcome,
             dead_letters=self._limits.dead_letters,
-            at_ms=self._around.now_ms(),
+            at_ms=self._hooks.now_ms(),
         )
         finished.slices.append((part, verdict.settlement))
         finished.dropped += outcome.dropped
@@ -212,7 +212,7 @@ class StreamEngine:
         if verdict.stop is not None:
             raise record_failed(verdict.stop)
 
-    def _invoked(self, invocation: Invocation, finished: Finished) -> Outcome:
+    def _invoked(self, invocation: Invocation, finished: Uncommitted) -> Outcome:
         """Give it to the operators; what was finished before is kept if a codec cannot go on."""
         try:
             return self._invoke(invocation)
@@ -227,25 +227,25 @@ class StreamEngine:
     def _invoke(self, invocation: Invocation) -> Outcome:
         part = invocation.batch
         self._leave_word(part)
-        started = self._around.clock()
+        started = self._hooks.clock()
         outcome = self._invoker.run(invocation, self.wait)
         self._recorder.phase("settle")
-        self._pace.ran(len(part), self._around.clock() - started)
+        self._pace.ran(len(part), self._hooks.clock() - started)
         return outcome
 
     def _leave_word(self, part: Batch) -> None:
         """Say what would be to blame if the worker died now."""
         self._recorder.operating(part.ranges)
         first = part.records[0]
-        if self._condemned and self._condemned.is_alone(first):
-            self._recorder.in_hand(origin(first), offset_of(first))
+        if self._quarantine and self._quarantine.is_alone(first):
+            self._recorder.in_hand(partition_of(first), offset_of(first))
 
     def _invocation_id(self, part: Batch) -> str:
         """Names the slice: from its content, so that a repeated run is recognised."""
         first = part.records[0]
-        return f"{origin(first)}@{offset_of(first)}+{len(part)}"
+        return f"{partition_of(first)}@{offset_of(first)}+{len(part)}"
 
-    def _serve(self, finished: Finished | None = None) -> None:
+    def _serve(self, finished: Uncommitted | None = None) -> None:
         """Serve the client, and leave the partitions that left out of what is finished."""
         self._source.serve()
         gone = self._membership.note_changes()
@@ -262,7 +262,7 @@ class StreamEngine:
             self._commits.make(Settlement(Outputs(), (), progress, lease, notes))
             self._membership.notes = {}
 
-    def _commit(self, finished: Finished, *, overlap: bool = False) -> None:
+    def _commit(self, finished: Uncommitted, *, overlap: bool = False) -> None:
         """Make everything finished durable, as one act."""
         self._land()
         if not self._membership.is_fresh():
@@ -273,7 +273,7 @@ class StreamEngine:
         settlement = replace(
             joined,
             lease=self._source.lease,
-            notes=self._condemned.suspicion.notes(joined.progress),
+            notes=self._quarantine.suspicion.notes(joined.progress),
         )
         counted = self._breaker.counted
         self._recorder.phase("commit")
@@ -311,7 +311,7 @@ class StreamEngine:
 
     def _committed(
         self,
-        finished: Finished,
+        finished: Uncommitted,
         settlement: Settlement,
         progress: Offsets,
         counted: tuple[int, bool],
@@ -319,18 +319,18 @@ class StreamEngine:
     ) -> None:
         """Go on from there."""
         self._source.advance(progress)
-        self._condemned.settled(progress)
+        self._quarantine.committed(progress)
         self._commits.count(settlement, finished, self._invoker.chain.spent, seconds)
         self._recorder.count(self._counters.snapshot())
         self._failures = 0
-        self._around.trouble(None)
+        self._hooks.trouble(None)
         self._pace.succeeded()
-        self._breaker.settled(counted)
+        self._breaker.committed(counted)
         finished.slices.clear()
         finished.dropped = 0
-        finished.since = self._around.clock()
+        finished.since = self._hooks.clock()
 
-    def _trip(self, finished: Finished) -> None:
+    def _trip(self, finished: Uncommitted) -> None:
         """Too many dead letters in a row: settle what was before them, and pause."""
         self._commit(finished)
         self._source.rewind()
@@ -343,7 +343,7 @@ class StreamEngine:
         self._breaker.rewind()
         self._back_off(away.reason)
 
-    def _aborted(self, abort: Aborted, finished: Finished) -> None:
+    def _aborted(self, abort: Aborted, finished: Uncommitted) -> None:
         """Nothing was committed: go back, and try a smaller batch."""
         self._counters.add("aborts")
         self._log.debug("aborted", records=finished.records, reason=abort.reason)
@@ -355,7 +355,7 @@ class StreamEngine:
         elif not abort.routine:
             self._back_off(abort.reason)
 
-    def _refused(self, refusal: Refusal, finished: Finished) -> None:
+    def _refused(self, refusal: Refusal, finished: Uncommitted) -> None:
         """Blame a record only if it came alone: brokers refuse whole sets for one record.
 
         Where rows are mixed, a slice is what cannot be divided any further.
@@ -366,12 +366,12 @@ class StreamEngine:
         if not any(len(settlement.outputs) for _, settlement in finished.slices):
             raise DeadLetterRefused(f"a dead letter was refused: {refusal.code}: {refusal.message}")
         for batch, _ in finished.slices:
-            self._condemned.refuse(batch.records, refusal)
+            self._quarantine.refuse(batch.records, refusal)
             for record in batch.records:
-                at = f"{origin(record)}@{offset_of(record)}"
+                at = f"{partition_of(record)}@{offset_of(record)}"
                 self._log.warning("the sink refused a record", at=at, code=refusal.code)
 
-    def _outcome_unknown(self, unknown: OutcomeUnknown, finished: Finished) -> None:
+    def _outcome_unknown(self, unknown: OutcomeUnknown, finished: Uncommitted) -> None:
         """The committed offsets are the truth, once the sink has settled what was left open."""
         self._breaker.rewind()
         self._pace.failed(finished.records)
@@ -379,7 +379,7 @@ class StreamEngine:
         while left_open is not None:
             self._counters.add("outcomes_unknown")
             if left_open.fenced:
-                self._around.fenced(left_open.reason)
+                self._hooks.fenced(left_open.reason)
             self._back_off(left_open.reason)
             left_open = self._reopened()
         self._source.reload()
@@ -394,5 +394,5 @@ class StreamEngine:
 
     def _back_off(self, reason: str) -> None:
         self._failures += 1
-        self._around.trouble(reason)
-        self._around.sleep(self._backoff.delay(self._failures, self._around.random))
+        self._hooks.trouble(reason)
+        self._hooks.sleep(self._backoff.delay(self._failures, self._hooks.random))

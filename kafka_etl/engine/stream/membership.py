@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kafka_etl.contracts import Source
-from kafka_etl.engine.suspects.verdicts import Condemned
+from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 
@@ -25,12 +25,12 @@ class Membership:
     def __init__(
         self,
         source: Source,
-        condemned: Condemned,
+        quarantine: Quarantine,
         counters: Counters,
         clock: Callable[[], float],
     ) -> None:
         self._source = source
-        self._condemned = condemned
+        self._quarantine = quarantine
         self._counters = counters
         self._clock = clock
         self._served = _LONG_AGO
@@ -54,9 +54,9 @@ class Membership:
         arrivals = self._source.arrivals()
         if gone or arrivals:
             self._counters.add("rebalances")
-            self._condemned.forget(gone)
+            self._quarantine.forget(gone)
             self.notes = {tp: note for tp, note in self.notes.items() if tp not in gone}
-            self.notes |= self._condemned.suspicion.consider(arrivals)
+            self.notes |= self._quarantine.suspicion.consider(arrivals)
         return gone
 
     def mark(self) -> None:

@@ -11,7 +11,7 @@ from kafka_etl.settle import excluding
 
 
 @dataclass(slots=True)
-class Finished:
+class Uncommitted:
     """Slices of the batch in hand that are run and judged, but not committed.
 
     Attributes:

@@ -11,13 +11,13 @@ from typing import Final
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
-from kafka_etl.engine.suspects.suspicion import Evidence
+from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
-from kafka_etl.runtime.daemon.checking import Checking
+from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
 from kafka_etl.runtime.daemon.state_folder import StateFolder
 from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
@@ -114,7 +114,7 @@ class ManagedPipeline:
         self._folder = folder
         self._options = options
         self._log = get_logger("daemon", pipeline=spec.name)
-        self._checking: Checking | None = None
+        self._checking: PreflightProcess | None = None
         self._checked: Checked | None = None
         self._warm: list[Child] = []
         self._slots: list[WorkerSlot] = []
@@ -135,7 +135,7 @@ class ManagedPipeline:
         first, *self._warm = [Child(WORKER) for _ in range(self._worker_count)]
         task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
         give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
-        self._checking = Checking(task, first, give_up_after, self._log)
+        self._checking = PreflightProcess(task, first, give_up_after, self._log)
 
     def pause(self) -> None:
         self._paused = True
@@ -258,7 +258,7 @@ class ManagedPipeline:
         """Whether a worker says that the end is reached: it asks after the partitions of all."""
         return any(slot.ended is not None and slot.ended.how == "finished" for slot in self._slots)
 
-    def _hear_preflight(self, checking: Checking, now: float) -> None:
+    def _hear_preflight(self, checking: PreflightProcess, now: float) -> None:
         answer = checking.answer(now)
         if isinstance(answer, Problem):
             self._fail(answer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kafka_etl.engine.suspects.suspicion import Evidence
+from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.invocation import Condition
 from kafka_etl.log import Logger
 from kafka_etl.metrics import Counters

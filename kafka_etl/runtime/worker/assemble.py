@@ -14,7 +14,7 @@ from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, S
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.operate import decode_for, operate_all
-from kafka_etl.engine.concurrency.crews import Crews
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.sink import FollowedSink
 
@@ -22,7 +22,7 @@ _SLACK: Final = 60.0
 _SLICE: Final = 1.0
 
 
-def deployment(pipeline: Pipeline, member: str, preflight: Preflight) -> Deployment:
+def deployment_of(pipeline: Pipeline, member: str, preflight: Preflight) -> Deployment:
     """Where and as whom this worker runs."""
     spec = pipeline.spec
     patience = _SLACK + sum(operator.timeout or 0.0 for operator in pipeline.operators)
@@ -55,7 +55,7 @@ def make_chain(
     pipeline: Pipeline,
     size_limits: Mapping[str, int],
     entering: Callable[[int], None],
-    crews: Crews,
+    pools: Pools,
 ) -> Chain:
     """The stages of the pipeline, with what the brokers allow."""
     settings = pipeline.sink_settings
@@ -68,7 +68,7 @@ def make_chain(
             codecs.source_key,
             converts=codecs.converts,
         ),
-        operators=operate_all(pipeline.operators, crews),
+        operators=operate_all(pipeline.operators, pools),
         encode=Encode(
             value=pipeline.codecs.sink_value,
             key=pipeline.codecs.sink_key,
@@ -95,13 +95,13 @@ def smallest_slice(pipeline: Pipeline) -> int:
     return max([1, *(operator.concurrency for operator in pipeline.operators)])
 
 
-def make_source(pipeline: Pipeline, place: Deployment, pulse: Pulse) -> Source:
-    return pipeline.source.build(pipeline.source_settings, place, pulse)
+def make_source(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Source:
+    return pipeline.source.build(pipeline.source_settings, deployment, pulse)
 
 
-def make_sink(pipeline: Pipeline, place: Deployment, pulse: Pulse) -> Sink:
+def make_sink(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sink:
     """The sink; a writer is wrapped, so that the offsets follow what it acknowledged."""
-    built = pipeline.sink.build(pipeline.sink_settings, place, pulse)
+    built = pipeline.sink.build(pipeline.sink_settings, deployment, pulse)
     if pipeline.sink.guarantee is Guarantee.EXACTLY_ONCE:
         return cast("Sink", built)
-    return FollowedSink(cast("Writer", built), place, pulse)
+    return FollowedSink(cast("Writer", built), deployment, pulse)

@@ -10,9 +10,9 @@ import sys
 from types import FrameType
 
 from kafka_etl.config.build import build_operator
-from kafka_etl.engine.concurrency.call_clock import Hand
-from kafka_etl.engine.concurrency.processes import Spawn
-from kafka_etl.engine.concurrency.serve import serve
+from kafka_etl.engine.pools.call_clock import CallClock
+from kafka_etl.engine.pools.processes import Spawn
+from kafka_etl.engine.pools.serve import serve
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.log import configure
 from kafka_etl.plugins import PluginRegistry
@@ -45,7 +45,7 @@ def main() -> None:
         operator.context.worker = task.member
         return operator
 
-    serve(make, connection, Hand(task.hand))
+    serve(make, connection, CallClock(task.hand))
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:

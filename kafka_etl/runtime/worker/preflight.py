@@ -9,7 +9,7 @@ from kafka_etl.contracts import Preflight, Pulse
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
-from kafka_etl.runtime.worker.assemble import deployment
+from kafka_etl.runtime.worker.assemble import deployment_of
 
 
 def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
@@ -18,16 +18,17 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
     Raises:
         KafkaEtlError: The first thing that is wrong with the cluster.
     """
-    place = deployment(pipeline, member, Preflight())
-    check_producer(place)  # before brokers are waited for; they may set limits, so again with those
+    deployment = deployment_of(pipeline, member, Preflight())
+    # Before brokers are waited for, and again below with the limits the brokers set.
+    check_producer(deployment)
     with connections(waiting):
-        found = pipeline.source.check(pipeline.source_settings, place)
-        place = replace(place, partitions=found.partitions)
-        found = _both(found, pipeline.sink.check(pipeline.sink_settings, place))
+        found = pipeline.source.check(pipeline.source_settings, deployment)
+        deployment = replace(deployment, partitions=found.partitions)
+        found = _both(found, pipeline.sink.check(pipeline.sink_settings, deployment))
         letters = pipeline.spec.dead_letter
         if letters is not None:
-            found = _both(found, check_topics([letters.topic], letters.create or None, place))
-    check_producer(replace(place, size_limits=found.size_limits))
+            found = _both(found, check_topics([letters.topic], letters.create or None, deployment))
+    check_producer(replace(deployment, size_limits=found.size_limits))
     return Checked(found, pipeline.guarantee)
 
 

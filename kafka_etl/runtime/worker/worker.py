@@ -17,13 +17,13 @@ from typing import Any, Final
 from kafka_etl.config.build import Pipeline, build
 from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
 from kafka_etl.engine.attempt.invoker import Invoker
-from kafka_etl.engine.concurrency.crews import Crews
-from kafka_etl.engine.ports import Limits, Surroundings
+from kafka_etl.engine.hooks import Hooks, Limits
+from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.crash_suspects import CrashSuspects
+from kafka_etl.engine.poison.quarantine import Quarantine
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.engine.suspects.breaker import Breaker
-from kafka_etl.engine.suspects.suspicion import Suspicion
-from kafka_etl.engine.suspects.verdicts import Condemned
 from kafka_etl.errors import BreakerTripped, KafkaEtlError, Problem
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger
@@ -42,7 +42,7 @@ from kafka_etl.runtime.messages import (
 from kafka_etl.runtime.recorder import Recorder
 from kafka_etl.runtime.trouble import Trouble
 from kafka_etl.runtime.worker import assemble, preflight
-from kafka_etl.runtime.worker.committer import Committer
+from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.fencing import Fencing
 from kafka_etl.runtime.worker.operator_process import isolated
 
@@ -75,13 +75,13 @@ class Worker:
         self._looked_at = 0.0
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
-        self._place = assemble.deployment(pipeline, task.member, task.preflight)
-        self._sink = assemble.make_sink(pipeline, self._place, self._pulse)
+        self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight)
+        self._sink = assemble.make_sink(pipeline, self._deployment, self._pulse)
         letters = pipeline.spec.dead_letter
         self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
-        self._condemned = Condemned(self._suspicion())
-        self._crews = Crews(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
-        self._committer = Committer(self._alive)
+        self._quarantine = Quarantine(self._suspicion())
+        self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
+        self._commit_thread = CommitThread(self._alive)
         self._pace = Pace(
             pipeline.source_settings.batch.max_records,
             assemble.slice_seconds(pipeline),
@@ -94,14 +94,14 @@ class Worker:
             self._open()
             while not self._is_over():
                 self._turn()
-            self._settle()
+            self._await_commit()
             return Ended("drained" if self._stopping() else "finished", self._snapshot())
         except Abandoned:
-            self._settle()
+            self._await_commit()
             return Ended("drained", self._snapshot())
         except KafkaEtlError as error:
             self._log.error("the pipeline stops", code=error.code, error=error.what)
-            self._settle()
+            self._await_commit()
             return Ended("failed", self._snapshot(), error.problem)
         finally:
             self._close()
@@ -146,9 +146,9 @@ class Worker:
 
     def _connect(self) -> StreamEngine:
         self._sink.open()  # first: it settles what a predecessor left open, and offsets with it
-        self._source = assemble.make_source(self._pipeline, self._place, self._pulse)
+        self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
         chain = assemble.make_chain(
-            self._pipeline, self._place.size_limits, self._recorder.entering, self._crews
+            self._pipeline, self._deployment.size_limits, self._recorder.entering, self._pools
         )
         engine = StreamEngine(
             self._source,
@@ -163,11 +163,11 @@ class Worker:
             limits=Limits(dead_letters=self._pipeline.spec.dead_letter is not None),
             pace=self._pace,
             breaker=self._breaker,
-            condemned=self._condemned,
+            quarantine=self._quarantine,
             recorder=self._recorder,
             counters=self._counters,
-            around=self._surroundings(),
-            begin=self._committer.begin,
+            hooks=self._hooks_of_worker(),
+            begin=self._commit_thread.begin,
         )
         self._engine = engine
         self._state = "running"
@@ -190,32 +190,32 @@ class Worker:
     def _open(self) -> None:
         for operator in self._pipeline.operators:
             operator.context.worker = self._task.member
-            self._crews.open(operator)
+            self._pools.open(operator)
 
-    def _settle(self) -> None:
+    def _await_commit(self) -> None:
         """What is under way is waited for, so that the last word counts it."""
         if self._engine is not None:
             with suppress(Abandoned):
                 self._engine.end()
 
     def _close(self) -> None:
-        self._committer.close()
+        self._commit_thread.close()
         if self._source is not None:
             self._source.close()
         self._sink.close()
         for operator in self._pipeline.operators:
             try:
-                self._crews.end(operator)
+                self._pools.end(operator)
             except Exception as error:  # noqa: BLE001 - user code, and we are leaving
                 info = ErrorInfo.of(error)
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
-        self._crews.close()
+        self._pools.close()
         self._recorder.close()
 
     # What the engine asks of us
 
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
+    def _hooks_of_worker(self) -> Hooks:
+        return Hooks(
             stopping=self._talk_and_see,
             sleep=self._sleep,
             fenced=lambda reason: self._fencing.note(time.monotonic(), reason),
@@ -244,7 +244,7 @@ class Worker:
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
         self._trouble.note(waiting_for)
-        if not self._committer.is_here():
+        if not self._commit_thread.is_here():
             self._alive()
         self._leave_in_time()
 
@@ -261,9 +261,9 @@ class Worker:
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned
 
-    def _suspicion(self) -> Suspicion:
+    def _suspicion(self) -> CrashSuspects:
         operators = self._pipeline.operators
-        return Suspicion(
+        return CrashSuspects(
             self._task.evidence,
             max_deaths=self._pipeline.retry.max_attempts,
             by_range=any(operator.shape.mixes for operator in operators),

@@ -11,19 +11,19 @@ import orjson
 
 from kafka_etl.codecs import BYTES
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
-from kafka_etl.contracts import Abandoned, Codec, CodecPlace
+from kafka_etl.contracts import Abandoned, Codec, CodecContext
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import decode_for, operate_all
-from kafka_etl.engine.concurrency.crews import Crews
-from kafka_etl.engine.ports import Limits, Surroundings
+from kafka_etl.engine.hooks import Hooks, Limits
+from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
+from kafka_etl.engine.poison.quarantine import Quarantine
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.commits import Begin, Commits
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.engine.suspects.breaker import Breaker
-from kafka_etl.engine.suspects.suspicion import Evidence, Suspicion
-from kafka_etl.engine.suspects.verdicts import Condemned
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.declare import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
@@ -61,7 +61,7 @@ def records(*values: Any) -> list[StoredRecord]:
 
 def json() -> Codec:
     """A new one: it has not learnt any schema."""
-    return PLUGIN.build(JsonSettings(), CodecPlace("source", "value"))
+    return PLUGIN.build(JsonSettings(), CodecContext("source", "value"))
 
 
 def chain_of(
@@ -69,7 +69,7 @@ def chain_of(
     value: Codec | None = None,
     key: Codec = BYTES,
     sink: Codec | None = None,
-    crews: Crews | None = None,
+    pools: Pools | None = None,
     converts: bool = False,
     **encode: Any,
 ) -> Chain:
@@ -77,7 +77,7 @@ def chain_of(
     ready = [bound(operator) for operator in operators]
     return Chain(
         decode=decode_for(ready, value or json(), key, converts=converts),
-        operators=operate_all(ready, crews or Crews(ready, lambda: None)),
+        operators=operate_all(ready, pools or Pools(ready, lambda: None)),
         encode=Encode(value=sink or json(), key=key, topic="out", **encode),
         entering=lambda _stage: None,
     )
@@ -247,8 +247,8 @@ class Bench:
         self.breaker = Breaker(max_consecutive)
         self.pace = Pace(batch, 1.0) if slice_size is None else FixedPace(batch, slice_size)
         chain = chain_of(*operators) if chain is None else chain
-        self.condemned = Condemned(
-            Suspicion(evidence, max_deaths=max_deaths, by_range=chain.mixes, together=together)
+        self.condemned = Quarantine(
+            CrashSuspects(evidence, max_deaths=max_deaths, by_range=chain.mixes, together=together)
         )
         self.engine = StreamEngine(
             self.source,
@@ -257,10 +257,10 @@ class Bench:
             limits=Limits(dead_letters, settle_after, settle_bytes),
             pace=self.pace,
             breaker=self.breaker,
-            condemned=self.condemned,
+            quarantine=self.condemned,
             recorder=self.log,
             counters=self.counters,
-            around=Surroundings(
+            hooks=Hooks(
                 stopping=lambda: self.stop,
                 sleep=self._sleep,
                 fenced=self.fences.append,

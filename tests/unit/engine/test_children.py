@@ -20,8 +20,8 @@ from kafka_etl import Permanent, Record, Retry
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
 from kafka_etl.contracts import Abandoned, Preflight
-from kafka_etl.engine.concurrency.crews import Crews, lanes
-from kafka_etl.engine.concurrency.pickling import pack_error, unpack_error
+from kafka_etl.engine.pools.pickling import pack_error, unpack_error
+from kafka_etl.engine.pools.pools import Pools, lanes
 from kafka_etl.errors import OperatorDied, RecordErrors
 from kafka_etl.functions.bind import BoundOperator, Order
 from kafka_etl.invocation import Condition, ErrorInfo
@@ -180,7 +180,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.crews: list[Crews] = []
+        self.pools: list[Pools] = []
         self.ticks = 0
         self.give_up_at: int | None = None
         (folder / "ops.py").write_text(textwrap.dedent(CODE))
@@ -201,7 +201,7 @@ class Project:
         (self.document,) = load([path], env={}).documents
         return build(self.document, PluginRegistry.installed()).operators
 
-    def ready(self, *uses: Any) -> tuple[tuple[BoundOperator, ...], Crews]:
+    def ready(self, *uses: Any) -> tuple[tuple[BoundOperator, ...], Pools]:
         operators = self.operators(*uses)
         task = WorkerTask(
             document=self.document,
@@ -214,17 +214,17 @@ class Project:
             paused=False,
             logs=LogSettings({"": "error"}),
         )
-        crews = Crews(operators, lambda: None, isolated(task), self._watching)
-        self.crews.append(crews)
-        return operators, crews
+        pools = Pools(operators, lambda: None, isolated(task), self._watching)
+        self.pools.append(pools)
+        return operators, pools
 
     def run(self, operator: str, *given: Any, retry: Any = None, **policies: Any) -> Ran:
         """One invocation through this operator."""
         use = {"use": f"ops:{operator}", "isolation": "process", **policies}
-        operators, crews = self.ready(use)
+        operators, pools = self.ready(use)
         more = {} if retry is None else {"policy": retry}
         return run(
-            chain_of(*operators, crews=crews, routes=frozenset(["elsewhere"])), *given, **more
+            chain_of(*operators, pools=pools, routes=frozenset(["elsewhere"])), *given, **more
         )
 
     def lines(self, name: str) -> list[list[str]]:
@@ -242,8 +242,8 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
     with importable(tmp_path):
         yield project
-        for crews in project.crews:
-            crews.close()
+        for pools in project.pools:
+            pools.close()
     assert children() == []
 
 
@@ -331,10 +331,10 @@ def test_a_long_call_is_watched(project: Project) -> None:
 def test_calls_are_given_up_when_time_is_up(project: Project) -> None:
     project.give_up_at = 4
     use = {"use": "ops:deed", "isolation": "process", "with": {"what": "time.sleep(3600)"}}
-    (operator,), crews = project.ready(use)
+    (operator,), pools = project.ready(use)
     with pytest.raises(Abandoned):
-        run(chain_of(operator, crews=crews), *ids(8))
-    crews.end(operator)
+        run(chain_of(operator, pools=pools), *ids(8))
+    pools.end(operator)
     assert children() == []
 
 
@@ -382,10 +382,10 @@ def test_a_result_that_cannot_cross_fails_alone(project: Project, operator: str)
 
 
 def test_an_argument_that_cannot_cross_fails_alone(project: Project) -> None:
-    operators, crews = project.ready(
+    operators, pools = project.ready(
         "ops:gives_a_lock", {"use": "ops:plain", "isolation": "process"}
     )
-    ran = run(chain_of(*operators, crews=crews), *ids(6))
+    ran = run(chain_of(*operators, pools=pools), *ids(6))
     assert values_of(ran) == [0, 1, 2, 4, 5]
     assert "cannot be sent to the process of plain" in ran.failed[3]
 
@@ -401,8 +401,8 @@ def test_records_cross(project: Project) -> None:
 
 def test_installed_operators_run_there_too(project: Project) -> None:
     use = {"use": "filter", "with": {"where": "value.id != 1"}, "isolation": "process"}
-    (operator,), crews = project.ready(use)
-    assert values_of(run(chain_of(operator, crews=crews), *ids(3))) == [0, 2]
+    (operator,), pools = project.ready(use)
+    assert values_of(run(chain_of(operator, pools=pools), *ids(3))) == [0, 2]
 
 
 def test_nulls_pass_by(project: Project) -> None:
@@ -444,13 +444,13 @@ def test_the_context_is_there(project: Project) -> None:
 
 def test_hooks_run_in_each_process(project: Project) -> None:
     use = {"use": "ops:Opened", "isolation": "process", "concurrency": 2, "order": "none"}
-    (operator,), crews = project.ready(use)
-    crews.open(operator)
+    (operator,), pools = project.ready(use)
+    pools.open(operator)
     pids = set(map(str, children()))
     assert {pid for _, pid in project.lines("hooks")} == pids
-    run(chain_of(operator, crews=crews), *ids(4))
+    run(chain_of(operator, pools=pools), *ids(4))
     with pytest.raises(ValueError, match="cannot close"):
-        crews.end(operator)
+        pools.end(operator)
     assert sorted(project.lines("hooks")) == sorted(
         [how, p] for how in ("open", "close") for p in pids
     )
@@ -459,13 +459,13 @@ def test_hooks_run_in_each_process(project: Project) -> None:
 
 def test_async_operators_have_a_loop_there(project: Project) -> None:
     use = {"use": "ops:Awaited", "isolation": "process", "timeout": "200ms"}
-    (operator,), crews = project.ready(use)
-    crews.open(operator)
-    ran = run(chain_of(operator, crews=crews), *ids(5))
+    (operator,), pools = project.ready(use)
+    pools.open(operator)
+    ran = run(chain_of(operator, pools=pools), *ids(5))
     assert ran.values == [{"id": i, "same": True} for i in (0, 1, 2, 4)]
     assert ran.conditions == {3: Condition.TIMEOUT}
-    run(chain_of(operator, crews=crews), *ids(1))
-    crews.end(operator)
+    run(chain_of(operator, pools=pools), *ids(1))
+    pools.end(operator)
     assert project.lines("hooks") == [["closed"]]
 
 
@@ -483,8 +483,8 @@ def test_an_operator_that_does_not_open_is_no_records_fault(project: Project) ->
 
 
 def test_one_that_dies_at_rest_costs_nothing(project: Project) -> None:
-    (operator,), crews = project.ready({"use": "ops:plain", "isolation": "process"})
-    chain = chain_of(operator, crews=crews)
+    (operator,), pools = project.ready({"use": "ops:plain", "isolation": "process"})
+    chain = chain_of(operator, pools=pools)
     run(chain, *ids(2))
     (pid,) = children()
     os.kill(pid, signal.SIGKILL)
@@ -494,8 +494,8 @@ def test_one_that_dies_at_rest_costs_nothing(project: Project) -> None:
 
 
 def test_it_ends_with_its_worker_not_before(project: Project) -> None:
-    (operator,), crews = project.ready({"use": "ops:plain", "isolation": "process"})
-    chain = chain_of(operator, crews=crews)
+    (operator,), pools = project.ready({"use": "ops:plain", "isolation": "process"})
+    chain = chain_of(operator, pools=pools)
     run(chain, *ids(1))
     (pid,) = children()
     os.kill(pid, signal.SIGTERM)
@@ -506,8 +506,8 @@ def test_it_ends_with_its_worker_not_before(project: Project) -> None:
 @pytest.mark.parametrize("order", Order)
 def test_records_of_a_lane_run_one_after_the_other(project: Project, order: Order) -> None:
     use = {"use": "ops:lane", "isolation": "process", "concurrency": 3, "order": order.value}
-    (operator,), crews = project.ready(use)
-    chain = chain_of(operator, crews=crews)
+    (operator,), pools = project.ready(use)
+    chain = chain_of(operator, pools=pools)
 
     @settings(max_examples=15, deadline=None)
     @given(

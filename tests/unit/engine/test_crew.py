@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kafka_etl import DROP, Permanent, Record
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.concurrency.crews import Crews, lanes
+from kafka_etl.engine.pools.pools import Pools, lanes
 from kafka_etl.functions.bind import Order
 from kafka_etl.invocation import Condition
 from kafka_etl.testing import StoredRecord
@@ -263,9 +263,9 @@ def test_an_async_batch_operator_is_waited_for() -> None:
 def ticks_of(kind: str, records: int, timeout: float) -> int:
     ticks: list[None] = []
     operator = replace(bound(Watched(seconds=0.05).of(kind)), concurrency=4, timeout=timeout)
-    crews = Crews([operator], lambda: ticks.append(None))
-    run(chain_of(operator, crews=crews), *ids(*[None] * records))
-    crews.close()
+    pools = Pools([operator], lambda: ticks.append(None))
+    run(chain_of(operator, pools=pools), *ids(*[None] * records))
+    pools.close()
     return len(ticks)
 
 
@@ -306,10 +306,10 @@ def test_a_call_that_ends_well_though_it_is_late_counts() -> None:
 def test_what_idles_goes_when_it_is_closed() -> None:
     before = threading.active_count()
     operators = [replace(bound(Watched().of(kind)), concurrency=4) for kind in KINDS]
-    crews = Crews(operators, lambda: None)
-    run(chain_of(*operators, crews=crews), *ids(*[None] * 10))
+    pools = Pools(operators, lambda: None)
+    run(chain_of(*operators, pools=pools), *ids(*[None] * 10))
     assert threading.active_count() > before
-    crews.close()
+    pools.close()
     assert threading.active_count() == before
 
 
@@ -328,11 +328,11 @@ def test_async_hooks_run_in_the_loop_of_the_calls() -> None:
             loops.append(asyncio.get_running_loop())
 
     operator = bound(Op)
-    crews = Crews([operator], lambda: None)
-    crews.settle(operator.open())
-    run(chain_of(operator, crews=crews), *ids(None))
-    crews.settle(operator.close())
-    crews.close()
+    pools = Pools([operator], lambda: None)
+    pools.resolve(operator.open())
+    run(chain_of(operator, pools=pools), *ids(None))
+    pools.resolve(operator.close())
+    pools.close()
     assert len(loops) == 3
     assert len(set(loops)) == 1
 

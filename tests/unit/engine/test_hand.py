@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 
-from kafka_etl.engine.concurrency.call_clock import Hand, SharedHand
+from kafka_etl.engine.pools.call_clock import CallClock, SharedCallClock
 
 WRITER = """
 import sys
-from kafka_etl.engine.concurrency.call_clock import Hand
-hand = Hand(int(sys.argv[1]))
+from kafka_etl.engine.pools.call_clock import CallClock
+hand = CallClock(int(sys.argv[1]))
 for time in range(1, 300_001):
     hand.begin(time, 1000 + time)
     hand.rest()
@@ -19,8 +19,11 @@ for time in range(1, 300_001):
 
 
 def test_it_can_be_read_after_the_death_of_its_writer() -> None:
-    hand = SharedHand()
-    deed = "import os, sys; from kafka_etl.engine.concurrency.call_clock import Hand; Hand(int(sys.argv[1])).begin"
+    hand = SharedCallClock()
+    deed = (
+        "import os, sys; from kafka_etl.engine.pools.call_clock import CallClock; "
+        "CallClock(int(sys.argv[1])).begin"
+    )
     subprocess.run(
         [sys.executable, "-c", f"{deed}(7, 123); os.kill(os.getpid(), 9)", str(hand.file)],
         pass_fds=[hand.file],
@@ -33,8 +36,8 @@ def test_it_can_be_read_after_the_death_of_its_writer() -> None:
 
 
 def test_no_call_looks_older_than_it_is() -> None:
-    hand = SharedHand()
-    again = Hand(os.dup(hand.file))
+    hand = SharedCallClock()
+    again = CallClock(os.dup(hand.file))
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(hand.file)], pass_fds=[hand.file]
     ) as writer:

@@ -8,7 +8,7 @@ import pytest
 
 from kafka_etl import Permanent, Record
 from kafka_etl.codecs import JSON, TEXT
-from kafka_etl.engine.concurrency.pickling import pack_result, unpack_result
+from kafka_etl.engine.pools.pickling import pack_result, unpack_result
 from kafka_etl.invocation import Condition
 from kafka_etl.record import KEEP
 from kafka_etl.testing import StoredRecord

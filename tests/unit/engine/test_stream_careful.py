@@ -10,8 +10,8 @@ import pytest
 from kafka_etl import operator
 from kafka_etl.contracts import Arrival
 from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.poison.crash_suspects import Evidence, Suspect
 from kafka_etl.engine.rows.flow import Flow
-from kafka_etl.engine.suspects.suspicion import Evidence, Suspect
 from kafka_etl.invocation import Outputs
 from kafka_etl.record import Partition, SourceRecord
 from kafka_etl.testing import Answer

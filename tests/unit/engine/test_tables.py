@@ -14,7 +14,7 @@ import pytest
 from kafka_etl import DROP, Record, RecordErrors, operator
 from kafka_etl.codecs import JSON, TEXT
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
-from kafka_etl.contracts import Codec, CodecPlace
+from kafka_etl.contracts import Codec, CodecContext
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import chain_of, run
@@ -143,7 +143,7 @@ def test_what_json_has_no_numbers_for_is_refused(text: bytes) -> None:
 
 def test_so_are_they_where_the_type_is_given() -> None:
     settings = JsonSettings.model_validate({"schema": {"a": "float32"}})
-    codec = PLUGIN.build(settings, CodecPlace("source", "value"))
+    codec = PLUGIN.build(settings, CodecContext("source", "value"))
     ran = run(chain_of(same, value=codec), {"a": 0.5}, b'{"a":NaN}', b'{"z":NaN}', {"a": 1.5})
     assert ran.conditions == {1: Condition.DECODE_ERROR}
     assert [v["a"] for v in ran.values] == [0.5, None, 1.5]
@@ -154,7 +154,7 @@ def test_so_are_they_where_the_type_is_given() -> None:
 @pytest.mark.parametrize("value", [b'{"s":"?"}', b'{"s":["?"]}', b'{"s":"a","?":1}', b'{"z":"?"}'])
 def test_what_is_no_utf_8_costs_one_record(value: bytes, text: bytes, *, with_schema: bool) -> None:
     settings = JsonSettings.model_validate({"schema": {"s": "string"}} if with_schema else {})
-    codec = PLUGIN.build(settings, CodecPlace("source", "value"))
+    codec = PLUGIN.build(settings, CodecContext("source", "value"))
 
     def upper(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(pl.col("s").str.to_uppercase())

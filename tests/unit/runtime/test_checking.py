@@ -13,8 +13,8 @@ from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.errors import BrokersUnreachable, KafkaEtlError, Problem
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.child import Child
-from kafka_etl.runtime.daemon import checking
-from kafka_etl.runtime.daemon.checking import Checking
+from kafka_etl.runtime.daemon import preflight_process as checking
+from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTask, Snapshot
 
 ANSWER = Checked(Preflight(), Guarantee.EXACTLY_ONCE)
@@ -66,11 +66,11 @@ def checked(
 
 def begun(
     monkeypatch: pytest.MonkeyPatch, *children: FakeChild, give_up_after: int | None
-) -> Checking:
+) -> PreflightProcess:
     first, *following = children
     waiting = iter(following)
     monkeypatch.setattr(checking, "Child", lambda _module: next(waiting))
-    return Checking(TASK, cast("Child", first), give_up_after, get_logger("daemon"))
+    return PreflightProcess(TASK, cast("Child", first), give_up_after, get_logger("daemon"))
 
 
 def test_its_answer_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from kafka_etl.errors import (
 )
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.messages import Ended, LogSettings, WorkerTask
-from kafka_etl.runtime.worker.committer import Committer
+from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.worker import Worker
 from tests.unit.config.project import pipeline
 
@@ -159,7 +159,7 @@ def test_one_thread_alone_talks_to_the_daemon(make: Make) -> None:
         worker._pulse("committing: slow")
         return 1.0
 
-    assert worker._committer.begin(commit).result() == 1.0
+    assert worker._commit_thread.begin(commit).result() == 1.0
     assert worker._trouble.said.startswith("committing: slow (since ")
     assert "commit_0" not in talking
     worker._pulse("committing: slow")
@@ -170,7 +170,7 @@ def test_one_thread_alone_talks_to_the_daemon(make: Make) -> None:
 def test_a_commit_that_takes_too_long_is_abandoned(make: Make) -> None:
     worker = make(Engine())
     worker._drain_by = time.monotonic() - 1
-    outcome = worker._committer.begin(lambda: worker._pulse("committing: slow"))
+    outcome = worker._commit_thread.begin(lambda: worker._pulse("committing: slow"))
     with pytest.raises(Abandoned):
         outcome.result()
     worker._close()
@@ -178,7 +178,7 @@ def test_a_commit_that_takes_too_long_is_abandoned(make: Make) -> None:
 
 def test_whoever_waits_does_something_meanwhile() -> None:
     waited = Event()
-    committer = Committer(waited.set)
+    committer = CommitThread(waited.set)
     outcome = committer.begin(lambda: float(waited.wait(10)))
     assert outcome.result() == 1.0
     failing = committer.begin(raising(TimeoutError("its own")))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ import orjson
 
 from kafka_etl.contracts import Arrival
 from kafka_etl.invocation import Condition
-from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
 
 CRASHED: Final = Condition.WORKER_CRASHED
 
@@ -83,7 +83,7 @@ class Suspect:
             return None
 
 
-class Suspicion:
+class CrashSuspects:
     """The suspects among the assigned partitions.
 
     Args:
@@ -153,7 +153,7 @@ class Suspicion:
 
     def company(self, record: SourceRecord) -> int:
         """With how many records, itself included, this one may be run."""
-        suspect = self._suspects.get(origin(record))
+        suspect = self._suspects.get(partition_of(record))
         if suspect is None or self._by_range:
             return ANY
         if not suspect.first <= offset_of(record) < suspect.next:
@@ -163,7 +163,7 @@ class Suspicion:
 
     def condemned(self, record: SourceRecord) -> Suspect | None:
         """The suspect, if this record has killed enough workers."""
-        suspect = self._suspects.get(origin(record))
+        suspect = self._suspects.get(partition_of(record))
         if suspect is None or suspect.deaths < self._max_deaths:
             return None
         offset = offset_of(record)
@@ -172,7 +172,7 @@ class Suspicion:
         )
         return suspect if guilty else None
 
-    def settled(self, progress: Offsets) -> None:
+    def committed(self, progress: Offsets) -> None:
         """Progress was committed: ranges that lie behind it are no longer suspect."""
         for partition, suspect in list(self._suspects.items()):
             if progress.get(partition, -1) >= suspect.next:

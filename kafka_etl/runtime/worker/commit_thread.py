@@ -10,7 +10,7 @@ from typing import Final
 _PIECE: Final = 0.1
 
 
-class Committer:
+class CommitThread:
     """Makes one call after the other in a thread of its own.
 
     Args:

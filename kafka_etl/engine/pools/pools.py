@@ -25,8 +25,8 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Final, Protocol, TypeGuard, TypeVar
 
-from kafka_etl.engine.concurrency.processes import ProcessCrew, Spawn
-from kafka_etl.engine.rows.mapping import FAILED, Mapped, escaped, finished
+from kafka_etl.engine.pools.processes import ProcessPool, Spawn
+from kafka_etl.engine.rows.mapping import FAILED, Mapped, escaped, exhausted
 from kafka_etl.errors import OperatorTimeout
 from kafka_etl.functions.bind import BoundOperator, Isolation, Order
 from kafka_etl.record import SourceRecord
@@ -64,8 +64,8 @@ def _lane(source: SourceRecord | None, order: Order, row: int) -> Hashable:
     return row if key is None else key
 
 
-class Crews:
-    """The crews of a worker's operators, and the event loop of the async ones.
+class Pools:
+    """The pools of a worker's operators, and the event loop of the async ones.
 
     Args:
         operators: Those of the pipeline.
@@ -87,70 +87,70 @@ class Crews:
         self._spawn = spawn
         here = [o for o in operators if spawn is None or o.isolation is Isolation.NONE]
         self._loop = AsyncLoop() if any(o.is_async for o in here) else None
-        self._crews = {o.name: crew for o in operators if (crew := self._make(o)) is not None}
+        self._pools = {o.name: pool for o in operators if (pool := self._make(o)) is not None}
 
-    def of(self, operator: BoundOperator) -> Crew | None:
+    def of(self, operator: BoundOperator) -> Pool | None:
         """None for an operator that is called for one record after the other."""
-        return self._crews.get(operator.name)
+        return self._pools.get(operator.name)
 
     def awaited(self, operator: BoundOperator) -> BoundOperator:
         """The operator; an async one for batches with a call that waits for its end.
 
         One in processes has a call that has it done there.
         """
-        crew = self._crews.get(operator.name)
-        if isinstance(crew, ProcessCrew):
-            return replace(operator, call=crew.call)
+        pool = self._pools.get(operator.name)
+        if isinstance(pool, ProcessPool):
+            return replace(operator, call=pool.call)
         if not (operator.shape.is_async and operator.shape.batch):
             return operator
         call = operator.call
 
         def waiting(values: Any) -> Any:
-            return self.settle(call(values))
+            return self.resolve(call(values))
 
         return replace(operator, call=waiting)
 
     def open(self, operator: BoundOperator) -> None:
         """Make it ready, wherever it runs."""
-        crew = self._crews.get(operator.name)
-        if isinstance(crew, ProcessCrew):
-            crew.open()
+        pool = self._pools.get(operator.name)
+        if isinstance(pool, ProcessPool):
+            pool.open()
         else:
-            self.settle(operator.open())
+            self.resolve(operator.open())
 
     def end(self, operator: BoundOperator) -> None:
         """It is called no more; raises what its `close` does."""
-        crew = self._crews.get(operator.name)
-        if isinstance(crew, ProcessCrew):
-            crew.end()
+        pool = self._pools.get(operator.name)
+        if isinstance(pool, ProcessPool):
+            pool.end()
         else:
-            self.settle(operator.close())
+            self.resolve(operator.close())
 
-    def settle(self, made: Any) -> Any:
+    def resolve(self, made: Any) -> Any:
         """What an operator or one of its hooks gave, awaited if need be."""
-        return made if self._loop is None else self._loop.settle(made)
+        return made if self._loop is None else self._loop.resolve(made)
 
     def close(self) -> None:
         """Nothing is in flight between two attempts; what idles goes."""
-        for crew in self._crews.values():
-            crew.close()
+        for pool in self._pools.values():
+            pool.close()
         if self._loop is not None:
             self._loop.close()
 
-    def _make(self, operator: BoundOperator) -> Crew | None:
+    def _make(self, operator: BoundOperator) -> Pool | None:
         if self._spawn is not None and operator.isolation is Isolation.PROCESS:
-            return ProcessCrew(operator, self._spawn, self._watching)
+            return ProcessPool(operator, self._spawn, self._watching)
         if operator.shape.batch:
             return None
         if operator.shape.is_async and self._loop is not None:
             size, timeout = operator.concurrency, operator.timeout
-            return TaskCrew(operator.call, size, self._loop, self._tick, timeout)
+            return TaskPool(operator.call, size, self._loop, self._tick, timeout)
         if operator.concurrency > 1:
-            return ThreadCrew(operator.call, operator.concurrency, self._tick)
+            return ThreadPool(operator.call, operator.concurrency, self._tick)
         return None
 
 
-class Crew(Protocol):
+class Pool(Protocol):
     """Maps an operator over a column, several rows at a time."""
 
     def map(self, column: Sequence[Any], lanes: Lanes) -> Mapped: ...
@@ -160,7 +160,7 @@ class Crew(Protocol):
         ...
 
 
-class ThreadCrew:
+class ThreadPool:
     """Blocking calls in threads.
 
     Args:
@@ -183,7 +183,7 @@ class ThreadCrew:
         def work() -> None:
             for row in _rows(todo):
                 try:
-                    results[row] = finished(self._call(column[row]))
+                    results[row] = exhausted(self._call(column[row]))
                 except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
                     failed.append((row, escaped(error)))
                 self._tick()
@@ -209,7 +209,7 @@ class AsyncLoop:
         """Run to the end, from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def settle(self, made: Any) -> Any:
+    def resolve(self, made: Any) -> Any:
         """What an operator or a hook gave, awaited if need be."""
         return self.run(_awaited(made)) if _is_async(made) else made
 
@@ -219,7 +219,7 @@ class AsyncLoop:
         self._loop.close()
 
 
-class TaskCrew:
+class TaskPool:
     """Coroutines in an event loop.
 
     Args:

@@ -45,7 +45,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Hooks:
     """What the engine needs of its worker.
 
     Attributes:

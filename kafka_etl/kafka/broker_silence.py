@@ -18,7 +18,7 @@ _OUT_FOR: Final = 5.0
 """Seconds without a membership before brokers are asked: one that hangs loses no connection."""
 
 
-class Silence:
+class BrokerSilence:
     """What one client knows of its brokers.
 
     Attributes:

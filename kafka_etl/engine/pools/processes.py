@@ -15,8 +15,8 @@ from operator import itemgetter
 from time import monotonic, monotonic_ns
 from typing import Any, Final, Protocol
 
-from kafka_etl.engine.concurrency.call_clock import SharedHand
-from kafka_etl.engine.concurrency.pickling import Packed, Raised, packing_of, unpack_result
+from kafka_etl.engine.pools.call_clock import SharedCallClock
+from kafka_etl.engine.pools.pickling import Packed, Raised, packing_of, unpack_result
 from kafka_etl.engine.rows.mapping import FAILED, Mapped
 from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.functions.bind import BoundOperator
@@ -35,7 +35,7 @@ _CLOSING_LIMIT: Final = 10.0
 
 
 class Process(Protocol):
-    """A process that runs `kafka_etl.engine.concurrency.serve.serve` for one operator."""
+    """A process that runs `kafka_etl.engine.pools.serve.serve` for one operator."""
 
     connection: Connection[Any, Any]
 
@@ -53,11 +53,11 @@ class Process(Protocol):
 
 
 Spawn = Callable[[str, int], Process]
-"""Starts a process for the operator of this name; the descriptor is that of its `Hand`."""
+"""Starts a process for the operator of this name; the descriptor is that of its `CallClock`."""
 
 
-class ProcessCrew:
-    """Calls in as many processes as the operator's concurrency says; a `Crew`.
+class ProcessPool:
+    """Calls in as many processes as the operator's concurrency says; a `Pool`.
 
     Args:
         watching: Called several times a second while a call is waited for, however long it takes.
@@ -68,27 +68,29 @@ class ProcessCrew:
         self._watching = watching
         self._pack = packing_of(operator.shape).pack
         self._timeout = operator.timeout
-        self._mates = [_Mate(operator.name, spawn) for _ in range(operator.concurrency)]
+        self._processes = [
+            _OperatorProcess(operator.name, spawn) for _ in range(operator.concurrency)
+        ]
         self._at_once = 1
         self._log = get_logger("engine")
 
     def open(self) -> None:
         """Start the processes; raises what the operator's `open` does there."""
-        for mate in self._mates:
-            mate.start()
-        while not all(mate.is_ready for mate in self._mates):
+        for process in self._processes:
+            process.start()
+        while not all(process.is_ready for process in self._processes):
             self._listen(_Run([], deque()))
 
     def map(self, column: Sequence[Any], lanes: Sequence[Sequence[int]]) -> Mapped:
-        if len(self._mates) == 1:
+        if len(self._processes) == 1:
             lanes = [range(len(column))]
         run = _Run(column, deque(lanes))
-        while run.todo or any(mate.is_busy for mate in self._mates):
-            for mate in self._mates:
-                if mate.process is None:
-                    mate.start()
-                elif mate.is_ready and not mate.sent:
-                    self._give(mate, run)
+        while run.todo or any(process.is_busy for process in self._processes):
+            for process in self._processes:
+                if process.process is None:
+                    process.start()
+                elif process.is_ready and not process.sent:
+                    self._give(process, run)
             self._listen(run)
         return run.results, sorted(run.failed, key=itemgetter(0))
 
@@ -101,36 +103,38 @@ class ProcessCrew:
 
     def end(self) -> None:
         """Have the operator closed in each process; raises what the first `close` does."""
-        resting = [mate for mate in self._mates if mate.is_ready and not mate.is_busy]
-        for mate in resting:
-            mate.dismiss()
+        resting = [
+            process for process in self._processes if process.is_ready and not process.is_busy
+        ]
+        for process in resting:
+            process.dismiss()
         until = monotonic() + _CLOSING_LIMIT
-        answers = [mate.farewell(until) for mate in resting]
+        answers = [process.farewell(until) for process in resting]
         self.close()
         for answer in answers:
             if isinstance(answer, Raised):
                 raise answer.error
 
     def close(self) -> None:
-        for mate in self._mates:
-            mate.end()
+        for process in self._processes:
+            process.end()
 
-    def _give(self, mate: _Mate, run: _Run) -> None:
+    def _give(self, process: _OperatorProcess, run: _Run) -> None:
         """Send some records, of lanes that from now on are this process's own.
 
         Of the lanes that are left it gets half its share, so that all are busy to the end.
         """
         left = len(run.todo)
-        for_others = max(0, left - max(1, left // (2 * len(self._mates))))
+        for_others = max(0, left - max(1, left // (2 * len(self._processes))))
         rows: list[int] = []
         packed: list[bytes] = []
         size = 0
         while (
             len(rows) < self._at_once
             and size < _MOST_BYTES
-            and mate.takes_from(run.todo, for_others)
+            and process.takes_from(run.todo, for_others)
         ):
-            row = mate.rows.popleft()
+            row = process.rows.popleft()
             try:
                 argument = self._pack(run.column[row])
             except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
@@ -141,41 +145,41 @@ class ProcessCrew:
                 packed.append(argument)
                 size += len(argument)
         if rows:
-            mate.give(rows, packed, self._operator.context.attempt)
+            process.give(rows, packed, self._operator.context.attempt)
 
     def _listen(self, run: _Run) -> None:
         """Wait until a process answers, dies, or is late; a quarter of a second at most."""
-        awaited = {m.process.connection: m for m in self._mates if m.process and m.is_awaited}
+        awaited = {m.process.connection: m for m in self._processes if m.process and m.is_awaited}
         if not awaited:
             return
-        left = min(mate.left(self._timeout) for mate in awaited.values())
+        left = min(process.left(self._timeout) for process in awaited.values())
         answered = wait(list(awaited), min(_LOOK_EVERY, max(0.0, left)))
-        for connection, mate in awaited.items():
+        for connection, process in awaited.items():
             if connection in answered:
-                self._take(mate, run)
-            elif mate.left(self._timeout) < 0:
-                mate.kill_late()
-            elif mate.is_gone:
-                self._bury(mate, run)
+                self._take(process, run)
+            elif process.left(self._timeout) < 0:
+                process.kill_late()
+            elif process.is_gone:
+                self._bury(process, run)
         self._watching()
 
-    def _take(self, mate: _Mate, run: _Run) -> None:
-        results = mate.receive()
+    def _take(self, process: _OperatorProcess, run: _Run) -> None:
+        results = process.receive()
         if results is None:
-            self._bury(mate, run)
+            self._bury(process, run)
             return
         for packed in results:
-            run.take(mate.sent.popleft(), packed)
-        if results and not mate.sent:
-            took = monotonic_ns() - mate.given_at
+            run.take(process.sent.popleft(), packed)
+        if results and not process.sent:
+            took = monotonic_ns() - process.given_at
             if took < _SHORT:
                 self._at_once = min(self._at_once * 2, _MOST_RECORDS)
             elif took > _LONG:
                 self._at_once = max(self._at_once // 2, 1)
 
-    def _bury(self, mate: _Mate, run: _Run) -> None:
+    def _bury(self, process: _OperatorProcess, run: _Run) -> None:
         """Blame the record in hand, and give the others out again."""
-        death = mate.bury()
+        death = process.bury()
         name = self._operator.name
         if death.row is None and not death.proven:
             raise OperatorDied(f"the process of operator {name} died at its start: {death.how}")
@@ -185,7 +189,7 @@ class ProcessCrew:
         if death.rest:
             run.todo.appendleft(death.rest)
         self._log.warning("an operator's process died", operator=name, reason=str(error))
-        mate.start()
+        process.start()
 
 
 @dataclass(slots=True)
@@ -240,7 +244,7 @@ class _Death:
         return OperatorDied(f"the operator's process died: {self.how}")
 
 
-class _Mate:
+class _OperatorProcess:
     """One of the processes of an operator, and its successors.
 
     Attributes:
@@ -251,7 +255,7 @@ class _Mate:
     def __init__(self, name: str, spawn: Spawn) -> None:
         self._name = name
         self._spawn = spawn
-        self._hand: SharedHand | None = None
+        self._hand: SharedCallClock | None = None
         self._answered = 0
         self._proven = False
         self._late: int | None = None
@@ -277,7 +281,7 @@ class _Mate:
 
     def start(self) -> None:
         if self.process is None:
-            self._hand = SharedHand()
+            self._hand = SharedCallClock()
             self._late, self._proven = None, False
             self._heard_at = monotonic_ns()
             self.process = self._spawn(self._name, self._hand.file)

@@ -49,7 +49,7 @@ class Breaker:
         """Where it stands, with every slice taken in so far."""
         return (self._run, self._pass)
 
-    def settled(self, counted: tuple[int, bool]) -> None:
+    def committed(self, counted: tuple[int, bool]) -> None:
         """Every slice up to there is committed."""
         self._settled = counted
 

@@ -8,10 +8,10 @@ from multiprocessing.connection import Connection
 from time import monotonic_ns
 from typing import Any, Final
 
-from kafka_etl.engine.concurrency.call_clock import Hand
-from kafka_etl.engine.concurrency.crews import AsyncLoop
-from kafka_etl.engine.concurrency.pickling import Packed, pack_error, pack_result, packing_of
-from kafka_etl.engine.rows.mapping import escaped, finished
+from kafka_etl.engine.pools.call_clock import CallClock
+from kafka_etl.engine.pools.pickling import Packed, pack_error, pack_result, packing_of
+from kafka_etl.engine.pools.pools import AsyncLoop
+from kafka_etl.engine.rows.mapping import escaped, exhausted
 from kafka_etl.functions.bind import BoundOperator
 
 _KEEP_BACK: Final = 2_000_000
@@ -19,7 +19,9 @@ _KEEP_BACK: Final = 2_000_000
 call is called again."""
 
 
-def serve(make: Callable[[], BoundOperator], connection: Connection[Any, Any], hand: Hand) -> None:
+def serve(
+    make: Callable[[], BoundOperator], connection: Connection[Any, Any], hand: CallClock
+) -> None:
     """Build and open an operator, call it until its worker has had enough, and close it.
 
     What goes back first and last is None, or the error. In between come lists of results.
@@ -27,12 +29,12 @@ def serve(make: Callable[[], BoundOperator], connection: Connection[Any, Any], h
     try:
         operator = make()
         loop = AsyncLoop() if operator.is_async else None
-        settle = _unchanged if loop is None else loop.settle
-        settle(operator.open())
+        resolve = _unchanged if loop is None else loop.resolve
+        resolve(operator.open())
     except BaseException as error:  # noqa: BLE001 - whatever it is, the worker judges it
         connection.send_bytes(pack_error(error))
         return
-    calls = _Calls(operator, settle, connection, hand)
+    calls = _Calls(operator, resolve, connection, hand)
     try:
         connection.send(None)
         while (given := connection.recv()) is not None:
@@ -41,7 +43,7 @@ def serve(make: Callable[[], BoundOperator], connection: Connection[Any, Any], h
     except (EOFError, OSError):
         os._exit(1)  # the worker is gone
     try:
-        settle(operator.close())
+        resolve(operator.close())
     except BaseException as error:  # noqa: BLE001 - likewise
         connection.send_bytes(pack_error(error))
     else:
@@ -52,12 +54,12 @@ class _Calls:
     def __init__(
         self,
         operator: BoundOperator,
-        settle: Callable[[Any], Any],
+        resolve: Callable[[Any], Any],
         connection: Connection[Any, Any],
-        hand: Hand,
+        hand: CallClock,
     ) -> None:
         self._call = operator.call
-        self._settle = settle
+        self._resolve = resolve
         self._unpack = packing_of(operator.shape).unpack
         self._connection = connection
         self._hand = hand
@@ -80,7 +82,7 @@ class _Calls:
 
     def _one(self, argument: bytes) -> Packed:
         try:
-            result = finished(self._settle(self._call(self._unpack(argument))))
+            result = exhausted(self._resolve(self._call(self._unpack(argument))))
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
             packed: Packed = pack_error(escaped(error))
         else:

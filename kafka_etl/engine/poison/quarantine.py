@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from kafka_etl.contracts import Refusal
-from kafka_etl.engine.suspects.suspicion import ANY, Suspect, Suspicion
+from kafka_etl.engine.poison.crash_suspects import ANY, CrashSuspects, Suspect
 from kafka_etl.invocation import Condition, ErrorInfo, Failure, Outcome, Outputs
-from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, origin
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
 
 
-class Condemned:
+class Quarantine:
     """Records that killed their workers, and records the sink refused when they came alone."""
 
-    def __init__(self, suspicion: Suspicion) -> None:
+    def __init__(self, suspicion: CrashSuspects) -> None:
         self.suspicion = suspicion
         self._refused: dict[tuple[Partition, int], Refusal] = {}
 
@@ -25,11 +25,11 @@ class Condemned:
     def refuse(self, records: Iterable[SourceRecord], refusal: Refusal) -> None:
         """The sink refused these, and nothing else was in the commit."""
         for record in records:
-            self._refused[origin(record), offset_of(record)] = refusal
+            self._refused[partition_of(record), offset_of(record)] = refusal
 
     def failure(self, index: int, record: SourceRecord) -> Failure | None:
         """Why the record may not be run again; `index` is its place in the slice."""
-        refusal = self._refused.get((origin(record), offset_of(record)))
+        refusal = self._refused.get((partition_of(record), offset_of(record)))
         if refusal is not None:
             condition = Condition.RECORD_TOO_LARGE if refusal.too_large else Condition.REFUSED
             return Failure(index, condition, ErrorInfo(refusal.code, refusal.message), "sink")
@@ -59,9 +59,9 @@ class Condemned:
         """With how many records, itself included, it may be run; 0: not at all."""
         return 0 if self.failure(0, record) is not None else self.suspicion.company(record)
 
-    def settled(self, progress: Offsets) -> None:
+    def committed(self, progress: Offsets) -> None:
         """Progress was committed: what lies behind it is dealt with."""
-        self.suspicion.settled(progress)
+        self.suspicion.committed(progress)
         self._refused = {
             (partition, offset): refusal
             for (partition, offset), refusal in self._refused.items()

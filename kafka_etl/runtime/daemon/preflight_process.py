@@ -16,7 +16,7 @@ _PASSING: Final = frozenset({BrokersUnreachable.code})
 """What mends itself without us: a daemon waits for it, whatever else stops the pipeline."""
 
 
-class Checking:
+class PreflightProcess:
     """Waits for the answer, and begins again when something kills the process before it comes.
 
     One that ends by itself without an answer would do so again. A daemon also begins again while

@@ -13,7 +13,7 @@ _NUMBER_AT: Final = 8
 _SIZE: Final = 64
 
 
-class Hand:
+class CallClock:
     """Written by one process for each call it makes, read by its worker.
 
     Args:
@@ -50,7 +50,7 @@ class Hand:
         self._map[at : at + _NUMBER.size] = _NUMBER.pack(word)
 
 
-class SharedHand(Hand):
+class SharedCallClock(CallClock):
     """One that is made here, in memory: there may be no folder to write to.
 
     Attributes:
