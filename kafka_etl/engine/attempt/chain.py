@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from kafka_etl.engine.attempt.decode import Decode
 from kafka_etl.engine.attempt.encode import Encode
-from kafka_etl.engine.attempt.operate import Decode, Operate
+from kafka_etl.engine.attempt.operate import Operate
 from kafka_etl.engine.rows.flow import Flow
 from kafka_etl.invocation import Outputs
 from kafka_etl.record import SourceRecord

@@ -19,7 +19,8 @@ from kafka_etl.engine.attempt.schema_headers import (
 )
 from kafka_etl.engine.columns.reading import TO
 from kafka_etl.engine.columns.tables import encode_table, leave
-from kafka_etl.engine.rows.flow import NULL, Column, Fault, Flow, Sheet
+from kafka_etl.engine.rows.faults import Fault
+from kafka_etl.engine.rows.flow import NULL, Column, Flow, Sheet
 from kafka_etl.engine.rows.mapping import Apply, Explain, Mapped, explained, map_each
 from kafka_etl.invocation import Condition, Outputs
 from kafka_etl.record import KEEP, Headers

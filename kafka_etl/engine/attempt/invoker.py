@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.rows.flow import Fault, GroupFault, NamedFaults
+from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults
 from kafka_etl.invocation import (
     SHARED,
     Attempt,

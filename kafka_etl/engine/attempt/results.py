@@ -7,7 +7,8 @@ from itertools import repeat
 from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
 
-from kafka_etl.engine.rows.flow import NOTHING, NULL, Column, Extra, Extras, Fault, Flow
+from kafka_etl.engine.rows.faults import Fault
+from kafka_etl.engine.rows.flow import NOTHING, NULL, Column, Extra, Extras, Flow
 from kafka_etl.engine.rows.mapping import FAILED
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP

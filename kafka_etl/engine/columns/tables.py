@@ -9,8 +9,9 @@ from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
 from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.engine.columns import meta_columns
 from kafka_etl.engine.columns.reading import ROW, Reading, values_only, without_reserved, write_rows
-from kafka_etl.engine.rows.faults import group_fault, named_faults
-from kafka_etl.engine.rows.flow import NULL, Fault, Flow, Sheet
+from kafka_etl.engine.rows.blame import group_fault, named_faults
+from kafka_etl.engine.rows.faults import Fault
+from kafka_etl.engine.rows.flow import NULL, Flow, Sheet
 from kafka_etl.engine.rows.mapping import with_record
 from kafka_etl.errors import KafkaEtlError, RecordErrors
 from kafka_etl.functions.bind import BoundOperator

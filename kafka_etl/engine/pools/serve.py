@@ -9,8 +9,8 @@ from time import monotonic_ns
 from typing import Any, Final
 
 from kafka_etl.engine.pools.call_clock import CallClock
+from kafka_etl.engine.pools.event_loop import AsyncLoop
 from kafka_etl.engine.pools.pickling import Packed, pack_error, pack_result, packing_of
-from kafka_etl.engine.pools.pools import AsyncLoop
 from kafka_etl.engine.rows.mapping import escaped, exhausted
 from kafka_etl.functions.bind import BoundOperator
 

@@ -1,55 +1,48 @@
-"""What a failure means for each of the records it may concern."""
+"""Faults: why one record, or a group of records, failed in an attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from kafka_etl.engine.rows.flow import Fault, Flow, GroupFault, NamedFaults, condition_of
-from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
-from kafka_etl.functions.bind import BoundOperator
-from kafka_etl.invocation import SHARED, Condition, DeadLetter
-from kafka_etl.record import offset_of, partition_of
+import msgspec
+
+from kafka_etl.errors import OperatorDied, OperatorTimeout
+from kafka_etl.invocation import Condition
 
 
-def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
-    """Any of the records may be to blame; they can be told apart unless rows are mixed."""
-    fault = Fault(error, condition_of(error), operator.name)
-    return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
+class Fault(msgspec.Struct, frozen=True):
+    """Why a record failed in this attempt."""
+
+    error: BaseException
+    condition: Condition
+    operator: str = ""
 
 
-def named_faults(
-    flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
-) -> Exception:
-    """The operator named positions in what it was given, which are these entries."""
-    errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
-    strangers = [row for row in errors if row not in range(len(entries))]
-    if strangers or not errors:
-        wrong = f"RecordErrors names rows {strangers} of {len(entries)} records"
-        return group_fault(flow, operator, ValueError(wrong))
-    faults = {
-        _origin(flow, entries[row]): Fault(
-            _as_error(error), Condition.OPERATOR_ERROR, operator.name
-        )
-        for row, error in errors.items()
-    }
-    return group_fault(flow, operator, named) if SHARED in faults else NamedFaults(faults)
+class GroupFault(Exception):
+    """A batch operator failed, or an output without one origin did: any record may be to blame.
+
+    Args:
+        fault: What happened.
+        splittable: Whether a part of the group may be tried alone; not after an operator that
+            mixes rows.
+    """
+
+    def __init__(self, fault: Fault, *, splittable: bool) -> None:
+        super().__init__(fault)  # not its text: `__str__` of a user's error may raise
+        self.fault = fault
+        self.splittable = splittable
 
 
-def _origin(flow: Flow, entry: int) -> int:
-    return SHARED if entry == SHARED else flow.origin(entry)
+class NamedFaults(Exception):
+    """A batch operator named its bad records; the others must be run again without them."""
+
+    def __init__(self, faults: Mapping[int, Fault]) -> None:
+        super().__init__(f"{len(faults)} records")
+        self.faults = faults
 
 
-def _as_error(error: Any) -> BaseException:
-    return error if isinstance(error, BaseException) else Permanent(str(error))
-
-
-def record_failed(letter: DeadLetter) -> RecordFailed:
-    """What a record that failed for good means where there is no place for dead letters."""
-    failure = letter.failure
-    at = f"{partition_of(letter.record)}@{offset_of(letter.record)}"
-    where = f" in operator {failure.operator}" if failure.operator else ""
-    return RecordFailed(
-        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
-        f"{failure.error.message}), and the pipeline has no place for dead letters"
-    )
+def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
+    """What an error of a call stands for in a dead letter."""
+    if isinstance(error, OperatorTimeout):
+        return Condition.TIMEOUT
+    return Condition.WORKER_CRASHED if isinstance(error, OperatorDied) else usual

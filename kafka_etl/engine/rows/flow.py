@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
-
+from kafka_etl.engine.rows.faults import Fault, GroupFault, condition_of
 from kafka_etl.engine.rows.mapping import Apply, is_nobodys, with_record
-from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Headers, Record, SourceRecord
 
@@ -32,37 +30,6 @@ class _Null:
 
 
 NULL: Final = _Null()
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Why a record failed in this attempt."""
-
-    error: BaseException
-    condition: Condition
-    operator: str = ""
-
-
-class GroupFault(Exception):
-    """A batch operator failed, or an output without one origin did: any record may be to blame.
-
-    Args:
-        fault: What happened.
-        splittable: Whether a part of the group may be tried alone; not after an operator that
-            mixes rows.
-    """
-
-    def __init__(self, fault: Fault, *, splittable: bool) -> None:
-        super().__init__(fault)  # not its text: `__str__` of a user's error may raise
-        self.fault = fault
-        self.splittable = splittable
-
-
-class NamedFaults(Exception):
-    """A batch operator named its bad records; the others must be run again without them."""
-
-    def __init__(self, faults: Mapping[int, Fault]) -> None:
-        super().__init__(f"{len(faults)} records")
-        self.faults = faults
 
 
 Column = list[Any] | None
@@ -315,10 +282,3 @@ def _resolved(changed: Column, given: list[Any]) -> list[Any]:
     if changed is None:
         return given
     return [g if c is KEEP else c for c, g in zip(changed, given, strict=True)]
-
-
-def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
-    """What an error of a call stands for in a dead letter."""
-    if isinstance(error, OperatorTimeout):
-        return Condition.TIMEOUT
-    return Condition.WORKER_CRASHED if isinstance(error, OperatorDied) else usual

@@ -20,7 +20,7 @@ from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits, Recorder
 from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.quarantine import Quarantine
-from kafka_etl.engine.rows.faults import record_failed
+from kafka_etl.engine.rows.blame import record_failed
 from kafka_etl.engine.stream.commits import Begin, Commits, Overtaken, Pending
 from kafka_etl.engine.stream.membership import Membership
 from kafka_etl.engine.stream.pace import Pace

@@ -12,8 +12,9 @@ from typing import Final, cast
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, Source, Writer
 from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
-from kafka_etl.engine.attempt.operate import decode_for, operate_all
+from kafka_etl.engine.attempt.operate import operate_all
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.sink import FollowedSink

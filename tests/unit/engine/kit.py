@@ -13,9 +13,10 @@ from kafka_etl.codecs import BYTES
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
 from kafka_etl.contracts import Abandoned, Codec, CodecContext
 from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
-from kafka_etl.engine.attempt.operate import decode_for, operate_all
+from kafka_etl.engine.attempt.operate import operate_all
 from kafka_etl.engine.hooks import Hooks, Limits
 from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence

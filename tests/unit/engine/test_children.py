@@ -20,8 +20,9 @@ from kafka_etl import Permanent, Record, Retry
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
 from kafka_etl.contracts import Abandoned, Preflight
+from kafka_etl.engine.pools.lanes import lanes
 from kafka_etl.engine.pools.pickling import pack_error, unpack_error
-from kafka_etl.engine.pools.pools import Pools, lanes
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.errors import OperatorDied, RecordErrors
 from kafka_etl.functions.bind import BoundOperator, Order
 from kafka_etl.invocation import Condition, ErrorInfo

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from kafka_etl import DROP, Permanent, Record
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.pools.pools import Pools, lanes
+from kafka_etl.engine.pools.lanes import lanes
+from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.bind import Order
 from kafka_etl.invocation import Condition
 from kafka_etl.testing import StoredRecord

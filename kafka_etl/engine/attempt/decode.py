@@ -1,0 +1,97 @@
+"""The first stage: source bytes to what the first operator takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka_etl.codecs import BYTES, TEXT, of_class
+from kafka_etl.contracts import Codec
+from kafka_etl.engine.columns import tables
+from kafka_etl.engine.rows.flow import NULL, Flow
+from kafka_etl.engine.rows.mapping import one_by_one
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.functions.signature import TABLES, Takes
+from kafka_etl.invocation import Condition
+from kafka_etl.record import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Source bytes to what the first operator takes.
+
+    Attributes:
+        value: None: the bytes as they are.
+        key: None: no operator looks at decoded keys.
+        table: Whether the first operator takes a table.
+    """
+
+    value: Codec | None
+    key: Codec | None = None
+    table: bool = False
+
+    def apply(self, flow: Flow) -> None:
+        read = type(flow.source[0])
+        raw = list(map(read.value, flow.source))
+        flow.nulls = not all(raw) and None in raw  # b"" is no null, but rare enough to look again
+        flow.values = [NULL if v is None else v for v in raw] if flow.nulls else raw
+        if self.value is not None and self.table:
+            tables.decode_table(flow, self.value)
+        elif self.value is not None:
+            flow.values = _decoded(flow, self.value, flow.values, nulls=False)
+        if self.key is not None:
+            keys = list(map(read.key, flow.source))
+            flow.keys = _decoded(flow, self.key, keys, nulls=True)
+        if flow.faults and flow.sheet is None:
+            flow.without_faults()
+
+
+def decode_for(
+    operators: Sequence[BoundOperator], value: Codec, key: Codec, *, converts: bool = False
+) -> Decode:
+    """Decode what the operators ask for: bytes that nothing decodes stay as they are.
+
+    Without operators that is all of them, unless the sink has another codec than the source.
+    """
+    if not operators:
+        return Decode(value if converts and value is not BYTES else None)
+    first = operators[0].shape
+    if first.takes in TABLES:
+        return Decode(value, table=True)
+    value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first.takes, value)
+    if first.cls is not None:
+        value = of_class(value, first.cls)
+    elif first.container is not None and value.of_container is not None:
+        value = value.of_container(first.container)
+    wants_keys = key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
+    return Decode(None if value is BYTES else value, key if wants_keys else None)
+
+
+def _decoded(flow: Flow, codec: Codec, column: list[Any], *, nulls: bool) -> list[Any]:
+    decode: Callable[[Any], Any] = codec.decode
+    if codec.decode_with is not None:
+        column = list(zip(column, _headers(flow), strict=True))
+        decode = _spread(codec.decode_with)
+    elif nulls:
+        decode = _sparing_none(codec.decode)
+    return flow.each(
+        one_by_one(decode),
+        column,
+        nulls=nulls,
+        condition=Condition.DECODE_ERROR,
+        operator=codec.name,
+    )
+
+
+def _headers(flow: Flow) -> list[Headers]:
+    return [headers or [] for headers in map(type(flow.source[0]).headers, flow.source)]
+
+
+def _spread(decode_with: Callable[[bytes, Headers], Any]) -> Callable[[Any], Any]:
+    """For pairs of bytes and headers; null is no bytes."""
+    return lambda pair: None if pair[0] is None else decode_with(*pair)
+
+
+def _sparing_none(decode: Callable[[bytes], Any]) -> Callable[[Any], Any]:
+    return lambda key: None if key is None else decode(key)

@@ -1,0 +1,56 @@
+"""Which records an error of a batch or table operator may concern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
+from kafka_etl.engine.rows.flow import Flow
+from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.invocation import SHARED, Condition, DeadLetter
+from kafka_etl.record import offset_of, partition_of
+
+
+def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
+    """Any of the records may be to blame; they can be told apart unless rows are mixed."""
+    fault = Fault(error, condition_of(error), operator.name)
+    return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
+
+
+def named_faults(
+    flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
+) -> Exception:
+    """The operator named positions in what it was given, which are these entries."""
+    errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
+    strangers = [row for row in errors if row not in range(len(entries))]
+    if strangers or not errors:
+        wrong = f"RecordErrors names rows {strangers} of {len(entries)} records"
+        return group_fault(flow, operator, ValueError(wrong))
+    faults = {
+        _origin(flow, entries[row]): Fault(
+            _as_error(error), Condition.OPERATOR_ERROR, operator.name
+        )
+        for row, error in errors.items()
+    }
+    return group_fault(flow, operator, named) if SHARED in faults else NamedFaults(faults)
+
+
+def _origin(flow: Flow, entry: int) -> int:
+    return SHARED if entry == SHARED else flow.origin(entry)
+
+
+def _as_error(error: Any) -> BaseException:
+    return error if isinstance(error, BaseException) else Permanent(str(error))
+
+
+def record_failed(letter: DeadLetter) -> RecordFailed:
+    """What a record that failed for good means where there is no place for dead letters."""
+    failure = letter.failure
+    at = f"{partition_of(letter.record)}@{offset_of(letter.record)}"
+    where = f" in operator {failure.operator}" if failure.operator else ""
+    return RecordFailed(
+        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
+        f"{failure.error.message}), and the pipeline has no place for dead letters"
+    )
