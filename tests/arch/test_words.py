@@ -20,6 +20,7 @@ EVERYWHERE = {
 }
 ALLOWED = {
     ("kafka_etl/envelope.py", "short_message"): "the text of an error, cut",
+    ("kafka_etl/engine/pools/event_loop.py", "event_loop"): "asyncio's own",
     ("kafka_etl/engine/stream/loop.py", "step"): "StreamEngine.step is the design's own",
     ("kafka_etl/expression.py", "handler"): "pydantic's",
     ("kafka_etl/kafka/source.py", "event"): "of the client: the end of a partition, an error",
