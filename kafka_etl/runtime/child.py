@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kafka_etl.retry import Backoff
 
-WORKER: Final = "kafka_etl.runtime.worker.worker"
+WORKER: Final = "kafka_etl.runtime.worker.main"
 """The module of a worker, which does the preflight as well."""
 RESTARTS: Final = Backoff(initial=0.2, max=30.0)
 """How long to wait before the successor of one that died."""

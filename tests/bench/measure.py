@@ -22,7 +22,7 @@ PATIENCE = 120.0
 _LOOK = 0.05  # seconds between two looks at memory: walking /proc is not free
 _ROLES = {
     "kafka_etl": "daemon",
-    "kafka_etl.runtime.worker.worker": "worker",
+    "kafka_etl.runtime.worker.main": "worker",
 }
 
 

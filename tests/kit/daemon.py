@@ -109,7 +109,7 @@ class Daemon:
         return [
             int(line.split()[0])
             for line in listed.splitlines()
-            if "kafka_etl.runtime.worker.worker" in line
+            if "kafka_etl.runtime.worker.main" in line
         ]
 
 

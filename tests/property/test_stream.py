@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
 from kafka_etl.engine.stream import uncommitted as finished
-from kafka_etl.engine.stream.commits import Pending
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.record import Batch, partition_of
 from kafka_etl.settle import excluding
@@ -299,15 +298,19 @@ LATER = Plan(
 
 def deaf(bench: Bench) -> None:
     """An engine that takes every commit that was begun for durable."""
-    landed = bench.engine._landed
+    submit = bench.engine._parts.submit
 
-    def hearing_nothing(pending: Pending) -> None:
-        with suppress(Aborted, OutcomeUnknown):
-            pending.outcome.result()
-        pending.outcome = Begun(lambda: 0.0)
-        landed(pending)
+    def hearing_nothing(call: Callable[[], float]) -> Begun:
+        submitted = submit(call)
 
-    bench.engine._landed = hearing_nothing  # type: ignore[method-assign]
+        def result() -> float:
+            with suppress(Aborted, OutcomeUnknown):
+                return submitted.result()
+            return 0.0
+
+        return Begun(result)
+
+    object.__setattr__(bench.engine._parts, "submit", hearing_nothing)
 
 
 @pytest.mark.parametrize("overlap", ["at once", "late"])

@@ -26,6 +26,12 @@ class Spent:
     def total(self) -> float:
         return self.decode + self.operators + self.encode
 
+    def taken(self) -> Spent:
+        """The seconds so far; the account begins anew."""
+        so_far = Spent(self.decode, self.operators, self.encode)
+        self.decode = self.operators = self.encode = 0.0
+        return so_far
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 
 from kafka_etl.invocation import Failure
 
+Counted = tuple[int, bool]
+"""Where the breaker stands: dead letters in a row, and whether the next run of them may pass."""
+
 
 class Breaker:
     """Counts dead letters in a row over the slices of a worker.
 
     Trips *before* the slice that reaches the limit is committed. `let_pass` lets the next such
     slice through, once, and starts counting anew. What was not committed is run, and counted,
-    again: `rewind` goes back to where the last `settled` was.
+    again: `rewind` goes back to where the last `committed` was.
     """
 
     def __init__(self, max_consecutive: int) -> None:
@@ -45,11 +48,11 @@ class Breaker:
         self._errors.clear()
 
     @property
-    def counted(self) -> tuple[int, bool]:
+    def counted(self) -> Counted:
         """Where it stands, with every slice taken in so far."""
         return (self._run, self._pass)
 
-    def committed(self, counted: tuple[int, bool]) -> None:
+    def committed(self, counted: Counted) -> None:
         """Every slice up to there is committed."""
         self._settled = counted
 

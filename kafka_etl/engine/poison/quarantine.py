@@ -14,13 +14,13 @@ from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partit
 class Quarantine:
     """Records that killed their workers, and records the sink refused when they came alone."""
 
-    def __init__(self, suspicion: CrashSuspects) -> None:
-        self.suspicion = suspicion
+    def __init__(self, suspects: CrashSuspects) -> None:
+        self.suspects = suspects
         self._refused: dict[tuple[Partition, int], Refusal] = {}
 
     def __bool__(self) -> bool:
         """Whether there are records that must be run apart from others, or not at all."""
-        return bool(self._refused) or bool(self.suspicion)
+        return bool(self._refused) or bool(self.suspects)
 
     def refuse(self, records: Iterable[SourceRecord], refusal: Refusal) -> None:
         """The sink refused these, and nothing else was in the commit."""
@@ -33,7 +33,7 @@ class Quarantine:
         if refusal is not None:
             condition = Condition.RECORD_TOO_LARGE if refusal.too_large else Condition.REFUSED
             return Failure(index, condition, ErrorInfo(refusal.code, refusal.message), "sink")
-        suspect = self.suspicion.condemned(record)
+        suspect = self.suspects.condemned(record)
         return None if suspect is None else _killed(index, suspect)
 
     def outcome(self, records: Sequence[SourceRecord]) -> Outcome | None:
@@ -53,15 +53,15 @@ class Quarantine:
 
     def is_alone(self, record: SourceRecord) -> bool:
         """Whether the record may kill the worker, and nothing else may be in hand then."""
-        return self.suspicion.company(record) == 1
+        return self.suspects.company(record) == 1
 
     def _company(self, record: SourceRecord) -> int:
         """With how many records, itself included, it may be run; 0: not at all."""
-        return 0 if self.failure(0, record) is not None else self.suspicion.company(record)
+        return 0 if self.failure(0, record) is not None else self.suspects.company(record)
 
     def committed(self, progress: Offsets) -> None:
         """Progress was committed: what lies behind it is dealt with."""
-        self.suspicion.committed(progress)
+        self.suspects.committed(progress)
         self._refused = {
             (partition, offset): refusal
             for (partition, offset), refusal in self._refused.items()
@@ -69,7 +69,7 @@ class Quarantine:
         }
 
     def forget(self, partitions: frozenset[Partition]) -> None:
-        self.suspicion.forget(partitions)
+        self.suspects.forget(partitions)
         self._refused = {k: v for k, v in self._refused.items() if k[0] not in partitions}
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
 from kafka_etl.engine.rows.flow import Flow
-from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
+from kafka_etl.errors import Permanent, RecordErrors
 from kafka_etl.functions.bind import BoundOperator
-from kafka_etl.invocation import SHARED, Condition, DeadLetter
-from kafka_etl.record import offset_of, partition_of
+from kafka_etl.invocation import SHARED, Condition
 
 
 def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
@@ -43,14 +42,3 @@ def _origin(flow: Flow, entry: int) -> int:
 
 def _as_error(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else Permanent(str(error))
-
-
-def record_failed(letter: DeadLetter) -> RecordFailed:
-    """What a record that failed for good means where there is no place for dead letters."""
-    failure = letter.failure
-    at = f"{partition_of(letter.record)}@{offset_of(letter.record)}"
-    where = f" in operator {failure.operator}" if failure.operator else ""
-    return RecordFailed(
-        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
-        f"{failure.error.message}), and the pipeline has no place for dead letters"
-    )

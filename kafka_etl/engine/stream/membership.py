@@ -1,4 +1,4 @@
-"""Which partitions came and left, and how lately we looked."""
+"""Membership: which partitions came and left, and how lately the engine looked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Membership:
         self._clock = clock
         self._served = _LONG_AGO
         self._gone: frozenset[Partition] = frozenset()
-        self._left: frozenset[Partition] = frozenset()
+        self._departed: frozenset[Partition] = frozenset()
         self.notes: dict[Partition, tuple[int, str]] = {}
 
     def is_fresh(self) -> bool:
@@ -56,23 +56,24 @@ class Membership:
             self._counters.add("rebalances")
             self._quarantine.forget(gone)
             self.notes = {tp: note for tp, note in self.notes.items() if tp not in gone}
-            self.notes |= self._quarantine.suspicion.consider(arrivals)
+            self.notes |= self._quarantine.suspects.consider(arrivals)
         return gone
 
     def mark(self) -> None:
-        """A commit is under way from here on."""
+        """A commit is under way from here on: note who leaves, for `departed_since_mark`."""
         self._note_departures()
-        self._left = frozenset()
+        self._departed = frozenset()
 
-    def left(self) -> frozenset[Partition]:
-        """Who left since `mark`: theirs is not ours to track, though the commit may hold it.
+    def departed_since_mark(self) -> frozenset[Partition]:
+        """Partitions that left since `mark`.
 
-        One that is back since begins where its last owner got to, which may be further on.
+        The commit under way may hold progress of theirs, but the source does not track that
+        progress: a partition that is back by now begins where its last owner got to.
         """
         self._note_departures()
-        return self._left
+        return self._departed
 
     def _note_departures(self) -> None:
         departed = self._source.departures()
         self._gone |= departed
-        self._left |= departed
+        self._departed |= departed

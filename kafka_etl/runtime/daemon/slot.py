@@ -186,7 +186,7 @@ class WorkerSlot:
         reason = self._killed_for or describe_exit(status)
         self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
         if child is not None:
-            self._evidence = self._find_evidence(child.pid, reason)
+            self._evidence = self._find_evidence(child.pid, self._last_word or reason)
         self._death = f"a worker died: {self._last_word or reason}"
         wait = self._count_death(progressed=counts.get(("commits", ""), 0) > 0)
         self._start_at = now + wait

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final, cast
@@ -14,8 +16,13 @@ from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, S
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
+from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import operate_all
+from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
+from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
+from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.sink import FollowedSink
 
@@ -81,6 +88,48 @@ def make_chain(
         ),
         entering=entering,
     )
+
+
+def make_invoker(
+    pipeline: Pipeline,
+    size_limits: Mapping[str, int],
+    entering: Callable[[int], None],
+    pools: Pools,
+    now_ms: Callable[[], int],
+) -> Invoker:
+    """The invoker of the pipeline's operators, with its retry policies."""
+    return Invoker(
+        chain=make_chain(pipeline, size_limits, entering, pools),
+        policy=pipeline.retry,
+        policies=pipeline.retries,
+        now_ms=now_ms,
+        random=random.random,
+    )
+
+
+def make_breaker(pipeline: Pipeline) -> Breaker:
+    """The breaker; without a dead-letter topic the first failure stops the pipeline anyway."""
+    letters = pipeline.spec.dead_letter
+    return Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
+
+
+def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine:
+    """The quarantine, with the evidence that a predecessor left behind."""
+    operators = pipeline.operators
+    return Quarantine(
+        CrashSuspects(
+            evidence,
+            max_deaths=pipeline.retry.max_attempts,
+            by_range=any(operator.shape.mixes for operator in operators),
+            together=max((operator.concurrency for operator in operators), default=1),
+        )
+    )
+
+
+def make_pace(pipeline: Pipeline) -> Pace:
+    """The pace: batches as the source is told, slices as the operators' timeouts ask."""
+    batch = pipeline.source_settings.batch
+    return Pace(batch.max_records, slice_seconds(pipeline), smallest_slice(pipeline))
 
 
 def slice_seconds(pipeline: Pipeline) -> float:

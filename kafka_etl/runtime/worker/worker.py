@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import Any, Final
 
-from kafka_etl.config.build import Pipeline, build
+from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
-from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits
-from kafka_etl.engine.poison.breaker import Breaker
-from kafka_etl.engine.poison.crash_suspects import CrashSuspects
-from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.loop import StreamEngine
-from kafka_etl.engine.stream.pace import Pace
+from kafka_etl.engine.stream.parts import StreamParts
 from kafka_etl.errors import BreakerTripped, KafkaEtlError, Problem
 from kafka_etl.invocation import ErrorInfo
-from kafka_etl.log import configure, get_logger
+from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.plugins import PluginRegistry
 from kafka_etl.retry import Backoff
-from kafka_etl.runtime.child import next_task, task_of_child
 from kafka_etl.runtime.messages import (
-    Died,
     Ended,
-    PreflightTask,
     Snapshot,
     WorkerState,
     WorkerTask,
 )
 from kafka_etl.runtime.recorder import Recorder
 from kafka_etl.runtime.trouble import Trouble
-from kafka_etl.runtime.worker import assemble, preflight
+from kafka_etl.runtime.worker import assemble
 from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.fencing import Fencing
 from kafka_etl.runtime.worker.operator_process import isolated
@@ -77,19 +66,26 @@ class Worker:
         self._engine: StreamEngine | None = None
         self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight)
         self._sink = assemble.make_sink(pipeline, self._deployment, self._pulse)
-        letters = pipeline.spec.dead_letter
-        self._breaker = Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
-        self._quarantine = Quarantine(self._suspicion())
+        self._breaker = assemble.make_breaker(pipeline)
+        self._quarantine = assemble.make_quarantine(pipeline, task.evidence)
         self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
         self._commit_thread = CommitThread(self._alive)
-        self._pace = Pace(
-            pipeline.source_settings.batch.max_records,
-            assemble.slice_seconds(pipeline),
-            assemble.smallest_slice(pipeline),
-        )
+        self._pace = assemble.make_pace(pipeline)
 
     def run(self) -> Ended:
-        """From the first record to the last word."""
+        """Work until the pipeline ends, the daemon says stop, or an error stops the pipeline.
+
+        An exception that nobody expected leaves the flight recorder as it stands: the daemon blames
+        the record in hand for it, as for a crash.
+        """
+        try:
+            ended = self._work()
+        finally:
+            self._close()
+        self._recorder.close()
+        return ended
+
+    def _work(self) -> Ended:
         try:
             self._open()
             while not self._is_over():
@@ -103,8 +99,6 @@ class Worker:
             self._log.error("the pipeline stops", code=error.code, error=error.what)
             self._await_commit()
             return Ended("failed", self._snapshot(), error.problem)
-        finally:
-            self._close()
 
     def stop(self) -> None:
         """Finish what is in hand and leave; called from a signal handler, so it only notes it."""
@@ -145,33 +139,32 @@ class Worker:
         return self._source is not None and self._source.finished(self._task.preflight.ends)
 
     def _connect(self) -> StreamEngine:
-        self._sink.open()  # first: it settles what a predecessor left open, and offsets with it
+        # The sink first: opening it settles what a predecessor left open, and offsets with that.
+        self._sink.open()
         self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
-        chain = assemble.make_chain(
-            self._pipeline, self._deployment.size_limits, self._recorder.entering, self._pools
+        self._engine = StreamEngine(
+            StreamParts(
+                source=self._source,
+                sink=self._sink,
+                invoker=assemble.make_invoker(
+                    self._pipeline,
+                    self._deployment.size_limits,
+                    self._recorder.entering,
+                    self._pools,
+                    now_ms,
+                ),
+                limits=Limits(dead_letters=self._pipeline.spec.dead_letter is not None),
+                pace=self._pace,
+                breaker=self._breaker,
+                quarantine=self._quarantine,
+                recorder=self._recorder,
+                counters=self._counters,
+                hooks=self._hooks_of_worker(),
+                submit=self._commit_thread.begin,
+            )
         )
-        engine = StreamEngine(
-            self._source,
-            self._sink,
-            Invoker(
-                chain=chain,
-                policy=self._pipeline.retry,
-                policies=self._pipeline.retries,
-                now_ms=_now_ms,
-                random=random.random,
-            ),
-            limits=Limits(dead_letters=self._pipeline.spec.dead_letter is not None),
-            pace=self._pace,
-            breaker=self._breaker,
-            quarantine=self._quarantine,
-            recorder=self._recorder,
-            counters=self._counters,
-            hooks=self._hooks_of_worker(),
-            begin=self._commit_thread.begin,
-        )
-        self._engine = engine
         self._state = "running"
-        return engine
+        return self._engine
 
     def _reconnect(self, reason: Reconnect | OutcomeUnknown) -> None:
         """Drop the source; the next turn makes a new one, which begins at committed offsets."""
@@ -210,7 +203,6 @@ class Worker:
                 info = ErrorInfo.of(error)
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
         self._pools.close()
-        self._recorder.close()
 
     # What the engine asks of us
 
@@ -221,7 +213,7 @@ class Worker:
             fenced=lambda reason: self._fencing.note(time.monotonic(), reason),
             trouble=self._trouble.note,
             clock=time.monotonic,
-            now_ms=_now_ms,
+            now_ms=now_ms,
             random=random.random,
         )
 
@@ -260,15 +252,6 @@ class Worker:
     def _leave_in_time(self) -> None:
         if self._drain_by is not None and time.monotonic() > self._drain_by:
             raise Abandoned
-
-    def _suspicion(self) -> CrashSuspects:
-        operators = self._pipeline.operators
-        return CrashSuspects(
-            self._task.evidence,
-            max_deaths=self._pipeline.retry.max_attempts,
-            by_range=any(operator.shape.mixes for operator in operators),
-            together=max((operator.concurrency for operator in operators), default=1),
-        )
 
     # What the daemon asks of us
 
@@ -310,7 +293,7 @@ class Worker:
         source = self._source
         return Snapshot(
             state,
-            at_ms=_now_ms(),
+            at_ms=now_ms(),
             counters=self._counters.snapshot(),
             positions={} if source is None else source.positions(),
             joined=source is not None and source.joined,
@@ -319,72 +302,5 @@ class Worker:
         )
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def main() -> None:
-    """The process: tasks come through the pipe, the last word goes back."""
-    task: PreflightTask | WorkerTask
-    task, connection = task_of_child()
-    _configure_logs(task)
-    sys.path.insert(0, str(task.document.folder))
-    try:
-        connection.send(_work(task, connection))
-    except KafkaEtlError as error:
-        connection.send(Ended("failed", Snapshot("starting", _now_ms()), error.problem))
-    except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
-        info = ErrorInfo.of(error)
-        said = f"{info.type}: {info.message}"
-        get_logger("worker").error("died", error=said, traceback=info.traceback)
-        connection.send(Died(said))
-        sys.exit(1)
-
-
-def _work(task: PreflightTask | WorkerTask, connection: Connection[Any, Any]) -> Ended:
-    pipeline = build(task.document, PluginRegistry.installed())
-    worker = Worker(pipeline, _checked(task, pipeline, connection), connection)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    _collect_garbage_rarely(pipeline)
-    return worker.run()
-
-
-def _checked(
-    task: PreflightTask | WorkerTask, pipeline: Pipeline, connection: Connection[Any, Any]
-) -> WorkerTask:
-    """The worker's task; before that its preflight, if it was chosen for it."""
-    if isinstance(task, WorkerTask):
-        return task
-
-    def tell(waiting_for: str) -> None:
-        connection.send(Snapshot("starting", _now_ms(), trouble=waiting_for))
-
-    connection.send(preflight.check(pipeline, task.member, tell))
-    following: WorkerTask = next_task(connection)
-    _configure_logs(following)
-    return following
-
-
-def _configure_logs(task: PreflightTask | WorkerTask) -> None:
-    worker = task.worker if isinstance(task, WorkerTask) else "preflight"
-    configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=worker)
-
-
-def _collect_garbage_rarely(pipeline: Pipeline) -> None:
-    """Let a batch live and die without the collector looking at it.
-
-    Records, values and outputs of a batch are many objects that all go at once and hold no cycles;
-    by default the collector would visit each of them two or three times, a fifth of all work.
-    Cycles that operators make are still found, once there are as many objects as in many batches.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20 * pipeline.source_settings.batch.max_records)
-
-
-if __name__ == "__main__":
-    main()

@@ -22,9 +22,10 @@ from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
-from kafka_etl.engine.stream.commits import Begin, Commits
+from kafka_etl.engine.stream.commit_protocol import CommitProtocol
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
+from kafka_etl.engine.stream.parts import StreamParts, SubmitCommit
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.declare import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
@@ -192,15 +193,15 @@ def begin_at_once(call: Callable[[], float]) -> Begun:
     return Begun(future.result)
 
 
-BEGIN: dict[Overlap, Begin] = {"at once": begin_at_once, "late": Begun}
+SUBMIT: dict[Overlap, SubmitCommit] = {"at once": begin_at_once, "late": Begun}
 
 
-class Eager(Commits):
+class Eager(CommitProtocol):
     """Overlaps whenever it can: what is worth it is a question of times."""
 
     @property
     def may_overlap(self) -> bool:
-        return self._begin is not None
+        return self._parts.submit is not None
 
 
 class Bench:
@@ -251,10 +252,12 @@ class Bench:
         self.condemned = Quarantine(
             CrashSuspects(evidence, max_deaths=max_deaths, by_range=chain.mixes, together=together)
         )
-        self.engine = StreamEngine(
-            self.source,
-            self.sink,
-            Invoker(chain, policy, {}, now_ms=lambda: int(self.now * 1000), random=lambda: 1.0),
+        parts = StreamParts(
+            source=self.source,
+            sink=self.sink,
+            invoker=Invoker(
+                chain, policy, {}, now_ms=lambda: int(self.now * 1000), random=lambda: 1.0
+            ),
             limits=Limits(dead_letters, settle_after, settle_bytes),
             pace=self.pace,
             breaker=self.breaker,
@@ -270,14 +273,23 @@ class Bench:
                 now_ms=lambda: int(self.now * 1000),
                 random=lambda: 1.0,
             ),
+            submit=None if overlap is None else SUBMIT[overlap],
         )
+        self.engine = StreamEngine(parts)
         if overlap is not None:
-            self.engine._commits = Eager(self.sink, self.counters, BEGIN[overlap])
+            self.engine._protocol = Eager(
+                parts, self.engine._membership, self.engine._recovery.healthy
+            )
 
     @property
     def under_way(self) -> bool:
         """Whether a commit was begun whose outcome is not taken in yet."""
-        return self.engine._pending is not None
+        return self.engine._protocol.under_way
+
+    def read_from(self, source: MemorySource) -> None:
+        """Another source from here on."""
+        self.source = self.engine._membership._source = source
+        object.__setattr__(self.engine._parts, "source", source)
 
     def put(self, *values: Any, partition: int = 0, keys: Sequence[bytes] | None = None) -> None:
         """Write records: JSON values, raw bytes, None for a tombstone."""

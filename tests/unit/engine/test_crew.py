@@ -92,7 +92,7 @@ def test_results_stand_where_their_records_do(kind: str) -> None:
     watched = Watched()
     ran = run(many(watched.of(kind)), *ids(*(b"k%d" % i for i in range(40))))
     assert values_of(ran) == list(range(40))
-    assert watched.most == 8
+    assert 1 < watched.most <= 8
     assert ran.outputs.origins is None
 
 

@@ -276,4 +276,4 @@ def successor(
 
 def test_an_arrival_without_a_note_is_no_suspect() -> None:
     bench = Bench(same)
-    assert bench.condemned.suspicion.consider({A: Arrival(0, "somebody's own metadata")}) == {}
+    assert bench.condemned.suspects.consider({A: Arrival(0, "somebody's own metadata")}) == {}

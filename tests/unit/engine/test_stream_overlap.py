@@ -333,8 +333,7 @@ def test_a_partition_leaves_that_is_under_way(overlap: Overlap, answer: Answer, 
     while bench.partitions[1] in bench.source.positions():
         bench.step()
     other = Bench(same, broker=bench.broker)
-    other.source = MemorySource(bench.broker, bench.partitions[1:])
-    other.engine._source = other.engine._membership._source = other.source
+    other.read_from(MemorySource(bench.broker, bench.partitions[1:]))
     for _ in range(20):
         bench.step()
         other.step()
@@ -414,7 +413,7 @@ def test_a_partition_that_was_back_before_is_tracked_as_any_other(overlap: Overl
     bench.source.assign(partition)
     for _ in range(3):
         bench.step()
-    bench.engine.land()
+    bench.engine._join()
     assert bench.source.positions()[partition].next == bench.offset() == 6
 
 
@@ -430,8 +429,8 @@ def test_a_suspect_that_arrives_waits_for_what_is_under_way(
     for number, name in enumerate("ab"):
         bench.put(*(f"{name}{i}" for i in range(12)), partition=number)
     bench.step()
-    bench.condemned.suspicion._evidence = Evidence({partition: (0, 4)}, None, "killed")
-    bench.condemned.suspicion._ranges = {partition: (0, 4)}
+    bench.condemned.suspects._evidence = Evidence({partition: (0, 4)}, None, "killed")
+    bench.condemned.suspects._ranges = {partition: (0, 4)}
     bench.source.assign(partition)
     bench.finish()
     assert sorted(bench.outputs()) == sorted(f"{name}{i}" for name in "ab" for i in range(12))

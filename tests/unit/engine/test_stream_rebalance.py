@@ -117,13 +117,13 @@ def test_nor_when_stopping_cuts_the_wait_short() -> None:
 
     bench = Bench(op, partitions=3, slice_size=3)
     fill(bench)
-    sleep = bench.engine._hooks.sleep
+    sleep = bench.engine._parts.hooks.sleep
 
     def stop_then_sleep(seconds: float) -> None:
         bench.stop = True
         sleep(seconds)
 
-    object.__setattr__(bench.engine._hooks, "sleep", stop_then_sleep)
+    object.__setattr__(bench.engine._parts.hooks, "sleep", stop_then_sleep)
     with pytest.raises(Abandoned):
         bench.step()
     assert values(bench) == ["a0", "c0"]

@@ -1,0 +1,65 @@
+"""The parts of one stream engine, which the worker joins and the engine's classes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kafka_etl.contracts import Sink, Source
+from kafka_etl.engine.attempt.invoker import Invoker
+from kafka_etl.engine.hooks import Hooks, Limits, Recorder
+from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.quarantine import Quarantine
+from kafka_etl.engine.stream.pace import Pace
+from kafka_etl.metrics import Counters
+
+
+class SubmittedCommit(Protocol):
+    """A commit that the commit thread is at."""
+
+    def result(self) -> float:
+        """Wait for the end of the commit.
+
+        Returns:
+            The seconds the commit took.
+
+        Raises:
+            Exception: Whatever the commit raised.
+        """
+        ...
+
+
+SubmitCommit = Callable[[Callable[[], float]], SubmittedCommit]
+"""Starts a call on the commit thread; calls run one after the other, never two at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """All that a stream engine works with.
+
+    Attributes:
+        source: Where batches come from, and where the group stands.
+        sink: Where settlements become durable.
+        invoker: Runs the operators on a slice.
+        limits: When a batch is settled in part.
+        pace: How many records are gathered, and run at a time.
+        breaker: Pauses the pipeline after too many dead letters in a row.
+        quarantine: Records that run apart from others, or not at all.
+        recorder: The flight recorder.
+        counters: The worker's metrics.
+        hooks: The worker's clock, waits and ears.
+        submit: Starts a commit on the commit thread; None: each commit is waited for.
+    """
+
+    source: Source
+    sink: Sink
+    invoker: Invoker
+    limits: Limits
+    pace: Pace
+    breaker: Breaker
+    quarantine: Quarantine
+    recorder: Recorder
+    counters: Counters
+    hooks: Hooks
+    submit: SubmitCommit | None = None
