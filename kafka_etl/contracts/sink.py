@@ -46,15 +46,36 @@ class PromptSink(Sink, Protocol):
 
 
 class Writer(Protocol):
-    """All that the author of an at-least-once sink writes."""
+    """All that the author of an at-least-once sink writes.
 
-    def open(self) -> None: ...
+    The framework calls a writer on one thread of its own, one call at a time. Every method may
+    block for as long as the target takes: the worker's main thread keeps the membership and the
+    daemon informed meanwhile.
+    """
 
-    def write(self, outputs: Outputs) -> None:
-        """Return when every output is acknowledged; raise anything to have it tried again."""
+    def open(self) -> None:
+        """Connect to the target. Called before the first `write`.
+
+        Raises:
+            KafkaEtlError: No later try can succeed; the pipeline stops.
+            Exception: The target is away: `open` is called again after a while.
+        """
         ...
 
-    def close(self) -> None: ...
+    def write(self, outputs: Outputs) -> None:
+        """Return when every output is acknowledged.
+
+        Raises:
+            Permanent: The target refuses the outputs; they are halved until one record is left,
+                which becomes a dead letter.
+            KafkaEtlError: No later try can succeed; the pipeline stops.
+            Exception: The same outputs are written again after a while.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the target; called once, also where `open` was not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
+from kafka_etl.engine.stream.followed_sink import FollowedSink
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.sink import FollowedSink
+from kafka_etl.kafka.ledger import Ledger
 
 _SLACK: Final = 60.0
 _SLICE: Final = 1.0
@@ -149,9 +150,12 @@ def make_source(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sou
     return pipeline.source.build(pipeline.source_settings, deployment, pulse)
 
 
-def make_sink(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sink:
+def make_sink(
+    pipeline: Pipeline, deployment: Deployment, pulse: Pulse, *, patience: float | None
+) -> Sink:
     """The sink; a writer is wrapped, so that the offsets follow what it acknowledged."""
     built = pipeline.sink.build(pipeline.sink_settings, deployment, pulse)
     if pipeline.sink.guarantee is Guarantee.EXACTLY_ONCE:
         return cast("Sink", built)
-    return FollowedSink(cast("Writer", built), deployment, pulse)
+    ledger = Ledger(deployment, pulse)
+    return FollowedSink(cast("Writer", built), ledger, pulse, patience=patience)

@@ -38,6 +38,8 @@ from kafka_etl.runtime.worker.operator_process import isolated
 _TELL_EVERY: Final = 0.25
 _LOOK_FOR_END_EVERY: Final = 0.25
 _NAP: Final = 0.05
+_SINK_PATIENCE: Final = 60.0
+"""Seconds that a run to the end waits for a target that is away; a daemon waits without an end."""
 
 
 class Worker:
@@ -65,7 +67,12 @@ class Worker:
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
         self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight)
-        self._sink = assemble.make_sink(pipeline, self._deployment, self._pulse)
+        self._sink = assemble.make_sink(
+            pipeline,
+            self._deployment,
+            self._pulse,
+            patience=_SINK_PATIENCE if task.until_end else None,
+        )
         self._breaker = assemble.make_breaker(pipeline)
         self._quarantine = assemble.make_quarantine(pipeline, task.evidence)
         self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)

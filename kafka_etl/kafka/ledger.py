@@ -1,0 +1,75 @@
+"""The ledger: offsets and dead letters in one Kafka transaction, with outputs or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import Producer, TopicPartition
+
+from kafka_etl.contracts import Deployment, Pulse
+from kafka_etl.envelope import encode_raw
+from kafka_etl.invocation import DeadLetter, Settlement
+from kafka_etl.kafka.client_settings import producer_settings
+from kafka_etl.kafka.produce import produce_record
+from kafka_etl.kafka.transactions import Transactions, Write
+from kafka_etl.record import partition_of
+
+_DEFAULT_LIMIT: Final = 1_000_000
+"""Bytes of a dead letter where preflight has read no limit of its topic."""
+
+
+def _no_outputs(_producer: Producer) -> None:
+    """The outputs are elsewhere, and acknowledged."""
+
+
+class Ledger:
+    """Commits offsets and dead letters together; every sink's progress goes through here.
+
+    Args:
+        deployment: The cluster, the transactional id and the dead-letter topic.
+        pulse: Called between the pieces of long waits.
+    """
+
+    def __init__(self, deployment: Deployment, pulse: Pulse) -> None:
+        topic = deployment.dead_letter_topic or ""
+        self._topic = topic
+        self._partitions = deployment.partitions.get(topic, 1)
+        self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
+        self._provenance = deployment.provenance
+        known = next(iter(deployment.size_limits), None)
+        self._transactions = Transactions(producer_settings(deployment), known, pulse)
+
+    def open(self) -> None:
+        """Take over the transactional id, which ends whatever a predecessor left open."""
+        self._transactions.open()
+
+    def close(self) -> None:
+        """Let go of the producer."""
+        self._transactions.close()
+
+    def begin(
+        self, settlement: Settlement, write_outputs: Write = _no_outputs
+    ) -> Callable[[], None]:
+        """Queue outputs and dead letters in a new transaction.
+
+        Returns:
+            The call that commits them together with the offsets; see `Transactions.begin`.
+        """
+
+        def write(producer: Producer) -> None:
+            write_outputs(producer)
+            for letter in settlement.dead_letters:
+                self._produce(producer, letter)
+
+        offsets = [
+            TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
+            for tp, offset in settlement.progress.items()
+        ]
+        size = settlement.outputs.size + len(settlement.dead_letters) * self._limit
+        return self._transactions.begin(write, size, offsets, settlement.lease)
+
+    def _produce(self, producer: Producer, letter: DeadLetter) -> None:
+        encoded = encode_raw(letter, self._provenance, self._limit)
+        partition = partition_of(letter.record).number % self._partitions
+        produce_record(producer, self._topic, partition, encoded)
