@@ -33,6 +33,8 @@ class Deployment:
         dead_letter_topic: Where they go, if anywhere.
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
+        stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
+            prints must not get between the lines of a sink.
     """
 
     pipeline: str
@@ -44,3 +46,4 @@ class Deployment:
     dead_letter_topic: str | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
+    stdout: int = 1

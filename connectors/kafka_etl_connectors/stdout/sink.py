@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, Literal
 
@@ -108,8 +108,8 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _build(settings: StdoutSettings, _deployment: Deployment, _pulse: Pulse) -> StdoutWriter:
-    return StdoutWriter(settings, sys.stdout.buffer)
+def _build(settings: StdoutSettings, deployment: Deployment, _pulse: Pulse) -> StdoutWriter:
+    return StdoutWriter(settings, os.fdopen(deployment.stdout, "wb", closefd=False))
 
 
 SINK: Final = SinkPlugin(

@@ -19,7 +19,9 @@ from kafka_etl.errors import OperatorTimeout
 from kafka_etl.units import show_duration
 
 _LOOK_EVERY: Final = 0.25
-"""Seconds between looks at what is in hand."""
+"""Seconds between two looks at the calls in flight."""
+_CANCELLING: Final = 5.0
+"""Seconds that a cancelled call may take to end, before the worker counts as standing still."""
 
 
 class TaskPool:
@@ -74,16 +76,19 @@ class TaskPool:
         return results, sorted(failed, key=by_row)
 
     async def _watch(self, calls: list[_Call], tasks: list[asyncio.Task[None]]) -> None:
-        """Cancel what takes too long; one watch for all costs a third of a timeout for each.
+        """Cancel calls that take too long; one watch for all costs a third of a timeout for each.
 
-        It ticks, too: it would not, if something blocked the loop.
+        The watch also ticks for the worker, unless a call blocks the loop or has survived its
+        cancellation: the daemon then kills the worker, as for a blocking operator.
         """
         limit = inf if self._timeout is None else self._timeout
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, limit / 10))
-            self._tick()
+            now = monotonic()
+            if all(now - call.since <= limit + _CANCELLING for call in calls):
+                self._tick()
             for call, task in zip(calls, tasks, strict=True):
-                if monotonic() - call.since > limit:
+                if now - call.since > limit:
                     call.late = task
                     task.cancel()
 

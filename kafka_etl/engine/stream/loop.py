@@ -41,6 +41,7 @@ class StreamEngine:
             parts.source, parts.quarantine, parts.counters, parts.hooks.clock
         )
         self._protocol = CommitProtocol(parts, self._membership, self._recovery.healthy)
+        self._waited = 0.0
         self._log = get_logger("engine")
 
     def step(self) -> None:
@@ -99,6 +100,7 @@ class StreamEngine:
         while (remaining := deadline - parts.hooks.clock()) > 0:
             parts.source.serve()
             parts.hooks.sleep(min(remaining, 0.2))
+        self._waited += seconds
 
     def _join(self) -> None:
         """Wait for the commit under way; if that commit fails, recover from its failure."""
@@ -184,8 +186,10 @@ class StreamEngine:
     def _invoke(self, invocation: Invocation, uncommitted: Uncommitted) -> Outcome:
         """Run the operators; slices finished before stay finished if a codec cannot go on."""
         parts, part = self._parts, invocation.batch
+        parts.recorder.phase("operator")
         self._record_operating(part)
         started = parts.hooks.clock()
+        self._waited = 0.0
         try:
             outcome = parts.invoker.run(invocation, self.wait)
         except Unavailable:
@@ -198,7 +202,9 @@ class StreamEngine:
             parts.source.rewind()
             raise
         parts.recorder.phase("settle")
-        parts.pace.ran(len(part), parts.hooks.clock() - started)
+        # A wait before a retry is no work: slices must not shrink for it, because all records of a
+        # slice that failed are tried again after one wait.
+        parts.pace.ran(len(part), parts.hooks.clock() - started - self._waited)
         return outcome
 
     def _record_operating(self, part: Batch) -> None:

@@ -31,7 +31,9 @@ _SLACK: Final = 60.0
 _SLICE: Final = 1.0
 
 
-def deployment_of(pipeline: Pipeline, member: str, preflight: Preflight) -> Deployment:
+def deployment_of(
+    pipeline: Pipeline, member: str, preflight: Preflight, stdout: int = 1
+) -> Deployment:
     """Where and as whom this worker runs."""
     spec = pipeline.spec
     patience = _SLACK + sum(operator.timeout or 0.0 for operator in pipeline.operators)
@@ -57,6 +59,7 @@ def deployment_of(pipeline: Pipeline, member: str, preflight: Preflight) -> Depl
         dead_letter_topic=letters.topic if letters else None,
         size_limits=preflight.size_limits,
         partitions=preflight.partitions,
+        stdout=stdout,
     )
 
 

@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 from multiprocessing.connection import Connection
+from traceback import format_tb
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,7 @@ from kafka_etl.runtime.messages import (
     Snapshot,
     WorkerTask,
 )
+from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_aside
 from kafka_etl.runtime.worker import preflight
 from kafka_etl.runtime.worker.worker import Worker, now_ms
 
@@ -30,23 +32,26 @@ def main() -> None:
     """The process: tasks come through the pipe, the last word goes back."""
     task: PreflightTask | WorkerTask
     task, connection = task_of_child()
+    stdout = set_stdout_aside()
+    restore_signals_in_forks()
     _configure_logs(task)
     sys.path.insert(0, str(task.document.folder))
     try:
-        connection.send(_work(task, connection))
+        connection.send(_work(task, connection, stdout))
     except KafkaEtlError as error:
         connection.send(Ended("failed", Snapshot("starting", now_ms()), error.problem))
-    except Exception as error:  # noqa: BLE001 - said in one line, and the daemon starts another
+    except BaseException as error:  # noqa: BLE001 - said in one line, and the daemon starts another
         info = ErrorInfo.of(error)
         said = f"{info.type}: {info.message}"
-        get_logger("worker").error("died", error=said, traceback=info.traceback)
+        frames = "".join(format_tb(error.__traceback__))  # those of the engine, too
+        get_logger("worker").error("died", error=said, traceback=frames)
         connection.send(Died(said))
         sys.exit(1)
 
 
-def _work(task: PreflightTask | WorkerTask, connection: Connection[Any, Any]) -> Ended:
+def _work(task: PreflightTask | WorkerTask, connection: Connection[Any, Any], stdout: int) -> Ended:
     pipeline = build(task.document, PluginRegistry.installed())
-    worker = Worker(pipeline, _checked(task, pipeline, connection), connection)
+    worker = Worker(pipeline, _checked(task, pipeline, connection), connection, stdout)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.stop()

@@ -18,6 +18,7 @@ from kafka_etl.log import configure
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.child import Child, task_of_child
 from kafka_etl.runtime.messages import OperatorTask, WorkerTask
+from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_aside
 
 
 def isolated(task: WorkerTask) -> Spawn:
@@ -35,6 +36,8 @@ def main() -> None:
     """The process: a task comes through the pipe, then calls."""
     task: OperatorTask
     task, connection = task_of_child()
+    set_stdout_aside()
+    restore_signals_in_forks()
     configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.worker)
     sys.path.insert(0, str(task.document.folder))
     for number in (signal.SIGTERM, signal.SIGINT):

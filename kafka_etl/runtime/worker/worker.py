@@ -46,7 +46,11 @@ class Worker:
     """Runs the engine until told otherwise, and tells the daemon how it goes."""
 
     def __init__(
-        self, pipeline: Pipeline, task: WorkerTask, connection: Connection[Any, Any]
+        self,
+        pipeline: Pipeline,
+        task: WorkerTask,
+        connection: Connection[Any, Any],
+        stdout: int = 1,
     ) -> None:
         self._pipeline = pipeline
         self._task = task
@@ -54,6 +58,7 @@ class Worker:
         self._log = get_logger("worker")
         self._counters = Counters()
         self._recorder = Recorder(task.recorder)
+        self._pid = os.getpid()
         self._fencing = Fencing(task.member, socket.gethostname())
         self._backoff = Backoff(initial=0.2, max=10.0)
         self._reconnects = 0
@@ -66,7 +71,7 @@ class Worker:
         self._looked_at = 0.0
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
-        self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight)
+        self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight, stdout)
         self._sink = assemble.make_sink(
             pipeline,
             self._deployment,
@@ -156,7 +161,7 @@ class Worker:
                 invoker=assemble.make_invoker(
                     self._pipeline,
                     self._deployment.size_limits,
-                    self._recorder.entering,
+                    self._entering,
                     self._pools,
                     now_ms,
                 ),
@@ -223,6 +228,16 @@ class Worker:
             now_ms=now_ms,
             random=random.random,
         )
+
+    def _entering(self, stage: int) -> None:
+        """A stage of the chain begins; a copy of the worker that an operator forked ends here.
+
+        The copy came back from the operator: whatever it did next would be done twice, with a
+        Kafka client whose threads it does not have.
+        """
+        if os.getpid() != self._pid:
+            os._exit(1)
+        self._recorder.entering(stage)
 
     def _stopping(self) -> bool:
         return self._drain_by is not None

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from kafka_etl import DROP, Permanent, Record
 from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.pools import tasks
 from kafka_etl.engine.pools.lanes import lanes
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.bind import Order
@@ -189,6 +191,50 @@ def test_a_task_that_takes_too_long_is_cancelled() -> None:
     assert "longer than 50ms" in ran.failed[1]
     assert len(ran.failure().attempts) == 3  # as often as the policy allows
     assert cancelled == [1, 1, 1]
+
+
+def test_a_task_that_survives_its_cancellation_stops_the_ticks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker must look as if it stood still, or nobody would ever end it."""
+    now = 0.0
+    started, swallowed = threading.Event(), threading.Event()
+    release: asyncio.Event
+    ticked: list[float] = []
+    looked: list[float] = []
+
+    def clock() -> float:
+        looked.append(now)
+        if looked.count(100.0) > 10:
+            release.set()
+        return now
+
+    async def op(value: dict) -> dict:
+        nonlocal release
+        release = asyncio.Event()
+        started.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            swallowed.set()
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        return value
+
+    monkeypatch.setattr(tasks, "monotonic", clock)
+    monkeypatch.setattr(tasks, "_LOOK_EVERY", 0.001)
+    ready = [replace(bound(op), concurrency=2, timeout=1.0)]
+    chain = chain_of(ready[0], pools=Pools(ready, lambda: ticked.append(now)))
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run, chain, *ids(None))
+        assert started.wait(30)
+        now = 2.0
+        assert swallowed.wait(30)
+        now = 100.0
+        running.result(30)
+    assert 2.0 in ticked
+    assert 100.0 not in ticked[:-1]  # one look may have begun before the clock moved on
 
 
 def test_a_timeout_of_its_own_is_an_ordinary_error() -> None:

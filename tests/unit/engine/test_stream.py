@@ -63,7 +63,7 @@ def test_a_batch_is_one_commit_and_is_counted() -> None:
     assert bench.count("dead_letters", "OperatorError") == 1
     assert bench.count("bytes_out") == 4
     assert bench.count("commits") == 1
-    assert bench.log.phases == ["gather", "settle", "settle", "commit"]
+    assert bench.log.phases == ["gather", *["operator", "settle"] * 2, "commit"]
 
 
 def test_the_recorder_knows_what_operators_are_about_to_see() -> None:
