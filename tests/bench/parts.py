@@ -30,7 +30,7 @@ from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.signature import TABLES
 from kafka_etl.kafka.produce import produce_outputs
 from kafka_etl.plugins import PluginRegistry
-from kafka_etl.runtime.worker.worker import assemble
+from kafka_etl.runtime.worker import assemble
 from tests.bench import report
 from tests.bench.libraries import columns
 from tests.bench.loops import ALLOCATOR, SCHEMAS, batch_of
@@ -64,7 +64,7 @@ def main(names: Sequence[str]) -> None:
         for name in names or [s.name for s in SCENARIOS if not s.dead_letters]:
             found[name] = parts(BY_NAME[name], registry.url)
             sys.stderr.write(f"{name}: {found[name]}\n")
-    kept = {"scenario": "parts", "measured_on": report.hooks(), "parts": found}
+    kept = {"scenario": "parts", "measured_on": report.surroundings(), "parts": found}
     sys.stdout.write(table([kept]))
     if not names:
         report.save(kept)

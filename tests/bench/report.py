@@ -32,7 +32,7 @@ def content(result: Result) -> dict[str, Any]:
         "about": result.about,
         **result.more,
         "records": result.records,
-        "measured_on": hooks(),
+        "measured_on": surroundings(),
         "rounds": {
             name: [asdict(figures) for figures in rounds] for name, rounds in result.rounds.items()
         },
@@ -45,7 +45,7 @@ def save(content: dict[str, Any], folder: Path = RESULTS) -> None:
     _file(content["scenario"], folder).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def hooks() -> dict[str, str]:
+def surroundings() -> dict[str, str]:
     """Versions, processor and day."""
     processor = ""
     if Path("/proc/cpuinfo").exists():
