@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_STARTS_WITHIN: Final = 2.0
+"""Seconds from the start of a daemon's program until its address is taken."""
+_ANSWERS_WITHIN: Final = 30.0
+"""Seconds until a daemon that starts on a busy machine answers."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
@@ -55,22 +65,22 @@ def _order(http: str, name: str, verb: str) -> None:
 
 def _ask(address: str, method: str, path: str) -> Any:
     """The daemon's answer as data; what it refuses is raised here."""
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException
 
     import orjson
 
     from kafka_etl.errors import DaemonUnreachable, Problem, error_of
 
-    host, port = parse_address(address)
-    connection = HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        data = orjson.loads(answer.read())
-    except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+        with closing(_connection(*parse_address(address))) as connection:
+            connection.request(method, path)
+            answer = connection.getresponse().read()
+    except (OSError, HTTPException) as error:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
-    finally:
-        connection.close()
+    try:
+        data = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        data = None
     match data:
         case {"pipelines": list()} | {"pipeline": str()}:
             return data
@@ -78,6 +88,25 @@ def _ask(address: str, method: str, path: str) -> Any:
             raise error_of(Problem(code, what, next_step))
         case _:  # any program may listen on the port
             raise DaemonUnreachable(f"something else than a daemon answers at {address}")
+
+
+def _connection(host: str, port: int) -> HTTPConnection:
+    """A connection to the daemon; one that was started a moment ago is waited for.
+
+    A daemon takes its address before anything else, and answers once it has started.
+    """
+    from http.client import HTTPConnection
+
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while True:
+        connection = HTTPConnection(host, port, timeout=_ANSWERS_WITHIN)
+        try:
+            connection.connect()
+            return connection
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _line(pipeline: dict[str, Any]) -> str:

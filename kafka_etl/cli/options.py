@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,12 @@ Sets = Annotated[
     ),
 ]
 Http = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the daemon serves HTTP.")]
+
+
+def show_address(listener: socket.socket) -> str:
+    """What a daemon is asked at: its port is another one where 0 was given."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_sets(sets: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 import structlog
 import typer
 
+from kafka_etl.cli import control
 from kafka_etl.cli.options import parse_address, parse_sets
 from kafka_etl.cli.progress import Progress
 from kafka_etl.log import configure
@@ -242,7 +243,7 @@ def test_plugins_lists_a_broken_one_with_its_error(
 
 
 @contextmanager
-def answering(status_code: int, body: bytes) -> Iterator[str]:
+def answering(status_code: int, body: bytes, port: int = 0) -> Iterator[str]:
     """Somebody else's server on a port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -256,7 +257,7 @@ def answering(status_code: int, body: bytes) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
@@ -272,6 +273,25 @@ def test_without_a_daemon_it_says_so(tmp_path: Path, words: tuple[str, ...]) -> 
     assert f"error[E504]: no daemon answers at {address}: " in done.stderr
     assert "  next: Check that the daemon runs" in done.stderr
     assert_readable(done)
+
+
+def test_a_daemon_that_was_started_at_the_same_time_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kafka-etl run first &`, then `kafka-etl status`: the second may be the faster one."""
+    port = free_port()
+    waits: list[float] = []
+    with ExitStack() as servers:
+
+        def daemon_begins(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                servers.enter_context(answering(200, b'{"pipelines": []}', port))
+
+        monkeypatch.setattr(time, "sleep", daemon_begins)
+        control.status(http=f"127.0.0.1:{port}", json=True)
+    assert len(waits) == 3
+    assert json.loads(capsys.readouterr().out) == {"pipelines": []}
 
 
 @pytest.mark.parametrize(
@@ -290,8 +310,7 @@ def test_somebody_elses_server_is_no_daemon(tmp_path: Path, code: int, body: byt
     with answering(code, body) as address:
         done = command("status", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
-    assert "error[E504]" in done.stderr
-    assert address in done.stderr
+    assert f"error[E504]: something else than a daemon answers at {address}\n" in done.stderr
     assert_readable(done)
 
 
@@ -398,7 +417,33 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert "error[E501]: another daemon runs as instance blue" in done.stderr
+    assert (
+        "`--instance NAME --http HOST:PORT`. A run with `--until-end` needs neither" in done.stderr
+    )
     assert_readable(done)
+
+
+def test_a_run_to_the_end_beside_a_daemon_needs_no_option(tmp_path: Path) -> None:
+    """It gets as far as its preflight, which has something to say."""
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    (tmp_path / "state" / "blue").mkdir(parents=True)
+    (tmp_path / "state" / "instance").write_text("blue")
+    with (tmp_path / "state" / "blue" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unknown name `valu`" in done.stderr
+    begins = json.loads(done.stderr.splitlines()[0])
+    assert (begins["event"], begins["instance"], begins["http"]) == ("begins", "blue-2", "off")
+
+
+def test_a_daemon_says_where_it_is_asked(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    done = command("run", ".", "--state-dir", "state", "--http", "127.0.0.1:0", cwd=tmp_path)
+    begins = json.loads(done.stderr.splitlines()[0])
+    assert begins["event"] == "begins"
+    assert begins["http"].startswith("127.0.0.1:")
+    assert begins["http"] != "127.0.0.1:0"
 
 
 def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
@@ -407,7 +452,12 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = command("run", ".", "--state-dir", "state", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
-    assert f"error[E503]: {address} cannot be served: Address already in use" in done.stderr
+    assert done.stderr == (
+        f"error[E503]: {address} cannot be served: Address already in use\n"
+        "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon needs "
+        "an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance NAME`. A "
+        "run with `--until-end` needs neither.\n"
+    )
     assert_readable(done)
 
 

@@ -112,7 +112,8 @@ class Daemon:
     def __init__(self, pipelines: Sequence[Loaded], options: DaemonOptions) -> None:
         self._options = options
         self._log = get_logger("daemon")
-        self._folder = StateFolder(options.state_folder, options.instance)
+        until_end = options.run.until_end
+        self._folder = StateFolder(options.state_folder, options.instance, or_next=until_end)
         self._pipelines = {
             spec.name: ManagedPipeline(document, spec, self._folder, options.run)
             for document, spec in pipelines
