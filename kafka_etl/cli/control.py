@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -26,19 +28,24 @@ def status(
     http: Http = DEFAULT_HTTP,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the pipelines of a daemon."""
+    """Show the pipelines of a daemon as a table; exit 1 if one has failed."""
     import orjson
 
+    from kafka_etl.cli.status_table import FAILED, remarks, table
+
     answer = _ask(http, "GET", "/pipelines")
+    pipelines = answer["pipelines"]
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-        return
-    for pipeline in answer["pipelines"]:
-        typer.echo(_line(pipeline))
-        for key in ("trouble", "error"):
-            if pipeline[key]:
-                said = pipeline[key] if key == "trouble" else _said(pipeline["error"])
-                typer.echo(f"  {key}: {said}")
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in table(pipelines, width):
+            typer.echo(line)
+        below = [remark for pipeline in pipelines for remark in remarks(pipeline)]
+        if below:
+            typer.echo("\n" + "\n".join(below))
+    if any(pipeline["state"] in FAILED for pipeline in pipelines):
+        raise typer.Exit(1)
 
 
 def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
@@ -107,24 +114,3 @@ def _connection(host: str, port: int) -> HTTPConnection:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def _line(pipeline: dict[str, Any]) -> str:
-    lag, rates, counts = pipeline["lag"], pipeline["rates"], pipeline["counts"]
-    guarantee = f" ({pipeline['guarantee']})" if pipeline["guarantee"] else ""
-    behind = "lag unknown"
-    if lag["records"] is not None:
-        behind = f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s"
-    deaths = f", {counts['worker_deaths']:,} worker deaths" if counts["worker_deaths"] else ""
-    pause = ", to be paused" if pipeline["to_be_paused"] else ""
-    return (
-        f"{pipeline['name']}: {pipeline['state']}{pause}{guarantee}, "
-        f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
-        f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
-        f"{behind}; "
-        f"{counts['dead_letters']:,} dead letters{deaths}"
-    )
-
-
-def _said(error: dict[str, str]) -> str:
-    return f"[{error['code']}] {error['what']} Next: {error['next_step']}"

@@ -136,7 +136,7 @@ def test_two_daemons_of_one_name_do_no_harm_and_one_says_why_it_stops(
             time.sleep(0.2)
         assert over, first.said()[-2000:]
         assert over[0].process.returncode == 1
-        assert "error[E403]" in over[0].said()
+        assert '"code":"E403"' in over[0].said()
         assert f"kafka-etl.{project.name}.twin.0" in over[0].said()
         assert "--instance" in over[0].said()
     run_to_end(tmp_path, str(project.file), *same)

@@ -7,16 +7,21 @@ import http.server
 import io
 import json
 import os
+import pty
+import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -25,7 +30,9 @@ import typer
 from kafka_etl.cli import control
 from kafka_etl.cli.options import parse_address, parse_sets
 from kafka_etl.cli.progress import Progress
-from kafka_etl.log import configure
+from kafka_etl.cli.status_table import remarks, table
+from kafka_etl.errors import Problem
+from kafka_etl.log import WIPE, configure
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
 from tests.kit.daemon import command, free_port
@@ -33,6 +40,7 @@ from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
 
 Done = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parents[2]
 
 
 def written(folder: Path, text: str, name: str = "pipeline.yaml") -> Path:
@@ -45,6 +53,11 @@ def assert_readable(done: Done) -> None:
     """A user's mistake is told in words."""
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def logged(text: str) -> list[dict[str, Any]]:
+    """Every line as the JSON object that it is."""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 # Help
@@ -323,7 +336,7 @@ def test_what_the_daemon_refuses_is_passed_on(tmp_path: Path, code: str, ends_wi
     assert done.stderr == f"error[{code}]: no pipeline `x`\n  next: look\n"
 
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "instance": "blue",
     "pipelines": [
         {
@@ -356,18 +369,59 @@ STATUS = {
 }
 
 
-def test_status_is_a_line_for_each_pipeline_and_its_troubles(tmp_path: Path) -> None:
+def test_status_is_a_table_and_what_needs_words_below_it(tmp_path: Path) -> None:
     with answering(200, json.dumps(STATUS).encode()) as address:
         done = command("status", "--http", address, cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout == (
-        "orders: failed (exactly_once), 2 workers, 4 partitions, 10,000 rec/s in, 1 out, "
-        "lag 1,234 records, 5 s; 7 dead letters\n"
-        "  trouble: a broker is away\n"
-        "  error: [E301] Nobody answers. Next: Look.\n"
-        "bills: preflight, to be paused, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
-        "lag unknown; 0 dead letters, 2 worker deaths\n"
-    )
+    assert done.stdout.splitlines() == [
+        (
+            "NAME    STATE                    GUARANTEE     WORKERS  PARTITIONS    IN/S  OUT/S"
+            "          LAG  DEAD"
+        ),
+        (
+            "orders  failed                   exactly_once        2           4  10,000      1"
+            "  1,234 (5 s)     7"
+        ),
+        (
+            "bills   preflight, to be paused  -                   0           0       0      0"
+            "            -     0"
+        ),
+        "",
+        "orders: trouble: a broker is away",
+        "orders: error[E301]: Nobody answers.",
+        "  next: Look.",
+        "bills: 2 worker deaths",
+    ]
+
+
+def test_status_ends_with_1_when_a_pipeline_has_failed(tmp_path: Path) -> None:
+    failed, other = STATUS["pipelines"]
+    for pipelines, ends_with in [([other, failed], 1), ([other], 0), ([], 0)]:
+        with answering(200, json.dumps({"pipelines": pipelines}).encode()) as address:
+            assert command("status", "--http", address, cwd=tmp_path).returncode == ends_with
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (200, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (100, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (99, "NAME STATE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (80, "NAME STATE WORKERS IN/S OUT/S LAG DEAD"),
+        (70, "NAME STATE IN/S OUT/S LAG DEAD"),
+        (60, "NAME STATE IN/S LAG DEAD"),
+        (20, "NAME STATE LAG DEAD"),
+        (None, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+    ],
+)
+def test_a_narrow_terminal_is_shown_fewer_columns(width: int | None, titles: str) -> None:
+    lines = list(table(STATUS["pipelines"], width))
+    assert lines[0].split() == titles.split()
+    assert len(lines) == 3
+
+
+def test_one_death_is_one(tmp_path: Path) -> None:
+    one = {**STATUS["pipelines"][1], "counts": {"dead_letters": 0, "worker_deaths": 1}}
+    assert list(remarks(one)) == ["bills: 1 worker death"]
 
 
 def test_status_as_json_is_what_the_daemon_says(tmp_path: Path) -> None:
@@ -454,9 +508,9 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         f"error[E503]: {address} cannot be served: Address already in use\n"
-        "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon needs "
-        "an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance NAME`. A "
-        "run with `--until-end` needs neither.\n"
+        "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon "
+        "needs an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance "
+        "NAME`. A run with `--until-end` needs neither.\n"
     )
     assert_readable(done)
 
@@ -468,9 +522,24 @@ def test_a_broker_that_does_not_answer_is_named_within_30_s(tmp_path: Path) -> N
     done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
     assert time.monotonic() - started < 30
     assert done.returncode == 1
-    assert f"error[E301]: asking {servers} for its topics failed" in done.stderr
-    assert "  next: Check bootstrap.servers" in done.stderr
+    (failed,) = (line for line in logged(done.stderr) if line["event"] == "failed")
+    assert failed["code"] == "E301"
+    assert failed["error"].startswith(f"asking {servers} for its topics failed")
+    assert failed["next"].startswith("Check bootstrap.servers")
     assert_readable(done)
+
+
+def test_a_run_in_a_pipe_says_all_in_json_and_its_error_once(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
+    lines = logged(done.stderr)
+    assert [line["event"] for line in lines] == [
+        "begins",
+        "failed",
+        "failed (E100): 0 records in, 0 out, 0 dropped, 0 dead letters",
+    ]
+    assert (lines[1]["pipeline"], lines[2]["pipeline"]) == ("orders-eur", "orders-eur")
+    assert done.stderr.count("unknown name `valu`") == 1
 
 
 # The parts of it
@@ -566,10 +635,79 @@ def test_elsewhere_a_log_line_comes_every_ten_seconds(monkeypatch: pytest.Monkey
 
 
 def test_the_end_says_what_became_of_each_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Stderr(terminal=False)
+    screen = Stderr(terminal=True)
+    failed = status("b", state=State.FAILED, problem=Problem("E301", "Nobody answers.", "Look."))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
-        Progress(until_end=True).finish(view(status("a", state=State.FINISHED)))
+        Progress(until_end=True).finish(view(status("a", state=State.FINISHED), failed))
     assert screen.getvalue() == (
-        "a: finished. 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "\r\x1b[2Ka: finished: 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "\r\x1b[2Kb: failed (E301): 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
     )
+
+
+# On a terminal
+
+RUN = """
+import os, sys, time
+from kafka_etl.cli.progress import Progress
+from kafka_etl.log import configure, get_logger
+from tests.unit.runtime.orders import status
+from tests.unit.test_cli import view
+
+configure({"": "info"})
+progress, log = Progress(until_end=True), get_logger("worker")
+for number in range(3):
+    progress.show(view(status("orders"), status("bills")))
+    if os.fork() == 0:  # a worker has the terminal, too
+        log.info("commits", number=number)
+        os._exit(0)
+    os.wait()
+progress.show(view(status("orders")))
+log.error("failed", pipeline="orders", code="E301", error="Nobody answers.", next="Look.")
+progress.finish(view(status("orders")))
+"""
+
+
+def on_a_terminal(columns: int, term: str = "xterm") -> str:
+    """What this program leaves on a terminal of this width, without colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": term, "NO_COLOR": "1"}
+    arguments = [sys.executable, "-c", RUN]
+    with subprocess.Popen(arguments, stderr=theirs, env=environment, cwd=ROOT) as running:
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 4096):
+                said += part
+    os.close(ours)
+    assert running.returncode == 0, said
+    return said.decode()
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_no_log_line_sticks_to_the_progress_line(columns: int) -> None:
+    rows = on_a_terminal(columns).split("\r\n")
+    seen = [row.rpartition(WIPE)[2] for row in rows]
+    progress = [part for row in rows for part in row.split(WIPE)[1:] if "running, " in part]
+    assert [len(part) <= columns - 1 for part in progress] == [True] * 4
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", line) for line in seen[:4]), seen
+    assert [line.split("commits")[1].split()[-1] for line in seen[:3]] == [
+        "number=0",
+        "number=1",
+        "number=2",
+    ]
+    assert seen[4:] == [
+        "error[E301]: Nobody answers.",
+        "  next: Look.",
+        "orders: running: 1,000 records in, 990 out, 7 dropped, 3 dead letters.",
+        "",
+    ]
+
+
+def test_a_terminal_that_cannot_write_over_gets_lines(tmp_path: Path) -> None:
+    said = on_a_terminal(80, "dumb")
+    assert "\x1b" not in said
+    assert "rec/s" not in said
+    assert "error[E301]: Nobody answers.\r\n  next: Look.\r\n" in said
