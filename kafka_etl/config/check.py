@@ -1,4 +1,4 @@
-"""PreflightProcess a document against the models, every problem at once."""
+"""Checks a document against the models, every problem at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.parse import is_list, is_mapping
-from kafka_etl.config.report import Finding, Loc, did_you_mean, show_loc
+from kafka_etl.config.report import Finding, Loc, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
+from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import parse_duration, show_duration
 
 S = TypeVar("S", bound=Settings)

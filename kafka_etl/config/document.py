@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.config.excerpt import excerpt
-from kafka_etl.config.report import Finding, Loc, Mark
+from kafka_etl.config.report import Finding, Loc, Mark, excerpt
 from kafka_etl.errors import Code
 
 

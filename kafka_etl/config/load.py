@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.config.document import Document
-from kafka_etl.config.excerpt import excerpt
 from kafka_etl.config.parse import is_list, is_mapping, parse
-from kafka_etl.config.report import Finding, Loc, Mark
+from kafka_etl.config.report import Finding, Loc, Mark, excerpt
 from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
 

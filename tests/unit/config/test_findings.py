@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.excerpt import OPEN
-from kafka_etl.config.report import Finding, config_error, without_echoes
+from kafka_etl.config.report import OPEN, Finding, config_error, without_echoes
 from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import ALLOWED
 from tests.unit.config.project import MARK, findings_in, pipeline, place_of, places, without
@@ -247,31 +246,31 @@ PLUGINS = [
         "source: {use: »kafak, with: {}}",
         Code.UNKNOWN_PLUGIN,
         "there is no source called `kafak`; installed: kafka",
-        "Did you mean `kafka`?",
+        "did you mean `kafka`?",
     ),
     Mistake(
         "sink: »stdot",
         Code.UNKNOWN_PLUGIN,
         "there is no sink called `stdot`; installed: kafka, stdout",
-        "Did you mean `stdout`?",
+        "did you mean `stdout`?",
     ),
     Mistake(
         "operators: [»filtr]",
         Code.UNKNOWN_PLUGIN,
         "there is no operator called `filtr`; installed: explode, fields, filter, map",
-        "Did you mean `filter`?",
+        "did you mean `filter`?",
     ),
     Mistake(
         "source: {use: kafka, with: {topics: [a], value: »jsn}}",
         Code.UNKNOWN_PLUGIN,
         "there is no codec called `jsn`; installed: avro, bytes, json, json_schema, protobuf, text",
-        "Did you mean `json`?",
+        "did you mean `json`?",
     ),
     Mistake(
         "sink: {use: kafka, with: {topic: a, key: »jsn}}",
         Code.UNKNOWN_PLUGIN,
         "there is no codec called `jsn`",
-        "Did you mean `json`?",
+        "did you mean `json`?",
     ),
 ]
 
@@ -339,7 +338,7 @@ RETRIES = [
         "retry: {never: [ValueError, »ValueEror]}",
         Code.UNKNOWN_PLUGIN,
         "module builtins has no `ValueEror`",
-        "Did you mean `ValueError`?",
+        "did you mean `ValueError`?",
     ),
     Mistake(
         "retry: {only: [»'nomod:Error']}",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.excerpt import CLIENTS, OPEN
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.report import CLIENTS, OPEN
 from tests.unit.config.project import findings_in, pipeline
 
 SECRET = "hunter2-and-more"  # noqa: S105 - not one
