@@ -14,7 +14,14 @@ from typing import Any, Final
 from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.errors import Code
-from kafka_etl.kafka.allowed_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.kafka.allowed_settings import (
+    ALLOWED,
+    CHOICES,
+    SECTIONS,
+    is_known,
+    objection,
+    value_objection,
+)
 from kafka_etl.schema_registry import client_settings as registry_settings
 from kafka_etl.spelling import did_you_mean
 
@@ -31,9 +38,12 @@ def check_connections(spec: PipelineSpec, find: Find) -> None:
     """Settings that are unknown, refused or missing; files; for the registry also other values."""
     for section in SECTIONS:
         given: Mapping[str, Any] = getattr(spec, section)
-        for name in given:
+        for name, value in given.items():
             allowed = () if is_known(name) else sorted(ALLOWED[section])
             _check_setting(section, name, objection(section, name), allowed, find)
+            if wrong := value_objection(name, value):
+                hint = did_you_mean(str(value), CHOICES.get(name, ()))
+                find(Code.INVALID_VALUE, wrong, (section, name), hint=hint)
         _check_kafka_files(section, spec.kafka, given, find)
     if not spec.kafka.get("bootstrap.servers"):
         hint = "kafka: {bootstrap.servers: localhost:9092}"

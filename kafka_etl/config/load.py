@@ -15,7 +15,7 @@ from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
 
 _MAX_FILE: Final = 1024 * 1024
-_HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|.+\.create\.config)\.(.+)")
+_HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|registry|.+\.create\.config)\.(.+)")
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ def load(
         document = _read(file, loaded.findings)
         if document is not None:
             document = _override(document, overrides or {}, loaded.findings)
-            loaded.documents.append(interpolate(document, env, loaded.findings))
+            loaded.documents.append(interpolate(_without_notes(document), env, loaded.findings))
     return loaded
 
 
@@ -86,6 +86,12 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
         message = "a pipeline file holds one mapping: name, source, operators, sink"
         findings.append(Finding(Code.INVALID_YAML, message, path, (), Mark(1, 1)))
     return None
+
+
+def _without_notes(document: Document) -> Document:
+    """The document without the top-level keys `x-…`, which hold what others refer to."""
+    data = {key: value for key, value in document.data.items() if not key.startswith("x-")}
+    return replace(document, data=data)
 
 
 def _text_of(path: Path) -> str:

@@ -298,6 +298,13 @@ CLIENT_SETTINGS = [
         "`group.id` cannot be set: set `source.with.group`",
     ),
     Mistake(
+        "kafka: {bootstrap.servers: x, security.protocol: »SASL_SSSL}",
+        Code.INVALID_VALUE,
+        "`security.protocol` should be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+        "did you mean `SASL_SSL`?",
+    ),
+    Mistake("producer: {linger.ms: »5ms}", Code.INVALID_VALUE, "`linger.ms` should be a number"),
+    Mistake(
         "producer: {»plugin.library.paths: x}",
         Code.KAFKA_SETTING_REFUSED,
         "`plugin.library.paths` cannot be set: it loads a library into the process",
@@ -398,6 +405,8 @@ GOOD = [
     "dead_letter: {topic: a, create: false}",
     "retry: {never: [KeyError, json.JSONDecodeError], only: []}",
     "drain_timeout: 0",
+    "x-retry: &r {max_attempts: 2}\nretry: *r",
+    "x-anything: [1, {a: b}]",
     "workers: '3'",
 ]
 

@@ -53,6 +53,7 @@ def value_at(data: Any, *place: str | int) -> Any:
         ("kafka.bootstrap.servers=y:9092", ("kafka", "bootstrap.servers"), "y:9092"),
         ("consumer.session.timeout.ms=1", ("consumer", "session.timeout.ms"), 1),
         ("producer.linger.ms=1", ("producer", "linger.ms"), 1),
+        ("registry.basic.auth.user.info=u:p", ("registry", "basic.auth.user.info"), "u:p"),
         (
             "dead_letter.create.config.retention.ms=1",
             ("dead_letter", "create", "config", "retention.ms"),
