@@ -195,6 +195,10 @@ def import_object(use: str) -> Any:
 
 def _broken(what: str, error: BaseException) -> BrokenPlugin:
     info = ErrorInfo.of(error)
+    if isinstance(error, SyntaxError) and error.filename:  # no frame of the traceback is in it
+        line = f": `{error.text.strip()}`" if error.text else ""
+        place = f"{error.filename}, line {error.lineno}"
+        return BrokenPlugin(f"importing {what} failed at {place}: {info.type}: {error.msg}{line}")
     frames = info.traceback.splitlines()
     where = next((f.strip() for f in reversed(frames) if "importlib" not in f), "")
     place = f" at {where}" if where else ""

@@ -113,17 +113,22 @@ def _override(
         loc = _loc(place)
         value = parse(text)
         if value.problems:
-            message = f"--set {place}: its value is not YAML: {value.problems[0].message}"
-            findings.append(document.finding(Code.INVALID_VALUE, message))
+            message = f"its value is not YAML: {value.problems[0].message}"
+            findings.append(_refused(document, place, loc, message))
             continue
         try:
             data = _replaced(data, loc, value.data)
         except (TypeError, IndexError):
-            message = f"--set {place}: there is no such place in this file"
-            findings.append(document.finding(Code.INVALID_VALUE, message))
+            message = "there is no such place in this file"
+            findings.append(_refused(document, place, loc, message))
         else:
             overridden.append(loc)
     return replace(document, data=data, overridden=tuple(overridden))
+
+
+def _refused(document: Document, place: str, loc: Loc, message: str) -> Finding:
+    option = f"--set {place}"
+    return Finding(Code.INVALID_VALUE, f"`{place}`: {message}", document.path, loc, override=option)
 
 
 def _loc(place: str) -> Loc:

@@ -167,7 +167,7 @@ def test_bad_ones_are_all_named_and_good_ones_still_listed(tmp_path: Path) -> No
     assert [line for line in done.stderr.splitlines() if "-->" in line] == [
         "  --> one.yaml:5:10",
         "  --> one.yaml:6:16",
-        "  --> two.yaml:1:5",
+        "  --> two.yaml:1:4",
     ]
 
 

@@ -252,7 +252,8 @@ def test_a_name_that_leads_nowhere_says_where_it_ends(
     [
         ("import jsn", "line 1, in <module>: ModuleNotFoundError: No module named 'jsn'"),
         ("import ops.nope", "ModuleNotFoundError: No module named 'ops.nope'"),
-        ("def f(:", "SyntaxError"),
+        ("x = 1\ny = [1,\n\n", "/flat.py, line 2: SyntaxError: '[' was never closed: `y = [1,`"),
+        ("\n\n  x = 1", "/flat.py, line 3: IndentationError: unexpected indent: `x = 1`"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],

@@ -93,6 +93,64 @@ UNKNOWN_KEYS = [
     ),
 ]
 
+OPERATOR = ["concurrency", "isolation", "name", "order", "retry", "timeout", "use", "with"]
+ELSEWHERE = [
+    Mistake(
+        "»timeout: 5 min",
+        Code.UNKNOWN_KEY,
+        "unknown key `timeout`",
+        "`timeout` belongs beside the `use` of an operator",
+        TOP,
+    ),
+    Mistake(
+        "»topics: [a]",
+        Code.UNKNOWN_KEY,
+        "unknown key `topics`",
+        "`topics` belongs under `source.with`",
+        TOP,
+    ),
+    Mistake(
+        "»max_attempts: 3",
+        Code.UNKNOWN_KEY,
+        "unknown key `max_attempts`",
+        "`max_attempts` belongs under `retry`",
+        TOP,
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: 'true'}, »workers: 3}]",
+        Code.UNKNOWN_KEY,
+        "unknown key `workers`",
+        "`workers` belongs at the top of the file",
+        OPERATOR,
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a]}, »group: g}",
+        Code.UNKNOWN_KEY,
+        "unknown key `group`",
+        "`group` belongs under `source.with`",
+        ["use", "with"],
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a], »topic: b}}",
+        Code.UNKNOWN_KEY,
+        "unknown key `topic`",
+        "did you mean `topics`?",
+        SOURCE,
+    ),
+    Mistake(
+        "kafka: {bootstrap.servers: x, »consumer: {session.timeout.ms: 1}}",
+        Code.UNKNOWN_KEY,
+        "unknown key `consumer`",
+        "`consumer` belongs at the top of the file",
+    ),
+    Mistake(
+        "kafka: {bootstrap.servers: x, »sasl: {username: a}}",
+        Code.INVALID_VALUE,
+        "`sasl` is a mapping",
+        "the names of clients' settings have dots in them: `sasl.username: …`",
+    ),
+]
+
 MISSING_KEYS = [
     Mistake("»sink: kafka", Code.MISSING_KEY, "`topic` is missing", "", SINK),
     Mistake("sink: {use: kafka, »with: {}}", Code.MISSING_KEY, "`topic` is missing", "", SINK),
@@ -369,6 +427,7 @@ RETRIES = [
 
 ALL = [
     *UNKNOWN_KEYS,
+    *ELSEWHERE,
     *MISSING_KEYS,
     *VALUES,
     *PLUGINS,
