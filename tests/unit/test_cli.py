@@ -28,11 +28,14 @@ import structlog
 import typer
 
 from kafka_etl.cli import control
-from kafka_etl.cli.options import parse_address, parse_sets
+from kafka_etl.cli.demo import demo_orders
+from kafka_etl.cli.options import parse_address, parse_sets, program
 from kafka_etl.cli.progress import Progress
 from kafka_etl.cli.status_table import remarks, table
-from kafka_etl.errors import Problem
+from kafka_etl.errors import Permanent, Problem
+from kafka_etl.expression import Expression
 from kafka_etl.log import WIPE, configure
+from kafka_etl.plugins import import_object, importable
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
 from tests.kit.daemon import command, free_port
@@ -41,6 +44,7 @@ from tests.unit.runtime.orders import NOW, status
 
 Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def written(folder: Path, text: str, name: str = "pipeline.yaml") -> Path:
@@ -573,6 +577,56 @@ def test_sets_keep_the_rest_of_the_value() -> None:
 def test_what_sets_nothing_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
         parse_sets([text])
+
+
+@pytest.mark.parametrize(
+    ("executable", "path", "called"),
+    [
+        (".venv/bin/python", ".venv/bin", "kafka-etl"),
+        (".venv/bin/python", "", ".venv/bin/kafka-etl"),
+        ("elsewhere/python", ".venv/bin", "elsewhere/python -m kafka_etl"),
+    ],
+)
+def test_the_program_is_called_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str, path: str, called: str
+) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "kafka-etl").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / executable))
+    monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
+    assert program() == called.replace("elsewhere", f"{tmp_path}/elsewhere")
+
+
+# The demo, and what the README makes of its data
+
+
+def test_one_customer_of_the_readme_is_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its operator finds dead letters in the demo's orders, as it says."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "def greet" in block)
+    (tmp_path / "spenders.py").write_text(code)
+    where = re.search(r'where: "(value.amount > 499 .*?)"', README)
+    assert where is not None
+    passes = Expression(where[1]).on_value()
+    with importable(tmp_path):
+        greet = import_object("spenders:greet")
+    passed = [order for order in map(read, demo_orders()) if order and passes(order)]
+    nobody = [order for order in passed if order["customer"] == "c25"]
+    assert (len(passed), len(nobody)) == (258, 2)
+    for order in nobody:
+        with pytest.raises(Permanent, match="c25 is nobody"):
+            greet(order)
+
+
+def read(order: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Empty for one that is no JSON, or has no amount."""
+    with suppress(ValueError):
+        data: dict[str, Any] = json.loads(order[1])
+        return data if "amount" in data else {}
+    return {}
 
 
 # Progress
