@@ -321,7 +321,7 @@ class StateFolderUnusable(KafkaEtlError):
     @classmethod
     def by(cls, error: OSError, what: str) -> StateFolderUnusable:
         """The error with its reason; only a full disk is told to make room."""
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         advice = "Free some space, or choose another folder with `--state-dir`." if full else ""
         return cls(f"{what}: {error.strerror}", advice)
 

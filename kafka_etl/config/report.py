@@ -42,7 +42,7 @@ _KEY: Final = re.compile(r"([\w.-]+)[\"']?\s*:")
 _LOGIN: Final = re.compile(r"://.*@")
 _NO_SECRETS: Final = "|".join(
     re.escape(name)
-    for name in sorted(frozenset().union(*ALLOWED.values()))
+    for name in sorted(frozenset[str]().union(*ALLOWED.values()))
     if not _SECRET.search(name)
 )
 _ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?[\w.:/-]+[\"']?"

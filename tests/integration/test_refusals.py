@@ -140,7 +140,7 @@ def test_a_full_disk_in_the_state_folder_is_said_and_loses_nothing(
         check=False,
     )
     assert full.returncode == 1
-    assert "error[E502]" in full.stderr
+    assert '"code":"E502"' in full.stderr
     assert "cannot be written: File too large" in full.stderr
     assert "  next: " in full.stderr
     assert kafka.read(project.sink) == []
