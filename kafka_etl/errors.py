@@ -42,6 +42,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -307,17 +308,31 @@ class SinkFailed(KafkaEtlError):
 
 class InstanceInUse(KafkaEtlError):
     code = "E501"
-    advice = "Stop the other daemon, or give this one its own `--state-dir` and `--instance`."
+    advice = (
+        "Stop the other daemon, or give this one a name and an address of its own: `--instance "
+        "NAME --http HOST:PORT`. A run with `--until-end` needs neither."
+    )
 
 
 class StateFolderUnusable(KafkaEtlError):
     code = "E502"
-    advice = "Free some space or choose another folder with `--state-dir`."
+    advice = "Make it a folder that this user may write, or choose another one with `--state-dir`."
+
+    @classmethod
+    def by(cls, error: OSError, what: str) -> StateFolderUnusable:
+        """The error with its reason; only a full disk is told to make room."""
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        advice = "Free some space, or choose another folder with `--state-dir`." if full else ""
+        return cls(f"{what}: {error.strerror}", advice)
 
 
 class AddressInUse(KafkaEtlError):
     code = "E503"
-    advice = "Choose another address with `--http HOST:PORT`, or `--http off`."
+    advice = (
+        "If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon needs an "
+        "address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance NAME`. A run "
+        "with `--until-end` needs neither."
+    )
 
 
 class DaemonUnreachable(KafkaEtlError):

@@ -9,14 +9,13 @@ on the list (methods, lambdas, comprehensions, `**`) is refused with its column.
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import math
 import re
 import types
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -26,6 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from kafka_etl.functions.declare import DROP
 from kafka_etl.record import Headers, Record
+from kafka_etl.spelling import did_you_mean
 
 NAMES: Final = ("value", "key", "headers", "topic", "partition", "offset", "timestamp")
 """What an expression may look at."""
@@ -311,8 +311,8 @@ class _Rewriter(ast.NodeTransformer):
         if node.id in _CONSTANTS:
             return ast.Constant(_CONSTANTS[node.id])
         if node.id not in NAMES:
-            near = _did_you_mean(node.id, NAMES) or f"; did you mean `value.{node.id}`?"
-            raise self._error(node, f"unknown name `{node.id}`{near} Names: {', '.join(NAMES)}")
+            near = did_you_mean(node.id, NAMES) or f"did you mean `value.{node.id}`?"
+            raise self._error(node, f"unknown name `{node.id}`; {near} Names: {', '.join(NAMES)}")
         self.names.add(node.id)
         return ast.parse(self._places[node.id], mode="eval").body
 
@@ -359,9 +359,10 @@ class _Rewriter(ast.NodeTransformer):
             given = "value.a.b" if node.attr in ("get", "has") else f"{given:.40}"
             raise self._error(node, f"values have no methods; write `{node.attr}({given})`")
         shown = ast.get_source_segment(self._text, node) or ""
-        near = _did_you_mean(shown, _FUNCTIONS) or "."
-        known = ", ".join(_FUNCTIONS)
-        raise self._error(node, f"`{shown:.40}` is not a function{near} Functions: {known}")
+        near = did_you_mean(shown, _FUNCTIONS)
+        known = f"Functions: {', '.join(_FUNCTIONS)}"
+        said = f"; {near} {known}" if near else f". {known}"
+        raise self._error(node, f"`{shown:.40}` is not a function{said}")
 
     def _path(self, name: str, node: ast.expr) -> list[ast.expr]:
         """Where a path begins, and its parts as a tuple."""
@@ -393,8 +394,3 @@ class _Rewriter(ast.NodeTransformer):
     def _error(self, node: ast.AST, message: str) -> ExpressionError:
         start = self._text.encode()[: getattr(node, "col_offset", 0)]
         return ExpressionError(message, len(start.decode()) + 1)
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""

@@ -21,6 +21,8 @@ LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+WIPE: Final = "\r\x1b[2K"
+"""Takes a terminal's cursor back to the beginning of its line, and clears that."""
 _SELDOM: Final = 30.0
 COMPONENTS: Final = ("daemon", "worker", "engine", "source", "sink", "client", "http")
 
@@ -34,9 +36,7 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
     """
     terminal = sys.stderr.isatty()
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=_has_colours(), pad_event_to=0)
-        if terminal
-        else structlog.processors.JSONRenderer(serializer=_to_json)
+        _ForPeople() if terminal else structlog.processors.JSONRenderer(serializer=_to_json)
     )
     wanted = {"": logging.INFO} | {name: LEVELS[level] for name, level in levels.items()}
     structlog.configure(
@@ -69,6 +69,29 @@ def get_logger(component: str, **context: Any) -> Logger:
 def client_logger() -> logging.Logger:
     """Where the Kafka client's own log lines go, instead of straight to stderr."""
     return logging.getLogger("kafka_etl.client")
+
+
+def overwrites() -> bool:
+    """Whether stderr is a terminal on which a line can be written over."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class _ForPeople:
+    """A line on a terminal. The progress line, of this process or another's, makes room for it.
+
+    An error with a next step stands on lines of its own, as a command that fails prints it.
+    """
+
+    def __init__(self) -> None:
+        self._wipe = WIPE if overwrites() else ""
+        self._line = structlog.dev.ConsoleRenderer(colors=_has_colours(), pad_event_to=0)
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
+        below = ""
+        if "next" in event:
+            code, error, next_step = (event.pop(key, "") for key in ("code", "error", "next"))
+            below = f"\nerror[{code}]: {error}\n  next: {next_step}"
+        return f"{self._wipe}{self._line(logger, method, event)}{below}"
 
 
 class _ByComponent:

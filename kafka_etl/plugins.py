@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal, cast
 from kafka_etl.contracts import Codec, CodecPlugin, Settings, SinkPlugin, SourcePlugin
 from kafka_etl.errors import BrokenPlugin, UnknownPlugin
 from kafka_etl.invocation import ErrorInfo
+from kafka_etl.spelling import did_you_mean
 
 Kind = Literal["sources", "operators", "sinks", "codecs"]
 KINDS: Final[tuple[Kind, ...]] = ("sources", "operators", "sinks", "codecs")
@@ -102,7 +102,7 @@ class PluginRegistry:
         names = sorted(n for k, n in self._plugins if k == kind)
         raise UnknownPlugin(
             f"there is no {kind[:-1]} called `{name}`; installed: {', '.join(names)}",
-            _did_you_mean(name, names),
+            did_you_mean(name, names),
         )
 
 
@@ -176,7 +176,7 @@ def import_object(use: str) -> Any:
         raise UnknownPlugin(
             f"there is no module `{error.name}` (looked beside the pipeline file and in the "
             "installed packages)",
-            _did_you_mean(module_name, (found.name for found in pkgutil.iter_modules(sys.path[:1])))
+            did_you_mean(module_name, (found.name for found in pkgutil.iter_modules(sys.path[:1])))
             or "Put the module beside the pipeline file, or install its package.",
         ) from error
     except (Exception, SystemExit) as error:
@@ -187,7 +187,7 @@ def import_object(use: str) -> Any:
             names = [n for n in dir(target) if not n.startswith("_")]
             raise UnknownPlugin(
                 f"module {module_name} has no `{attribute}`",
-                _did_you_mean(part, names) or "Correct the name, or define it there.",
+                did_you_mean(part, names) or "Correct the name, or define it there.",
             )
         target = getattr(target, part)
     return target
@@ -195,12 +195,11 @@ def import_object(use: str) -> Any:
 
 def _broken(what: str, error: BaseException) -> BrokenPlugin:
     info = ErrorInfo.of(error)
+    if isinstance(error, SyntaxError) and error.filename:  # no frame of the traceback is in it
+        line = f": `{error.text.strip()}`" if error.text else ""
+        place = f"{error.filename}, line {error.lineno}"
+        return BrokenPlugin(f"importing {what} failed at {place}: {info.type}: {error.msg}{line}")
     frames = info.traceback.splitlines()
     where = next((f.strip() for f in reversed(frames) if "importlib" not in f), "")
     place = f" at {where}" if where else ""
     return BrokenPlugin(f"importing {what} failed{place}: {info.type}: {info.message}")
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean `{close[0]}`?" if close else ""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shutil
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_STARTS_WITHIN: Final = 2.0
+"""Seconds from the start of a daemon's program until its address is taken."""
+_ANSWERS_WITHIN: Final = 30.0
+"""Seconds until a daemon that starts on a busy machine answers."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
@@ -16,19 +28,24 @@ def status(
     http: Http = DEFAULT_HTTP,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the pipelines of a daemon."""
+    """Show the pipelines of a daemon as a table; exit 1 if one has failed."""
     import orjson
 
+    from kafka_etl.cli.status_table import FAILED, remarks, table
+
     answer = _ask(http, "GET", "/pipelines")
+    pipelines = answer["pipelines"]
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-        return
-    for pipeline in answer["pipelines"]:
-        typer.echo(_line(pipeline))
-        for key in ("trouble", "error"):
-            if pipeline[key]:
-                said = pipeline[key] if key == "trouble" else _said(pipeline["error"])
-                typer.echo(f"  {key}: {said}")
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in table(pipelines, width):
+            typer.echo(line)
+        below = [remark for pipeline in pipelines for remark in remarks(pipeline)]
+        if below:
+            typer.echo("\n" + "\n".join(below))
+    if any(pipeline["state"] in FAILED for pipeline in pipelines):
+        raise typer.Exit(1)
 
 
 def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
@@ -55,22 +72,22 @@ def _order(http: str, name: str, verb: str) -> None:
 
 def _ask(address: str, method: str, path: str) -> Any:
     """The daemon's answer as data; what it refuses is raised here."""
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException
 
     import orjson
 
     from kafka_etl.errors import DaemonUnreachable, Problem, error_of
 
-    host, port = parse_address(address)
-    connection = HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        data = orjson.loads(answer.read())
-    except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+        with closing(_connection(*parse_address(address))) as connection:
+            connection.request(method, path)
+            answer = connection.getresponse().read()
+    except (OSError, HTTPException) as error:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
-    finally:
-        connection.close()
+    try:
+        data = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        data = None
     match data:
         case {"pipelines": list()} | {"pipeline": str()}:
             return data
@@ -80,22 +97,20 @@ def _ask(address: str, method: str, path: str) -> Any:
             raise DaemonUnreachable(f"something else than a daemon answers at {address}")
 
 
-def _line(pipeline: dict[str, Any]) -> str:
-    lag, rates, counts = pipeline["lag"], pipeline["rates"], pipeline["counts"]
-    guarantee = f" ({pipeline['guarantee']})" if pipeline["guarantee"] else ""
-    behind = "lag unknown"
-    if lag["records"] is not None:
-        behind = f"lag {lag['records']:,} records, {lag['seconds']:,.0f} s"
-    deaths = f", {counts['worker_deaths']:,} worker deaths" if counts["worker_deaths"] else ""
-    pause = ", to be paused" if pipeline["to_be_paused"] else ""
-    return (
-        f"{pipeline['name']}: {pipeline['state']}{pause}{guarantee}, "
-        f"{pipeline['workers']} workers, {pipeline['partitions']} partitions, "
-        f"{rates['records_in']:,.0f} rec/s in, {rates['records_out']:,.0f} out, "
-        f"{behind}; "
-        f"{counts['dead_letters']:,} dead letters{deaths}"
-    )
+def _connection(host: str, port: int) -> HTTPConnection:
+    """A connection to the daemon; one that was started a moment ago is waited for.
 
+    A daemon takes its address before anything else, and answers once it has started.
+    """
+    from http.client import HTTPConnection
 
-def _said(error: dict[str, str]) -> str:
-    return f"[{error['code']}] {error['what']} Next: {error['next_step']}"
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while True:
+        connection = HTTPConnection(host, port, timeout=_ANSWERS_WITHIN)
+        try:
+            connection.connect()
+            return connection
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from kafka_etl.cli.options import program
+
 if TYPE_CHECKING:
     from kafka_etl.record import SourceRecord
 
@@ -51,13 +53,21 @@ def demo(
     with _own_kafka() as bootstrap:
         _show(folder, bootstrap)
     _say("Kafka is stopped again. To go on:")
-    typer.echo(
-        "  kafka-etl broker start                 a Kafka that stays, on localhost:9092\n"
-        "  kafka-etl demo --kafka localhost:9092  the same there\n"
-        f"  kafka-etl validate {folder}      after changing its pipeline or its operator\n"
-        f"  kafka-etl run {folder}           the daemon, until Ctrl-C\n"
-        "  kafka-etl status                       from another terminal"
-    )
+    rows = _next_commands(program(), folder)
+    width = max(len(command) for command, _ in rows)
+    for command, what in rows:
+        typer.echo(f"  {command:<{width}}   {what}")
+
+
+def _next_commands(name: str, folder: Path) -> list[tuple[str, str]]:
+    """What to type now, and what for."""
+    return [
+        (f"{name} broker start", "a Kafka that stays, on localhost:9092"),
+        (f"{name} demo --kafka localhost:9092", "the same there"),
+        (f"{name} validate {folder}", "after changing its pipeline or its operator"),
+        (f"{name} run {folder}", "the daemon, until Ctrl-C"),
+        (f"{name} status", "from another terminal"),
+    ]
 
 
 @contextmanager
@@ -79,13 +89,14 @@ def _show(folder: Path, bootstrap: str) -> None:
     settings = {"bootstrap.servers": bootstrap}
     _say(f"Writing {_ORDERS:,} orders, {len(_BAD)} of them bad, to topic orders")
     topics.create_topic(settings, "orders", 4)
-    topics.write(settings, "orders", _orders())
+    topics.write(settings, "orders", demo_orders())
     _run(folder, bootstrap)
     _show_outputs(list(topics.read(settings, "orders-eur")))
     _show_dead_letter(list(topics.read(settings, "orders-eur.dlq")))
 
 
-def _orders() -> Iterator[tuple[bytes, bytes]]:
+def demo_orders() -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values, the same each time."""
     chance = random.Random(7)  # noqa: S311 - the same orders each time
     places = sorted(chance.sample(range(_ORDERS), len(_BAD)))
     bad = dict(zip(places, _BAD, strict=True))
@@ -103,7 +114,7 @@ def _orders() -> Iterator[tuple[bytes, bytes]]:
 def _run(folder: Path, bootstrap: str) -> None:
     """The pipeline, in processes of their own as the daemon runs it."""
     arguments = ["run", str(folder), "--until-end"]
-    _say(f"Running: KAFKA={bootstrap} kafka-etl {' '.join(arguments)}")
+    _say(f"Running: KAFKA={bootstrap} {program()} {' '.join(arguments)}")
     with tempfile.TemporaryDirectory() as state:
         done = subprocess.run(  # noqa: S603 - our own program
             [

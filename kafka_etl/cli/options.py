@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +25,23 @@ Sets = Annotated[
     ),
 ]
 Http = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the daemon serves HTTP.")]
+
+
+def show_address(listener: socket.socket) -> str:
+    """What a daemon is asked at: its port is another one where 0 was given."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def program() -> str:
+    """The name by which this program can be called from the folder it was called in."""
+    own = Path(sys.executable).with_name("kafka-etl")
+    if not own.exists():
+        return f"{sys.executable} -m kafka_etl"
+    found = shutil.which("kafka-etl")
+    if found is not None and own.samefile(found):
+        return "kafka-etl"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def parse_sets(sets: list[str]) -> dict[str, str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from typing import Final
 
-from kafka_etl.log import get_logger
+from kafka_etl.log import WIPE, get_logger, overwrites
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
 _LOG_EVERY: Final = 10.0
-_WIPE: Final = "\r\x1b[2K"
 
 
 class Progress:
@@ -20,7 +20,7 @@ class Progress:
 
     def __init__(self, *, until_end: bool) -> None:
         self._until_end = until_end
-        self._terminal = sys.stderr.isatty()
+        self._terminal = overwrites()
         self._log = get_logger("daemon")
         self._logged_at = time.monotonic()
 
@@ -30,8 +30,7 @@ class Progress:
             texts = [
                 self._line(status, view.rates[name]) for name, status in view.pipelines.items()
             ]
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(_WIPE + " | ".join(texts)[:width])
+            sys.stderr.write(WIPE + " | ".join(texts)[: _columns() - 1])
             sys.stderr.flush()
         elif time.monotonic() - self._logged_at >= _LOG_EVERY:
             self._logged_at = time.monotonic()
@@ -39,18 +38,14 @@ class Progress:
                 self._log.info("progress", pipeline=name, **_numbers(status, view))
 
     def finish(self, view: View) -> None:
-        """Say what became of each pipeline."""
-        if self._terminal:
-            sys.stderr.write(_WIPE)
+        """Say what became of each pipeline; the log has told why one of them failed."""
         for name, status in view.pipelines.items():
-            sys.stderr.write(
-                f"{name}: {status.state}. {status.count('records_in'):,.0f} records in, "
-                f"{status.count('records_out'):,.0f} out, "
-                f"{status.count('records_dropped'):,.0f} dropped, "
-                f"{status.count('dead_letters'):,.0f} dead letters.\n"
-            )
-            if status.problem is not None:
-                sys.stderr.write(f"{status.problem}\n")
+            said = _end(status)
+            if self._terminal:
+                sys.stderr.write(f"{WIPE}{name}: {said}.\n")
+            else:
+                log = self._log.error if status.problem else self._log.info
+                log(said, pipeline=name, **_numbers(status, view))
         sys.stderr.flush()
 
     def _line(self, status: PipelineStatus, rates: Rates) -> str:
@@ -61,6 +56,29 @@ class Progress:
         dead = f", {letters:,.0f} dead letters" if letters else ""
         behind = "" if lag is None else f", lag {lag:,}"
         return f"{status.name}: {status.state}, {rate:,.0f} rec/s{behind}{dead}{eta}{trouble}"
+
+
+def _end(status: PipelineStatus) -> str:
+    because = f" ({status.problem.code})" if status.problem else ""
+    counts = (
+        f"{status.count(metric):,.0f} {words}"
+        for metric, words in (
+            ("records_in", "records in"),
+            ("records_out", "out"),
+            ("records_dropped", "dropped"),
+            ("dead_letters", "dead letters"),
+        )
+    )
+    return f"{status.state}{because}: {', '.join(counts)}"
+
+
+def _columns() -> int:
+    """Of the terminal that is written to; stdout may be a pipe."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        columns = 0
+    return columns or shutil.get_terminal_size().columns
 
 
 def _numbers(status: PipelineStatus, view: View) -> dict[str, object]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.options import DEFAULT_HTTP, Paths, Sets, parse_address, parse_sets
+from kafka_etl.cli.options import (
+    DEFAULT_HTTP,
+    Paths,
+    Sets,
+    parse_address,
+    parse_sets,
+    show_address,
+)
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.runtime.daemon.daemon import Loaded
@@ -48,10 +55,15 @@ def run(  # noqa: PLR0913 - one parameter per option
     ] = [],  # noqa: B006
 ) -> None:
     """Run pipelines until SIGTERM or SIGINT, or until the end."""
-    from kafka_etl.cli.progress import Progress
-    from kafka_etl.log import configure
-    from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
     from kafka_etl.runtime.daemon.listener import listen
+
+    # Taken first: who asks a daemon that is starting is answered once it has started.
+    address = http or ("off" if until_end else DEFAULT_HTTP)
+    listener = None if address == "off" else listen(*parse_address(address))
+
+    from kafka_etl.cli.progress import Progress
+    from kafka_etl.log import configure, get_logger
+    from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
     from kafka_etl.runtime.daemon.pipelines import RunOptions
     from kafka_etl.runtime.daemon.state_folder import default_folder
     from kafka_etl.runtime.messages import LogSettings
@@ -71,9 +83,9 @@ def run(  # noqa: PLR0913 - one parameter per option
             fail_on_dead_letter=fail_on_dead_letter,
         ),
     )
-    address = http or ("off" if until_end else DEFAULT_HTTP)
+    served = "off" if listener is None else show_address(listener)
+    get_logger("daemon").info("begins", instance=daemon.view().instance, http=served)
     with contextlib.ExitStack() as stack:
-        listener = None if address == "off" else listen(*parse_address(address))
         daemon.begin()
         if listener is not None:
             from kafka_etl.runtime.daemon.http import HttpServer  # while the first processes start

@@ -1,20 +1,21 @@
-"""PreflightProcess a document against the models, every problem at once."""
+"""Checks a document against the models, every problem at once."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from kafka_etl.config.document import Document
+from kafka_etl.config.homes import home_of, models_of
 from kafka_etl.config.parse import is_list, is_mapping
-from kafka_etl.config.report import Finding, Loc, did_you_mean, show_loc
+from kafka_etl.config.report import CLIENTS, Finding, Loc, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
+from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import parse_duration, show_duration
 
 S = TypeVar("S", bound=Settings)
@@ -96,6 +97,8 @@ class _Problem:
         for limit, words in _LIMITS.items():
             if limit in self.context:
                 return [f"should be {words} {_in_unit_of(self.given, self.context[limit])}"]
+        if self.type == "pattern_regex":
+            return [f"is not a regular expression: {_flaw(str(self.given))}"]
         if self.type == "value_error":
             return [self.message.removeprefix("Value error, ")]
         message = self.message.replace(" after validation", "")
@@ -130,10 +133,9 @@ def _finding(
             return document.finding(
                 Code.MISSING_KEY, message, place[:-1], at_key=True, allowed=allowed
             )
-        hint = did_you_mean(str(loc[-1]), allowed)
-        return document.finding(
-            Code.UNKNOWN_KEY, f"unknown key {name}", place, at_key=True, allowed=allowed, hint=hint
-        )
+        return _unknown(document, place, allowed)
+    if (lost := _astray_in_client(document, problem, place)) is not None:
+        return lost
     choices = [choice for problem in problems for choice in problem.choices]
     return document.finding(
         Code.INVALID_VALUE,
@@ -141,6 +143,34 @@ def _finding(
         place,
         hint=did_you_mean(str(problem.given), choices),
     )
+
+
+def _unknown(document: Document, place: Loc, allowed: Sequence[str]) -> Finding:
+    """A key that nothing knows where it stands: misspelt, or at home elsewhere."""
+    key, at = str(place[-1]), place[:-1]
+    near, home = did_you_mean(key, allowed), home_of(key, at)
+    in_plugin = at[-1:] == ("with",)  # a plug-in's own words come first there
+    return document.finding(
+        Code.UNKNOWN_KEY,
+        f"unknown key {_name(place)}",
+        place,
+        at_key=True,
+        allowed=allowed,
+        hint=(near or home) if in_plugin else (home or near),
+    )
+
+
+def _astray_in_client(document: Document, problem: _Problem, place: Loc) -> Finding | None:
+    """A mapping among the settings of clients: a section in another, or dots written as levels."""
+    if len(place) != 2 or place[0] not in CLIENTS or not is_mapping(problem.given):  # noqa: PLR2004
+        return None
+    section, key = place
+    home = home_of(str(key), (section,))
+    inner = next(iter(problem.given), "…")
+    hint = home or f"the names of clients' settings have dots in them: `{key}.{inner}: …`"
+    message = f"unknown key {_name(place)}" if home else f"{_name(place)} is a mapping"
+    code = Code.UNKNOWN_KEY if home else Code.INVALID_VALUE
+    return document.finding(code, message, place, at_key=True, hint=hint)
 
 
 def _objection(problems: Sequence[_Problem]) -> str:
@@ -171,6 +201,15 @@ def _in_unit_of(given: Any, limit: Any) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
+def _flaw(pattern: str) -> str:
+    """Why a text is no regular expression, and at which position."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return "no text can be compared with it"
+
+
 def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
     current: type[BaseModel] | None = model
     for part in loc:
@@ -184,16 +223,8 @@ def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
             ),
             None,
         )
-        current = next(_models(hint), None)
+        current = next(models_of(hint), None)
     return current
-
-
-def _models(hint: Any) -> Iterator[type[BaseModel]]:
-    """The models an annotation mentions."""
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        yield hint
-    for argument in typing.get_args(hint):
-        yield from _models(argument)
 
 
 def _keys(model: type[BaseModel] | None) -> set[str]:

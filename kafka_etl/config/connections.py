@@ -1,29 +1,49 @@
-"""Whether the clients of Kafka and of the schema registry take what a pipeline file tells them."""
+"""Whether the clients of Kafka and of the schema registry take what a pipeline file tells them.
+
+The files of a secure connection are looked for here, as files with schemas and secrets are: a
+client that does not find one names neither the file nor, often, the setting.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from kafka_etl.config.certificates import file_objections
 from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.config.report import did_you_mean
 from kafka_etl.errors import Code
-from kafka_etl.kafka.allowed_settings import ALLOWED, SECTIONS, is_known, objection
+from kafka_etl.kafka.allowed_settings import (
+    ALLOWED,
+    CHOICES,
+    SECTIONS,
+    is_known,
+    objection,
+    value_objection,
+)
 from kafka_etl.schema_registry import client_settings as registry_settings
+from kafka_etl.spelling import did_you_mean
 
 _SYSTEM: Final = "probe"
 """Of Kafka's client: the certificates are where this system has them."""
+
+_FOLDERS_TOO: Final = frozenset({"ssl.ca.location", "ssl.crl.location", "https.ca.location"})
+_CERTIFICATE: Final = "ssl.certificate.location"
+_KEY: Final = "ssl.key.location"
+_FILES: Final = (*_FOLDERS_TOO, _CERTIFICATE, _KEY, "ssl.keystore.location")
 
 
 def check_connections(spec: PipelineSpec, find: Find) -> None:
     """Settings that are unknown, refused or missing; files; for the registry also other values."""
     for section in SECTIONS:
         given: Mapping[str, Any] = getattr(spec, section)
-        for name in given:
+        for name, value in given.items():
             allowed = () if is_known(name) else sorted(ALLOWED[section])
             _check_setting(section, name, objection(section, name), allowed, find)
+            if wrong := value_objection(name, value):
+                hint = did_you_mean(str(value), CHOICES.get(name, ()))
+                find(Code.INVALID_VALUE, wrong, (section, name), hint=hint)
         _check_kafka_files(section, spec.kafka, given, find)
     if not spec.kafka.get("bootstrap.servers"):
         hint = "kafka: {bootstrap.servers: localhost:9092}"
@@ -40,7 +60,7 @@ def _check_registry(spec: PipelineSpec, find: Find) -> None:
         if wrong := registry_settings.value_objection(name, value, spec.registry):
             refused.add(name)
             find(Code.INVALID_VALUE, wrong, ("registry", name))
-    for name, wrong in file_objections(spec.registry, needs_key=True):
+    for name, wrong in _file_objections(spec.registry, needs_key=True):
         if name not in refused:
             find(Code.INVALID_VALUE, wrong, ("registry", name))
 
@@ -51,7 +71,7 @@ def _check_kafka_files(
     """Those that a section names itself; a client without TLS opens none."""
     settings = {**common, **own}
     if "ssl" in str(settings.get("security.protocol", "")).lower():
-        for name, wrong in file_objections(settings, needs_key=False):
+        for name, wrong in _file_objections(settings, needs_key=False):
             if name in own and own[name] != _SYSTEM:
                 find(Code.INVALID_VALUE, wrong, (section, name))
 
@@ -68,3 +88,56 @@ def _check_setting(
             allowed=allowed,
             hint=did_you_mean(name, allowed),
         )
+
+
+def _file_objections(settings: Mapping[str, Any], *, needs_key: bool) -> Iterator[tuple[str, str]]:
+    """(setting, what is wrong with the file it names) for a client with these settings.
+
+    Args:
+        settings: All that the client is given.
+        needs_key: Whether it looks for the key beside the certificate when none is named.
+    """
+    sound = set[str]()
+    for name in _FILES:
+        given = settings.get(name)
+        if given and isinstance(given, str):
+            wrong = _file_objection(name, Path(given))
+            if wrong is None:
+                sound.add(name)
+            else:
+                yield name, f"`{name}`: {given} {wrong}"
+    key = _CERTIFICATE if needs_key and _KEY not in settings else _KEY
+    if {_CERTIFICATE, key} <= sound and not _belong_together(settings, key):
+        yield (
+            key,
+            (
+                f"`{key}`: {settings[key]} does not hold the key of the certificate in "
+                f"{settings[_CERTIFICATE]}, or `ssl.key.password` does not open it"
+            ),
+        )
+
+
+def _file_objection(name: str, path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return None if name in _FOLDERS_TOO else "is a folder, not a file"
+        with path.open("rb"):
+            pass
+        if name in {*_FOLDERS_TOO, _CERTIFICATE}:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "holds no certificate in PEM"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return None
+
+
+def _belong_together(settings: Mapping[str, Any], key: str) -> bool:
+    password = str(settings.get("ssl.key.password", ""))  # without one it would be asked for
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+            settings[_CERTIFICATE], settings[key], password
+        )
+    except (OSError, ValueError):
+        return False
+    return True

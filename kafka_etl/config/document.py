@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.config.excerpt import excerpt
-from kafka_etl.config.report import Finding, Loc, Mark
+from kafka_etl.config.report import Finding, Loc, Mark, excerpt
 from kafka_etl.errors import Code
 
 
@@ -47,19 +46,28 @@ class Document:
         hint: str = "",
     ) -> Finding:
         """A finding at `loc`, or at the nearest enclosing place that stands in the file."""
-        mark = self._mark(loc, at_key=at_key)
-        if any(loc[: len(place)] == place for place in self.overridden):
-            message += " (given by `--set`)"
+        override = self._override_of(loc)
+        mark = None if override else self._mark(loc, at_key=at_key)
         return Finding(
             code,
             self._without_secrets(message),
             self.path,
             loc,
             mark,
-            excerpt(self.lines, mark, loc),
+            excerpt(self.lines, mark, loc) if mark else "",
             tuple(allowed),
             self._without_secrets(hint),
+            override,
         )
+
+    def _override_of(self, loc: Loc) -> str:
+        """The option `--set` that gave what stands at `loc`, or the part of it that is unknown."""
+        for place in self.overridden:
+            given = loc[: len(place)] == place
+            made = place[: len(loc)] == loc and loc not in self.keys
+            if given or made:
+                return f"--set {'.'.join(map(str, place))}"
+        return ""
 
     def _mark(self, loc: Loc, *, at_key: bool) -> Mark:
         marks = self.keys if at_key else self.values

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.config.document import Document
-from kafka_etl.config.excerpt import excerpt
 from kafka_etl.config.parse import is_list, is_mapping, parse
-from kafka_etl.config.report import Finding, Loc, Mark
+from kafka_etl.config.report import Finding, Loc, Mark, excerpt
 from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
 
 _MAX_FILE: Final = 1024 * 1024
-_HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|.+\.create\.config)\.(.+)")
+_HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|registry|.+\.create\.config)\.(.+)")
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ def load(
         document = _read(file, loaded.findings)
         if document is not None:
             document = _override(document, overrides or {}, loaded.findings)
-            loaded.documents.append(interpolate(document, env, loaded.findings))
+            loaded.documents.append(interpolate(_without_notes(document), env, loaded.findings))
     return loaded
 
 
@@ -89,6 +88,12 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
     return None
 
 
+def _without_notes(document: Document) -> Document:
+    """The document without the top-level keys `x-…`, which hold what others refer to."""
+    data = {key: value for key, value in document.data.items() if not key.startswith("x-")}
+    return replace(document, data=data)
+
+
 def _text_of(path: Path) -> str:
     if path.stat().st_size > _MAX_FILE:
         raise ValueError(f"it is larger than {_MAX_FILE:,} bytes")
@@ -108,17 +113,22 @@ def _override(
         loc = _loc(place)
         value = parse(text)
         if value.problems:
-            message = f"--set {place}: its value is not YAML: {value.problems[0].message}"
-            findings.append(document.finding(Code.INVALID_VALUE, message))
+            message = f"its value is not YAML: {value.problems[0].message}"
+            findings.append(_refused(document, place, loc, message))
             continue
         try:
             data = _replaced(data, loc, value.data)
         except (TypeError, IndexError):
-            message = f"--set {place}: there is no such place in this file"
-            findings.append(document.finding(Code.INVALID_VALUE, message))
+            message = "there is no such place in this file"
+            findings.append(_refused(document, place, loc, message))
         else:
             overridden.append(loc)
     return replace(document, data=data, overridden=tuple(overridden))
+
+
+def _refused(document: Document, place: str, loc: Loc, message: str) -> Finding:
+    option = f"--set {place}"
+    return Finding(Code.INVALID_VALUE, f"`{place}`: {message}", document.path, loc, override=option)
 
 
 def _loc(place: str) -> Loc:

@@ -6,6 +6,7 @@ and dates stay text. Keys are always text.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from typing import Any, Final, TypeGuard
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.tokens import (
+    FlowMappingEndToken,
+    FlowMappingStartToken,
+    FlowSequenceEndToken,
+    FlowSequenceStartToken,
+)
 
 from kafka_etl.config.report import Loc, Mark
 
@@ -82,7 +89,7 @@ def parse(text: str) -> Parsed:
     except ReaderError as error:
         problem = _unprintable(text, error)
     except MarkedYAMLError as error:
-        problem = _malformed(error)
+        problem = _unclosed(text, error) or _malformed(error)
     except (YAMLError, ValueError) as error:
         problem = Problem(f"not YAML: {error}")
     return Parsed(problems=[problem])
@@ -180,7 +187,7 @@ def is_list(data: Any) -> TypeGuard[list[Any]]:
 
 
 def _mark(node: Any) -> Mark:
-    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
+    return _at(node.start_mark)
 
 
 def _scalar(node: Any) -> Any:
@@ -205,11 +212,45 @@ def _unprintable(text: str, error: Any) -> Problem:
     return Problem(f"the character U+{error.character:04X} cannot stand in YAML", mark)
 
 
+def _unclosed(text: str, error: Any) -> Problem | None:
+    """Where a bracket or a quote begins that is not closed: what comes next is only met there."""
+    context, problem, met = error.context or "", error.problem or "", error.problem_mark
+    ended = "end of stream" in problem or "<stream end>" in problem
+    if context == "while scanning a quoted scalar" and ended:
+        return Problem(
+            "not YAML: the quote that begins here is not closed", _at(error.context_mark)
+        )
+    if not context.startswith("while parsing a flow "):
+        return None
+    opened = _innermost_bracket(text) if ended else error.context_mark
+    if opened is None or (not ended and met.line == opened.line):
+        return None
+    where = "" if ended else f", or a comma is missing, before line {met.line + 1}"
+    return Problem(f"not YAML: the `{text[opened.index]}` here is not closed{where}", _at(opened))
+
+
+def _innermost_bracket(text: str) -> Any:
+    """The mark of the last bracket that is open at the end of the text."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    opened: list[Any] = []
+    with contextlib.suppress(YAMLError):
+        for token in yaml.scan(StringIO(text)):
+            if isinstance(token, FlowSequenceStartToken | FlowMappingStartToken):
+                opened.append(token.start_mark)
+            elif isinstance(token, FlowSequenceEndToken | FlowMappingEndToken) and opened:
+                opened.pop()
+    return opened[-1] if opened else None
+
+
+def _at(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)
+
+
 def _malformed(error: Any) -> Problem:
     unfinished = "end of stream" in (error.problem or "")  # then the beginning says more
     at = error.context_mark if unfinished and error.context_mark else error.problem_mark
     at = at or error.context_mark
-    mark = Mark(at.line + 1, at.column + 1) if at else None
+    mark = _at(at) if at else None
     what = " ".join(part for part in (error.context, error.problem) if part)
     hint = ""
     if name := _NAMES.search(what):  # perhaps a password that should be in quotes
@@ -217,6 +258,8 @@ def _malformed(error: Any) -> Problem:
         hint = "put text that begins with * or ! in quotes"
     elif "'\\t'" in what:
         hint = "YAML indents with spaces, not tabs"
+    elif what.endswith(("but found ']'", "but found '}'")):
+        what = f"the `{what[-2]}` closes nothing"
     elif "another document" in what:
         hint = "one file holds one pipeline: take out the `---`, or make two files"
     return Problem(f"not YAML: {what}", mark, (), hint)

@@ -1,16 +1,56 @@
-"""Findings in pipeline files: where, what, what is allowed, and how they are shown."""
+"""Findings in pipeline files: where, what, what is allowed, and how they are shown.
+
+The line that a finding quotes never shows a password.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kafka_etl.errors import Code, ConfigError
+from kafka_etl.kafka.allowed_settings import ALLOWED
+from kafka_etl.spelling import did_you_mean
 
 _SHORT_LIST: Final = 24
+
+OPEN: Final = frozenset(
+    [
+        "name",
+        "source",
+        "operators",
+        "sink",
+        "guarantee",
+        "retry",
+        "dead_letter",
+        "workers",
+        "drain_timeout",
+    ]
+)
+"""Sections without settings of clients. Another word may be `kafka`, misspelt."""
+
+CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
+
+_SECRET: Final = re.compile(
+    r"pass|pwd|secret|token|credential|user\.?info|jaas|auth|api.?key|private|\.pem|dsn",
+    re.IGNORECASE,
+)
+_KEY: Final = re.compile(r"([\w.-]+)[\"']?\s*:")
+_LOGIN: Final = re.compile(r"://.*@")
+_NO_SECRETS: Final = "|".join(
+    re.escape(name)
+    for name in sorted(frozenset[str]().union(*ALLOWED.values()))
+    if not _SECRET.search(name)
+)
+_ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?[\w.:/-]+[\"']?"
+_HARMLESS: Final = re.compile(
+    rf"(?:(?:{'|'.join(CLIENTS)})\s*:\s+\{{)?\s*{_ENTRY}(?:,\s+{_ENTRY})*\s*,?\s*\}}?\s*"
+)
+"""Settings that are no secrets, and values that cannot hold one: in one line, and nothing else."""
+_FIRST_WORD: Final = re.compile(r"([^\s#][^\s:]*)")
 
 Loc = tuple[str | int, ...]
 """A place in a document: keys and list positions from the top."""
@@ -30,10 +70,12 @@ class Finding:
 
     Attributes:
         loc: Where in the document.
-        mark: Where in the file; None when the file could not be read at all.
+        mark: Where in the file; None when the file could not be read at all, or the value at
+            `loc` does not come from it.
         source: The line of text at the mark, without passwords.
         allowed: What could stand there; shown if that is a short list.
         hint: What to do.
+        override: The option that gave the value, as far as its `=`; empty if the file did.
     """
 
     code: Code
@@ -44,10 +86,13 @@ class Finding:
     source: str = ""
     allowed: tuple[str, ...] = ()
     hint: str = ""
+    override: str = ""
 
     def render(self) -> str:
         """Several lines for a reader; the second begins with file:line:column."""
         place = f"{self.path}:{self.mark.line}:{self.mark.column}" if self.mark else str(self.path)
+        if self.override:
+            place = f"{self.override}, for {self.path}"
         lines = [f"error[{self.code}]: {self.message}", f"  --> {place}"]
         if self.mark and self.source.strip():
             number = str(self.mark.line)
@@ -71,9 +116,17 @@ def show_loc(loc: Loc) -> str:
     return shown
 
 
-def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else ""
+def excerpt(lines: Sequence[str], mark: Mark, loc: Loc) -> str:
+    """The line at `mark`, every column where it was before the mark.
+
+    A line among clients' settings is shown if all it holds are settings that are no secrets. Of
+    any other, and beside anything that looks secret, no more is shown than the section and the
+    keys that `loc` has itself: what else stands there need not be understood to be hidden.
+    """
+    if mark.line > len(lines):
+        return ""
+    line = lines[mark.line - 1]
+    return line if _is_open(lines, mark, loc) else _covered(line, mark.column - 1, loc)
 
 
 def overlap(one: Loc, other: Loc) -> bool:
@@ -102,3 +155,35 @@ def config_error(findings: Sequence[Finding]) -> ConfigError:
     texts = [finding.render() for finding in sorted(without_echoes(findings), key=place)]
     count = f"{len(texts)} problem{'s' if len(texts) > 1 else ''} in the configuration"
     return ConfigError("\n\n".join([count, *texts]))
+
+
+def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
+    """Whether no secret can be in the line at the mark."""
+    line = lines[mark.line - 1]
+    names = [*_KEY.findall(line), *(part for part in loc if isinstance(part, str))]
+    if _LOGIN.search(line) or any(_SECRET.search(name) for name in names):
+        return False
+    above = (_FIRST_WORD.match(lines[index]) for index in range(mark.line - 1, -1, -1))
+    section = next((found[1].strip("\"'") for found in above if found), "name")
+    if section in OPEN:
+        return not loc or loc[0] in OPEN
+    if section in CLIENTS:
+        return _HARMLESS.fullmatch(line) is not None and not _SECRET.search(line)
+    # A word of its own in the first column; beside a client's name misspelt stand its secrets.
+    return (
+        loc == (section,)
+        and _FIRST_WORD.match(line) is not None
+        and not did_you_mean(section, CLIENTS)
+        and not _SECRET.search(line)
+        and "://" not in line
+    )
+
+
+def _covered(line: str, column: int, loc: Loc) -> str:
+    names = "|".join(re.escape(str(part)) for part in (*CLIENTS, *loc))
+    shown = re.compile(rf"(?<![\w.-])[\"']?(?:{names})[\"']?\s*:(?!\S)[\s{{]*")
+    before, after = line[:column], line[column:]
+    stars = re.sub(rf"({shown.pattern})|\S", lambda found: found[1] or "*", before)
+    key = shown.match(after)
+    rest = after[key.end() :] if key else after
+    return stars + (key[0] if key else "") + ("***" if rest.strip() else "")

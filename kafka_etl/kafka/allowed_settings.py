@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -104,6 +105,42 @@ ALLOWED: Final[Mapping[Section, frozenset[str]]] = {
     "producer": _COMMON | _PRODUCER,
 }
 
+_SECURITY: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI")
+_COMPRESSION: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "security.protocol": _SECURITY,
+    "sasl.mechanism": _MECHANISMS,
+    "sasl.mechanisms": _MECHANISMS,
+    "sasl.oauthbearer.method": ("default", "oidc"),
+    "ssl.endpoint.identification.algorithm": ("none", "https"),
+    "client.dns.lookup": ("use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"),
+    "broker.address.family": ("any", "v4", "v6"),
+    "compression.type": _COMPRESSION,
+    "compression.codec": _COMPRESSION,
+}
+"""Settings with a closed list of values."""
+_CASE_COUNTS: Final = frozenset(["sasl.mechanism", "sasl.mechanisms"])
+_SWITCHES: Final = frozenset(
+    [
+        "check.crcs",
+        "enable.ssl.certificate.verification",
+        "socket.keepalive.enable",
+        "socket.nagle.disable",
+    ]
+)
+_DEBUG: Final = (
+    *("generic", "broker", "topic", "metadata", "feature", "queue", "msg", "protocol", "cgrp"),
+    *("security", "fetch", "interceptor", "plugin", "consumer", "admin", "eos", "mock"),
+    *("assignor", "conf", "telemetry", "all"),
+)
+_ON_OR_OFF: Final = frozenset(["true", "false", "t", "f", "1", "0"])
+_FRACTIONS: Final = frozenset(["linger.ms", "queue.buffering.max.ms"])
+_COUNTS: Final = frozenset(["log_level", "broker.address.ttl", "compression.level", "batch.size"])
+_UNITS: Final = (".ms", ".bytes", ".kbytes", ".messages")
+_FRACTION: Final = re.compile(r"[-+]?\d+(\.\d*)?")
+_WHOLE: Final = re.compile(r"\s*([-+]?\d+(\.0*)?|0x[0-9a-fA-F]+)")
+
 _OURS: Final = "offsets, outputs and dead letters move in one transaction, which needs it as it is"
 REFUSED: Final[Mapping[str, str]] = {
     "group.id": "set `source.with.group`",
@@ -134,6 +171,29 @@ REFUSED: Final[Mapping[str, str]] = {
     "ssl.providers": "it loads a library into the process",
     "enable.sasl.oauthbearer.unsecure.jwt": "anyone could log in",
 }
+
+
+def value_objection(name: str, value: str | float) -> str | None:
+    """Why the client would not take this value; None when it may. Says no value."""
+    text = str(value)
+    if name in CHOICES:
+        *others, last = CHOICES[name]
+        same = str if name in _CASE_COUNTS else str.lower
+        return (
+            None
+            if same(text) in map(same, CHOICES[name])
+            else f"`{name}` should be {', '.join(others)} or {last}"
+        )
+    if name == "debug":
+        known = {part.strip() for part in text.split(",")} <= set(_DEBUG)
+        return None if known else f"`debug` should be some of {', '.join(_DEBUG)}"
+    if name in _SWITCHES:
+        return None if text.lower() in _ON_OR_OFF else f"`{name}` should be true or false"
+    if name in _FRACTIONS:
+        return None if _FRACTION.fullmatch(text) else f"`{name}` should be a number"
+    if name in _COUNTS or (name.endswith(_UNITS) and name in ALLOWED["consumer"] | _PRODUCER):
+        return None if _WHOLE.fullmatch(text) else f"`{name}` should be a whole number"
+    return None
 
 
 def is_known(name: str) -> bool:

@@ -47,7 +47,7 @@ class Recorder:
             finally:
                 os.close(file)
         except OSError as error:
-            raise StateFolderUnusable(f"{path} cannot be written: {error.strerror}") from error
+            raise StateFolderUnusable.by(error, f"{path} cannot be written") from error
         self._ranges: dict[str, dict[str, tuple[int, int]]] = {}
         self._write_body(None)
         self.count({})

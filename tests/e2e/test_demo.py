@@ -44,7 +44,7 @@ def test_the_dead_letter_has_its_whole_context(demo: subprocess.CompletedProcess
 
 
 def test_the_commands_it_leaves_one_with_exist(demo: subprocess.CompletedProcess[str]) -> None:
-    listed = re.findall(r"^  (kafka-etl .*?)(?:   .*)?$", demo.stdout, re.MULTILINE)
+    listed = re.findall(r"^  (\S*kafka-etl .*?)   .*$", demo.stdout, re.MULTILINE)
     assert len(listed) == 5
     for line in listed:
         words = [word for word in shlex.split(line)[1:] if word.isalpha()][:2]

@@ -61,7 +61,8 @@ def script(listed: list[Command]) -> str:
     for number, step in enumerate(listed):
         lines += [f"echo '{MARK}{number}'", step.line]
         if step.line.startswith("kafka-etl status"):
-            lines[-1] = f"until {step.line} | grep running; do sleep 0.2; done"
+            look = f"{step.line} > shown; cat shown; grep -q running shown"
+            lines[-1] = f"until {look}; do sleep 0.2; done"
         if step.line == "kill %1":
             lines[-1] = "kill %1 && wait %1"
         if not step.line.endswith("&"):

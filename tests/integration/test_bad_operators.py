@@ -132,7 +132,7 @@ def test_without_a_place_for_dead_letters_the_pipeline_stops_at_the_bad_record(
     project.produce(orders(100))
     done = run_to_end(tmp_path, str(project.file))
     assert done.process.returncode == 1
-    assert "error[E401]" in done.said()
+    assert '"code":"E401"' in done.said()
     assert "ZeroDivisionError" in done.said()
     assert len(project.outputs()) == GUILTY
     assert kafka.committed(project.name, project.source) == {0: GUILTY}

@@ -15,7 +15,7 @@ import pytest
 
 from kafka_etl.broker import Cluster
 from tests.kit.check import problems
-from tests.kit.daemon import Daemon, run_to_end
+from tests.kit.daemon import Daemon, command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -136,7 +136,7 @@ def test_two_daemons_of_one_name_do_no_harm_and_one_says_why_it_stops(
             time.sleep(0.2)
         assert over, first.said()[-2000:]
         assert over[0].process.returncode == 1
-        assert "error[E403]" in over[0].said()
+        assert '"code":"E403"' in over[0].said()
         assert f"kafka-etl.{project.name}.twin.0" in over[0].said()
         assert "--instance" in over[0].said()
     run_to_end(tmp_path, str(project.file), *same)
@@ -205,3 +205,28 @@ def test_a_suspended_worker_that_wakes_up_writes_nothing_twice(
             first.until(lambda p: p["lag"]["records"] == 0, 60)
     run_to_end(tmp_path, str(project.file), *more)
     check(project)
+
+
+@pytest.mark.parametrize("renamed", [True, False], ids=["another group", "the daemon's own group"])
+def test_a_run_to_the_end_beside_a_daemon_needs_no_option(
+    tmp_path: Path, kafka: Kafka, renamed: bool
+) -> None:
+    """The way one works on a pipeline while a daemon runs it."""
+    project = Project(tmp_path, kafka, code="def same(v: dict) -> dict: return v")
+    project.spec["operators"] = ["ops:same"]
+    project.write()
+    project.produce(orders(300))
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["counts"]["records_out"] == 300)
+        project.produce(orders(300))
+        sets = ("--set", f"name={project.name}-look") if renamed else ()
+        state = ("--state-dir", str(tmp_path / "state"))
+        done = command("run", str(project.file), "--until-end", *state, *sets, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        begins, *_ = (json.loads(line) for line in done.stderr.splitlines())
+        assert begins["instance"] == f"{daemon.get('/pipelines')['instance']}-2"
+        wanted = 1200 if renamed else 600
+        if renamed:
+            daemon.until(lambda p: p["counts"]["records_out"] == 600)
+        assert len(project.outputs()) == wanted
+        assert daemon.stop() == 0

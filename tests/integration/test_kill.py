@@ -153,7 +153,7 @@ def test_the_status_tells_of_a_death_and_of_what_cannot_be_resumed(
         assert "a worker died: killed by SIGKILL" in status["trouble"]
         daemon.until(lambda p: p["trouble"] is None and p["workers"] == 2)
         shown = command("status", "--http", daemon.http, cwd=tmp_path)
-        assert shown.stdout.endswith("; 0 dead letters, 1 worker deaths\n")
+        assert shown.stdout.endswith(f"\n{project.name}: 1 worker death\n")
         resumed = command("resume", project.name, "--http", daemon.http, cwd=tmp_path)
         assert resumed.returncode == 1
         assert "is not paused: it is running" in resumed.stderr

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.allowed_settings import (
     ALLOWED,
+    CHOICES,
     REFUSED,
     SECTIONS,
     Section,
     is_known,
     objection,
+    value_objection,
 )
 from kafka_etl.kafka.client_settings import consumer_settings, producer_settings
 
@@ -95,6 +97,57 @@ def test_the_client_takes_what_pipelines_may_give(section: Section, name: str, f
         Consumer(consumer_settings(place, "g", static=True)).close()
     if section != "consumer":
         Producer(producer_settings(place))
+
+
+@pytest.mark.parametrize(("section", "name"), CASES)
+def test_what_the_client_takes_meets_no_objection(section: Section, name: str, file: Path) -> None:
+    assert value_objection(name, plausible(name, file)) is None
+
+
+NOT_OF_THE_VALUE = ["https.ca.location", "ssl.keystore.location"]
+"""Files, which are looked for."""
+
+
+@pytest.mark.parametrize("name", sorted({name for _, name in CASES} - {*NOT_OF_THE_VALUE}))
+def test_a_value_that_the_client_refuses_is_refused_before(name: str) -> None:
+    settings = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, name: "gibberish"}
+    try:
+        if name in ALLOWED["producer"]:
+            Producer(settings)
+        else:
+            Consumer({"group.id": "g", **settings}).close()
+    except KafkaException:
+        objection = value_objection(name, "gibberish")
+        assert objection is not None
+        assert objection.startswith(f"`{name}` should be ")
+    else:
+        assert value_objection(name, "gibberish") is None or name in CHOICES
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("security.protocol", "SASL_SSSL", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
+        ("security.protocol", "sasl_ssl", None),
+        (
+            "sasl.mechanism",
+            "plain",
+            "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI",
+        ),
+        ("compression.type", "zip", "none, gzip, snappy, lz4 or zstd"),
+        ("check.crcs", "maybe", "true or false"),
+        ("check.crcs", True, None),
+        ("linger.ms", 0.5, None),
+        ("linger.ms", "5ms", "a number"),
+        ("socket.timeout.ms", "5s", "a whole number"),
+        ("socket.timeout.ms", True, "a whole number"),
+        ("socket.timeout.ms", "60000", None),
+        ("debug", "broker, cgrp", None),
+    ],
+)
+def test_a_value_says_what_it_should_be(name: str, value: str | float, says: str | None) -> None:
+    wanted = None if says is None else f"`{name}` should be {says}"
+    assert value_objection(name, value) == wanted
 
 
 def test_the_client_refuses_what_it_does_not_know() -> None:

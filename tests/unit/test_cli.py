@@ -7,24 +7,35 @@ import http.server
 import io
 import json
 import os
+import pty
+import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 import typer
 
-from kafka_etl.cli.options import parse_address, parse_sets
+from kafka_etl.cli import control
+from kafka_etl.cli.demo import demo_orders
+from kafka_etl.cli.options import parse_address, parse_sets, program
 from kafka_etl.cli.progress import Progress
-from kafka_etl.log import configure
+from kafka_etl.cli.status_table import remarks, table
+from kafka_etl.errors import Permanent, Problem
+from kafka_etl.expression import Expression
+from kafka_etl.log import WIPE, configure
+from kafka_etl.plugins import import_object, importable
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
 from tests.kit.daemon import command, free_port
@@ -32,6 +43,8 @@ from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
 
 Done = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def written(folder: Path, text: str, name: str = "pipeline.yaml") -> Path:
@@ -44,6 +57,11 @@ def assert_readable(done: Done) -> None:
     """A user's mistake is told in words."""
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def logged(text: str) -> list[dict[str, Any]]:
+    """Every line as the JSON object that it is."""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 # Help
@@ -153,7 +171,7 @@ def test_bad_ones_are_all_named_and_good_ones_still_listed(tmp_path: Path) -> No
     assert [line for line in done.stderr.splitlines() if "-->" in line] == [
         "  --> one.yaml:5:10",
         "  --> one.yaml:6:16",
-        "  --> two.yaml:1:5",
+        "  --> two.yaml:1:4",
     ]
 
 
@@ -242,7 +260,7 @@ def test_plugins_lists_a_broken_one_with_its_error(
 
 
 @contextmanager
-def answering(status_code: int, body: bytes) -> Iterator[str]:
+def answering(status_code: int, body: bytes, port: int = 0) -> Iterator[str]:
     """Somebody else's server on a port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -256,7 +274,7 @@ def answering(status_code: int, body: bytes) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
@@ -272,6 +290,25 @@ def test_without_a_daemon_it_says_so(tmp_path: Path, words: tuple[str, ...]) -> 
     assert f"error[E504]: no daemon answers at {address}: " in done.stderr
     assert "  next: Check that the daemon runs" in done.stderr
     assert_readable(done)
+
+
+def test_a_daemon_that_was_started_at_the_same_time_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kafka-etl run first &`, then `kafka-etl status`: the second may be the faster one."""
+    port = free_port()
+    waits: list[float] = []
+    with ExitStack() as servers:
+
+        def daemon_begins(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                servers.enter_context(answering(200, b'{"pipelines": []}', port))
+
+        monkeypatch.setattr(time, "sleep", daemon_begins)
+        control.status(http=f"127.0.0.1:{port}", json=True)
+    assert len(waits) == 3
+    assert json.loads(capsys.readouterr().out) == {"pipelines": []}
 
 
 @pytest.mark.parametrize(
@@ -290,8 +327,7 @@ def test_somebody_elses_server_is_no_daemon(tmp_path: Path, code: int, body: byt
     with answering(code, body) as address:
         done = command("status", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
-    assert "error[E504]" in done.stderr
-    assert address in done.stderr
+    assert f"error[E504]: something else than a daemon answers at {address}\n" in done.stderr
     assert_readable(done)
 
 
@@ -304,7 +340,7 @@ def test_what_the_daemon_refuses_is_passed_on(tmp_path: Path, code: str, ends_wi
     assert done.stderr == f"error[{code}]: no pipeline `x`\n  next: look\n"
 
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "instance": "blue",
     "pipelines": [
         {
@@ -337,18 +373,59 @@ STATUS = {
 }
 
 
-def test_status_is_a_line_for_each_pipeline_and_its_troubles(tmp_path: Path) -> None:
+def test_status_is_a_table_and_what_needs_words_below_it(tmp_path: Path) -> None:
     with answering(200, json.dumps(STATUS).encode()) as address:
         done = command("status", "--http", address, cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout == (
-        "orders: failed (exactly_once), 2 workers, 4 partitions, 10,000 rec/s in, 1 out, "
-        "lag 1,234 records, 5 s; 7 dead letters\n"
-        "  trouble: a broker is away\n"
-        "  error: [E301] Nobody answers. Next: Look.\n"
-        "bills: preflight, to be paused, 0 workers, 0 partitions, 0 rec/s in, 0 out, "
-        "lag unknown; 0 dead letters, 2 worker deaths\n"
-    )
+    assert done.stdout.splitlines() == [
+        (
+            "NAME    STATE                    GUARANTEE     WORKERS  PARTITIONS    IN/S  OUT/S"
+            "          LAG  DEAD"
+        ),
+        (
+            "orders  failed                   exactly_once        2           4  10,000      1"
+            "  1,234 (5 s)     7"
+        ),
+        (
+            "bills   preflight, to be paused  -                   0           0       0      0"
+            "            -     0"
+        ),
+        "",
+        "orders: trouble: a broker is away",
+        "orders: error[E301]: Nobody answers.",
+        "  next: Look.",
+        "bills: 2 worker deaths",
+    ]
+
+
+def test_status_ends_with_1_when_a_pipeline_has_failed(tmp_path: Path) -> None:
+    failed, other = STATUS["pipelines"]
+    for pipelines, ends_with in [([other, failed], 1), ([other], 0), ([], 0)]:
+        with answering(200, json.dumps({"pipelines": pipelines}).encode()) as address:
+            assert command("status", "--http", address, cwd=tmp_path).returncode == ends_with
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (200, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (100, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (99, "NAME STATE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+        (80, "NAME STATE WORKERS IN/S OUT/S LAG DEAD"),
+        (70, "NAME STATE IN/S OUT/S LAG DEAD"),
+        (60, "NAME STATE IN/S LAG DEAD"),
+        (20, "NAME STATE LAG DEAD"),
+        (None, "NAME STATE GUARANTEE WORKERS PARTITIONS IN/S OUT/S LAG DEAD"),
+    ],
+)
+def test_a_narrow_terminal_is_shown_fewer_columns(width: int | None, titles: str) -> None:
+    lines = list(table(STATUS["pipelines"], width))
+    assert lines[0].split() == titles.split()
+    assert len(lines) == 3
+
+
+def test_one_death_is_one(tmp_path: Path) -> None:
+    one = {**STATUS["pipelines"][1], "counts": {"dead_letters": 0, "worker_deaths": 1}}
+    assert list(remarks(one)) == ["bills: 1 worker death"]
 
 
 def test_status_as_json_is_what_the_daemon_says(tmp_path: Path) -> None:
@@ -398,7 +475,33 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert "error[E501]: another daemon runs as instance blue" in done.stderr
+    assert (
+        "`--instance NAME --http HOST:PORT`. A run with `--until-end` needs neither" in done.stderr
+    )
     assert_readable(done)
+
+
+def test_a_run_to_the_end_beside_a_daemon_needs_no_option(tmp_path: Path) -> None:
+    """It gets as far as its preflight, which has something to say."""
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    (tmp_path / "state" / "blue").mkdir(parents=True)
+    (tmp_path / "state" / "instance").write_text("blue")
+    with (tmp_path / "state" / "blue" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unknown name `valu`" in done.stderr
+    begins = json.loads(done.stderr.splitlines()[0])
+    assert (begins["event"], begins["instance"], begins["http"]) == ("begins", "blue-2", "off")
+
+
+def test_a_daemon_says_where_it_is_asked(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    done = command("run", ".", "--state-dir", "state", "--http", "127.0.0.1:0", cwd=tmp_path)
+    begins = json.loads(done.stderr.splitlines()[0])
+    assert begins["event"] == "begins"
+    assert begins["http"].startswith("127.0.0.1:")
+    assert begins["http"] != "127.0.0.1:0"
 
 
 def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
@@ -407,7 +510,12 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = command("run", ".", "--state-dir", "state", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
-    assert f"error[E503]: {address} cannot be served: Address already in use" in done.stderr
+    assert done.stderr == (
+        f"error[E503]: {address} cannot be served: Address already in use\n"
+        "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon "
+        "needs an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance "
+        "NAME`. A run with `--until-end` needs neither.\n"
+    )
     assert_readable(done)
 
 
@@ -418,9 +526,24 @@ def test_a_broker_that_does_not_answer_is_named_within_30_s(tmp_path: Path) -> N
     done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
     assert time.monotonic() - started < 30
     assert done.returncode == 1
-    assert f"error[E301]: asking {servers} for its topics failed" in done.stderr
-    assert "  next: Check bootstrap.servers" in done.stderr
+    (failed,) = (line for line in logged(done.stderr) if line["event"] == "failed")
+    assert failed["code"] == "E301"
+    assert failed["error"].startswith(f"asking {servers} for its topics failed")
+    assert failed["next"].startswith("Check bootstrap.servers")
     assert_readable(done)
+
+
+def test_a_run_in_a_pipe_says_all_in_json_and_its_error_once(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("operators: [{use: filter, with: {where: 'valu.x'}}]"))
+    done = command("run", ".", "--state-dir", "state", "--until-end", cwd=tmp_path)
+    lines = logged(done.stderr)
+    assert [line["event"] for line in lines] == [
+        "begins",
+        "failed",
+        "failed (E100): 0 records in, 0 out, 0 dropped, 0 dead letters",
+    ]
+    assert (lines[1]["pipeline"], lines[2]["pipeline"]) == ("orders-eur", "orders-eur")
+    assert done.stderr.count("unknown name `valu`") == 1
 
 
 # The parts of it
@@ -454,6 +577,56 @@ def test_sets_keep_the_rest_of_the_value() -> None:
 def test_what_sets_nothing_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
         parse_sets([text])
+
+
+@pytest.mark.parametrize(
+    ("executable", "path", "called"),
+    [
+        (".venv/bin/python", ".venv/bin", "kafka-etl"),
+        (".venv/bin/python", "", ".venv/bin/kafka-etl"),
+        ("elsewhere/python", ".venv/bin", "elsewhere/python -m kafka_etl"),
+    ],
+)
+def test_the_program_is_called_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str, path: str, called: str
+) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "kafka-etl").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / executable))
+    monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
+    assert program() == called.replace("elsewhere", f"{tmp_path}/elsewhere")
+
+
+# The demo, and what the README makes of its data
+
+
+def test_one_customer_of_the_readme_is_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its operator finds dead letters in the demo's orders, as it says."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "def greet" in block)
+    (tmp_path / "spenders.py").write_text(code)
+    where = re.search(r'where: "(value.amount > 499 .*?)"', README)
+    assert where is not None
+    passes = Expression(where[1]).on_value()
+    with importable(tmp_path):
+        greet = import_object("spenders:greet")
+    passed = [order for order in map(read, demo_orders()) if order and passes(order)]
+    nobody = [order for order in passed if order["customer"] == "c25"]
+    assert (len(passed), len(nobody)) == (258, 2)
+    for order in nobody:
+        with pytest.raises(Permanent, match="c25 is nobody"):
+            greet(order)
+
+
+def read(order: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Empty for one that is no JSON, or has no amount."""
+    with suppress(ValueError):
+        data: dict[str, Any] = json.loads(order[1])
+        return data if "amount" in data else {}
+    return {}
 
 
 # Progress
@@ -516,10 +689,79 @@ def test_elsewhere_a_log_line_comes_every_ten_seconds(monkeypatch: pytest.Monkey
 
 
 def test_the_end_says_what_became_of_each_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Stderr(terminal=False)
+    screen = Stderr(terminal=True)
+    failed = status("b", state=State.FAILED, problem=Problem("E301", "Nobody answers.", "Look."))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
-        Progress(until_end=True).finish(view(status("a", state=State.FINISHED)))
+        Progress(until_end=True).finish(view(status("a", state=State.FINISHED), failed))
     assert screen.getvalue() == (
-        "a: finished. 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "\r\x1b[2Ka: finished: 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "\r\x1b[2Kb: failed (E301): 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
     )
+
+
+# On a terminal
+
+RUN = """
+import os, sys, time
+from kafka_etl.cli.progress import Progress
+from kafka_etl.log import configure, get_logger
+from tests.unit.runtime.orders import status
+from tests.unit.test_cli import view
+
+configure({"": "info"})
+progress, log = Progress(until_end=True), get_logger("worker")
+for number in range(3):
+    progress.show(view(status("orders"), status("bills")))
+    if os.fork() == 0:  # a worker has the terminal, too
+        log.info("commits", number=number)
+        os._exit(0)
+    os.wait()
+progress.show(view(status("orders")))
+log.error("failed", pipeline="orders", code="E301", error="Nobody answers.", next="Look.")
+progress.finish(view(status("orders")))
+"""
+
+
+def on_a_terminal(columns: int, term: str = "xterm") -> str:
+    """What this program leaves on a terminal of this width, without colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": term, "NO_COLOR": "1"}
+    arguments = [sys.executable, "-c", RUN]
+    with subprocess.Popen(arguments, stderr=theirs, env=environment, cwd=ROOT) as running:
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 4096):
+                said += part
+    os.close(ours)
+    assert running.returncode == 0, said
+    return said.decode()
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_no_log_line_sticks_to_the_progress_line(columns: int) -> None:
+    rows = on_a_terminal(columns).split("\r\n")
+    seen = [row.rpartition(WIPE)[2] for row in rows]
+    progress = [part for row in rows for part in row.split(WIPE)[1:] if "running, " in part]
+    assert [len(part) <= columns - 1 for part in progress] == [True] * 4
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", line) for line in seen[:4]), seen
+    assert [line.split("commits")[1].split()[-1] for line in seen[:3]] == [
+        "number=0",
+        "number=1",
+        "number=2",
+    ]
+    assert seen[4:] == [
+        "error[E301]: Nobody answers.",
+        "  next: Look.",
+        "orders: running: 1,000 records in, 990 out, 7 dropped, 3 dead letters.",
+        "",
+    ]
+
+
+def test_a_terminal_that_cannot_write_over_gets_lines(tmp_path: Path) -> None:
+    said = on_a_terminal(80, "dumb")
+    assert "\x1b" not in said
+    assert "rec/s" not in said
+    assert "error[E301]: Nobody answers.\r\n  next: Look.\r\n" in said

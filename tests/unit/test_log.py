@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from kafka_etl.log import COMPONENTS, LEVELS, client_logger, configure, get_logger
+from kafka_etl.log import COMPONENTS, LEVELS, WIPE, client_logger, configure, get_logger
 
 
 class Stderr(io.StringIO):
@@ -90,6 +90,22 @@ def test_on_a_terminal_a_line_is_for_people(stderr: Stderr) -> None:
     assert "\x1b[" in said
 
 
+def test_on_a_terminal_an_error_stands_on_lines_of_its_own(stderr: Stderr) -> None:
+    stderr.terminal = True
+    stderr.configure({"": "info"})
+    get_logger("daemon").error("failed", code="E301", error="Nobody\nanswers.", next="Look.")
+    first, *below = stderr.getvalue().splitlines()[1:]  # the first is what was on the line
+    assert "failed" in first
+    assert below == ["error[E301]: Nobody", "answers.", "  next: Look."]
+
+
+def test_in_a_pipe_an_error_is_fields(stderr: Stderr) -> None:
+    stderr.configure({"": "info"})
+    get_logger("daemon").error("failed", code="E301", error="Nobody\nanswers.", next="Look.")
+    (line,) = stderr.lines()
+    assert (line["code"], line["error"], line["next"]) == ("E301", "Nobody\nanswers.", "Look.")
+
+
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_a_terminal_without_colours_gets_none(
     stderr: Stderr, monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -98,7 +114,7 @@ def test_a_terminal_without_colours_gets_none(
     monkeypatch.setenv(name, value)
     stderr.configure({"": "info"})
     get_logger("sink").info("opened", topic="orders")
-    assert "\x1b[" not in stderr.getvalue()
+    assert "\x1b[" not in stderr.getvalue().removeprefix(WIPE)
     assert "topic=orders" in stderr.getvalue()
 
 

@@ -98,7 +98,7 @@ def test_an_unknown_one_is_told_what_there_is() -> None:
     with pytest.raises(UnknownPlugin) as caught:
         registry.sink("postgers")
     assert caught.value.what == "there is no sink called `postgers`; installed: postgres, redis"
-    assert caught.value.next_step == "Did you mean `postgres`?"
+    assert caught.value.next_step == "did you mean `postgres`?"
 
 
 # Broken ones
@@ -227,11 +227,11 @@ def test_an_attribute_may_have_dots(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("use", "what", "next_step"),
     [
-        ("ops:convrt", "module ops has no `convrt`", "Did you mean `convert`?"),
-        ("ops:Shop.convrt", "module ops has no `Shop.convrt`", "Did you mean `convert`?"),
+        ("ops:convrt", "module ops has no `convrt`", "did you mean `convert`?"),
+        ("ops:Shop.convrt", "module ops has no `Shop.convrt`", "did you mean `convert`?"),
         ("ops:nothing", "module ops has no `nothing`", "Correct the name, or define it there."),
-        ("opps:x", "there is no module `opps` (looked beside the pipeline", "Did you mean `ops`?"),
-        ("ops.sub:x", "there is no module `ops.sub`", "Did you mean `ops`?"),
+        ("opps:x", "there is no module `opps` (looked beside the pipeline", "did you mean `ops`?"),
+        ("ops.sub:x", "there is no module `ops.sub`", "did you mean `ops`?"),
         ("far.away:x", "there is no module `far`", "Put the module beside the pipeline file"),
         ("ops", "`ops` is not `module:name`", "Write a module's name"),
         ("ops:a b", "`ops:a b` is not `module:name`", "Write a module's name"),
@@ -252,7 +252,8 @@ def test_a_name_that_leads_nowhere_says_where_it_ends(
     [
         ("import jsn", "line 1, in <module>: ModuleNotFoundError: No module named 'jsn'"),
         ("import ops.nope", "ModuleNotFoundError: No module named 'ops.nope'"),
-        ("def f(:", "SyntaxError"),
+        ("x = 1\ny = [1,\n\n", "/flat.py, line 2: SyntaxError: '[' was never closed: `y = [1,`"),
+        ("\n\n  x = 1", "/flat.py, line 3: IndentationError: unexpected indent: `x = 1`"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],

@@ -112,7 +112,8 @@ class Daemon:
     def __init__(self, pipelines: Sequence[Loaded], options: DaemonOptions) -> None:
         self._options = options
         self._log = get_logger("daemon")
-        self._folder = StateFolder(options.state_folder, options.instance)
+        until_end = options.run.until_end
+        self._folder = StateFolder(options.state_folder, options.instance, or_next=until_end)
         self._pipelines = {
             spec.name: ManagedPipeline(document, spec, self._folder, options.run)
             for document, spec in pipelines
@@ -243,10 +244,7 @@ class Daemon:
         then, before = self._samples[0]
         seconds = max(now - then, 1e-9)
 
-        def rate(name: str, metric: str) -> float:
-            return max(0.0, (statuses[name].count(metric) - before[name].count(metric)) / seconds)
-
-        rates = {n: Rates(rate(n, "records_in"), rate(n, "records_out")) for n in statuses}
+        rates = {n: rates_of(before[n], status, seconds) for n, status in statuses.items()}
         return View(time.time(), self._folder.instance, statuses, rates)
 
     def _exit_status(self) -> int:
@@ -260,6 +258,17 @@ class Daemon:
             return 128 + self._signal
         letters = sum(status.count("dead_letters") for status in statuses)
         return 3 if letters and self._options.fail_on_dead_letter else 0
+
+
+def rates_of(before: PipelineStatus, now: PipelineStatus, seconds: float) -> Rates:
+    """Of the seconds between two views; a pipeline that is held or over has none any more."""
+    if now.state in HELD | OVER:
+        return Rates(0.0, 0.0)
+
+    def rate(metric: str) -> float:
+        return max(0.0, (now.count(metric) - before.count(metric)) / seconds)
+
+    return Rates(rate("records_in"), rate("records_out"))
 
 
 def _refused(name: str, why: str, state: State) -> OrderRefused:

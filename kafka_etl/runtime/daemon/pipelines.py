@@ -314,7 +314,7 @@ class ManagedPipeline:
     def _fail(self, problem: Problem) -> None:
         if self._problem is None:
             self._problem = problem
-            self._log.error("failed", code=problem.code, error=problem.what)
+            self._log.error("failed", code=problem.code, error=problem.what, next=problem.next_step)
             self.drain()
 
     def _tell(self, command: str) -> None:

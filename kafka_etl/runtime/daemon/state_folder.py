@@ -8,11 +8,13 @@ import re
 import secrets
 import socket
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from kafka_etl.errors import ConfigError, InstanceInUse, StateFolderUnusable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST: Final = 100
+"""Runs at the same time under names made of one default name."""
 
 
 def default_folder() -> Path:
@@ -27,13 +29,15 @@ class StateFolder:
     Args:
         base: Holds a folder for each instance.
         instance: Part of the id of every worker; default: a name made once and kept in `base`.
+        or_next: Whether `NAME-2`, `NAME-3`, … will do where another daemon has the default name:
+            for a run beside a daemon. Two runs never share a name, nor then their workers an id.
 
     Raises:
         StateFolderUnusable: It cannot be written.
         InstanceInUse: Another daemon holds it.
     """
 
-    def __init__(self, base: Path, instance: str | None) -> None:
+    def __init__(self, base: Path, instance: str | None, *, or_next: bool = False) -> None:
         if instance is not None and not _NAME.fullmatch(instance):
             raise ConfigError(
                 f"`{instance}` is no instance name",
@@ -41,20 +45,31 @@ class StateFolder:
             )
         try:
             base.mkdir(parents=True, exist_ok=True)
-            self.instance = instance or _kept_name(base / "instance")
-            self.path = base / self.instance
-            self.path.mkdir(exist_ok=True)
-            self._lock = (self.path / "lock").open("a")
+            default = instance or _kept_name(base / "instance")
+            lock = self._take(base, default)
+            for number in range(2, _MOST if or_next and instance is None else 2):
+                lock = lock or self._take(base, f"{default}-{number}")
         except OSError as error:
-            raise StateFolderUnusable(f"{base} cannot be used: {error.strerror}") from error
+            raise StateFolderUnusable.by(error, f"{base} cannot be used") from error
+        if lock is None:
+            raise InstanceInUse(f"another daemon runs as instance {default} in {base}")
+        self._lock = lock
+
+    def _take(self, base: Path, instance: str) -> TextIO | None:
+        """The lock of this instance's folder; None if another daemon holds it."""
+        self.instance = instance
+        self.path = base / instance
+        self.path.mkdir(exist_ok=True)
+        lock = (self.path / "lock").open("a")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return None
         except OSError as error:
-            self._lock.close()
-            if isinstance(error, BlockingIOError):
-                what = f"another daemon runs as instance {self.instance} in {base}"
-                raise InstanceInUse(what) from error
-            raise StateFolderUnusable(f"{base} cannot be locked: {error.strerror}") from error
+            lock.close()
+            raise StateFolderUnusable.by(error, f"{base} cannot be locked") from error
+        return lock
 
     def recorder(self, pipeline: str, worker: int) -> Path:
         return self.path / f"{pipeline}.{worker}.recorder"
@@ -75,7 +90,8 @@ def _kept_name(path: Path) -> str:
         return kept
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:50] or "host"
     name = f"{host}-{secrets.token_hex(3)}"
-    unfinished = path.with_suffix(".new")  # a full disk must not leave half a name
+    # A full disk must not leave half a name, nor two first starts take each other's file.
+    unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(name + "\n")
     unfinished.rename(path)
     return name

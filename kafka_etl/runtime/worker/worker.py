@@ -108,7 +108,7 @@ class Worker:
             self._await_commit()
             return Ended("drained", self._snapshot())
         except KafkaEtlError as error:
-            self._log.error("the pipeline stops", code=error.code, error=error.what)
+            self._log.info("stops", code=error.code)  # the daemon tells the error, once
             self._await_commit()
             return Ended("failed", self._snapshot(), error.problem)
 
@@ -137,7 +137,7 @@ class Worker:
         except KafkaEtlError as error:
             if self._task.until_end or self._engine is None or not error.pauses:
                 raise
-            self._log.error("paused", code=error.code, error=error.what)
+            self._log.error("paused", code=error.code, error=error.what, next=error.next_step)
             self._paused, self._problem = True, error.problem
             self._trouble.note(None)  # what was in the way has become that
 

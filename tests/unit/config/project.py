@@ -58,7 +58,11 @@ def findings_in(
             examined = examine(document, REGISTRY)
         if isinstance(examined, list):
             findings += examined
-    return sorted(without_echoes(findings), key=lambda f: (f.mark.line, f.mark.column))
+    return sorted(without_echoes(findings), key=_order)
+
+
+def _order(finding: Finding) -> tuple[int, int]:
+    return place_of(finding) if finding.mark else (0, 0)
 
 
 def place_of(finding: Finding) -> tuple[int, int]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.excerpt import OPEN
-from kafka_etl.config.report import Finding, config_error, without_echoes
+from kafka_etl.config.report import OPEN, Finding, config_error, without_echoes
 from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import ALLOWED
 from tests.unit.config.project import MARK, findings_in, pipeline, place_of, places, without
@@ -91,6 +90,64 @@ UNKNOWN_KEYS = [
         "unknown key `partition`",
         "did you mean `partitions`?",
         ["config", "partitions", "replication_factor"],
+    ),
+]
+
+OPERATOR = ["concurrency", "isolation", "name", "order", "retry", "timeout", "use", "with"]
+ELSEWHERE = [
+    Mistake(
+        "»timeout: 5 min",
+        Code.UNKNOWN_KEY,
+        "unknown key `timeout`",
+        "`timeout` belongs beside the `use` of an operator",
+        TOP,
+    ),
+    Mistake(
+        "»topics: [a]",
+        Code.UNKNOWN_KEY,
+        "unknown key `topics`",
+        "`topics` belongs under `source.with`",
+        TOP,
+    ),
+    Mistake(
+        "»max_attempts: 3",
+        Code.UNKNOWN_KEY,
+        "unknown key `max_attempts`",
+        "`max_attempts` belongs under `retry`",
+        TOP,
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: 'true'}, »workers: 3}]",
+        Code.UNKNOWN_KEY,
+        "unknown key `workers`",
+        "`workers` belongs at the top of the file",
+        OPERATOR,
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a]}, »group: g}",
+        Code.UNKNOWN_KEY,
+        "unknown key `group`",
+        "`group` belongs under `source.with`",
+        ["use", "with"],
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a], »topic: b}}",
+        Code.UNKNOWN_KEY,
+        "unknown key `topic`",
+        "did you mean `topics`?",
+        SOURCE,
+    ),
+    Mistake(
+        "kafka: {bootstrap.servers: x, »consumer: {session.timeout.ms: 1}}",
+        Code.UNKNOWN_KEY,
+        "unknown key `consumer`",
+        "`consumer` belongs at the top of the file",
+    ),
+    Mistake(
+        "kafka: {bootstrap.servers: x, »sasl: {username: a}}",
+        Code.INVALID_VALUE,
+        "`sasl` is a mapping",
+        "the names of clients' settings have dots in them: `sasl.username: …`",
     ),
 ]
 
@@ -247,31 +304,31 @@ PLUGINS = [
         "source: {use: »kafak, with: {}}",
         Code.UNKNOWN_PLUGIN,
         "there is no source called `kafak`; installed: kafka",
-        "Did you mean `kafka`?",
+        "did you mean `kafka`?",
     ),
     Mistake(
         "sink: »stdot",
         Code.UNKNOWN_PLUGIN,
         "there is no sink called `stdot`; installed: kafka, stdout",
-        "Did you mean `stdout`?",
+        "did you mean `stdout`?",
     ),
     Mistake(
         "operators: [»filtr]",
         Code.UNKNOWN_PLUGIN,
         "there is no operator called `filtr`; installed: explode, fields, filter, map",
-        "Did you mean `filter`?",
+        "did you mean `filter`?",
     ),
     Mistake(
         "source: {use: kafka, with: {topics: [a], value: »jsn}}",
         Code.UNKNOWN_PLUGIN,
         "there is no codec called `jsn`; installed: avro, bytes, json, json_schema, protobuf, text",
-        "Did you mean `json`?",
+        "did you mean `json`?",
     ),
     Mistake(
         "sink: {use: kafka, with: {topic: a, key: »jsn}}",
         Code.UNKNOWN_PLUGIN,
         "there is no codec called `jsn`",
-        "Did you mean `json`?",
+        "did you mean `json`?",
     ),
 ]
 
@@ -298,6 +355,13 @@ CLIENT_SETTINGS = [
         Code.KAFKA_SETTING_REFUSED,
         "`group.id` cannot be set: set `source.with.group`",
     ),
+    Mistake(
+        "kafka: {bootstrap.servers: x, security.protocol: »SASL_SSSL}",
+        Code.INVALID_VALUE,
+        "`security.protocol` should be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+        "did you mean `SASL_SSL`?",
+    ),
+    Mistake("producer: {linger.ms: »5ms}", Code.INVALID_VALUE, "`linger.ms` should be a number"),
     Mistake(
         "producer: {»plugin.library.paths: x}",
         Code.KAFKA_SETTING_REFUSED,
@@ -339,7 +403,7 @@ RETRIES = [
         "retry: {never: [ValueError, »ValueEror]}",
         Code.UNKNOWN_PLUGIN,
         "module builtins has no `ValueEror`",
-        "Did you mean `ValueError`?",
+        "did you mean `ValueError`?",
     ),
     Mistake(
         "retry: {only: [»'nomod:Error']}",
@@ -363,6 +427,7 @@ RETRIES = [
 
 ALL = [
     *UNKNOWN_KEYS,
+    *ELSEWHERE,
     *MISSING_KEYS,
     *VALUES,
     *PLUGINS,
@@ -399,6 +464,8 @@ GOOD = [
     "dead_letter: {topic: a, create: false}",
     "retry: {never: [KeyError, json.JSONDecodeError], only: []}",
     "drain_timeout: 0",
+    "x-retry: &r {max_attempts: 2}\nretry: *r",
+    "x-anything: [1, {a: b}]",
     "workers: '3'",
 ]
 

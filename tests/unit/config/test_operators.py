@@ -200,6 +200,17 @@ def test_a_wrong_setting_is_named_in_its_place(folder: Path, wrong: WrongSetting
     assert [place_of(finding)] == places(text)
 
 
+def test_a_pattern_says_what_is_wrong_with_it_and_where(folder: Path) -> None:
+    code = "import re\ndef find(order: dict, *, pattern: re.Pattern[str]) -> dict: ..."
+    (folder / "search.py").write_text(code)
+    text = pipeline("operators: [{use: 'search:find', with: {pattern: »'a(b'}}]")
+    (finding,) = findings_in(folder, text)
+    assert [place_of(finding)] == places(text)
+    assert finding.message == (
+        "`pattern` is not a regular expression: missing ), unterminated subpattern at position 1"
+    )
+
+
 def test_a_missing_setting_is_named_at_the_operator(folder: Path) -> None:
     text = pipeline("operators:\n  - »use: ops:convert")
     (finding,) = findings_in(folder, text)

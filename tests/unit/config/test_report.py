@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.report import Finding, Loc, Mark, config_error, did_you_mean, show_loc
+from kafka_etl.config.report import Finding, Loc, Mark, config_error, show_loc
 from kafka_etl.errors import Code
 
 FILE = Path("pipelines/video.yaml")
@@ -74,8 +74,3 @@ def test_findings_are_listed_by_file_then_line() -> None:
     ]
     text = config_error(findings).what
     assert [line[-1] for line in text.splitlines() if line.startswith("error[")] == list("abcd")
-
-
-def test_only_what_is_close_is_suggested() -> None:
-    assert did_you_mean("topcis", ["topics", "value"]) == "did you mean `topics`?"
-    assert did_you_mean("colour", ["topics", "value"]) == ""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.excerpt import CLIENTS, OPEN
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.report import CLIENTS, OPEN
 from tests.unit.config.project import findings_in, pipeline
 
 SECRET = "hunter2-and-more"  # noqa: S105 - not one
@@ -124,6 +124,43 @@ def test_the_keys_of_the_place_are_shown_and_the_column_is_kept(tmp_path: Path) 
         " 5 | registry: {**** ********* ********************* ******* timeout: ***",
         "   |                                                                  ^ registry.timeout",
     ]
+
+
+SHOWN = [
+    "timeout: 5 min",
+    "tests: []",
+    "kafka: {bootstrap.servers: localhost:9092, security.protocol: SASL_SSSL}",
+    "kafka:\n  bootstrap.servers: localhost:9092\n  security.protocol: SASL_SSSL",
+    "kafka: {bootstrap.servers: x, fetch.min.bytes: 5}",
+    "consumer: {linger.ms: 5}",
+    "consumer:\n  session.timeout.ms: 'never'",
+]
+
+
+@pytest.mark.parametrize("block", SHOWN)
+def test_a_line_that_can_hold_no_secret_is_quoted_as_it_stands(tmp_path: Path, block: str) -> None:
+    (finding,) = findings_in(tmp_path, pipeline(block))
+    assert finding.source == block.splitlines()[-1]
+    assert "***" not in finding.render()
+
+
+COVERED = [
+    "kafka: {bootstrap.servers: x, client.idd: S3cret}",
+    "kafka: {bootstrap.servers: x, fetch.min.bytes: 5, sasl.username: u} # S3cret is the password",
+    "kafka: {bootstrap.servers: 'SASL_SSL://u:S3cret@x', fetch.min.bytes: 5}",
+    "kafka:\n  bootstrap.servers: x\n  fetch.min.bytes: 5 # not S3cret any more",
+    "cluster:\n  bootstrap.servers: x\n  sasl.password:\n S3cret",
+    "cluster: {sasl.password: S3cret}",
+    "kafkaa: {client.id: S3cret}",
+    "tocken: http://u:S3cret",
+    "my_password: S3cret",
+]
+
+
+@pytest.mark.parametrize("block", COVERED)
+def test_a_line_that_may_hold_one_is_covered(tmp_path: Path, block: str) -> None:
+    for finding in findings_in(tmp_path, pipeline(block)):
+        assert "S3cret" not in finding.render()
 
 
 def test_whatever_is_not_of_a_client_is_quoted_as_it_stands() -> None:

@@ -53,6 +53,7 @@ def value_at(data: Any, *place: str | int) -> Any:
         ("kafka.bootstrap.servers=y:9092", ("kafka", "bootstrap.servers"), "y:9092"),
         ("consumer.session.timeout.ms=1", ("consumer", "session.timeout.ms"), 1),
         ("producer.linger.ms=1", ("producer", "linger.ms"), 1),
+        ("registry.basic.auth.user.info=u:p", ("registry", "basic.auth.user.info"), "u:p"),
         (
             "dead_letter.create.config.retention.ms=1",
             ("dead_letter", "create", "config", "retention.ms"),
@@ -93,19 +94,41 @@ def test_later_ones_see_what_earlier_ones_made(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_is_refused(tmp_path: Path, place: str) -> None:
     (finding,) = loaded(tmp_path, f"{place}=1").findings
     assert finding.code == Code.INVALID_VALUE
-    assert finding.message == f"--set {place}: there is no such place in this file"
+    assert finding.render() == (
+        f"error[E106]: `{place}`: there is no such place in this file\n"
+        f"  --> --set {place}, for {tmp_path / 'a.yaml'}"
+    )
 
 
 def test_a_value_that_is_not_yaml_is_refused_without_being_shown(tmp_path: Path) -> None:
     (finding,) = loaded(tmp_path, "kafka.sasl.password={hunter2!").findings
     assert finding.code == Code.INVALID_VALUE
-    assert finding.message.startswith("--set kafka.sasl.password: its value is not YAML")
+    assert finding.message.startswith("`kafka.sasl.password`: its value is not YAML")
     assert "hunter2" not in finding.render()
 
 
-def test_a_finding_says_that_the_value_was_given_there(tmp_path: Path) -> None:
-    (finding,) = findings_in(tmp_path, pipeline(), workers="many")
-    assert finding.message == "`workers` should be a whole number (given by `--set`)"
+def test_a_finding_of_a_value_given_there_points_there(tmp_path: Path) -> None:
+    (finding,) = findings_in(tmp_path, pipeline("workers: 2"), workers="many")
+    assert finding.render() == (
+        "error[E106]: `workers` should be a whole number\n"
+        f"  --> --set workers, for {tmp_path / 'pipeline.yaml'}"
+    )
+
+
+def test_a_key_misspelt_there_is_not_one_of_the_file(tmp_path: Path) -> None:
+    (finding,) = findings_in(tmp_path, pipeline(), **{"sorce.x": "1"})
+    said = finding.render().splitlines()
+    assert said[:2] == [
+        "error[E104]: unknown key `sorce`",
+        f"  --> --set sorce.x, for {tmp_path / 'pipeline.yaml'}",
+    ]
+    assert said[-1] == "  hint: did you mean `source`?"
+
+
+def test_a_list_in_a_finding_of_such_a_value_points_there_too(tmp_path: Path) -> None:
+    (finding,) = findings_in(tmp_path, pipeline(), **{"source.with": "{topics: [5]}"})
+    assert finding.message == "`topics[0]` should be text"
+    assert "--> --set source.with, for " in finding.render()
 
 
 def test_a_finding_at_another_place_does_not(tmp_path: Path) -> None:

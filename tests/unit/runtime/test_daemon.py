@@ -13,8 +13,16 @@ import pytest
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced, OrderRefused
-from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded, Verb, View
-from kafka_etl.runtime.daemon.pipelines import RunOptions, State
+from kafka_etl.runtime.daemon.daemon import (
+    Daemon,
+    DaemonOptions,
+    Loaded,
+    Rates,
+    Verb,
+    View,
+    rates_of,
+)
+from kafka_etl.runtime.daemon.pipelines import HELD, OVER, RunOptions, State
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -204,3 +212,15 @@ def test_a_death_is_seen_at_once(
     daemon._pipelines = {NAME: Dying(lambda _now: None)}
     assert daemon.run() == 0
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("state", sorted(HELD | OVER))
+def test_what_is_held_or_over_has_no_rate_any_more(state: State) -> None:
+    before, now = status("orders", counters={}), status("orders")
+    assert rates_of(before, now, 2.0) == Rates(500.0, 495.0)
+    assert rates_of(before, replace(now, state=state), 2.0) == Rates(0.0, 0.0)
+
+
+def test_counts_that_begin_anew_are_no_rate_below_none() -> None:
+    before, now = status("orders"), status("orders", counters={})
+    assert rates_of(before, now, 2.0) == Rates(0.0, 0.0)

@@ -53,6 +53,35 @@ def test_a_second_daemon_is_refused_in_another_process(tmp_path: Path) -> None:
     assert take_elsewhere(tmp_path, "blue") == "blue"
 
 
+def test_a_run_beside_a_daemon_has_a_name_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+    daemon = StateFolder(tmp_path, None)
+    first = StateFolder(tmp_path, None, or_next=True)
+    second = StateFolder(tmp_path, None, or_next=True)
+    assert first.instance == f"{daemon.instance}-2"
+    assert second.instance == f"{daemon.instance}-3"
+    assert len({daemon.path, first.path, second.path}) == 3
+    first.close()
+    again = StateFolder(tmp_path, None, or_next=True)
+    assert again.instance == first.instance
+    for folder in (daemon, second, again):
+        folder.close()
+
+
+def test_a_run_without_a_daemon_has_the_default_name(tmp_path: Path) -> None:
+    kept = StateFolder(tmp_path, None)
+    kept.close()
+    alone = StateFolder(tmp_path, None, or_next=True)
+    assert alone.instance == kept.instance
+    alone.close()
+
+
+def test_a_name_that_was_given_is_never_another(tmp_path: Path) -> None:
+    daemon = StateFolder(tmp_path, "blue")
+    with pytest.raises(InstanceInUse, match="as instance blue"):
+        StateFolder(tmp_path, "blue", or_next=True)
+    daemon.close()
+
+
 def test_a_second_daemon_is_refused_in_this_process_too(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path, None)
     with pytest.raises(InstanceInUse, match=folder.instance):
@@ -105,8 +134,9 @@ def test_a_disk_that_fills_up_leaves_no_half_name(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(StateFolderUnusable, match="No space left on device"):
+        with pytest.raises(StateFolderUnusable, match="No space left on device") as caught:
             StateFolder(tmp_path, None)
+    assert caught.value.next_step.startswith("Free some space")
     StateFolder(tmp_path, None).close()
 
 
@@ -117,6 +147,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, instance: str | N
         StateFolder(tmp_path / "file" / "state", instance)
     assert caught.value.code == "E502"
     assert f"{tmp_path}/file/state cannot be used: Not a directory" in caught.value.what
+    assert caught.value.next_step == (
+        "Make it a folder that this user may write, or choose another one with `--state-dir`."
+    )
 
 
 def test_a_file_system_without_locks_is_not_another_daemon(

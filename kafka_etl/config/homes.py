@@ -1,0 +1,61 @@
+"""Where in a pipeline file a key belongs that stands in another place."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.report import Loc, show_loc
+from kafka_etl.kafka.plugin import KafkaSinkSettings, KafkaSourceSettings
+
+
+def home_of(key: str, at: Loc) -> str:
+    """The place of a key that is unknown at `at`; empty if no place has it, or several do."""
+    homes = [home for home in _HOMES.get(key, []) if home != _without_numbers(at)]
+    if () in homes:
+        return f"`{key}` belongs at the top of the file"
+    if homes == [("operators",)]:
+        return f"`{key}` belongs beside the `use` of an operator"
+    return f"`{key}` belongs under `{show_loc(homes[0])}`" if len(homes) == 1 else ""
+
+
+def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from models_of(argument)
+
+
+def _without_numbers(loc: Loc) -> Loc:
+    return tuple(part for part in loc if isinstance(part, str))
+
+
+def _keys_under(model: type[BaseModel], at: Loc) -> Iterator[tuple[str, Loc]]:
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        yield key, at
+        for inner in models_of(info.annotation):
+            yield from _keys_under(inner, (*at, key))
+
+
+def _homes() -> dict[str, list[Loc]]:
+    homes: dict[str, list[Loc]] = {}
+    parts: tuple[tuple[type[BaseModel], Loc], ...] = (
+        (PipelineSpec, ()),
+        (KafkaSourceSettings, ("source", "with")),
+        (KafkaSinkSettings, ("sink", "with")),
+    )
+    for model, at in parts:
+        for key, home in _keys_under(model, at):
+            under_operator = home[:1] == ("operators",) and len(home) > 1
+            if not under_operator:  # what is there belongs, in the first place, to the pipeline
+                homes.setdefault(key, []).append(home)
+    return homes
+
+
+_HOMES: Final = _homes()
