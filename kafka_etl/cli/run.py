@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_etl.cli.options import DEFAULT_HTTP, Paths, Sets, parse_address, parse_sets
+from kafka_etl.errors import ConfigError
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.runtime.daemon.daemon import Loaded
@@ -67,6 +68,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             state_folder=state_dir or default_folder(),
             instance=instance,
             reload=lambda path: read_pipelines([path], overrides)[0],
+            reload_all=lambda: read_what_is_good(paths, overrides),
             look=progress.show,
             fail_on_dead_letter=fail_on_dead_letter,
         ),
@@ -90,6 +92,20 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
     Raises:
         ConfigError: With every finding.
     """
+    good, error = read_what_is_good(paths, overrides)
+    if error is None:
+        return good
+    if good:
+        others = ", ".join(str(document.path) for document, _ in good)
+        what = f"{error.what}\n\nNothing was started, {others} included"
+        raise ConfigError(what, error.next_step)
+    raise error
+
+
+def read_what_is_good(
+    paths: list[Path], overrides: dict[str, str]
+) -> tuple[list[Loaded], ConfigError | None]:
+    """The pipelines of files without a finding, and the findings of the others as one error."""
     from kafka_etl.config.build import read_spec, same_names
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
@@ -104,9 +120,9 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
         else:
             read.append((document, spec))
     findings += same_names(read)
-    if findings:
-        raise config_error(findings)
-    return read
+    wrong = {finding.path for finding in findings}
+    good = [(document, spec) for document, spec in read if document.path not in wrong]
+    return good, config_error(findings) if findings else None
 
 
 def _parse_levels(texts: list[str]) -> dict[str, str]:

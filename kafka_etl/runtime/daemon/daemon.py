@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -16,12 +17,11 @@ from typing import Final, Protocol
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.errors import ConfigError, KafkaEtlError, OrderRefused, UnknownPipeline
+from kafka_etl.errors import ConfigError, KafkaEtlError, NameChanged, UnknownPipeline
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.notify import notify
+from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
 from kafka_etl.runtime.daemon.pipelines import (
-    HELD,
-    OVER,
     ManagedPipeline,
     PipelineStatus,
     RunOptions,
@@ -34,14 +34,6 @@ Loaded = tuple[Document, PipelineSpec]
 _LOOP: Final = 0.2
 _LOOK_EVERY: Final = 1.0
 _RATE_WINDOW: Final = 10
-
-
-class Verb(StrEnum):
-    """What may be ordered of a pipeline."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +65,8 @@ class DaemonOptions:
 
     Attributes:
         reload: Reads a pipeline's file again for `restart`; raises ConfigError.
+        reload_all: Reads everything again that was given to run: what is good, and the error of
+            what is not.
         look: Called about once a second with the current view.
         fail_on_dead_letter: Whether dead letters make the exit status 3.
     """
@@ -81,6 +75,7 @@ class DaemonOptions:
     state_folder: Path
     instance: str | None
     reload: Callable[[Path], Loaded]
+    reload_all: Callable[[], tuple[list[Loaded], ConfigError | None]]
     look: Callable[[View], None]
     fail_on_dead_letter: bool = False
 
@@ -90,14 +85,21 @@ class Orders(Protocol):
 
     def view(self) -> View: ...
 
-    def order(self, name: str, verb: Verb) -> None:
-        """Give an order; it is carried out soon.
+    def order(self, name: str, verb: Verb) -> Order:
+        """Give an order; the main loop carries it out soon, or refuses it.
 
         Raises:
             UnknownPipeline: There is none of that name.
-            OrderRefused: It is to be paused, and nothing of it runs; or to be resumed, and is
-                not paused.
             ConfigError: The file to restart from is wrong.
+            NameChanged: The file to restart from is that of another pipeline now.
+        """
+        ...
+
+    def find_order(self, order_id: str) -> Order:
+        """An order that was given.
+
+        Raises:
+            OrderRefused: There is none of that id.
         """
         ...
 
@@ -118,11 +120,14 @@ class Daemon:
             for document, spec in pipelines
         }
         self._files = {spec.name: document.path for document, spec in pipelines}
-        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._paused: set[str] = set()
+        self._orders: SimpleQueue[tuple[Order, Loaded | None]] = SimpleQueue()
+        self._given = OrderBook()
         self._signals = 0
         self._signal = 0
         self._acted_on = 0
+        self._ended = False
+        self._hangups = 0
+        self._reloads = 0
         self._ticked_at = time.monotonic()
         self._samples: deque[tuple[float, Mapping[str, PipelineStatus]]] = deque(
             maxlen=_RATE_WINDOW
@@ -134,6 +139,7 @@ class Daemon:
         """Start everything; `run` then keeps it going."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._expect_hangups()
         for pipeline in self._pipelines.values():
             pipeline.begin()
 
@@ -148,10 +154,7 @@ class Daemon:
         while True:
             now = time.monotonic()
             self._ticked_at = now
-            self._obey_signals()
-            self._obey_orders()
-            for pipeline in self._pipelines.values():
-                pipeline.tick(now)
+            self._turn(now)
             children = [child for p in self._pipelines.values() for child in p.children]
             before, pids = pids, [child.pid for child in children]
             if now - looked_at >= _LOOK_EVERY or pids != before:  # a death is seen at once
@@ -162,6 +165,8 @@ class Daemon:
             connections = [child.connection for child in children]
             wait(connections, _LOOP) if connections else time.sleep(_LOOP)
         self._look_around()
+        self._ended = True
+        self._obey_orders()  # those that came too late are refused
         notify("STOPPING=1")
         self._folder.close()
         return self._exit_status()
@@ -172,37 +177,45 @@ class Daemon:
     def ticked_at(self) -> float:
         return self._ticked_at
 
-    def order(self, name: str, verb: Verb) -> None:
-        pipeline = self._pipelines.get(name)
-        if pipeline is None:
+    def order(self, name: str, verb: Verb) -> Order:
+        if name not in self._pipelines:
             raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
-        match verb:
-            case Verb.PAUSE:
-                self._require_future(name)
-                self._paused.add(name)  # at once: who resumes next may be faster than the pause
-                self._orders.put(pipeline.pause)
-            case Verb.RESUME:
-                self._require_pause(name)
-                self._paused.discard(name)
-                self._orders.put(pipeline.resume)
-            case Verb.RESTART:
-                loaded = self._options.reload(self._files[name])
-                self._paused.discard(name)
-                self._orders.put(lambda: pipeline.restart(*loaded))
+        loaded = self._read_again(name) if verb is Verb.RESTART else None
+        return self._give(Order(name, verb), loaded)
+
+    def find_order(self, order_id: str) -> Order:
+        return self._given.find(order_id)
 
     # Parts
 
-    def _require_future(self, name: str) -> None:
-        """What is to begin again may be paused before it does."""
-        state = self._view.pipelines[name].state
-        ends = state in OVER or state is State.DRAINING
-        if ends and not self._pipelines[name].begins_again:
-            raise _refused(name, "cannot be paused", state)
+    def _turn(self, now: float) -> None:
+        """Whatever is due. Signals come first: an order to restart must not outlive a stop."""
+        self._obey_signals()
+        self._obey_orders()
+        for pipeline in self._pipelines.values():
+            pipeline.tick(now)
 
-    def _require_pause(self, name: str) -> None:
-        state = self._view.pipelines[name].state
-        if state in OVER or (state not in HELD and name not in self._paused):
-            raise _refused(name, "is not paused", state)
+    def _read_again(self, name: str) -> Loaded:
+        path = self._files[name]
+        document, spec = self._options.reload(path)
+        if spec.name != name:
+            raise _renamed(path, name, spec.name)
+        return document, spec
+
+    def _give(self, order: Order, loaded: Loaded | None) -> Order:
+        self._given.note(order)
+        self._orders.put((order, loaded))
+        return order
+
+    def _expect_hangups(self) -> None:
+        """A hangup means `reload` to a daemon, and its end to what runs in a terminal."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            return  # as `nohup` wants it
+        ends = self._options.run.until_end or os.isatty(0)
+        signal.signal(signal.SIGHUP, self._on_signal if ends else self._on_hangup)
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._hangups += 1
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -215,14 +228,75 @@ class Daemon:
         if self._signals == 1:
             self._log.info("stopping: finishing what is in hand; a second signal stops at once")
         for pipeline in self._pipelines.values():
-            pipeline.drain() if self._signals == 1 else pipeline.kill()
+            pipeline.stop(at_once=self._signals > 1)
 
     def _obey_orders(self) -> None:
-        while True:
+        if self._hangups != self._reloads:
+            self._reloads = self._hangups
+            self._reload_all()
+        given: list[tuple[Order, Loaded | None]] = []
+        with suppress(Empty):
+            while True:
+                given.append(self._orders.get_nowait())
+        for order, loaded in given:
+            self._obey(order, loaded)
+
+    def _obey(self, order: Order, loaded: Loaded | None) -> None:
+        pipeline = self._pipelines[order.pipeline]
+        if self._signals or self._ended:
+            order.refuse("is being stopped, with its daemon")
+        elif order.verb is Verb.PAUSE:
+            pipeline.pause(order)
+        elif order.verb is Verb.RESUME:
+            pipeline.resume(order)
+        elif pipeline.is_being_swapped:
+            order.progress = "waiting for the restart that is under way"
+            self._orders.put((order, loaded))
+        elif loaded is not None:
+            pipeline.restart(*loaded, order)
+
+    def _reload_all(self) -> None:
+        """Restart every pipeline from its file, and begin those whose files are new."""
+        if self._signals:
+            return
+        self._log.info("reloading")
+        try:
+            loaded, error = self._options.reload_all()
+        except OSError as failure:
+            self._log.error("nothing is reloaded", error=str(failure))
+            return
+        if error is not None:
+            self._log.error(
+                "pipeline files are wrong: nothing changes for theirs",
+                code=error.code,
+                error=error.what,
+            )
+        for document, spec in loaded:
             try:
-                self._orders.get_nowait()()
-            except Empty:
-                return
+                self._take(document, spec)
+            except KafkaEtlError as refusal:
+                self._log.error("not reloaded", code=refusal.code, error=refusal.what)
+        for name, path in self._files.items():
+            if not path.exists():
+                said = "its file is gone, and it runs on until the daemon is stopped"
+                self._log.warning(said, pipeline=name)
+
+    def _take(self, document: Document, spec: PipelineSpec) -> None:
+        """A file that was read again, or is new."""
+        name, path = spec.name, document.path
+        for other, file in self._files.items():
+            if file == path and other != name:
+                raise _renamed(path, other, name)
+        if name not in self._pipelines:
+            pipeline = ManagedPipeline(document, spec, self._folder, self._options.run)
+            self._files[name], self._pipelines[name] = path, pipeline
+            pipeline.begin()
+            return
+        known = self._files[name]
+        if path != known and known.exists():
+            raise ConfigError(f"{path} and {known} both have a pipeline `{name}`")
+        self._files[name] = path
+        self._give(Order(name, Verb.RESTART, keeps_pause=True), (document, spec))
 
     def _is_over(self) -> bool:
         """Nothing runs, and either it was told to stop or nothing is left to wait for."""
@@ -244,7 +318,8 @@ class Daemon:
         seconds = max(now - then, 1e-9)
 
         def rate(name: str, metric: str) -> float:
-            return max(0.0, (statuses[name].count(metric) - before[name].count(metric)) / seconds)
+            counted = before[name].count(metric) if name in before else 0.0
+            return max(0.0, (statuses[name].count(metric) - counted) / seconds)
 
         rates = {n: Rates(rate(n, "records_in"), rate(n, "records_out")) for n in statuses}
         return View(time.time(), self._folder.instance, statuses, rates)
@@ -262,6 +337,6 @@ class Daemon:
         return 3 if letters and self._options.fail_on_dead_letter else 0
 
 
-def _refused(name: str, why: str, state: State) -> OrderRefused:
-    advice = f"`kafka-etl restart {name}` starts it anew." if state in OVER else ""
-    return OrderRefused(f"pipeline `{name}` {why}: it is {state}", advice)
+def _renamed(path: Path, name: str, new_name: str) -> NameChanged:
+    what = f"{path} calls its pipeline `{new_name}` now; it runs on as `{name}`, as it was"
+    return NameChanged(what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -12,11 +12,13 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
-from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
+from kafka_etl.errors import BreakerTripped, Fenced, OrderRefused, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.daemon.new_version import NewVersion, group_of
+from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
 from kafka_etl.runtime.daemon.state_folder import StateFolder
@@ -26,7 +28,9 @@ _APP: Final = "kafka-etl"
 _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
 _GIVE_UP_AFTER: Final = 10
-"""Deaths in a row after which a run that should end by itself is given up."""
+"""Deaths in a row after which a run that should end by itself, or a new version, is given up."""
+_AGAIN_MS: Final = 1000
+"""Age of a resume order after which a worker that is paused is so for a reason of its own."""
 
 
 class State(StrEnum):
@@ -121,35 +125,62 @@ class ManagedPipeline:
         self._paused = False
         self._draining_since: float | None = None
         self._problem: Problem | None = None
-        self._next: tuple[Document, PipelineSpec] | None = None
+        self._past = Counters()
+        self._new: NewVersion | None = None
+        self._restart_order: Order | None = None
+        self._pause_order: Order | None = None
         self.name = spec.name
 
     # Orders
 
     def begin(self) -> None:
         """Start with preflight; workers follow when it finds nothing wrong."""
-        self._problem = None
+        self._forget_slots()
         self._checked = None
-        self._draining_since = None
-        self._slots = []
-        first, *self._warm = [Child(WORKER) for _ in range(self._worker_count)]
-        task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
+        first, *self._warm = [Child(WORKER) for _ in range(self._worker_count(self._spec))]
         give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
-        self._checking = PreflightProcess(task, first, give_up_after, self._log)
+        self._checking = self._preflight(self._document, first, give_up_after)
 
-    def pause(self) -> None:
-        self._paused = True
-        self._tell("pause")
+    def pause(self, order: Order) -> None:
+        """Have the workers stop fetching; those of a version to come begin paused."""
+        if self.state in OVER and not self.begins_again:
+            order.refuse(f"cannot be paused: it is {self.state}", self._advice)
+        elif self.state is State.DRAINING and not self.begins_again:
+            order.refuse(f"cannot be paused: it is {self.state}")
+        else:
+            self._set_paused(order, paused=True)
 
-    def resume(self) -> None:
-        self._paused = False
-        self._tell("resume")
+    def resume(self, order: Order) -> None:
+        """Have the workers go on."""
+        if self.state in OVER or not (self._paused or self.state in HELD):
+            order.refuse(f"is not paused: it is {self.state}", self._advice)
+        else:
+            self._set_paused(order, paused=False)
 
-    def restart(self, document: Document, spec: PipelineSpec) -> None:
-        """Drain, then begin anew with what the file says now."""
-        self._next = document, spec
-        self._paused = False
+    def restart(self, document: Document, spec: PipelineSpec, order: Order) -> None:
+        """Check this version beside the one that runs, and swap; begin with it if none runs."""
+        if self._restart_order is not None and self._new is None:
+            self._restart_order.succeed(f"{self.state}, and is restarted by another order")
+        self._drop_new("is restarted by another order")
+        paused = order.keeps_pause and self._paused
+        self._restart_order = order
+        if (old := group_of(self._spec)) != (new := group_of(spec)):
+            order.notes = (f"reads in group `{new}` from now on, no longer in `{old}`",)
+        if self.is_over:
+            self._document, self._spec, self._paused = document, spec, paused
+            self.begin()
+            return
+        order.progress = "checking the new version"
+        checking = self._preflight(document, Child(WORKER), _GIVE_UP_AFTER)
+        self._new = NewVersion(document, spec, order, checking, paused)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Drain, or not even that; whatever was ordered before comes to nothing."""
+        self._drop_new("is being stopped")
         self.drain()
+        if at_once:
+            for slot in self._slots:
+                slot.kill()
 
     def drain(self) -> None:
         """Let the workers finish what is in hand, and stop."""
@@ -164,12 +195,6 @@ class ManagedPipeline:
             self._warm = []
             self._checking = None
 
-    def kill(self) -> None:
-        """Stop at once."""
-        self.drain()
-        for slot in self._slots:
-            slot.kill()
-
     # Life
 
     def tick(self, now: float) -> None:
@@ -179,13 +204,11 @@ class ManagedPipeline:
         for slot in self._slots:
             slot.tick(now)
         self._stop_together()
-        if self._draining_since is not None:
-            if now - self._draining_since > self._spec.drain_timeout + _GRACE:
-                for slot in self._slots:
-                    slot.kill()
-            if self._next is not None and self.is_over:
-                (self._document, self._spec), self._next = self._next, None
-                self.begin()
+        self._end_drain(now)
+        if self._new is not None:
+            self._bring(self._new, now)
+        self._settle_restart()
+        self._settle_pause()
 
     @property
     def is_over(self) -> bool:
@@ -194,8 +217,13 @@ class ManagedPipeline:
 
     @property
     def begins_again(self) -> bool:
-        """Whether it was told to restart and only waits for its workers to be gone."""
-        return self._next is not None
+        """Whether a new version is being checked, or waits for the old one's workers to end."""
+        return self._new is not None
+
+    @property
+    def is_being_swapped(self) -> bool:
+        """Whether the running version ends because a new one waits for its place."""
+        return self._new is not None and self._new.checked is not None
 
     @property
     def children(self) -> list[Child]:
@@ -203,21 +231,21 @@ class ManagedPipeline:
         children = [slot.child for slot in self._slots]
         if self._checking is not None:
             children.append(self._checking.child)
+        if self._new is not None and self._new.checked is None:
+            children.append(self._new.checking.child)
         return [child for child in children if child is not None]
 
     def status(self) -> PipelineStatus:
         """How it stands."""
         counters = Counters()
+        counters.include(self._past.snapshot())
         positions: dict[Partition, Position] = {}
         for slot in self._slots:
             counters.include(slot.counters())
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        troubles = [slot.trouble for slot in self._slots]
-        if self._checking is not None:
-            troubles.append(self._checking.trouble)
-        state = self._state()
+        state = self.state
         return PipelineStatus(
             name=self.name,
             state=state,
@@ -226,14 +254,14 @@ class ManagedPipeline:
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
             counters=counters.snapshot(),
             positions=positions,
-            trouble=None if self._problem else next(filter(None, troubles), None),
+            trouble=self._trouble,
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,
         )
 
-    # Parts
-
-    def _state(self) -> State:
+    @property
+    def state(self) -> State:
+        """What it is doing as a whole."""
         if self._checking is not None:
             return State.PREFLIGHT
         if self.is_over:
@@ -247,6 +275,19 @@ class ManagedPipeline:
         if paused:
             return State.PAUSED
         return State.RUNNING if any(s.state == "running" for s in said) else State.STARTING
+
+    # Parts
+
+    @property
+    def _trouble(self) -> str | None:
+        troubles = [slot.trouble for slot in self._slots]
+        if self._checking is not None:
+            troubles.append(self._checking.trouble)
+        return None if self._problem else next(filter(None, troubles), None)
+
+    @property
+    def _advice(self) -> str:
+        return f"`kafka-etl restart {self.name}` starts it anew." if self.state in OVER else ""
 
     def _final_state(self) -> State:
         if self._problem is not None:
@@ -264,15 +305,112 @@ class ManagedPipeline:
             self._fail(answer)
         elif answer is not None and checking.child is not None:
             self._checking = None
-            self._checked = answer
-            for note in answer.preflight.notes:
-                self._log.info(note)
-            self._log.info("starts", guarantee=answer.guarantee, workers=self._worker_count)
-            children = [checking.child, *self._warm]
-            self._slots = [
-                self._slot(n, answer.preflight, child) for n, child in enumerate(children)
-            ]
+            self._start(answer, [checking.child, *self._warm])
             self._warm = []
+
+    def _start(self, checked: Checked, children: Sequence[Child]) -> None:
+        self._checked = checked
+        for note in checked.preflight.notes:
+            self._log.info(note)
+        self._log.info("starts", guarantee=checked.guarantee, workers=len(children))
+        self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
+
+    def _forget_slots(self) -> None:
+        """Make room for other workers. Counters stay: they are the pipeline's."""
+        for slot in self._slots:
+            self._past.include(slot.counters())
+        self._slots = []
+        self._problem = self._draining_since = None
+
+    # A new version
+
+    def _bring(self, new: NewVersion, now: float) -> None:
+        """Hear of a new version's preflight, or give it the place of the old one."""
+        if new.checked is not None:
+            if self.is_over:
+                self._swap(new, new.checked)
+            return
+        answer = new.checking.answer(now)
+        if isinstance(answer, Problem):
+            stays = f"the new version of `{self.name}` was not started, and nothing has changed"
+            problem = Problem(answer.code, f"{stays}: {answer.what}", answer.next_step)
+            self._log.error("restart refused", code=problem.code, error=problem.what)
+            new.order.fail(problem)
+            self._new = None
+            new.end()
+        elif answer is not None:
+            new.order.progress = "the new version is good; draining the running one"
+            new.checked = answer
+            new.warm = [Child(WORKER) for _ in range(self._worker_count(new.spec) - 1)]
+            self.drain()
+
+    def _swap(self, new: NewVersion, checked: Checked) -> None:
+        self._new = None
+        self._forget_slots()
+        self._document, self._spec, self._paused = new.document, new.spec, new.paused
+        self._start(checked, new.children())
+
+    def _drop_new(self, why: str) -> None:
+        """Refuse what was ordered and is not settled; a new version will not be."""
+        for order in (self._restart_order, self._pause_order):
+            if order is not None:
+                order.refuse(why)
+        if self._new is not None:
+            self._new.end()
+            self._new = None
+
+    # What comes of orders
+
+    def _set_paused(self, order: Order, *, paused: bool) -> None:
+        if self._pause_order is not None:
+            self._pause_order.refuse(f"has been told to {order.verb} in between")
+        self._pause_order = order
+        order.progress = "pausing" if paused else "resuming"
+        self._paused = paused
+        if self._new is not None:
+            self._new.paused = paused
+        self._tell("pause" if paused else "resume")
+
+    def _settle_restart(self) -> None:
+        order = self._restart_order
+        if order is None or self._new is not None:
+            return
+        state = self.state
+        if order.settled:
+            self._restart_order = None
+        elif state in OVER and state is not State.FINISHED:
+            order.fail(self._problem or OrderRefused(f"pipeline `{self.name}` is {state}").problem)
+        elif state in OVER or state is State.RUNNING or state in HELD:
+            for note in order.notes:
+                self._log.warning(note)
+            order.succeed(state)
+        else:
+            order.progress = f"{state}: {trouble}" if (trouble := self._trouble) else state
+
+    def _settle_pause(self) -> None:
+        """A pause has come about when all workers say so, a resume when none says the opposite."""
+        order = self._pause_order
+        if order is None:
+            return
+        said = [slot.snapshot for slot in self._slots]
+        held = [
+            snapshot for snapshot in said if snapshot is not None and snapshot.state == "paused"
+        ]
+        if order.settled:
+            self._pause_order = None
+        elif self.state in OVER and not self.begins_again:
+            order.refuse(f"is {self.state}", self._advice)
+        elif order.verb is Verb.PAUSE:
+            if self._checking is not None:
+                order.succeed(f"{self.state}, to be paused")
+            elif len(held) == len(said):
+                order.succeed(self.state)
+        elif not held:
+            order.succeed(self.state)
+        else:
+            again = [s.problem for s in held if s.problem and s.at_ms > order.at_ms + _AGAIN_MS]
+            if again and again[0] is not None:
+                order.fail(again[0])
 
     def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
         recorder = self._folder.recorder(self.name, number)
@@ -292,6 +430,13 @@ class ManagedPipeline:
 
         operators = [(use.label, use.timeout) for use in self._spec.operators]
         return WorkerSlot(make_task, recorder, Watch(operators), child, self._log)
+
+    def _end_drain(self, now: float) -> None:
+        """Kill what has not finished in time."""
+        since = self._draining_since
+        if since is not None and now - since > self._spec.drain_timeout + _GRACE:
+            for slot in self._slots:
+                slot.kill()
 
     def _stop_together(self) -> None:
         """One worker that failed for good stops the others: they would fail at the same place.
@@ -321,9 +466,14 @@ class ManagedPipeline:
         for slot in self._slots:
             slot.send(command)
 
-    @property
-    def _worker_count(self) -> int:
-        return self._options.workers or self._spec.workers
+    def _preflight(
+        self, document: Document, child: Child, give_up_after: int | None
+    ) -> PreflightProcess:
+        task = PreflightTask(document, self._member("preflight"), self._options.logs)
+        return PreflightProcess(task, child, give_up_after, self._log)
+
+    def _worker_count(self, spec: PipelineSpec) -> int:
+        return self._options.workers or spec.workers
 
     def _member(self, worker: int | str) -> str:
         """Stays the same over restarts."""

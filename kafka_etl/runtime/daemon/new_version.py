@@ -1,0 +1,49 @@
+"""A new version of a pipeline: checked beside the running one, until it takes its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kafka_etl.config.document import Document
+from kafka_etl.config.model import PipelineSpec
+from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.daemon.order import Order
+from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
+from kafka_etl.runtime.messages import Checked
+
+
+@dataclass(slots=True)
+class NewVersion:
+    """What a restart is to bring.
+
+    Attributes:
+        order: The restart that asked for the new version.
+        checking: Its preflight; that process has imported everything, and becomes worker 0.
+        paused: Whether its workers begin paused.
+        checked: What preflight found, once it has found nothing wrong.
+        warm: Processes for the other workers, started when the preflight is over.
+    """
+
+    document: Document
+    spec: PipelineSpec
+    order: Order
+    checking: PreflightProcess
+    paused: bool
+    checked: Checked | None = None
+    warm: list[Child] = field(default_factory=list[Child])
+
+    def children(self) -> list[Child]:
+        """A process for each worker; one that died while it waited is replaced."""
+        waited = [child for child in (self.checking.child, *self.warm) if child is not None]
+        return [child if child.exit_status() is None else Child(WORKER) for child in waited]
+
+    def end(self) -> None:
+        """The new version is not wanted any more, nor are its processes."""
+        self.checking.end()
+        for child in self.warm:
+            child.end()
+
+
+def group_of(spec: PipelineSpec) -> str:
+    """The consumer group a pipeline reads in."""
+    return str(spec.source.with_.get("group") or spec.name)
