@@ -26,7 +26,8 @@ from kafka_etl.cli.options import parse_address, parse_sets
 from kafka_etl.cli.progress import Progress
 from kafka_etl.log import configure
 from kafka_etl.runtime.daemon.daemon import Rates, View
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 from tests.kit.daemon import command, free_port
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status

@@ -25,8 +25,8 @@ from kafka_etl.runtime.daemon.pipelines import (
     ManagedPipeline,
     PipelineStatus,
     RunOptions,
-    State,
 )
+from kafka_etl.runtime.daemon.state import State
 from kafka_etl.runtime.daemon.state_folder import StateFolder
 
 Loaded = tuple[Document, PipelineSpec]

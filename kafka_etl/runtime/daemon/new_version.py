@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.errors import Problem
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.order import Order
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
@@ -31,6 +32,21 @@ class NewVersion:
     paused: bool
     checked: Checked | None = None
     warm: list[Child] = field(default_factory=list[Child])
+
+    def check(self, now: float, workers: int) -> Problem | None:
+        """Hear of the preflight; returns why the version cannot be started."""
+        answer = self.checking.answer(now)
+        if isinstance(answer, Problem):
+            what = f"the new version of `{self.spec.name}` was not started, and nothing has changed"
+            problem = Problem(answer.code, f"{what}: {answer.what}", answer.next_step)
+            self.order.fail(problem)
+            self.end()
+            return problem
+        if answer is not None:
+            self.order.progress = "the new version is good; draining the running one"
+            self.checked = answer
+            self.warm = [Child(WORKER) for _ in range(workers - 1)]
+        return None
 
     def children(self) -> list[Child]:
         """A process for each worker; one that died while it waited is replaced."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
-from kafka_etl.errors import BreakerTripped, Fenced, OrderRefused, Problem, WorkerUnstable
+from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.new_version import NewVersion, group_of
-from kafka_etl.runtime.daemon.order import Order, Verb
+from kafka_etl.runtime.daemon.order import Order
+from kafka_etl.runtime.daemon.pending_orders import Outlook, PendingOrders, advice
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
+from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
 from kafka_etl.runtime.daemon.state_folder import StateFolder
 from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
 
@@ -29,27 +30,6 @@ _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
 _GIVE_UP_AFTER: Final = 10
 """Deaths in a row after which a run that should end by itself, or a new version, is given up."""
-_AGAIN_MS: Final = 1000
-"""Age of a resume order after which a worker that is paused is so for a reason of its own."""
-
-
-class State(StrEnum):
-    """What a pipeline is doing."""
-
-    PREFLIGHT = "preflight"
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    BREAKER = "paused: breaker"
-    DRAINING = "draining"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    FENCED = "fenced"
-
-
-HELD: Final = frozenset({State.PAUSED, State.BREAKER})
-OVER: Final = frozenset({State.FINISHED, State.STOPPED, State.FAILED, State.FENCED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +107,7 @@ class ManagedPipeline:
         self._problem: Problem | None = None
         self._past = Counters()
         self._new: NewVersion | None = None
-        self._restart_order: Order | None = None
-        self._pause_order: Order | None = None
+        self._orders = PendingOrders()
         self.name = spec.name
 
     # Orders
@@ -143,27 +122,25 @@ class ManagedPipeline:
 
     def pause(self, order: Order) -> None:
         """Have the workers stop fetching; those of a version to come begin paused."""
-        if self.state in OVER and not self.begins_again:
-            order.refuse(f"cannot be paused: it is {self.state}", self._advice)
-        elif self.state is State.DRAINING and not self.begins_again:
-            order.refuse(f"cannot be paused: it is {self.state}")
+        ends = self.state in OVER or self.state is State.DRAINING
+        if ends and not self.begins_again:
+            order.refuse(f"cannot be paused: it is {self.state}", advice(order, self.state))
         else:
             self._set_paused(order, paused=True)
 
     def resume(self, order: Order) -> None:
         """Have the workers go on."""
         if self.state in OVER or not (self._paused or self.state in HELD):
-            order.refuse(f"is not paused: it is {self.state}", self._advice)
+            order.refuse(f"is not paused: it is {self.state}", advice(order, self.state))
         else:
             self._set_paused(order, paused=False)
 
     def restart(self, document: Document, spec: PipelineSpec, order: Order) -> None:
         """Check this version beside the one that runs, and swap; begin with it if none runs."""
-        if self._restart_order is not None and self._new is None:
-            self._restart_order.succeed(f"{self.state}, and is restarted by another order")
+        self._orders.settle(self._outlook(restarts_again=True))
         self._drop_new("is restarted by another order")
         paused = order.keeps_pause and self._paused
-        self._restart_order = order
+        self._orders.restart = order
         if (old := group_of(self._spec)) != (new := group_of(spec)):
             order.notes = (f"reads in group `{new}` from now on, no longer in `{old}`",)
         if self.is_over:
@@ -207,8 +184,8 @@ class ManagedPipeline:
         self._end_drain(now)
         if self._new is not None:
             self._bring(self._new, now)
-        self._settle_restart()
-        self._settle_pause()
+        if self._orders:
+            self._orders.settle(self._outlook())
 
     @property
     def is_over(self) -> bool:
@@ -268,13 +245,7 @@ class ManagedPipeline:
             return self._final_state()
         if self._draining_since is not None:
             return State.DRAINING
-        said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        paused = [s.problem for s in said if s.state == "paused"]
-        if any(problem and problem.code == BreakerTripped.code for problem in paused):
-            return State.BREAKER
-        if paused:
-            return State.PAUSED
-        return State.RUNNING if any(s.state == "running" for s in said) else State.STARTING
+        return state_of(slot.snapshot for slot in self._slots if slot.snapshot is not None)
 
     # Parts
 
@@ -284,10 +255,6 @@ class ManagedPipeline:
         if self._checking is not None:
             troubles.append(self._checking.trouble)
         return None if self._problem else next(filter(None, troubles), None)
-
-    @property
-    def _advice(self) -> str:
-        return f"`kafka-etl restart {self.name}` starts it anew." if self.state in OVER else ""
 
     def _final_state(self) -> State:
         if self._problem is not None:
@@ -328,89 +295,24 @@ class ManagedPipeline:
         """Hear of a new version's preflight, or give it the place of the old one."""
         if new.checked is not None:
             if self.is_over:
-                self._swap(new, new.checked)
+                self._new = None
+                self._forget_slots()
+                self._document, self._spec, self._paused = new.document, new.spec, new.paused
+                self._start(new.checked, new.children())
             return
-        answer = new.checking.answer(now)
-        if isinstance(answer, Problem):
-            stays = f"the new version of `{self.name}` was not started, and nothing has changed"
-            problem = Problem(answer.code, f"{stays}: {answer.what}", answer.next_step)
+        problem = new.check(now, self._worker_count(new.spec))
+        if problem is not None:
             self._log.error("restart refused", code=problem.code, error=problem.what)
-            new.order.fail(problem)
             self._new = None
-            new.end()
-        elif answer is not None:
-            new.order.progress = "the new version is good; draining the running one"
-            new.checked = answer
-            new.warm = [Child(WORKER) for _ in range(self._worker_count(new.spec) - 1)]
+        elif new.checked is not None:
             self.drain()
-
-    def _swap(self, new: NewVersion, checked: Checked) -> None:
-        self._new = None
-        self._forget_slots()
-        self._document, self._spec, self._paused = new.document, new.spec, new.paused
-        self._start(checked, new.children())
 
     def _drop_new(self, why: str) -> None:
         """Refuse what was ordered and is not settled; a new version will not be."""
-        for order in (self._restart_order, self._pause_order):
-            if order is not None:
-                order.refuse(why)
+        self._orders.refuse(why)
         if self._new is not None:
             self._new.end()
             self._new = None
-
-    # What comes of orders
-
-    def _set_paused(self, order: Order, *, paused: bool) -> None:
-        if self._pause_order is not None:
-            self._pause_order.refuse(f"has been told to {order.verb} in between")
-        self._pause_order = order
-        order.progress = "pausing" if paused else "resuming"
-        self._paused = paused
-        if self._new is not None:
-            self._new.paused = paused
-        self._tell("pause" if paused else "resume")
-
-    def _settle_restart(self) -> None:
-        order = self._restart_order
-        if order is None or self._new is not None:
-            return
-        state = self.state
-        if order.settled:
-            self._restart_order = None
-        elif state in OVER and state is not State.FINISHED:
-            order.fail(self._problem or OrderRefused(f"pipeline `{self.name}` is {state}").problem)
-        elif state in OVER or state is State.RUNNING or state in HELD:
-            for note in order.notes:
-                self._log.warning(note)
-            order.succeed(state)
-        else:
-            order.progress = f"{state}: {trouble}" if (trouble := self._trouble) else state
-
-    def _settle_pause(self) -> None:
-        """A pause has come about when all workers say so, a resume when none says the opposite."""
-        order = self._pause_order
-        if order is None:
-            return
-        said = [slot.snapshot for slot in self._slots]
-        held = [
-            snapshot for snapshot in said if snapshot is not None and snapshot.state == "paused"
-        ]
-        if order.settled:
-            self._pause_order = None
-        elif self.state in OVER and not self.begins_again:
-            order.refuse(f"is {self.state}", self._advice)
-        elif order.verb is Verb.PAUSE:
-            if self._checking is not None:
-                order.succeed(f"{self.state}, to be paused")
-            elif len(held) == len(said):
-                order.succeed(self.state)
-        elif not held:
-            order.succeed(self.state)
-        else:
-            again = [s.problem for s in held if s.problem and s.at_ms > order.at_ms + _AGAIN_MS]
-            if again and again[0] is not None:
-                order.fail(again[0])
 
     def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
         recorder = self._folder.recorder(self.name, number)
@@ -461,6 +363,23 @@ class ManagedPipeline:
             self._problem = problem
             self._log.error("failed", code=problem.code, error=problem.what)
             self.drain()
+
+    def _set_paused(self, order: Order, *, paused: bool) -> None:
+        self._orders.hold(order)
+        self._paused = paused
+        if self._new is not None:
+            self._new.paused = paused
+        self._tell("pause" if paused else "resume")
+
+    def _outlook(self, *, restarts_again: bool = False) -> Outlook:
+        return Outlook(
+            state=self.state,
+            problem=self._problem,
+            trouble=self._trouble,
+            workers=[slot.snapshot for slot in self._slots],
+            begins_again=self.begins_again,
+            restarts_again=restarts_again,
+        )
 
     def _tell(self, command: str) -> None:
         for slot in self._slots:

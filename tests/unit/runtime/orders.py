@@ -12,7 +12,8 @@ from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 
 NOW = 1_700_000_000.0
 

@@ -15,7 +15,8 @@ from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded, View
 from kafka_etl.runtime.daemon.order import Order, Verb
-from kafka_etl.runtime.daemon.pipelines import RunOptions, State
+from kafka_etl.runtime.daemon.pipelines import RunOptions
+from kafka_etl.runtime.daemon.state import State
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status

@@ -14,7 +14,7 @@ from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, O
 from kafka_etl.runtime.daemon.http import HttpServer, make_app
 from kafka_etl.runtime.daemon.listener import listen
 from kafka_etl.runtime.daemon.order import Order, Verb
-from kafka_etl.runtime.daemon.pipelines import State
+from kafka_etl.runtime.daemon.state import State
 from tests.unit.runtime.orders import FakeOrders, status
 
 HERE = "http://127.0.0.1:8321"

@@ -15,7 +15,8 @@ from kafka_etl.cli.run import read_pipelines, read_what_is_good
 from kafka_etl.errors import BreakerTripped, ConfigError, KafkaEtlError, NameChanged, SchemaMissing
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
 from kafka_etl.runtime.daemon.order import Order, Verb
-from kafka_etl.runtime.daemon.pipelines import RunOptions, State
+from kafka_etl.runtime.daemon.pipelines import RunOptions
+from kafka_etl.runtime.daemon.state import State
 from kafka_etl.runtime.messages import LogSettings
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.workers import GOOD, FakeWorkers, in_file
