@@ -13,6 +13,7 @@ from kafka_etl.cli.options import DEFAULT_HTTP, Paths, Sets, parse_address, pars
 from kafka_etl.errors import ConfigError
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.report import Finding
     from kafka_etl.runtime.daemon.daemon import Loaded
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -53,8 +54,8 @@ def run(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.log import configure
     from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
     from kafka_etl.runtime.daemon.listener import listen
-    from kafka_etl.runtime.daemon.pipelines import RunOptions
     from kafka_etl.runtime.daemon.state_folder import default_folder
+    from kafka_etl.runtime.daemon.version import RunOptions
     from kafka_etl.runtime.messages import LogSettings
 
     logs = LogSettings(_parse_levels(log_level))
@@ -92,23 +93,32 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
     Raises:
         ConfigError: With every finding.
     """
-    good, error = read_what_is_good(paths, overrides)
-    if error is None:
+    from kafka_etl.config.report import config_error
+
+    good, findings = _read(paths, overrides)
+    if not findings:
         return good
-    if good:
-        others = ", ".join(str(document.path) for document, _ in good)
-        what = f"{error.what}\n\nNothing was started, {others} included"
-        raise ConfigError(what, error.next_step)
-    raise error
+    error = config_error(findings)
+    if not good:
+        raise error
+    others = ", ".join(str(document.path) for document, _ in good)
+    raise ConfigError(f"{error.what}\n\nNothing was started, {others} included.", error.next_step)
 
 
 def read_what_is_good(
     paths: list[Path], overrides: dict[str, str]
-) -> tuple[list[Loaded], ConfigError | None]:
-    """The pipelines of files without a finding, and the findings of the others as one error."""
+) -> tuple[list[Loaded], dict[Path, ConfigError]]:
+    """The pipelines of files without a finding, and the errors of the other files."""
+    from kafka_etl.config.report import config_error
+
+    good, findings = _read(paths, overrides)
+    wrong = {finding.path for finding in findings}
+    return good, {path: config_error([f for f in findings if f.path == path]) for path in wrong}
+
+
+def _read(paths: list[Path], overrides: dict[str, str]) -> tuple[list[Loaded], list[Finding]]:
     from kafka_etl.config.build import read_spec, same_names
     from kafka_etl.config.load import load
-    from kafka_etl.config.report import config_error
 
     loaded = load(paths, env=os.environ, overrides=overrides)
     findings = loaded.findings
@@ -121,8 +131,7 @@ def read_what_is_good(
             read.append((document, spec))
     findings += same_names(read)
     wrong = {finding.path for finding in findings}
-    good = [(document, spec) for document, spec in read if document.path not in wrong]
-    return good, config_error(findings) if findings else None
+    return [(document, spec) for document, spec in read if document.path not in wrong], findings
 
 
 def _parse_levels(texts: list[str]) -> dict[str, str]:

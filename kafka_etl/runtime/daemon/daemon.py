@@ -24,10 +24,10 @@ from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
 from kafka_etl.runtime.daemon.pipelines import (
     ManagedPipeline,
     PipelineStatus,
-    RunOptions,
 )
 from kafka_etl.runtime.daemon.state import State
 from kafka_etl.runtime.daemon.state_folder import StateFolder
+from kafka_etl.runtime.daemon.version import RunOptions, Version
 
 Loaded = tuple[Document, PipelineSpec]
 
@@ -65,8 +65,8 @@ class DaemonOptions:
 
     Attributes:
         reload: Reads a pipeline's file again for `restart`; raises ConfigError.
-        reload_all: Reads everything again that was given to run: what is good, and the error of
-            what is not.
+        reload_all: Reads everything again that was given to run: what is good, and the errors of
+            the other files.
         look: Called about once a second with the current view.
         fail_on_dead_letter: Whether dead letters make the exit status 3.
     """
@@ -75,7 +75,7 @@ class DaemonOptions:
     state_folder: Path
     instance: str | None
     reload: Callable[[Path], Loaded]
-    reload_all: Callable[[], tuple[list[Loaded], ConfigError | None]]
+    reload_all: Callable[[], tuple[list[Loaded], Mapping[Path, ConfigError]]]
     look: Callable[[View], None]
     fail_on_dead_letter: bool = False
 
@@ -116,7 +116,7 @@ class Daemon:
         self._log = get_logger("daemon")
         self._folder = StateFolder(options.state_folder, options.instance)
         self._pipelines = {
-            spec.name: ManagedPipeline(document, spec, self._folder, options.run)
+            spec.name: ManagedPipeline(Version(document, spec, self._folder, options.run))
             for document, spec in pipelines
         }
         self._files = {spec.name: document.path for document, spec in pipelines}
@@ -253,7 +253,7 @@ class Daemon:
             order.progress = "waiting for the restart that is under way"
             self._orders.put((order, loaded))
         elif loaded is not None:
-            pipeline.restart(*loaded, order)
+            pipeline.restart(self._version(*loaded), order)
 
     def _reload_all(self) -> None:
         """Restart every pipeline from its file, and begin those whose files are new."""
@@ -261,34 +261,34 @@ class Daemon:
             return
         self._log.info("reloading")
         try:
-            loaded, error = self._options.reload_all()
+            loaded, wrong = self._options.reload_all()
         except OSError as failure:
             self._log.error("nothing is reloaded", error=str(failure))
             return
-        if error is not None:
-            self._log.error(
-                "pipeline files are wrong: nothing changes for theirs",
-                code=error.code,
-                error=error.what,
-            )
+        names = {path: name for name, path in self._files.items()}
+        for path, error in wrong.items():
+            if path in names:
+                self._pipelines[names[path]].refuse(error.problem)
+            else:
+                self._log.error("nothing is begun", code=error.code, error=error.what)
         for document, spec in loaded:
             try:
-                self._take(document, spec)
+                self._take(document, spec, names.get(document.path))
             except KafkaEtlError as refusal:
-                self._log.error("not reloaded", code=refusal.code, error=refusal.what)
+                self._log.error("nothing is begun", code=refusal.code, error=refusal.what)
         for name, path in self._files.items():
             if not path.exists():
                 said = "its file is gone, and it runs on until the daemon is stopped"
                 self._log.warning(said, pipeline=name)
 
-    def _take(self, document: Document, spec: PipelineSpec) -> None:
+    def _take(self, document: Document, spec: PipelineSpec, runs_as: str | None) -> None:
         """A file that was read again, or is new."""
         name, path = spec.name, document.path
-        for other, file in self._files.items():
-            if file == path and other != name:
-                raise _renamed(path, other, name)
+        if runs_as not in {None, name}:
+            self._pipelines[str(runs_as)].refuse(_renamed(path, str(runs_as), name).problem)
+            return
         if name not in self._pipelines:
-            pipeline = ManagedPipeline(document, spec, self._folder, self._options.run)
+            pipeline = ManagedPipeline(self._version(document, spec))
             self._files[name], self._pipelines[name] = path, pipeline
             pipeline.begin()
             return
@@ -298,9 +298,13 @@ class Daemon:
         self._files[name] = path
         self._give(Order(name, Verb.RESTART, keeps_pause=True), (document, spec))
 
+    def _version(self, document: Document, spec: PipelineSpec) -> Version:
+        return Version(document, spec, self._folder, self._options.run)
+
     def _is_over(self) -> bool:
         """Nothing runs, and either it was told to stop or nothing is left to wait for."""
-        return all(p.is_over and not p.begins_again for p in self._pipelines.values())
+        over = all(p.is_over and not p.begins_again for p in self._pipelines.values())
+        return over and self._orders.empty()
 
     def _look_around(self) -> None:
         self._view = self._look()

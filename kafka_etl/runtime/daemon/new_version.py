@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kafka_etl.config.document import Document
-from kafka_etl.config.model import PipelineSpec
 from kafka_etl.errors import Problem
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.order import Order
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
+from kafka_etl.runtime.daemon.version import Version
 from kafka_etl.runtime.messages import Checked
 
 
@@ -25,19 +24,19 @@ class NewVersion:
         warm: Processes for the other workers, started when the preflight is over.
     """
 
-    document: Document
-    spec: PipelineSpec
+    version: Version
     order: Order
     checking: PreflightProcess
     paused: bool
     checked: Checked | None = None
     warm: list[Child] = field(default_factory=list[Child])
 
-    def check(self, now: float, workers: int) -> Problem | None:
+    def check(self, now: float) -> Problem | None:
         """Hear of the preflight; returns why the version cannot be started."""
         answer = self.checking.answer(now)
         if isinstance(answer, Problem):
-            what = f"the new version of `{self.spec.name}` was not started, and nothing has changed"
+            name = self.version.spec.name
+            what = f"the new version of `{name}` was not started, and nothing has changed"
             problem = Problem(answer.code, f"{what}: {answer.what}", answer.next_step)
             self.order.fail(problem)
             self.end()
@@ -45,7 +44,7 @@ class NewVersion:
         if answer is not None:
             self.order.progress = "the new version is good; draining the running one"
             self.checked = answer
-            self.warm = [Child(WORKER) for _ in range(workers - 1)]
+            self.warm = [Child(WORKER) for _ in range(self.version.workers - 1)]
         return None
 
     def children(self) -> list[Child]:
@@ -58,8 +57,3 @@ class NewVersion:
         self.checking.end()
         for child in self.warm:
             child.end()
-
-
-def group_of(spec: PipelineSpec) -> str:
-    """The consumer group a pipeline reads in."""
-    return str(spec.source.with_.get("group") or spec.name)

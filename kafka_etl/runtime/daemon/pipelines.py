@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kafka_etl.config.document import Document
-from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
@@ -16,29 +14,19 @@ from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
-from kafka_etl.runtime.daemon.new_version import NewVersion, group_of
+from kafka_etl.runtime.daemon.new_version import NewVersion
 from kafka_etl.runtime.daemon.order import Order
 from kafka_etl.runtime.daemon.pending_orders import Outlook, PendingOrders, advice
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
-from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
+from kafka_etl.runtime.daemon.slot import WorkerSlot
 from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
-from kafka_etl.runtime.daemon.state_folder import StateFolder
-from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.daemon.version import Version
+from kafka_etl.runtime.messages import Checked, WorkerTask
 
-_APP: Final = "kafka-etl"
 _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
 _GIVE_UP_AFTER: Final = 10
 """Deaths in a row after which a run that should end by itself, or a new version, is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a daemon runs its pipelines."""
-
-    until_end: bool
-    workers: int | None
-    logs: LogSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +78,9 @@ class PipelineStatus:
 class ManagedPipeline:
     """Brings one pipeline up, keeps it up, and takes it down."""
 
-    def __init__(
-        self, document: Document, spec: PipelineSpec, folder: StateFolder, options: RunOptions
-    ) -> None:
-        self._document = document
-        self._spec = spec
-        self._folder = folder
-        self._options = options
-        self._log = get_logger("daemon", pipeline=spec.name)
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._log = get_logger("daemon", pipeline=version.spec.name)
         self._checking: PreflightProcess | None = None
         self._checked: Checked | None = None
         self._warm: list[Child] = []
@@ -107,8 +90,9 @@ class ManagedPipeline:
         self._problem: Problem | None = None
         self._past = Counters()
         self._new: NewVersion | None = None
+        self._refusal: str | None = None
         self._orders = PendingOrders()
-        self.name = spec.name
+        self.name = version.spec.name
 
     # Orders
 
@@ -116,9 +100,10 @@ class ManagedPipeline:
         """Start with preflight; workers follow when it finds nothing wrong."""
         self._forget_slots()
         self._checked = None
-        first, *self._warm = [Child(WORKER) for _ in range(self._worker_count(self._spec))]
-        give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
-        self._checking = self._preflight(self._document, first, give_up_after)
+        first, *self._warm = [Child(WORKER) for _ in range(self._version.workers)]
+        give_up_after = _GIVE_UP_AFTER if self._version.options.until_end else None
+        task = self._version.preflight_task()
+        self._checking = PreflightProcess(task, first, give_up_after, self._log)
 
     def pause(self, order: Order) -> None:
         """Have the workers stop fetching; those of a version to come begin paused."""
@@ -135,21 +120,29 @@ class ManagedPipeline:
         else:
             self._set_paused(order, paused=False)
 
-    def restart(self, document: Document, spec: PipelineSpec, order: Order) -> None:
+    def restart(self, version: Version, order: Order) -> None:
         """Check this version beside the one that runs, and swap; begin with it if none runs."""
         self._orders.settle(self._outlook(restarts_again=True))
         self._drop_new("is restarted by another order")
-        paused = order.keeps_pause and self._paused
+        self._refusal = None
         self._orders.restart = order
-        if (old := group_of(self._spec)) != (new := group_of(spec)):
-            order.notes = (f"reads in group `{new}` from now on, no longer in `{old}`",)
+        if version.group != self._version.group:
+            said = f"reads in group `{version.group}` from now on, not in `{self._version.group}`"
+            order.notes = (said,)
+        paused = order.keeps_pause and self._paused
         if self.is_over:
-            self._document, self._spec, self._paused = document, spec, paused
+            self._version, self._paused = version, paused
             self.begin()
             return
         order.progress = "checking the new version"
-        checking = self._preflight(document, Child(WORKER), _GIVE_UP_AFTER)
-        self._new = NewVersion(document, spec, order, checking, paused)
+        task = version.preflight_task()
+        checking = PreflightProcess(task, Child(WORKER), _GIVE_UP_AFTER, self._log)
+        self._new = NewVersion(version, order, checking, paused)
+
+    def refuse(self, problem: Problem) -> None:
+        """A new version cannot be had. What runs goes on, and says so until the next restart."""
+        self._log.error("not restarted", code=problem.code, error=problem.what)
+        self._refusal = problem.what
 
     def stop(self, *, at_once: bool = False) -> None:
         """Drain, or not even that; whatever was ordered before comes to nothing."""
@@ -254,6 +247,7 @@ class ManagedPipeline:
         troubles = [slot.trouble for slot in self._slots]
         if self._checking is not None:
             troubles.append(self._checking.trouble)
+        troubles.append(self._refusal)
         return None if self._problem else next(filter(None, troubles), None)
 
     def _final_state(self) -> State:
@@ -297,12 +291,12 @@ class ManagedPipeline:
             if self.is_over:
                 self._new = None
                 self._forget_slots()
-                self._document, self._spec, self._paused = new.document, new.spec, new.paused
+                self._version, self._paused = new.version, new.paused
                 self._start(new.checked, new.children())
             return
-        problem = new.check(now, self._worker_count(new.spec))
+        problem = new.check(now)
         if problem is not None:
-            self._log.error("restart refused", code=problem.code, error=problem.what)
+            self.refuse(problem)
             self._new = None
         elif new.checked is not None:
             self.drain()
@@ -315,28 +309,17 @@ class ManagedPipeline:
             self._new = None
 
     def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
-        recorder = self._folder.recorder(self.name, number)
+        version = self._version
 
         def make_task(evidence: Evidence | None) -> WorkerTask:
-            return WorkerTask(
-                document=self._document,
-                worker=number,
-                member=self._member(number),
-                recorder=recorder,
-                preflight=preflight,
-                until_end=self._options.until_end,
-                evidence=evidence,
-                paused=self._paused,
-                logs=self._options.logs,
-            )
+            return version.worker_task(number, preflight, evidence, paused=self._paused)
 
-        operators = [(use.label, use.timeout) for use in self._spec.operators]
-        return WorkerSlot(make_task, recorder, Watch(operators), child, self._log)
+        return WorkerSlot(make_task, version.recorder(number), version.watch, child, self._log)
 
     def _end_drain(self, now: float) -> None:
         """Kill what has not finished in time."""
         since = self._draining_since
-        if since is not None and now - since > self._spec.drain_timeout + _GRACE:
+        if since is not None and now - since > self._version.spec.drain_timeout + _GRACE:
             for slot in self._slots:
                 slot.kill()
 
@@ -351,7 +334,7 @@ class ManagedPipeline:
                 self._fail(slot.ended.problem)
         if self._has_finished:
             self.drain()
-        if self._options.until_end:
+        if self._version.options.until_end:
             for slot in self._slots:
                 if slot.unexplained_deaths >= _GIVE_UP_AFTER and not slot.over:
                     times = f"{_GIVE_UP_AFTER} times in a row"
@@ -384,16 +367,3 @@ class ManagedPipeline:
     def _tell(self, command: str) -> None:
         for slot in self._slots:
             slot.send(command)
-
-    def _preflight(
-        self, document: Document, child: Child, give_up_after: int | None
-    ) -> PreflightProcess:
-        task = PreflightTask(document, self._member("preflight"), self._options.logs)
-        return PreflightProcess(task, child, give_up_after, self._log)
-
-    def _worker_count(self, spec: PipelineSpec) -> int:
-        return self._options.workers or spec.workers
-
-    def _member(self, worker: int | str) -> str:
-        """Stays the same over restarts."""
-        return f"{_APP}.{self.name}.{self._folder.instance}.{worker}"

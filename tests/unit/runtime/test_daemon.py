@@ -15,8 +15,8 @@ from kafka_etl.config.load import load
 from kafka_etl.errors import Fenced
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded, View
 from kafka_etl.runtime.daemon.order import Order, Verb
-from kafka_etl.runtime.daemon.pipelines import RunOptions
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.daemon.version import RunOptions
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -46,7 +46,7 @@ def daemon(tmp_path: Path, loaded: Loaded, seen: list[View]) -> Iterator[Any]:
         state_folder=tmp_path / "state",
         instance="blue",
         reload=lambda _path: loaded,
-        reload_all=lambda: ([loaded], None),
+        reload_all=lambda: ([loaded], {}),
         look=seen.append,
     )
     daemon: Any = Daemon([loaded], options)

@@ -15,8 +15,8 @@ from kafka_etl.cli.run import read_pipelines, read_what_is_good
 from kafka_etl.errors import BreakerTripped, ConfigError, KafkaEtlError, NameChanged, SchemaMissing
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
 from kafka_etl.runtime.daemon.order import Order, Verb
-from kafka_etl.runtime.daemon.pipelines import RunOptions
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.daemon.version import RunOptions
 from kafka_etl.runtime.messages import LogSettings
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.workers import GOOD, FakeWorkers, in_file
@@ -77,6 +77,10 @@ class Scene:
         count: float = self.daemon._pipelines["orders"].status().count(metric)
         return count
 
+    def trouble(self) -> str | None:
+        trouble: str | None = self.daemon._pipelines["orders"].status().trouble
+        return trouble
+
     def topics(self) -> list[str]:
         """Where the workers write to that are at work."""
         return [in_file(worker)[1] for worker in self.workers.at_work()]
@@ -134,9 +138,10 @@ def test_what_preflight_finds_wrong_leaves_the_running_version_alone(scene: Scen
     )
     (worker,) = scene.workers.alive()
     assert (in_file(worker)[1], worker.signals, scene.state()) == ("first", [], State.RUNNING)
+    assert scene.trouble() == order.problem.what
     scene.workers.verdict = lambda _document: GOOD
     assert scene.order(Verb.RESTART).problem is None
-    assert scene.topics() == ["second"]
+    assert (scene.topics(), scene.trouble()) == (["second"], None)
 
 
 def test_a_check_that_is_killed_for_ever_comes_to_an_end(scene: Scene) -> None:
@@ -183,7 +188,7 @@ def test_another_name_is_refused(scene: Scene) -> None:
 def test_another_group_is_noted(scene: Scene) -> None:
     scene.write("orders", "source: {use: kafka, with: {topics: [o], value: json, group: other}}")
     order = scene.order(Verb.RESTART)
-    assert order.notes == ("reads in group `other` from now on, no longer in `orders`",)
+    assert order.notes == ("reads in group `other` from now on, not in `orders`",)
     scene.write("orders", "source: {use: kafka, with: {topics: [o], value: json, group: other}}")
     assert scene.order(Verb.RESTART).notes == ()
 
@@ -249,6 +254,24 @@ def test_a_restart_waits_for_the_one_that_drains(scene: Scene) -> None:
     assert first.problem is None
     assert "typo" in refused(second)
     assert scene.state() is State.RUNNING
+
+
+def test_a_restart_that_waits_keeps_the_daemon(scene: Scene) -> None:
+    (old,) = scene.workers.at_work()
+    old.stays = True
+    scene.order(Verb.RESTART)
+    second = scene.order(Verb.RESTART)
+    old.leave()
+    new = scene.workers.all[-1]
+    scene.turns(1)
+    managed = scene.daemon._pipelines["orders"]
+    managed.tick(scene.now)
+    new.leave(TYPO)
+    managed.tick(scene.now)
+    assert scene.state() is State.FAILED
+    assert not scene.daemon._is_over()
+    scene.turns()
+    assert (second.problem, scene.state()) == (None, State.RUNNING)
 
 
 # A stop wins
@@ -408,6 +431,9 @@ def test_a_bad_file_keeps_no_other_from_being_reloaded(
     said = everything(capsys)
     assert "bills.yaml" in said
     assert "worse.yaml" in said
+    bills = scene.daemon._pipelines["bills"].status()
+    assert "bills.yaml" in (bills.trouble or "")
+    assert scene.trouble() is None
 
 
 def test_a_reload_refuses_other_names_and_names_that_are_taken(
