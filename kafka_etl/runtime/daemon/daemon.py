@@ -122,6 +122,7 @@ class Daemon:
         self._files = {spec.name: document.path for document, spec in pipelines}
         self._orders: SimpleQueue[tuple[Order, Loaded | None]] = SimpleQueue()
         self._given = OrderBook()
+        self._open: list[Order] = []
         self._signals = 0
         self._signal = 0
         self._acted_on = 0
@@ -157,9 +158,12 @@ class Daemon:
             self._turn(now)
             children = [child for p in self._pipelines.values() for child in p.children]
             before, pids = pids, [child.pid for child in children]
-            if now - looked_at >= _LOOK_EVERY or pids != before:  # a death is seen at once
+            news = any(order.settled for order in self._open)
+            # A death is seen at once, what came of an order as well.
+            if now - looked_at >= _LOOK_EVERY or pids != before or news:
                 looked_at = now
                 self._look_around()
+                self._tell_outcomes()
             if self._is_over():
                 break
             connections = [child.connection for child in children]
@@ -167,6 +171,7 @@ class Daemon:
         self._look_around()
         self._ended = True
         self._obey_orders()  # those that came too late are refused
+        self._tell_outcomes()
         notify("STOPPING=1")
         self._folder.close()
         return self._exit_status()
@@ -239,6 +244,8 @@ class Daemon:
             while True:
                 given.append(self._orders.get_nowait())
         for order, loaded in given:
+            if order not in self._open:
+                self._open.append(order)
             self._obey(order, loaded)
 
     def _obey(self, order: Order, loaded: Loaded | None) -> None:
@@ -254,6 +261,13 @@ class Daemon:
             self._orders.put((order, loaded))
         elif loaded is not None:
             pipeline.restart(self._version(*loaded), order)
+
+    def _tell_outcomes(self) -> None:
+        """Of orders: only now does the view show what came of them."""
+        for order in self._open:
+            if order.settled:
+                order.tell()
+        self._open = [order for order in self._open if not order.settled]
 
     def _reload_all(self) -> None:
         """Restart every pipeline from its file, and begin those whose files are new."""

@@ -165,18 +165,18 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
 
 def _outcome(order: Order) -> Response:
     """What came of an order: 200, or why nothing did: 409; 202: it is under way after a while."""
-    order.wait(_PATIENCE)
-    if order.problem is not None:
+    told = order.wait(_PATIENCE)
+    if told and order.problem is not None:
         return _answer({"error": asdict(order.problem)}, 409)
     data = {
         "pipeline": order.pipeline,
         "order": order.verb,
         "id": order.id,
-        "settled": order.settled,
+        "settled": told,
         "progress": order.progress,
         "notes": order.notes,
     }
-    return _answer(data, 200 if order.settled else 202)
+    return _answer(data, 200 if told else 202)
 
 
 def _answer(data: Any, status: int = 200) -> Response:

@@ -33,6 +33,7 @@ class Order:
         progress: What the daemon is doing about the order.
         notes: What whoever gave the order should know besides.
         problem: Why nothing came of the order; None: it is carried out, or still under way.
+        settled: Whether the outcome is known to the main loop.
     """
 
     def __init__(self, pipeline: str, verb: Verb, *, keeps_pause: bool = False) -> None:
@@ -44,27 +45,27 @@ class Order:
         self.progress = "ordered"
         self.notes: tuple[str, ...] = ()
         self.problem: Problem | None = None
-        self._settled = threading.Event()
-
-    @property
-    def settled(self) -> bool:
-        """Whether the outcome is known."""
-        return self._settled.is_set()
+        self.settled = False
+        self._told = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the outcome, in any thread but the main loop's; whether the outcome is known."""
-        return self._settled.wait(seconds)
+        """Wait for the outcome, in any thread but the main loop's; whether the outcome is told."""
+        return self._told.wait(seconds)
+
+    def tell(self) -> None:
+        """Let those who wait know the outcome: by now the daemon's view shows what came of it."""
+        self._told.set()
 
     def succeed(self, progress: str) -> None:
         if not self.settled:
             self.progress = progress
-            self._settled.set()
+            self.settled = True
 
     def fail(self, problem: Problem) -> None:
         """The first outcome of an order stays."""
         if not self.settled:
             self.problem = problem
-            self._settled.set()
+            self.settled = True
 
     def refuse(self, why: str, next_step: str = "") -> None:
         what = f"pipeline `{self.pipeline}` {why}"

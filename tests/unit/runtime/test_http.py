@@ -131,6 +131,8 @@ def test_what_takes_long_is_asked_after(monkeypatch: pytest.MonkeyPatch) -> None
     assert (again.status_code, again.json()["progress"]) == (202, "checking the new version")
     order.fail(ConfigError("2 problems", "correct them").problem)
     order.succeed("too late")
+    assert here.get(f"/orders/{order.id}").status_code == 202  # the view does not show it yet
+    order.tell()
     failed = here.get(f"/orders/{order.id}")
     assert failed.status_code == 409
     assert failed.json()["error"]["what"] == "2 problems"
@@ -143,7 +145,8 @@ def test_the_outcome_is_told_as_soon_as_it_is_known(monkeypatch: pytest.MonkeyPa
     timers: list[threading.Timer] = []
 
     def soon(order: Order) -> None:
-        timers.append(threading.Timer(0.05, order.succeed, ["paused"]))
+        timers.append(threading.Timer(0.05, order.tell))
+        order.succeed("paused")
         timers[0].start()
 
     orders.carry_out = soon
