@@ -24,6 +24,7 @@ class FakeWorker:
     """One process: takes its tasks, and answers like a worker that has nothing in its way."""
 
     connection = None
+    has_hung_up = False
 
     def __init__(self, among: FakeWorkers) -> None:
         self.pid = next(_pids)
@@ -68,6 +69,9 @@ class FakeWorker:
 
     def die(self) -> None:
         self._status = -9
+
+    def kill(self) -> None:
+        self.die()
 
     def signal(self, number: int) -> None:
         self.signals.append(number)
