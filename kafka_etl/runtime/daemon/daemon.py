@@ -202,7 +202,11 @@ class Daemon:
 
     def _read_again(self, name: str) -> Loaded:
         path = self._files[name]
-        document, spec = self._options.reload(path)
+        try:
+            document, spec = self._options.reload(path)
+        except ConfigError as error:
+            what = f"nothing has changed for pipeline `{name}`: {error.what}"
+            raise ConfigError(what, error.next_step) from error
         if spec.name != name:
             raise _renamed(path, name, spec.name)
         return document, spec

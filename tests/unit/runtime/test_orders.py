@@ -169,7 +169,7 @@ def test_a_process_that_dies_while_it_waits_for_the_drain_is_replaced(scene: Sce
 
 def test_a_file_that_is_wrong_is_said_at_once(scene: Scene) -> None:
     (scene.folder / "orders.yaml").write_text("name: [")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="nothing has changed for pipeline `orders`: 1 problem"):
         scene.daemon.order("orders", Verb.RESTART)
     scene.turns()
     assert scene.topics() == ["first"]
