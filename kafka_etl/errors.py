@@ -35,6 +35,8 @@
         ├── DaemonUnreachable        E504
         ├── UnknownPipeline          E505
         ├── OrderRefused             E506
+        ├── NameChanged              E507
+        ├── OutcomeOpen              E508
         ├── DownloadFailed           E601
         ├── BrokerNotStarted         E602
         └── ExtraMissing             E603
@@ -351,6 +353,19 @@ class UnknownPipeline(KafkaEtlError):
 class OrderRefused(KafkaEtlError):
     code = "E506"
     advice = "`kafka-etl status` shows what the daemon is doing."
+
+
+class NameChanged(KafkaEtlError):
+    code = "E507"
+    advice = (
+        "Put the old name back and restart, or stop the daemon and run it again: by a new name "
+        "the pipeline reads in a new group, from `start` on, unless `source.with.group` says else."
+    )
+
+
+class OutcomeOpen(KafkaEtlError):
+    code = "E508"
+    advice = "The daemon goes on with the order; `kafka-etl status` shows how it went."
 
 
 class DownloadFailed(KafkaEtlError):

@@ -20,6 +20,12 @@ _STARTS_WITHIN: Final = 2.0
 _ANSWERS_WITHIN: Final = 30.0
 """Seconds until a daemon that starts on a busy machine answers."""
 
+_WAIT: Final = 120.0
+
+Wait = Annotated[
+    float,
+    typer.Option(min=0, metavar="SECONDS", help="How long to wait for the outcome."),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
 
@@ -48,26 +54,40 @@ def status(
         raise typer.Exit(1)
 
 
-def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+def pause(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
     """Stop fetching; the workers stay members of their group."""
-    _order(http, name, "pause")
+    _order(http, name, "pause", wait)
 
 
-def resume(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+def resume(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
     """Go on after a pause; lets the slice that tripped the breaker pass, about a second's work."""
-    _order(http, name, "resume")
+    _order(http, name, "resume", wait)
 
 
-def restart(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
-    """Drain, read the pipeline's file again, and start anew."""
-    _order(http, name, "restart")
+def restart(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
+    """Check the file again and swap versions; what runs now stays if the check fails."""
+    _order(http, name, "restart", wait)
 
 
-def _order(http: str, name: str, verb: str) -> None:
+def _order(http: str, name: str, verb: str, wait: float) -> None:
+    """Give an order, and say what comes of it."""
     from urllib.parse import quote
 
-    _ask(http, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
-    typer.echo(f"{name}: {verb} ordered", err=True)
+    from kafka_etl.errors import OutcomeOpen
+
+    give_up_at = time.monotonic() + wait
+    order = _ask(http, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
+    said = ""
+    while not order["settled"]:
+        if order["progress"] != said:
+            said = order["progress"]
+            typer.echo(f"{name}: {said}", err=True)
+        if time.monotonic() > give_up_at:
+            raise OutcomeOpen(f"`{verb} {name}` is still under way after {wait:g} s: {said}")
+        order = _ask(http, "GET", f"/orders/{order['id']}")
+    for note in order["notes"]:
+        typer.echo(f"{name}: {note}", err=True)
+    typer.echo(f"{name}: {order['progress']}", err=True)
 
 
 def _ask(address: str, method: str, path: str) -> Any:
@@ -89,7 +109,7 @@ def _ask(address: str, method: str, path: str) -> Any:
     except orjson.JSONDecodeError:
         data = None
     match data:
-        case {"pipelines": list()} | {"pipeline": str()}:
+        case {"pipelines": list()} | {"pipeline": str(), "id": str(), "settled": bool()}:
             return data
         case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
             raise error_of(Problem(code, what, next_step))

@@ -17,8 +17,10 @@ from kafka_etl.cli.options import (
     parse_sets,
     show_address,
 )
+from kafka_etl.errors import ConfigError
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.report import Finding
     from kafka_etl.runtime.daemon.daemon import Loaded
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -64,8 +66,8 @@ def run(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure, get_logger
     from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
-    from kafka_etl.runtime.daemon.pipelines import RunOptions
     from kafka_etl.runtime.daemon.state_folder import default_folder
+    from kafka_etl.runtime.daemon.version import RunOptions
     from kafka_etl.runtime.messages import LogSettings
 
     logs = LogSettings(_parse_levels(log_level))
@@ -79,6 +81,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             state_folder=state_dir or default_folder(),
             instance=instance,
             reload=lambda path: read_pipelines([path], overrides)[0],
+            reload_all=lambda: read_what_is_good(paths, overrides),
             look=progress.show,
             fail_on_dead_letter=fail_on_dead_letter,
         ),
@@ -102,9 +105,32 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
     Raises:
         ConfigError: With every finding.
     """
+    from kafka_etl.config.report import config_error
+
+    good, findings = _read(paths, overrides)
+    if not findings:
+        return good
+    error = config_error(findings)
+    if not good:
+        raise error
+    others = ", ".join(str(document.path) for document, _ in good)
+    raise ConfigError(f"{error.what}\n\nNothing was started, {others} included.", error.next_step)
+
+
+def read_what_is_good(
+    paths: list[Path], overrides: dict[str, str]
+) -> tuple[list[Loaded], dict[Path, ConfigError]]:
+    """The pipelines of files without a finding, and the errors of the other files."""
+    from kafka_etl.config.report import config_error
+
+    good, findings = _read(paths, overrides)
+    wrong = {finding.path for finding in findings}
+    return good, {path: config_error([f for f in findings if f.path == path]) for path in wrong}
+
+
+def _read(paths: list[Path], overrides: dict[str, str]) -> tuple[list[Loaded], list[Finding]]:
     from kafka_etl.config.build import read_spec, same_names
     from kafka_etl.config.load import load
-    from kafka_etl.config.report import config_error
 
     loaded = load(paths, env=os.environ, overrides=overrides)
     findings = loaded.findings
@@ -116,9 +142,8 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
         else:
             read.append((document, spec))
     findings += same_names(read)
-    if findings:
-        raise config_error(findings)
-    return read
+    wrong = {finding.path for finding in findings}
+    return [(document, spec) for document, spec in read if document.path not in wrong], findings
 
 
 def _parse_levels(texts: list[str]) -> dict[str, str]:

@@ -118,6 +118,7 @@ def test_the_unit_tells_systemd_how_it_is(
 def test_the_unit_is_of_the_type_the_daemon_was_written_for(unit: dict[str, list[str]]) -> None:
     assert unit["Type"] == ["notify"]
     assert unit["KillMode"] == ["mixed"]
+    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert unit["Restart"] == ["on-failure"]
     assert unit["User"] == unit["StateDirectory"] == ["kafka-etl"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.broker import Cluster
-from tests.kit.daemon import Daemon
+from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -30,7 +30,7 @@ def readiness(daemon: Daemon) -> int:
     return 200
 
 
-def test_a_daemon_waits_for_its_broker_at_its_start_and_at_a_restart(
+def test_a_daemon_waits_for_its_broker_at_its_start_and_runs_on_without_a_restart(
     tmp_path: Path, unsteady: Cluster
 ) -> None:
     project = Project(tmp_path, Kafka(unsteady.bootstrap))
@@ -44,12 +44,17 @@ def test_a_daemon_waits_for_its_broker_at_its_start_and_at_a_restart(
         node.start()
         daemon.until(lambda p: p["counts"]["records_out"] == 10)
         node.kill()
-        daemon.post(f"/pipelines/{project.name}/restart")
-        daemon.until(lambda p: p["state"] == "preflight" and p["trouble"] is not None)
-        time.sleep(12)
+        restart = ("restart", project.name, "--http", daemon.http)
+        refused = command(*restart, cwd=tmp_path)
+        assert refused.returncode == 1
+        assert "error[E301]: the new version of" in refused.stderr
+        assert daemon.pipeline()["state"] == "running"
         node.start()
+        assert command(*restart, cwd=tmp_path).returncode == 0
         daemon.until(lambda p: p["state"] == "running" and readiness(daemon) == 200)
-        assert daemon.pipeline()["error"] is None
+        status = daemon.pipeline()
+        assert (status["error"], status["trouble"]) == (None, None)
+        assert status["counts"]["records_out"] == 10
         assert "preflight begins again" in daemon.said()
         assert daemon.stop() == 0
 

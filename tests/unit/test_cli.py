@@ -37,7 +37,8 @@ from kafka_etl.expression import Expression
 from kafka_etl.log import WIPE, configure
 from kafka_etl.plugins import import_object, importable
 from kafka_etl.runtime.daemon.daemon import Rates, View
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 from tests.kit.daemon import command, free_port
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
@@ -175,6 +176,16 @@ def test_bad_ones_are_all_named_and_good_ones_still_listed(tmp_path: Path) -> No
     ]
 
 
+def test_one_bad_file_says_that_the_good_ones_were_not_started(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("name: good"), "good.yaml")
+    written(tmp_path, "a: [", "bad.yaml")
+    done = command("run", ".", "--state-dir", "state", "--http", "off", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "  --> bad.yaml:1:4" in done.stderr
+    assert "Nothing was started, good.yaml included." in done.stderr
+    assert_readable(done)
+
+
 def test_two_pipelines_of_one_name_are_named(tmp_path: Path) -> None:
     written(tmp_path, pipeline(), "a.yaml")
     written(tmp_path, pipeline(), "b.yaml")
@@ -274,7 +285,13 @@ def answering(status_code: int, body: bytes, port: int = 0) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", port), Handler) as server:
+    with served(Handler, port) as address:
+        yield address
+
+
+@contextmanager
+def served(handler: type[http.server.BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
@@ -338,6 +355,73 @@ def test_what_the_daemon_refuses_is_passed_on(tmp_path: Path, code: str, ends_wi
         done = command("restart", "x", "--http", address, cwd=tmp_path)
     assert done.returncode == ends_with
     assert done.stderr == f"error[{code}]: no pipeline `x`\n  next: look\n"
+
+
+def outcome(progress: str, *, settled: bool, notes: tuple[str, ...] = ()) -> dict[str, object]:
+    order = {"pipeline": "orders", "order": "restart", "id": "4711"}
+    return {**order, "settled": settled, "progress": progress, "notes": notes}
+
+
+@contextmanager
+def answering_in_turn(*answers: dict[str, object]) -> Iterator[tuple[str, list[str]]]:
+    """A daemon's answers about an order, one after the other, and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers[min(len(asked), len(answers) - 1)]).encode()
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(202)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_: object) -> None: ...
+
+    with served(Handler) as address:
+        yield address, asked
+
+
+def test_an_order_is_followed_to_its_outcome(tmp_path: Path) -> None:
+    answers = (
+        outcome("checking the new version", settled=False),
+        outcome("checking the new version", settled=False),
+        outcome("draining", settled=False),
+        outcome("running", settled=True, notes=("reads in another group",)),
+    )
+    with answering_in_turn(*answers) as (address, asked):
+        done = command("restart", "orders", "--http", address, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "orders: checking the new version",
+        "orders: draining",
+        "orders: reads in another group",
+        "orders: running",
+    ]
+    assert asked == ["POST /pipelines/orders/restart", *["GET /orders/4711"] * 3]
+
+
+def test_a_new_version_that_is_refused_ends_with_the_status_of_its_error(tmp_path: Path) -> None:
+    error = {"code": "E100", "what": "a typo", "next_step": "correct it"}
+    answers = (outcome("checking", settled=False), {"error": error})
+    with answering_in_turn(*answers) as (address, _):
+        done = command("restart", "orders", "--http", address, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "orders: checking",
+        "error[E100]: a typo",
+        "  next: correct it",
+    ]
+
+
+def test_an_order_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with answering_in_turn(outcome("pausing", settled=False)) as (address, _):
+        done = command("pause", "orders", "--wait", "0", "--http", address, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error[E508]: `pause orders` is still under way after 0 s: pausing" in done.stderr
+    assert "`kafka-etl status` shows how it went" in done.stderr
 
 
 STATUS: dict[str, Any] = {

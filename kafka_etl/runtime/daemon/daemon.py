@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -16,32 +17,23 @@ from typing import Final, Protocol
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.errors import ConfigError, KafkaEtlError, OrderRefused, UnknownPipeline
+from kafka_etl.errors import ConfigError, KafkaEtlError, NameChanged, UnknownPipeline
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.notify import notify
+from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
 from kafka_etl.runtime.daemon.pipelines import (
-    HELD,
-    OVER,
     ManagedPipeline,
     PipelineStatus,
-    RunOptions,
-    State,
 )
+from kafka_etl.runtime.daemon.state import HELD, OVER, State
 from kafka_etl.runtime.daemon.state_folder import StateFolder
+from kafka_etl.runtime.daemon.version import RunOptions, Version
 
 Loaded = tuple[Document, PipelineSpec]
 
 _LOOP: Final = 0.2
 _LOOK_EVERY: Final = 1.0
 _RATE_WINDOW: Final = 10
-
-
-class Verb(StrEnum):
-    """What may be ordered of a pipeline."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    RESTART = "restart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +65,8 @@ class DaemonOptions:
 
     Attributes:
         reload: Reads a pipeline's file again for `restart`; raises ConfigError.
+        reload_all: Reads everything again that was given to run: what is good, and the errors of
+            the other files.
         look: Called about once a second with the current view.
         fail_on_dead_letter: Whether dead letters make the exit status 3.
     """
@@ -81,6 +75,7 @@ class DaemonOptions:
     state_folder: Path
     instance: str | None
     reload: Callable[[Path], Loaded]
+    reload_all: Callable[[], tuple[list[Loaded], Mapping[Path, ConfigError]]]
     look: Callable[[View], None]
     fail_on_dead_letter: bool = False
 
@@ -90,14 +85,21 @@ class Orders(Protocol):
 
     def view(self) -> View: ...
 
-    def order(self, name: str, verb: Verb) -> None:
-        """Give an order; it is carried out soon.
+    def order(self, name: str, verb: Verb) -> Order:
+        """Give an order; the main loop carries it out soon, or refuses it.
 
         Raises:
             UnknownPipeline: There is none of that name.
-            OrderRefused: It is to be paused, and nothing of it runs; or to be resumed, and is
-                not paused.
             ConfigError: The file to restart from is wrong.
+            NameChanged: The file to restart from is that of another pipeline now.
+        """
+        ...
+
+    def find_order(self, order_id: str) -> Order:
+        """An order that was given.
+
+        Raises:
+            OrderRefused: There is none of that id.
         """
         ...
 
@@ -115,15 +117,19 @@ class Daemon:
         until_end = options.run.until_end
         self._folder = StateFolder(options.state_folder, options.instance, or_next=until_end)
         self._pipelines = {
-            spec.name: ManagedPipeline(document, spec, self._folder, options.run)
+            spec.name: ManagedPipeline(Version(document, spec, self._folder, options.run))
             for document, spec in pipelines
         }
         self._files = {spec.name: document.path for document, spec in pipelines}
-        self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._paused: set[str] = set()
+        self._orders: SimpleQueue[tuple[Order, Loaded | None]] = SimpleQueue()
+        self._given = OrderBook()
+        self._open: list[Order] = []
         self._signals = 0
         self._signal = 0
         self._acted_on = 0
+        self._ended = False
+        self._hangups = 0
+        self._reloads = 0
         self._ticked_at = time.monotonic()
         self._samples: deque[tuple[float, Mapping[str, PipelineStatus]]] = deque(
             maxlen=_RATE_WINDOW
@@ -135,6 +141,7 @@ class Daemon:
         """Start everything; `run` then keeps it going."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._expect_hangups()
         for pipeline in self._pipelines.values():
             pipeline.begin()
 
@@ -149,20 +156,23 @@ class Daemon:
         while True:
             now = time.monotonic()
             self._ticked_at = now
-            self._obey_signals()
-            self._obey_orders()
-            for pipeline in self._pipelines.values():
-                pipeline.tick(now)
+            self._turn(now)
             children = [child for p in self._pipelines.values() for child in p.children]
             before, pids = pids, [child.pid for child in children]
-            if now - looked_at >= _LOOK_EVERY or pids != before:  # a death is seen at once
+            news = any(order.settled for order in self._open)
+            # A death is seen at once, what came of an order as well.
+            if now - looked_at >= _LOOK_EVERY or pids != before or news:
                 looked_at = now
                 self._look_around()
+                self._tell_outcomes()
             if self._is_over():
                 break
             connections = [child.connection for child in children]
             wait(connections, _LOOP) if connections else time.sleep(_LOOP)
         self._look_around()
+        self._ended = True
+        self._obey_orders()  # those that came too late are refused
+        self._tell_outcomes()
         notify("STOPPING=1")
         self._folder.close()
         return self._exit_status()
@@ -173,37 +183,49 @@ class Daemon:
     def ticked_at(self) -> float:
         return self._ticked_at
 
-    def order(self, name: str, verb: Verb) -> None:
-        pipeline = self._pipelines.get(name)
-        if pipeline is None:
+    def order(self, name: str, verb: Verb) -> Order:
+        if name not in self._pipelines:
             raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
-        match verb:
-            case Verb.PAUSE:
-                self._require_future(name)
-                self._paused.add(name)  # at once: who resumes next may be faster than the pause
-                self._orders.put(pipeline.pause)
-            case Verb.RESUME:
-                self._require_pause(name)
-                self._paused.discard(name)
-                self._orders.put(pipeline.resume)
-            case Verb.RESTART:
-                loaded = self._options.reload(self._files[name])
-                self._paused.discard(name)
-                self._orders.put(lambda: pipeline.restart(*loaded))
+        loaded = self._read_again(name) if verb is Verb.RESTART else None
+        return self._give(Order(name, verb), loaded)
+
+    def find_order(self, order_id: str) -> Order:
+        return self._given.find(order_id)
 
     # Parts
 
-    def _require_future(self, name: str) -> None:
-        """What is to begin again may be paused before it does."""
-        state = self._view.pipelines[name].state
-        ends = state in OVER or state is State.DRAINING
-        if ends and not self._pipelines[name].begins_again:
-            raise _refused(name, "cannot be paused", state)
+    def _turn(self, now: float) -> None:
+        """Whatever is due. Signals come first: an order to restart must not outlive a stop."""
+        self._obey_signals()
+        self._obey_orders()
+        for pipeline in self._pipelines.values():
+            pipeline.tick(now)
 
-    def _require_pause(self, name: str) -> None:
-        state = self._view.pipelines[name].state
-        if state in OVER or (state not in HELD and name not in self._paused):
-            raise _refused(name, "is not paused", state)
+    def _read_again(self, name: str) -> Loaded:
+        path = self._files[name]
+        try:
+            document, spec = self._options.reload(path)
+        except ConfigError as error:
+            what = f"nothing has changed for pipeline `{name}`: {error.what}"
+            raise ConfigError(what, error.next_step) from error
+        if spec.name != name:
+            raise _renamed(path, name, spec.name)
+        return document, spec
+
+    def _give(self, order: Order, loaded: Loaded | None) -> Order:
+        self._given.note(order)
+        self._orders.put((order, loaded))
+        return order
+
+    def _expect_hangups(self) -> None:
+        """A hangup means `reload` to a daemon, and its end to what runs in a terminal."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            return  # as `nohup` wants it
+        ends = self._options.run.until_end or os.isatty(0)
+        signal.signal(signal.SIGHUP, self._on_signal if ends else self._on_hangup)
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._hangups += 1
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -216,18 +238,92 @@ class Daemon:
         if self._signals == 1:
             self._log.info("stopping: finishing what is in hand; a second signal stops at once")
         for pipeline in self._pipelines.values():
-            pipeline.drain() if self._signals == 1 else pipeline.kill()
+            pipeline.stop(at_once=self._signals > 1)
 
     def _obey_orders(self) -> None:
-        while True:
+        if self._hangups != self._reloads:
+            self._reloads = self._hangups
+            self._reload_all()
+        given: list[tuple[Order, Loaded | None]] = []
+        with suppress(Empty):
+            while True:
+                given.append(self._orders.get_nowait())
+        for order, loaded in given:
+            if order not in self._open:
+                self._open.append(order)
+            self._obey(order, loaded)
+
+    def _obey(self, order: Order, loaded: Loaded | None) -> None:
+        pipeline = self._pipelines[order.pipeline]
+        if self._signals or self._ended:
+            order.refuse("is being stopped, with its daemon")
+        elif order.verb is Verb.PAUSE:
+            pipeline.pause(order)
+        elif order.verb is Verb.RESUME:
+            pipeline.resume(order)
+        elif pipeline.is_being_swapped:
+            order.progress = "waiting for the restart that is under way"
+            self._orders.put((order, loaded))
+        elif loaded is not None:
+            pipeline.restart(self._version(*loaded), order)
+
+    def _tell_outcomes(self) -> None:
+        """Of orders: only now does the view show what came of them."""
+        for order in self._open:
+            if order.settled:
+                order.tell()
+        self._open = [order for order in self._open if not order.settled]
+
+    def _reload_all(self) -> None:
+        """Restart every pipeline from its file, and begin those whose files are new."""
+        if self._signals:
+            return
+        self._log.info("reloading")
+        try:
+            loaded, wrong = self._options.reload_all()
+        except OSError as failure:
+            self._log.error("nothing is reloaded", error=str(failure))
+            return
+        names = {path: name for name, path in self._files.items()}
+        for path, error in wrong.items():
+            if path in names:
+                self._pipelines[names[path]].refuse(error.problem)
+            else:
+                self._log.error("nothing is begun", code=error.code, error=error.what)
+        for document, spec in loaded:
             try:
-                self._orders.get_nowait()()
-            except Empty:
-                return
+                self._take(document, spec, names.get(document.path))
+            except KafkaEtlError as refusal:
+                self._log.error("nothing is begun", code=refusal.code, error=refusal.what)
+        for name, path in self._files.items():
+            if not path.exists():
+                said = "its file is gone, and it runs on until the daemon is stopped"
+                self._log.warning(said, pipeline=name)
+
+    def _take(self, document: Document, spec: PipelineSpec, runs_as: str | None) -> None:
+        """A file that was read again, or is new."""
+        name, path = spec.name, document.path
+        if runs_as not in {None, name}:
+            self._pipelines[str(runs_as)].refuse(_renamed(path, str(runs_as), name).problem)
+            return
+        if name not in self._pipelines:
+            pipeline = ManagedPipeline(self._version(document, spec))
+            self._files[name], self._pipelines[name] = path, pipeline
+            pipeline.begin()
+            return
+        known = self._files[name]
+        if path != known and known.exists():
+            raise ConfigError(f"{path} and {known} both have a pipeline `{name}`")
+        self._files[name] = path
+        self._give(Order(name, Verb.RESTART, keeps_pause=True), (document, spec))
+
+    def _version(self, document: Document, spec: PipelineSpec) -> Version:
+        return Version(document, spec, self._folder, self._options.run)
 
     def _is_over(self) -> bool:
         """Nothing runs, and either it was told to stop or nothing is left to wait for."""
-        return all(p.is_over and not p.begins_again for p in self._pipelines.values())
+        over = all(p.is_over and not p.begins_again for p in self._pipelines.values())
+        return over and self._orders.empty()
 
     def _look_around(self) -> None:
         self._view = self._look()
@@ -244,7 +340,7 @@ class Daemon:
         then, before = self._samples[0]
         seconds = max(now - then, 1e-9)
 
-        rates = {n: rates_of(before[n], status, seconds) for n, status in statuses.items()}
+        rates = {n: rates_of(before.get(n), status, seconds) for n, status in statuses.items()}
         return View(time.time(), self._folder.instance, statuses, rates)
 
     def _exit_status(self) -> int:
@@ -260,17 +356,18 @@ class Daemon:
         return 3 if letters and self._options.fail_on_dead_letter else 0
 
 
-def rates_of(before: PipelineStatus, now: PipelineStatus, seconds: float) -> Rates:
+def rates_of(before: PipelineStatus | None, now: PipelineStatus, seconds: float) -> Rates:
     """Of the seconds between two views; a pipeline that is held or over has none any more."""
     if now.state in HELD | OVER:
         return Rates(0.0, 0.0)
 
     def rate(metric: str) -> float:
-        return max(0.0, (now.count(metric) - before.count(metric)) / seconds)
+        counted = 0.0 if before is None else before.count(metric)
+        return max(0.0, (now.count(metric) - counted) / seconds)
 
     return Rates(rate("records_in"), rate("records_out"))
 
 
-def _refused(name: str, why: str, state: State) -> OrderRefused:
-    advice = f"`kafka-etl restart {name}` starts it anew." if state in OVER else ""
-    return OrderRefused(f"pipeline `{name}` {why}: it is {state}", advice)
+def _renamed(path: Path, name: str, new_name: str) -> NameChanged:
+    what = f"{path} calls its pipeline `{new_name}` now; it runs on as `{name}`, as it was"
+    return NameChanged(what)

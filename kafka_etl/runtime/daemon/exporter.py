@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from kafka_etl import metrics
 from kafka_etl.invocation import Condition
 from kafka_etl.runtime.daemon.daemon import View
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 
 _CONDITIONS: Final = tuple(map(str, Condition))
 

@@ -18,11 +18,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kafka_etl.errors import KafkaEtlError, OrderRefused, UnknownPipeline
-from kafka_etl.runtime.daemon.daemon import Orders, Verb, View
+from kafka_etl.runtime.daemon.daemon import Orders, View
 from kafka_etl.runtime.daemon.exporter import render
+from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
 _ALIVE_WITHIN: Final = 30.0
+_PATIENCE: Final = 2.0
+"""Seconds for which an order's outcome is waited for before the answer says how it stands."""
 _LOOPBACK: Final = "Have the daemon serve on one: `--http 127.0.0.1:PORT`."
 _NO_PAGE: Final = "Give it on this machine with `kafka-etl`, by an address of this machine's own."
 _HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
@@ -60,6 +63,7 @@ def make_app(orders: Orders, *, takes_orders: bool) -> Starlette:
             Route("/ready", handlers.ready),
             Route("/metrics", handlers.metrics),
             Route("/pipelines", handlers.pipelines),
+            Route("/orders/{order_id}", handlers.outcome),
             Route("/pipelines/{name}/{verb}", handlers.order, methods=["POST"]),
         ]
     )
@@ -100,12 +104,17 @@ class _Handlers:
         if verb not in set(Verb):
             return _refused(404, f"there is no order `{verb}`; there are {', '.join(Verb)}")
         try:
-            self._orders.order(name, Verb(verb))
+            return _outcome(self._orders.order(name, Verb(verb)))
         except UnknownPipeline as error:
             return _problem(404, error)
         except KafkaEtlError as error:
             return _problem(409, error)
-        return _answer({"pipeline": name, "order": verb}, 202)
+
+    def outcome(self, request: Request) -> Response:
+        try:
+            return _outcome(self._orders.find_order(request.path_params["order_id"]))
+        except OrderRefused as error:
+            return _problem(404, error)
 
 
 def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
@@ -152,6 +161,22 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),
     }
+
+
+def _outcome(order: Order) -> Response:
+    """What came of an order: 200, or why nothing did: 409; 202: it is under way after a while."""
+    told = order.wait(_PATIENCE)
+    if told and order.problem is not None:
+        return _answer({"error": asdict(order.problem)}, 409)
+    data = {
+        "pipeline": order.pipeline,
+        "order": order.verb,
+        "id": order.id,
+        "settled": told,
+        "progress": order.progress,
+        "notes": order.notes,
+    }
+    return _answer(data, 200 if told else 202)
 
 
 def _answer(data: Any, status: int = 200) -> Response:

@@ -3,58 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from kafka_etl.config.document import Document
-from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
-from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
+from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.daemon.new_version import NewVersion
+from kafka_etl.runtime.daemon.order import Order
+from kafka_etl.runtime.daemon.pending_orders import Outlook, PendingOrders, advice
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
-from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
-from kafka_etl.runtime.daemon.state_folder import StateFolder
-from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.daemon.slot import WorkerSlot
+from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
+from kafka_etl.runtime.daemon.version import Version
+from kafka_etl.runtime.messages import Checked, WorkerTask
 
-_APP: Final = "kafka-etl"
 _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
 _GIVE_UP_AFTER: Final = 10
-"""Deaths in a row after which a run that should end by itself is given up."""
-
-
-class State(StrEnum):
-    """What a pipeline is doing."""
-
-    PREFLIGHT = "preflight"
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    BREAKER = "paused: breaker"
-    DRAINING = "draining"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    FENCED = "fenced"
-
-
-HELD: Final = frozenset({State.PAUSED, State.BREAKER})
-OVER: Final = frozenset({State.FINISHED, State.STOPPED, State.FAILED, State.FENCED})
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a daemon runs its pipelines."""
-
-    until_end: bool
-    workers: int | None
-    logs: LogSettings
+"""Deaths in a row after which a run that should end by itself, or a new version, is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +78,9 @@ class PipelineStatus:
 class ManagedPipeline:
     """Brings one pipeline up, keeps it up, and takes it down."""
 
-    def __init__(
-        self, document: Document, spec: PipelineSpec, folder: StateFolder, options: RunOptions
-    ) -> None:
-        self._document = document
-        self._spec = spec
-        self._folder = folder
-        self._options = options
-        self._log = get_logger("daemon", pipeline=spec.name)
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._log = get_logger("daemon", pipeline=version.spec.name)
         self._checking: PreflightProcess | None = None
         self._checked: Checked | None = None
         self._warm: list[Child] = []
@@ -121,35 +88,69 @@ class ManagedPipeline:
         self._paused = False
         self._draining_since: float | None = None
         self._problem: Problem | None = None
-        self._next: tuple[Document, PipelineSpec] | None = None
-        self.name = spec.name
+        self._past = Counters()
+        self._new: NewVersion | None = None
+        self._refusal: str | None = None
+        self._orders = PendingOrders()
+        self.name = version.spec.name
 
     # Orders
 
     def begin(self) -> None:
         """Start with preflight; workers follow when it finds nothing wrong."""
-        self._problem = None
+        self._forget_slots()
         self._checked = None
-        self._draining_since = None
-        self._slots = []
-        first, *self._warm = [Child(WORKER) for _ in range(self._worker_count)]
-        task = PreflightTask(self._document, self._member("preflight"), self._options.logs)
-        give_up_after = _GIVE_UP_AFTER if self._options.until_end else None
+        first, *self._warm = [Child(WORKER) for _ in range(self._version.workers)]
+        give_up_after = _GIVE_UP_AFTER if self._version.options.until_end else None
+        task = self._version.preflight_task()
         self._checking = PreflightProcess(task, first, give_up_after, self._log)
 
-    def pause(self) -> None:
-        self._paused = True
-        self._tell("pause")
+    def pause(self, order: Order) -> None:
+        """Have the workers stop fetching; those of a version to come begin paused."""
+        ends = self.state in OVER or self.state is State.DRAINING
+        if ends and not self.begins_again:
+            order.refuse(f"cannot be paused: it is {self.state}", advice(order, self.state))
+        else:
+            self._set_paused(order, paused=True)
 
-    def resume(self) -> None:
-        self._paused = False
-        self._tell("resume")
+    def resume(self, order: Order) -> None:
+        """Have the workers go on."""
+        if self.state in OVER or not (self._paused or self.state in HELD):
+            order.refuse(f"is not paused: it is {self.state}", advice(order, self.state))
+        else:
+            self._set_paused(order, paused=False)
 
-    def restart(self, document: Document, spec: PipelineSpec) -> None:
-        """Drain, then begin anew with what the file says now."""
-        self._next = document, spec
-        self._paused = False
+    def restart(self, version: Version, order: Order) -> None:
+        """Check this version beside the one that runs, and swap; begin with it if none runs."""
+        self._orders.settle(self._outlook(restarts_again=True))
+        self._drop_new("is restarted by another order")
+        self._refusal = None
+        self._orders.restart = order
+        if version.group != self._version.group:
+            said = f"reads in group `{version.group}` from now on, not in `{self._version.group}`"
+            order.notes = (said,)
+        paused = order.keeps_pause and self._paused
+        if self.is_over:
+            self._version, self._paused = version, paused
+            self.begin()
+            return
+        order.progress = "checking the new version"
+        task = version.preflight_task()
+        checking = PreflightProcess(task, Child(WORKER), _GIVE_UP_AFTER, self._log)
+        self._new = NewVersion(version, order, checking, paused)
+
+    def refuse(self, problem: Problem) -> None:
+        """A new version cannot be had. What runs goes on, and says so until the next restart."""
+        self._log.error("not restarted", code=problem.code, error=problem.what)
+        self._refusal = problem.what
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Drain, or not even that; whatever was ordered before comes to nothing."""
+        self._drop_new("is being stopped")
         self.drain()
+        if at_once:
+            for slot in self._slots:
+                slot.kill()
 
     def drain(self) -> None:
         """Let the workers finish what is in hand, and stop."""
@@ -164,12 +165,6 @@ class ManagedPipeline:
             self._warm = []
             self._checking = None
 
-    def kill(self) -> None:
-        """Stop at once."""
-        self.drain()
-        for slot in self._slots:
-            slot.kill()
-
     # Life
 
     def tick(self, now: float) -> None:
@@ -179,13 +174,11 @@ class ManagedPipeline:
         for slot in self._slots:
             slot.tick(now)
         self._stop_together()
-        if self._draining_since is not None:
-            if now - self._draining_since > self._spec.drain_timeout + _GRACE:
-                for slot in self._slots:
-                    slot.kill()
-            if self._next is not None and self.is_over:
-                (self._document, self._spec), self._next = self._next, None
-                self.begin()
+        self._end_drain(now)
+        if self._new is not None:
+            self._bring(self._new, now)
+        if self._orders:
+            self._orders.settle(self._outlook())
 
     @property
     def is_over(self) -> bool:
@@ -194,8 +187,13 @@ class ManagedPipeline:
 
     @property
     def begins_again(self) -> bool:
-        """Whether it was told to restart and only waits for its workers to be gone."""
-        return self._next is not None
+        """Whether a new version is being checked, or waits for the old one's workers to end."""
+        return self._new is not None
+
+    @property
+    def is_being_swapped(self) -> bool:
+        """Whether the running version ends because a new one waits for its place."""
+        return self._new is not None and self._new.checked is not None
 
     @property
     def children(self) -> list[Child]:
@@ -203,21 +201,21 @@ class ManagedPipeline:
         children = [slot.child for slot in self._slots]
         if self._checking is not None:
             children.append(self._checking.child)
+        if self._new is not None and self._new.checked is None:
+            children.append(self._new.checking.child)
         return [child for child in children if child is not None]
 
     def status(self) -> PipelineStatus:
         """How it stands."""
         counters = Counters()
+        counters.include(self._past.snapshot())
         positions: dict[Partition, Position] = {}
         for slot in self._slots:
             counters.include(slot.counters())
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        troubles = [slot.trouble for slot in self._slots]
-        if self._checking is not None:
-            troubles.append(self._checking.trouble)
-        state = self._state()
+        state = self.state
         return PipelineStatus(
             name=self.name,
             state=state,
@@ -226,27 +224,31 @@ class ManagedPipeline:
             joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
             counters=counters.snapshot(),
             positions=positions,
-            trouble=None if self._problem else next(filter(None, troubles), None),
+            trouble=self._trouble,
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,
         )
 
-    # Parts
-
-    def _state(self) -> State:
+    @property
+    def state(self) -> State:
+        """What it is doing as a whole."""
         if self._checking is not None:
             return State.PREFLIGHT
         if self.is_over:
             return self._final_state()
         if self._draining_since is not None:
             return State.DRAINING
-        said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
-        paused = [s.problem for s in said if s.state == "paused"]
-        if any(problem and problem.code == BreakerTripped.code for problem in paused):
-            return State.BREAKER
-        if paused:
-            return State.PAUSED
-        return State.RUNNING if any(s.state == "running" for s in said) else State.STARTING
+        return state_of(slot.snapshot for slot in self._slots if slot.snapshot is not None)
+
+    # Parts
+
+    @property
+    def _trouble(self) -> str | None:
+        troubles = [slot.trouble for slot in self._slots]
+        if self._checking is not None:
+            troubles.append(self._checking.trouble)
+        troubles.append(self._refusal)
+        return None if self._problem else next(filter(None, troubles), None)
 
     def _final_state(self) -> State:
         if self._problem is not None:
@@ -264,34 +266,62 @@ class ManagedPipeline:
             self._fail(answer)
         elif answer is not None and checking.child is not None:
             self._checking = None
-            self._checked = answer
-            for note in answer.preflight.notes:
-                self._log.info(note)
-            self._log.info("starts", guarantee=answer.guarantee, workers=self._worker_count)
-            children = [checking.child, *self._warm]
-            self._slots = [
-                self._slot(n, answer.preflight, child) for n, child in enumerate(children)
-            ]
+            self._start(answer, [checking.child, *self._warm])
             self._warm = []
 
+    def _start(self, checked: Checked, children: Sequence[Child]) -> None:
+        self._checked = checked
+        for note in checked.preflight.notes:
+            self._log.info(note)
+        self._log.info("starts", guarantee=checked.guarantee, workers=len(children))
+        self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
+
+    def _forget_slots(self) -> None:
+        """Make room for other workers. Counters stay: they are the pipeline's."""
+        for slot in self._slots:
+            self._past.include(slot.counters())
+        self._slots = []
+        self._problem = self._draining_since = None
+
+    # A new version
+
+    def _bring(self, new: NewVersion, now: float) -> None:
+        """Hear of a new version's preflight, or give it the place of the old one."""
+        if new.checked is not None:
+            if self.is_over:
+                self._new = None
+                self._forget_slots()
+                self._version, self._paused = new.version, new.paused
+                self._start(new.checked, new.children())
+            return
+        problem = new.check(now)
+        if problem is not None:
+            self.refuse(problem)
+            self._new = None
+        elif new.checked is not None:
+            self.drain()
+
+    def _drop_new(self, why: str) -> None:
+        """Refuse what was ordered and is not settled; a new version will not be."""
+        self._orders.refuse(why)
+        if self._new is not None:
+            self._new.end()
+            self._new = None
+
     def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
-        recorder = self._folder.recorder(self.name, number)
+        version = self._version
 
         def make_task(evidence: Evidence | None) -> WorkerTask:
-            return WorkerTask(
-                document=self._document,
-                worker=number,
-                member=self._member(number),
-                recorder=recorder,
-                preflight=preflight,
-                until_end=self._options.until_end,
-                evidence=evidence,
-                paused=self._paused,
-                logs=self._options.logs,
-            )
+            return version.worker_task(number, preflight, evidence, paused=self._paused)
 
-        operators = [(use.label, use.timeout) for use in self._spec.operators]
-        return WorkerSlot(make_task, recorder, Watch(operators), child, self._log)
+        return WorkerSlot(make_task, version.recorder(number), version.watch, child, self._log)
+
+    def _end_drain(self, now: float) -> None:
+        """Kill what has not finished in time."""
+        since = self._draining_since
+        if since is not None and now - since > self._version.spec.drain_timeout + _GRACE:
+            for slot in self._slots:
+                slot.kill()
 
     def _stop_together(self) -> None:
         """One worker that failed for good stops the others: they would fail at the same place.
@@ -304,7 +334,7 @@ class ManagedPipeline:
                 self._fail(slot.ended.problem)
         if self._has_finished:
             self.drain()
-        if self._options.until_end:
+        if self._version.options.until_end:
             for slot in self._slots:
                 if slot.unexplained_deaths >= _GIVE_UP_AFTER and not slot.over:
                     times = f"{_GIVE_UP_AFTER} times in a row"
@@ -317,14 +347,23 @@ class ManagedPipeline:
             self._log.error("failed", code=problem.code, error=problem.what, next=problem.next_step)
             self.drain()
 
+    def _set_paused(self, order: Order, *, paused: bool) -> None:
+        self._orders.hold(order)
+        self._paused = paused
+        if self._new is not None:
+            self._new.paused = paused
+        self._tell("pause" if paused else "resume")
+
+    def _outlook(self, *, restarts_again: bool = False) -> Outlook:
+        return Outlook(
+            state=self.state,
+            problem=self._problem,
+            trouble=self._trouble,
+            workers=[slot.snapshot for slot in self._slots],
+            begins_again=self.begins_again,
+            restarts_again=restarts_again,
+        )
+
     def _tell(self, command: str) -> None:
         for slot in self._slots:
             slot.send(command)
-
-    @property
-    def _worker_count(self) -> int:
-        return self._options.workers or self._spec.workers
-
-    def _member(self, worker: int | str) -> str:
-        """Stays the same over restarts."""
-        return f"{_APP}.{self.name}.{self._folder.instance}.{worker}"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from kafka_etl.contracts import Guarantee, Position
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.record import Partition
-from kafka_etl.runtime.daemon.daemon import Rates, Verb, View
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.daemon import Rates, View
+from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 
 NOW = 1_700_000_000.0
 
@@ -49,18 +52,32 @@ class FakeOrders:
         self.statuses = statuses or (RUNNING,)
         self.refusal = refusal
         self.ordered: list[tuple[str, Verb]] = []
+        self.book = OrderBook()
+        self.carry_out: Callable[[Order], None] = self.succeed
         self.last_tick = time.monotonic()
+
+    @staticmethod
+    def succeed(order: Order) -> None:
+        order.succeed("running")
+        order.tell()
 
     def view(self) -> View:
         pipelines = {status.name: status for status in self.statuses}
         return View(NOW, "blue", pipelines, dict.fromkeys(pipelines, Rates(512.34, 500.0)))
 
-    def order(self, name: str, verb: Verb) -> None:
+    def order(self, name: str, verb: Verb) -> Order:
         if name not in {status.name for status in self.statuses}:
             raise UnknownPipeline(f"this daemon runs no pipeline `{name}`")
         if self.refusal is not None:
             raise self.refusal
         self.ordered.append((name, verb))
+        order = Order(name, verb)
+        self.book.note(order)
+        self.carry_out(order)
+        return order
+
+    def find_order(self, order_id: str) -> Order:
+        return self.book.find(order_id)
 
     def ticked_at(self) -> float:
         return self.last_tick

@@ -12,17 +12,18 @@ import pytest
 
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
-from kafka_etl.errors import Fenced, OrderRefused
+from kafka_etl.errors import Fenced
 from kafka_etl.runtime.daemon.daemon import (
     Daemon,
     DaemonOptions,
     Loaded,
     Rates,
-    Verb,
     View,
     rates_of,
 )
-from kafka_etl.runtime.daemon.pipelines import HELD, OVER, RunOptions, State
+from kafka_etl.runtime.daemon.order import Order, Verb
+from kafka_etl.runtime.daemon.state import HELD, OVER, State
+from kafka_etl.runtime.daemon.version import RunOptions
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -52,6 +53,7 @@ def daemon(tmp_path: Path, loaded: Loaded, seen: list[View]) -> Iterator[Any]:
         state_folder=tmp_path / "state",
         instance="blue",
         reload=lambda _path: loaded,
+        reload_all=lambda: ([loaded], {}),
         look=seen.append,
     )
     daemon: Any = Daemon([loaded], options)
@@ -59,70 +61,14 @@ def daemon(tmp_path: Path, loaded: Loaded, seen: list[View]) -> Iterator[Any]:
     daemon._folder.close()
 
 
-def show(daemon: Any, state: State) -> None:
-    daemon._view = View(0, "blue", {NAME: status(NAME, state=state)}, {})
-
-
-@pytest.mark.parametrize("state", [State.RUNNING, State.PREFLIGHT, State.STARTING, State.DRAINING])
-def test_what_is_not_paused_cannot_be_resumed(daemon: Any, state: State) -> None:
-    show(daemon, state)
-    with pytest.raises(OrderRefused, match=f"`orders` is not paused: it is {state}"):
-        daemon.order(NAME, Verb.RESUME)
-    assert daemon._orders.empty()
-
-
-@pytest.mark.parametrize("state", [State.FAILED, State.STOPPED])
-def test_what_has_stopped_is_to_be_restarted(daemon: Any, state: State) -> None:
-    show(daemon, state)
-    with pytest.raises(OrderRefused) as refused:
-        daemon.order(NAME, Verb.RESUME)
-    assert refused.value.next_step == "`kafka-etl restart orders` starts it anew."
-
-
-@pytest.mark.parametrize("state", [State.FAILED, State.STOPPED, State.FENCED, State.DRAINING])
-def test_what_comes_to_its_end_cannot_be_paused(daemon: Any, state: State) -> None:
-    show(daemon, state)
-    with pytest.raises(OrderRefused, match=f"`orders` cannot be paused: it is {state}"):
-        daemon.order(NAME, Verb.PAUSE)
-    assert daemon._orders.empty()
-    with pytest.raises(OrderRefused):  # nor has it been noted
-        daemon.order(NAME, Verb.RESUME)
-
-
-def test_what_begins_again_may_be_paused_before_it_does(daemon: Any, loaded: Loaded) -> None:
-    daemon._pipelines[NAME].restart(*loaded)
-    show(daemon, State.DRAINING)
-    daemon.order(NAME, Verb.PAUSE)
-    assert not daemon._orders.empty()
-
-
 def test_a_pause_that_waits_for_its_pipeline_shows(daemon: Any) -> None:
     managed = daemon._pipelines[NAME]
     managed._checking = SimpleNamespace(trouble="no broker answers", child=None)
     assert not managed.status().to_be_paused
-    managed.pause()
+    managed.pause(Order(NAME, Verb.PAUSE))
     assert (managed.status().state, managed.status().to_be_paused) == (State.PREFLIGHT, True)
     managed._checking, managed._slots = None, [slot("", state="paused")]
     assert (managed.status().state, managed.status().to_be_paused) == (State.PAUSED, False)
-
-
-@pytest.mark.parametrize("state", [State.PAUSED, State.BREAKER])
-def test_what_is_paused_is_resumed(daemon: Any, state: State) -> None:
-    show(daemon, state)
-    daemon.order(NAME, Verb.RESUME)
-    assert not daemon._orders.empty()
-
-
-def test_a_pause_counts_before_it_shows(daemon: Any) -> None:
-    show(daemon, State.RUNNING)
-    daemon.order(NAME, Verb.PAUSE)
-    daemon.order(NAME, Verb.RESUME)
-    with pytest.raises(OrderRefused):
-        daemon.order(NAME, Verb.RESUME)
-    daemon.order(NAME, Verb.PAUSE)
-    daemon.order(NAME, Verb.RESTART)
-    with pytest.raises(OrderRefused):
-        daemon.order(NAME, Verb.RESUME)
 
 
 def test_no_trouble_beside_the_error_that_ended_it(daemon: Any) -> None:

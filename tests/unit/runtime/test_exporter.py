@@ -13,7 +13,8 @@ from kafka_etl.metrics import METRICS
 from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon.daemon import View
 from kafka_etl.runtime.daemon.exporter import render
-from kafka_etl.runtime.daemon.pipelines import PipelineStatus, State
+from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.state import State
 from tests.unit.runtime.orders import NOW, FakeOrders, status
 
 GOLDEN = Path(__file__).parent / "metrics.golden.txt"

@@ -11,10 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
-from kafka_etl.runtime.daemon.daemon import Verb
 from kafka_etl.runtime.daemon.http import HttpServer, make_app
 from kafka_etl.runtime.daemon.listener import listen
-from kafka_etl.runtime.daemon.pipelines import State
+from kafka_etl.runtime.daemon.order import Order, Verb
+from kafka_etl.runtime.daemon.state import State
 from tests.unit.runtime.orders import FakeOrders, status
 
 HERE = "http://127.0.0.1:8321"
@@ -103,9 +103,54 @@ def test_pipelines_are_described_in_full() -> None:
 def test_an_order_is_passed_on(verb: Verb) -> None:
     orders = FakeOrders(status("a"), status("b"))
     response = client(orders).post(f"/pipelines/b/{verb}")
-    assert response.status_code == 202
-    assert response.json() == {"pipeline": "b", "order": verb}
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer.pop("id")
+    assert answer == {
+        "pipeline": "b",
+        "order": verb,
+        "settled": True,
+        "progress": "running",
+        "notes": [],
+    }
     assert orders.ordered == [("b", verb)]
+
+
+def test_what_takes_long_is_asked_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka_etl.runtime.daemon.http._PATIENCE", 0.01)
+    given: list[Order] = []
+    orders = FakeOrders()
+    orders.carry_out = given.append
+    here = client(orders)
+    response = here.post("/pipelines/orders/restart")
+    assert response.status_code == 202
+    assert response.json()["settled"] is False
+    (order,) = given
+    order.progress = "checking the new version"
+    again = here.get(f"/orders/{order.id}")
+    assert (again.status_code, again.json()["progress"]) == (202, "checking the new version")
+    order.fail(ConfigError("2 problems", "correct them").problem)
+    order.succeed("too late")
+    assert here.get(f"/orders/{order.id}").status_code == 202  # the view does not show it yet
+    order.tell()
+    failed = here.get(f"/orders/{order.id}")
+    assert failed.status_code == 409
+    assert failed.json()["error"]["what"] == "2 problems"
+    assert here.get("/orders/0").status_code == 404
+
+
+def test_the_outcome_is_told_as_soon_as_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka_etl.runtime.daemon.http._PATIENCE", 60)
+    orders = FakeOrders()
+    timers: list[threading.Timer] = []
+
+    def soon(order: Order) -> None:
+        timers.append(threading.Timer(0.05, order.tell))
+        order.succeed("paused")
+        timers[0].start()
+
+    orders.carry_out = soon
+    assert client(orders).post("/pipelines/orders/pause").json()["progress"] == "paused"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +251,7 @@ FROM_ELSEWHERE: list[dict[str, str]] = [
 @pytest.mark.parametrize("headers", FROM_HERE, ids=str)
 def test_an_order_from_here_is_taken(headers: dict[str, str]) -> None:
     orders = FakeOrders()
-    assert client(orders).post("/pipelines/orders/pause", headers=headers).status_code == 202
+    assert client(orders).post("/pipelines/orders/pause", headers=headers).status_code == 200
     assert orders.ordered
 
 
@@ -231,7 +276,7 @@ def test_it_serves_on_a_free_port_of_a_loopback_address(host: str) -> None:
         port = listener.getsockname()[1]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         assert httpx2.get(f"{url}/pipelines").json()["instance"] == "blue"
-        assert httpx2.post(f"{url}/pipelines/orders/pause").status_code == 202
+        assert httpx2.post(f"{url}/pipelines/orders/pause").status_code == 200
     assert orders.ordered == [("orders", Verb.PAUSE)]
     assert threading.active_count() <= before + 1  # a pool thread may idle a little
 

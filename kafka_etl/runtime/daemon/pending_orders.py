@@ -1,0 +1,109 @@
+"""What comes of the orders to a pipeline, judged by how the pipeline stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kafka_etl.errors import OrderRefused, Problem
+from kafka_etl.log import get_logger
+from kafka_etl.runtime.daemon.order import Order, Verb
+from kafka_etl.runtime.daemon.state import HELD, OVER, State
+from kafka_etl.runtime.messages import Snapshot
+
+_AGAIN_MS: Final = 1000
+"""Age of a resume after which a worker that is paused has paused for a reason of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How a pipeline stands.
+
+    Attributes:
+        workers: What each worker said last.
+        begins_again: Whether a new version is on its way.
+        restarts_again: Whether another restart has been ordered.
+    """
+
+    state: State
+    problem: Problem | None
+    trouble: str | None
+    workers: Sequence[Snapshot | None]
+    begins_again: bool
+    restarts_again: bool = False
+
+
+class PendingOrders:
+    """The orders to one pipeline whose outcome is open: a restart, and a pause or a resume."""
+
+    def __init__(self) -> None:
+        self.restart: Order | None = None
+        self._pause: Order | None = None
+
+    def __bool__(self) -> bool:
+        return self.restart is not None or self._pause is not None
+
+    def hold(self, order: Order) -> None:
+        """Note a pause or a resume, which ends the one before."""
+        if self._pause is not None:
+            self._pause.refuse(f"has been told to {order.verb} in between")
+        order.progress = "pausing" if order.verb is Verb.PAUSE else "resuming"
+        self._pause = order
+
+    def refuse(self, why: str) -> None:
+        """Nothing comes of any of the orders."""
+        for order in (self.restart, self._pause):
+            if order is not None:
+                order.refuse(why)
+        self.restart = self._pause = None
+
+    def settle(self, outlook: Outlook) -> None:
+        """Tell those who wait what is known by now."""
+        if self.restart is not None:
+            _settle_restart(self.restart, outlook)
+            self.restart = None if self.restart.settled else self.restart
+        if self._pause is not None:
+            _settle_pause(self._pause, outlook)
+            self._pause = None if self._pause.settled else self._pause
+
+
+def advice(order: Order, state: State) -> str:
+    """What to do with a pipeline that has ended; empty for any other."""
+    return f"`kafka-etl restart {order.pipeline}` starts it anew." if state in OVER else ""
+
+
+def _settle_restart(order: Order, outlook: Outlook) -> None:
+    """A restart has come about when the new version runs."""
+    state = outlook.state
+    if outlook.begins_again:
+        return
+    if state in OVER and state is not State.FINISHED:
+        ended = OrderRefused(f"pipeline `{order.pipeline}` is {state}").problem
+        order.fail(outlook.problem or ended)
+    elif state in OVER or state is State.RUNNING or state in HELD:
+        for note in order.notes:
+            get_logger("daemon", pipeline=order.pipeline).warning(note)
+        order.succeed(state)
+    elif outlook.restarts_again:
+        order.succeed(f"{state}, and is restarted by another order")
+    else:
+        order.progress = f"{state}: {outlook.trouble}" if outlook.trouble else state
+
+
+def _settle_pause(order: Order, outlook: Outlook) -> None:
+    """A pause has come about when all workers are paused, a resume when none is."""
+    state = outlook.state
+    held = [said for said in outlook.workers if said is not None and said.state == "paused"]
+    if state in OVER and not outlook.begins_again:
+        order.refuse(f"is {state}", advice(order, state))
+    elif order.verb is Verb.RESUME:
+        again = next((s.problem for s in held if s.at_ms > order.at_ms + _AGAIN_MS), None)
+        if not held:
+            order.succeed(state)
+        elif again is not None:
+            order.fail(again)
+    elif state is State.PREFLIGHT:
+        order.succeed(f"{state}, to be paused")
+    elif len(held) == len(outlook.workers):
+        order.succeed(state)

@@ -1,0 +1,74 @@
+"""One version of a pipeline: its file as it was read, and the tasks of its processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kafka_etl.config.document import Document
+from kafka_etl.config.model import PipelineSpec
+from kafka_etl.contracts import Preflight
+from kafka_etl.engine.poison.crash_suspects import Evidence
+from kafka_etl.runtime.daemon.slot import Watch
+from kafka_etl.runtime.daemon.state_folder import StateFolder
+from kafka_etl.runtime.messages import LogSettings, PreflightTask, WorkerTask
+
+_APP: Final = "kafka-etl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a daemon runs its pipelines."""
+
+    until_end: bool
+    workers: int | None
+    logs: LogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A pipeline file as it was read at one time, for one daemon."""
+
+    document: Document
+    spec: PipelineSpec
+    folder: StateFolder
+    options: RunOptions
+
+    @property
+    def workers(self) -> int:
+        return self.options.workers or self.spec.workers
+
+    @property
+    def group(self) -> str:
+        """The consumer group the pipeline reads in."""
+        return str(self.spec.source.with_.get("group") or self.spec.name)
+
+    @property
+    def watch(self) -> Watch:
+        return Watch([(use.label, use.timeout) for use in self.spec.operators])
+
+    def recorder(self, worker: int) -> Path:
+        return self.folder.recorder(self.spec.name, worker)
+
+    def preflight_task(self) -> PreflightTask:
+        return PreflightTask(self.document, self._member("preflight"), self.options.logs)
+
+    def worker_task(
+        self, worker: int, preflight: Preflight, evidence: Evidence | None, *, paused: bool
+    ) -> WorkerTask:
+        return WorkerTask(
+            document=self.document,
+            worker=worker,
+            member=self._member(worker),
+            recorder=self.recorder(worker),
+            preflight=preflight,
+            until_end=self.options.until_end,
+            evidence=evidence,
+            paused=paused,
+            logs=self.options.logs,
+        )
+
+    def _member(self, worker: int | str) -> str:
+        """Stays the same over restarts."""
+        return f"{_APP}.{self.spec.name}.{self.folder.instance}.{worker}"
