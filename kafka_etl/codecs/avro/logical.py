@@ -76,6 +76,29 @@ def said(schema: Any) -> str:
     return logical.split(":")[1] if logical.startswith(f"{_WRITTEN}:") else str(schema["type"])
 
 
+def column_form(name: str, arrow: Any) -> Callable[[Any], Any] | None:
+    """From a value to what a column of a logical type, or of bytes, holds; None for other types.
+
+    A time is its number. The value is none of the type where None comes out.
+    """
+    match name:
+        case "decimal":
+            schema = {"precision": arrow.precision, "scale": arrow.scale}
+            return lambda value: _decimal_in_column(value, schema)
+        case "bytes" | "fixed":
+            write, size = _bytes(text=True), arrow.byte_width if name == "fixed" else None
+            return lambda value: _of_size(write(value, None), size)
+        case "uuid":
+            return lambda value: _uuid(value, None)
+        case _ if name in _TIMES:
+            _register()
+            known: dict[str, Write] = import_module("fastavro.write").LOGICAL_WRITERS
+            take = known[f"{_TIMES[name]}-{_WRITTEN}:{name}:{_flags(text=True, number=True)}"]
+            return lambda value: take(value, None)
+        case _:
+            return None
+
+
 # Schemas
 
 
@@ -84,15 +107,21 @@ def _written(document: Any, *, text: bool, number: bool) -> Any:
     if is_list(document):
         return _written_union(document)
     if not is_mapping(document):
-        return _ours(document, document, text, number) if document == "bytes" else document
+        return (
+            _ours(document, document, text=text, number=number) if document == "bytes" else document
+        )
     kind, logical = document.get("type"), document.get("logicalType", "")
     if not isinstance(kind, str):
         return _written(kind, text=text, number=number)
     if kind in PRIMITIVES or kind == "fixed":
         plain = {key: value for key, value in document.items() if key != "logicalType"}
         if f"{kind}-{logical}" in _known():
-            return {**plain, **_ours(kind, logical, text, number)}
-        return {**plain, **_ours(kind, kind, text, number)} if kind in ("bytes", "fixed") else plain
+            return {**plain, **_ours(kind, logical, text=text, number=number)}
+        return (
+            {**plain, **_ours(kind, kind, text=text, number=number)}
+            if kind in ("bytes", "fixed")
+            else plain
+        )
     made = {
         key: _written_fields(value) if key == "fields" else _written(value, text=True, number=True)
         for key, value in document.items()
@@ -135,11 +164,11 @@ def _name(branch: Any) -> str:
     return logical if f"{kind}-{logical}" in _known() else kind
 
 
-def _ours(kind: str, name: str, text: bool, number: bool) -> dict[str, str]:  # noqa: FBT001
-    return {"type": kind, "logicalType": f"{_WRITTEN}:{name}:{_flags(text, number)}"}
+def _ours(kind: str, name: str, *, text: bool, number: bool) -> dict[str, str]:
+    return {"type": kind, "logicalType": f"{_WRITTEN}:{name}:{_flags(text=text, number=number)}"}
 
 
-def _flags(text: bool, number: bool) -> str:  # noqa: FBT001
+def _flags(*, text: bool, number: bool) -> str:
     return "t" * text + "n" * number
 
 
@@ -171,7 +200,7 @@ def _register() -> None:
     writers: dict[str, Write] = import_module("fastavro.write").LOGICAL_WRITERS
     for text in (True, False):
         for number in (True, False):
-            flags = _flags(text, number)
+            flags = _flags(text=text, number=number)
             for kind, name, write in _writers(writers, text=text, number=number):
                 writers[f"{kind}-{_WRITTEN}:{name}:{flags}"] = write
     for both in _known() - {"bytes-decimal", "fixed-decimal"}:
@@ -297,6 +326,15 @@ def _bytes(*, text: bool) -> Write:
             return None
 
     return write
+
+
+def _of_size(value: Any, size: int | None) -> Any:
+    return value if isinstance(value, bytes) and size in (None, len(value)) else None
+
+
+def _decimal_in_column(value: Any, schema: Any) -> Decimal | None:
+    found = value if isinstance(value, Decimal) else as_decimal(value)
+    return None if found is None or _unscaled(found, schema) is None else found
 
 
 def _decimal(*, text: bool, number: bool) -> Write:
