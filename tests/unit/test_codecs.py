@@ -13,6 +13,7 @@ import pytest
 from kafka_etl.codecs import BYTES, JSON, TEXT, of_class
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
 from kafka_etl.contracts import Codec, CodecContext
+from tests.unit.engine.kit import chain_of, run
 
 
 def test_bytes_are_nothing_but_bytes() -> None:
@@ -137,3 +138,31 @@ def test_times_that_python_does_not_have_are_numbers() -> None:
     assert JSON.table is not None
     values = [orjson.loads(data)["a"] for data in JSON.table.encode(table)]
     assert values == [far, "2026-01-02T00:00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"a":"\\ud800"}', r"at byte 6 has \ud800, half of a character of UTF-16"),
+        (b'{"a":"\\ud83d\\ude00 \\\\ \\udc00x"}', r"at byte 22 has \udc00, half of"),
+        (b'\xef\xbb\xbf{"a":1}', "the value begins with a byte order mark, which JSON"),
+        (b"\xff\xfe{\x00}\x00", "the value begins with the byte order mark of UTF-16, and"),
+        (b"", "the value is empty, which is no JSON"),
+        (b'{"a":"\\\\ud800', "truncated"),
+    ],
+)
+@pytest.mark.parametrize("takes", ["value", "object", "table"])
+def test_what_is_wrong_with_json_is_said(data: bytes, said: str, takes: str) -> None:
+    def of_value(value: Any) -> Any:
+        return value
+
+    def of_object(value: dict[str, Any]) -> Any:
+        return value
+
+    def of_table(table: pa.Table) -> pa.Table:
+        return table
+
+    taking = {"value": of_value, "object": of_object, "table": of_table}[takes]
+    ran = run(chain_of(taking), data, b'{"a":1}')
+    assert list(ran.failed) == [0]
+    assert said in ran.failed[0] or (takes, said) == ("table", "truncated")

@@ -22,6 +22,7 @@ import msgspec
 from pydantic import Field
 
 from kafka_etl.codecs.arrow import ArrowType
+from kafka_etl.codecs.json.broken import explain_broken
 from kafka_etl.codecs.json.columns import table_codec
 from kafka_etl.codecs.json.write import Decimals, writer
 from kafka_etl.contracts import Codec, CodecContext, CodecPlugin, Settings
@@ -60,13 +61,16 @@ def _of_class(cls: type, decimals: Decimals) -> Codec:
         return write(ways.to_plain(value))
 
     return Codec(
-        "json", decode=ways.from_json, encode=ways.to_json if decimals == "text" else write_plain
+        "json",
+        decode=ways.from_json,
+        encode=ways.to_json if decimals == "text" else write_plain,
+        explain_bytes=explain_broken,
     )
 
 
 def _of_container(kind: type, decimals: Decimals) -> Codec:
     decode = msgspec.json.Decoder(kind | None).decode
-    return Codec("json", decode=decode, encode=writer(decimals))
+    return Codec("json", decode=decode, encode=writer(decimals), explain_bytes=explain_broken)
 
 
 @cache
@@ -78,6 +82,7 @@ def _without_columns(decimals: Decimals) -> Codec:
         of_class=lambda cls: _of_class(cls, decimals),
         of_container=lambda kind: _of_container(kind, decimals),
         explain=_located,
+        explain_bytes=explain_broken,
     )
 
 

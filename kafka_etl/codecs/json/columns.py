@@ -19,6 +19,7 @@ from kafka_etl.codecs.arrow import (
     rows_of,
     widened,
 )
+from kafka_etl.codecs.json.broken import explain_broken
 from kafka_etl.codecs.json.guards import (
     check_depth,
     check_finite,
@@ -102,7 +103,7 @@ def _lines(values: Sequence[bytes]) -> bytes:
 def _objects(values: Sequence[bytes]) -> list[bytes]:
     stripped = [value.strip(b" \t\r\n") for value in values]
     strangers = {
-        row: TypeError("only a JSON object can be a row of a table")
+        row: explain_broken(values[row], TypeError("only a JSON object can be a row of a table"))
         for row, value in enumerate(stripped)
         if not value.startswith(b"{")
     }
