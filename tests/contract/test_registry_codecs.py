@@ -15,6 +15,7 @@ import pytest
 
 from kafka_etl.codecs import JSON as JSON_CODEC
 from kafka_etl.codecs import of_class
+from kafka_etl.codecs.protobuf import codec as protobuf
 from kafka_etl.contracts import Codec, CodecContext, Unavailable
 from kafka_etl.errors import ConfigError, SchemaRefused
 from kafka_etl.plugins import PluginRegistry
@@ -413,6 +414,19 @@ def test_any_type_of_a_protobuf_file(url: str, topic: str) -> None:
     assert source.decode(nested) == {"sku": "x", "next": None}
     with pytest.raises(ValueError, match=r"no type with indexes \(7,\)"):
         source.decode(head + b"\x02\x0e")
+
+
+def test_indexes_in_more_bytes_than_they_need_make_no_further_reader(
+    url: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    reader = protobuf._reader
+    monkeypatch.setattr(protobuf, "_reader", lambda cls: made.append(cls) or reader(cls))
+    head = schema_registry_head(kit.register(url, f"{topic}-value", PROTOBUF, "PROTOBUF"))
+    source = build(url, "protobuf")
+    for indexes in (b"\x00", b"\x02\x00", b"\x80\x00", b"\x82\x00\x00", b"\x82\x80\x00\x80\x00"):
+        assert source.decode(head + indexes + b"\x08\x05")["id"] == 5
+    assert len(made) == 1
 
 
 def test_a_generated_class_needs_no_look_up_at_the_source(url: str, topic: str) -> None:

@@ -166,3 +166,20 @@ def test_what_is_wrong_with_json_is_said(data: bytes, said: str, takes: str) -> 
     ran = run(chain_of(taking), data, b'{"a":1}')
     assert list(ran.failed) == [0]
     assert said in ran.failed[0] or (takes, said) == ("table", "truncated")
+
+
+def test_objects_used_as_maps_do_not_grow_the_columns_without_end() -> None:
+    """Records with new fields beyond a thousand are dead letters, and their neighbours are not."""
+
+    def same(table: pa.Table) -> pa.Table:
+        return table
+
+    chain = chain_of(same)
+    for batch in range(4):
+        keys = [f"k{batch}-{number}" for number in range(400)]
+        ran = run(chain, *({"id": 1, "by_key": {key: 1}} for key in keys), {"id": 2})
+        assert {"id", "by_key"} == set(ran.values[-1])
+        assert len(ran.values) == 401 - len(ran.failed)
+        assert all("one of more than 1000" in said for said in ran.failed.values())
+        assert 400 not in ran.failed
+        assert bool(ran.failed) == (batch > 1)

@@ -25,7 +25,9 @@ from kafka_etl.codecs.json.guards import (
     check_finite,
     check_long,
     check_numbers,
+    check_strangers,
     check_text,
+    is_too_wide,
 )
 from kafka_etl.codecs.json.write import Decimals, writer
 from kafka_etl.contracts import TableCodec
@@ -48,7 +50,8 @@ class _Reader:
 
     A field keeps the type it first had, that of most records where they differ, but for whole
     numbers, which become floating point ones when such a number comes, and for null, which becomes
-    anything. So the columns of one batch are those of the batch before it, and perhaps some more.
+    anything. So the columns of one batch are those of the batch before it, and perhaps some more,
+    up to a limit: records with fields beyond it are refused.
     """
 
     def __init__(self, schema: Mapping[str, ArrowType] | None) -> None:
@@ -82,6 +85,9 @@ class _Reader:
             table = _parsed(lines, learnt, "infer")
         if learnt != self._known:
             check_depth(learnt)
+            if is_too_wide(learnt):
+                learnt = self._known = self._known or _of_most(values)
+                check_strangers(values, learnt)
         if table.schema != learnt:
             table = _parsed(lines, learnt, "infer")
         self._known = learnt
@@ -143,6 +149,8 @@ def _of_most(values: Sequence[bytes]) -> pa.Schema:
         with suppress(TypeError, ValueError):  # of another type, or too deep
             both = widened(schema, arrow.schema([column]))
             check_depth(both)
+            if is_too_wide(both):
+                break
             schema = both
     return schema
 
