@@ -20,16 +20,46 @@ from kafka_etl.invocation import DeadLetter, printable
 from kafka_etl.record import Headers, offset_of, partition_of
 
 PREFIX: Final = "kafka_etl."
-FOREIGN: Final[Mapping[str, str]] = {
-    "__connect.errors.": "connect",
-    "__streams.errors.": "streams",
-    "__dlq.errors.": "share_group",
-    "kafka_dlt-": "spring_kafka",
-    "x-original-": "spring_cloud_stream",
-    "x-exception-": "spring_cloud_stream",
-    "dead-letter-": "smallrye",
-}
-"""Header prefixes of other systems' dead letters, and how we call the system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How another system marks its dead letters.
+
+    Attributes:
+        name: How we call the system.
+        prefixes: What its headers begin with.
+        marks: Headers that each of its dead letters has. A record without one of them is none:
+            headers that only look alike are the application's own.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    marks: frozenset[str]
+
+
+def _family(name: str, marks: str, prefix: str) -> Family:
+    return Family(name, (prefix,), frozenset(prefix + mark for mark in marks.split()))
+
+
+FOREIGN: Final = (
+    _family("connect", "topic partition offset connector.name stage", "__connect.errors."),
+    _family("streams", "topic partition offset exception", "__streams.errors."),
+    _family("share_group", "topic partition offset", "__dlq.errors."),
+    _family("spring_kafka", "original-topic original-partition original-offset", "kafka_dlt-"),
+    Family(
+        "spring_cloud_stream",
+        ("x-original-", "x-exception-"),
+        frozenset(
+            [
+                *("x-original-topic", "x-original-partition", "x-original-offset"),
+                *("x-exception-fqcn", "x-exception-message"),
+            ]
+        ),
+    ),
+    _family("smallrye", "topic partition offset reason", "dead-letter-"),
+)
+"""Families of dead letters of other systems."""
 
 _FRAMING: Final = 128
 _MESSAGE: Final = 2_000
@@ -76,9 +106,9 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
     """The dead letter in format `raw`, in at most `limit` bytes.
 
     The original key, value and headers unchanged; `kafka_etl.*` headers, all UTF-8 text; and
-    `kafka_etl.context`, the whole invocation as JSON. Headers of an earlier failure, ours or of
-    other systems, are moved into the context's history: a record that fails again and again does
-    not grow without bound.
+    `kafka_etl.context`, the whole invocation as JSON. Headers of an earlier failure, ours or those
+    of another system's dead letter, are moved into the context's history: a record that fails again
+    and again does not grow without bound.
     """
     own, earlier = _parted(letter.record.headers() or [])
     context = _context(letter, about, earlier)
@@ -197,17 +227,30 @@ def _parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
     """The record's own headers, and what dead-letter headers among them tell, oldest first."""
     own: Headers = []
     ours: dict[str, bytes] = {}
-    foreign: dict[str, dict[str, str]] = {}
+    foreign: dict[str, dict[str, Any]] = {}
+    names = {name for name, _ in headers}
+    families = {
+        prefix: family.name
+        for family in FOREIGN
+        if family.marks <= names
+        for prefix in family.prefixes
+    }
     for name, value in headers:
-        family = next((f for prefix, f in FOREIGN.items() if name.startswith(prefix)), None)
+        family = next((f for prefix, f in families.items() if name.startswith(prefix)), None)
         if name.startswith(PREFIX):
             ours[name.removeprefix(PREFIX)] = value or b""
-        elif family is not None:
-            foreign.setdefault(family, {})[name] = _readable(value)
-        else:
+        elif family is None:
             own.append((name, value))
+        else:
+            texts = foreign.setdefault(family, {})
+            texts[name] = _beside(texts[name], value) if name in texts else _readable(value)
     told = [{"family": family, "headers": texts} for family, texts in foreign.items()]
     return own, [*told, *_our_history(ours)]
+
+
+def _beside(held: str | list[str], value: bytes | None) -> list[str]:
+    """A header that is there several times has a list of texts."""
+    return [*([held] if isinstance(held, str) else held), _readable(value)]
 
 
 def _our_history(ours: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
@@ -240,12 +283,12 @@ def _readable(value: bytes | None) -> str:
     try:
         text = value.decode()
         if text.isprintable() or "\n" in text:
-            return text[:_MESSAGE]
+            return text
     except UnicodeDecodeError:
         pass
     if len(value) in _JAVA_NUMBERS:
         return str(int.from_bytes(value, "big", signed=True))
-    return "hex:" + value[: _MESSAGE // 2].hex()
+    return "hex:" + value.hex()
 
 
 # Cutting to size, in this order

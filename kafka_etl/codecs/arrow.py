@@ -6,6 +6,7 @@ pyarrow and polars are an extra: they are imported when the first table is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import cache, lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeGuard
@@ -33,6 +34,12 @@ _BY_NAME: Final[Mapping[str, Callable[[Any], Any]]] = {
     "date": lambda pa: pa.date32(),
     "timestamp": lambda pa: pa.timestamp("us", "UTC"),
 }
+
+
+_FIRST_DAY: Final = (date.min - date(1970, 1, 1)).days
+_LAST_DAY: Final = (date.max - date(1970, 1, 1)).days
+_DAY_S: Final = 86_400
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def _check_type(wanted: Any) -> Any:
@@ -96,9 +103,68 @@ def where(mask: Any) -> list[int]:
 
 
 def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """Each row as plain data. A map is a dict there; of keys that repeat the last one counts."""
+    """Each row as plain data. A map is a dict there; of keys that repeat the last one counts.
+
+    A time that Python does not have, beyond the years 1 to 9999, is its number; so is 24:00:00,
+    of which pyarrow would make 00:00:00.
+    """
+    try:
+        if not any(map(pyarrow().types.is_time, table.schema.types)):
+            return _plain_rows(table)
+        return _rows_with_far_times(table)
+    except (OverflowError, ValueError):
+        return _rows_with_far_times(table)
+
+
+def _plain_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
     return rows
+
+
+def _rows_with_far_times(table: Any) -> list[dict[str, Any]]:
+    arrow, near, far = pyarrow(), table, dict[str, Any]()
+    for at, name in enumerate(table.schema.names):
+        column = table.column(at)
+        mask = far_times(column)
+        if mask is not None:
+            nothing = arrow.scalar(None, column.type)
+            near = near.set_column(at, name, compute().if_else(mask, nothing, column))
+            far[name] = mask, column.cast(_number_of(column.type))
+    rows = _plain_rows(near)
+    for name, (mask, found) in far.items():
+        for row in where(mask):
+            rows[row][name] = found[row].as_py()
+    return rows
+
+
+def far_times(column: Any) -> Any | None:
+    """A mask of the rows with times that Python does not have; None: there are none."""
+    limits = _limits(column.type)
+    if limits is None or not len(column):
+        return None
+    pc, (first, last) = compute(), limits
+    found = column.cast(_number_of(column.type))
+    ends = pc.min_max(found).as_py()
+    if ends["min"] is None or (first <= ends["min"] and ends["max"] <= last):
+        return None
+    return pc.fill_null(pc.or_(pc.less(found, first), pc.greater(found, last)), fill_value=False)
+
+
+def _number_of(kind: Any) -> str:
+    return f"int{kind.bit_width}"
+
+
+def _limits(kind: Any) -> tuple[int, int] | None:
+    """The first and the last number of a type that stand for a time of Python's."""
+    types = pyarrow().types
+    if types.is_date32(kind):
+        return _FIRST_DAY, _LAST_DAY
+    if types.is_timestamp(kind):
+        unit = _PER_SECOND[kind.unit]
+        return _FIRST_DAY * _DAY_S * unit, (_LAST_DAY + 1) * _DAY_S * unit - 1
+    if types.is_time(kind):
+        return 0, _DAY_S * _PER_SECOND[kind.unit] - 1
+    return None
 
 
 def frame(table: pa.Table) -> Any:

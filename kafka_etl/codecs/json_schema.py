@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from kafka_etl.codecs.json.codec import loads
+from kafka_etl.codecs.json.write import Decimals, writer
 from kafka_etl.contracts import Codec, CodecContext, CodecPlugin
 from kafka_etl.record import Headers
 from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
@@ -21,8 +22,8 @@ from kafka_etl.schema_registry.codec_settings import (
     of_kind,
     sound,
 )
-from kafka_etl.schema_registry.wire_format import HEAD, ByHead, head_in, headed
-from kafka_etl.value_classes import typed
+from kafka_etl.schema_registry.wire_format import HEAD, ByHead, head_in, headed, schema_id_of
+from kafka_etl.value_classes import Typed, typed
 
 _NAME: Final = "json_schema"
 
@@ -30,7 +31,17 @@ Check = Callable[[Any], None]
 """Raises for a value that does not hold to a schema."""
 
 
-def _build(settings: SchemaSettings, place: CodecContext) -> Codec:
+class JsonSchemaSettings(SchemaSettings):
+    """What `json_schema` can be told.
+
+    Attributes:
+        decimal: How decimals are written: as `text`, or as a `number` with the same digits.
+    """
+
+    decimal: Decimals = "text"
+
+
+def _build(settings: JsonSchemaSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
     require("jsonschema_rs")
     text = settings.text(place.folder)
@@ -42,12 +53,15 @@ def _given(text: str) -> Schema:
 
 
 def _codec(
-    registry: SchemaRegistry, settings: SchemaSettings, place: CodecContext, given: Schema | None
+    registry: SchemaRegistry,
+    settings: JsonSchemaSettings,
+    place: CodecContext,
+    given: Schema | None,
 ) -> Codec:
     written = Written(registry, settings, place, given, _title(given))
     checks = ByHead(lambda schema_id: _check_by(registry.schema(schema_id)))
     read_as = _check_by(given) if given is not None and place.side == "source" else None
-    decoder, encoder = _Decoder(checks, read_as, place.part), _Encoder(written)
+    decoder, encoder = _Decoder(checks, read_as, place.part), _Encoder(written, settings.decimal)
     in_payload = settings.schema_id == "payload"
     return Codec(
         _NAME,
@@ -78,7 +92,7 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bo
     return Codec(
         _NAME,
         decode=decode,
-        encode=lambda value: encoder.encode_text(ways.to_json(value)),
+        encode=lambda value: encoder.encode_object(ways, value),
         decode_with=None if in_payload else decode_with,
     )
 
@@ -111,7 +125,7 @@ class _Decoder:
         self.part = part
 
     def decode(self, data: bytes) -> Any:
-        check = self._read_as or self._checks[data[:HEAD]]
+        check = self._check(data[:HEAD])
         value = loads(memoryview(data)[HEAD:])
         check(value)
         return value
@@ -121,25 +135,49 @@ class _Decoder:
         if head is None:
             return self.decode(data)
         value = loads(data)
-        check = self._read_as or self._checks[head]
-        check(value)
+        self._check(head)(value)
         return value
+
+    def _check(self, head: bytes) -> Check:
+        """By the schema that was given, of what has the id of any."""
+        if self._read_as is None:
+            return self._checks[head]
+        schema_id_of(head)
+        return self._read_as
 
 
 class _Encoder:
     """Checks values by the sink's schema, which it asks for when the first one comes."""
 
-    def __init__(self, written: Written) -> None:
+    def __init__(self, written: Written, decimals: Decimals) -> None:
         self._written = written
+        self._decimals: Decimals = decimals
+        self._write = writer(decimals)
         self._ready: tuple[bytes, Check] | None = None
 
     def encode(self, value: Any) -> bytes:
-        return self.encode_text(orjson.dumps(value), value)
-
-    def encode_text(self, text: bytes, value: Any = None) -> bytes:
-        """What is JSON already; `value` is what it says, where that is at hand."""
+        """The check is of what is written: a decimal, say, may be text there."""
         head, check = self._ready or self._prepare()
-        check(loads(text) if value is None else value)
+        try:
+            text = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        except TypeError:
+            return self.encode_text(self._write(value))
+        try:
+            check(value)
+        except ValueError:  # also of a UUID, which it does not know
+            check(loads(text))
+        return head + text
+
+    def encode_object(self, ways: Typed, value: Any) -> bytes:
+        by_text = self._decimals == "text"
+        return self.encode_text(
+            ways.to_json(value) if by_text else self._write(ways.to_plain(value))
+        )
+
+    def encode_text(self, text: bytes) -> bytes:
+        """What is JSON already."""
+        head, check = self._ready or self._prepare()
+        check(loads(text))
         return head + text
 
     def _prepare(self) -> tuple[bytes, Check]:
@@ -149,5 +187,7 @@ class _Encoder:
 
 
 PLUGIN: Final = CodecPlugin(
-    SchemaSettings, _build, "JSON that holds to a JSON Schema from a Confluent-compatible registry"
+    JsonSchemaSettings,
+    _build,
+    "JSON that holds to a JSON Schema from a Confluent-compatible registry",
 )

@@ -60,6 +60,7 @@ class Codec:
         of_container: The same codec for values that are a `dict`, or a `list`, or null: it refuses
             others, where that costs nothing. None: an operator's annotation decides nothing.
         explain: Takes a value that `encode` refused, and why; gives an error that says more.
+        explain_bytes: Takes bytes that `decode` refused, and why; likewise.
         table: For operators that take tables; None: by way of plain data, record by record.
         for_topic: The same codec for records that go to another topic than the sink's own, where
             that makes a difference.
@@ -77,6 +78,7 @@ class Codec:
     of_class: Callable[[type], Codec] | None = None
     of_container: Callable[[type], Codec] | None = None
     explain: Callable[[Any, BaseException], BaseException] | None = None
+    explain_bytes: Callable[[bytes, BaseException], BaseException] | None = None
     table: TableCodec | None = None
     for_topic: Callable[[str], Codec] | None = None
     decode_with: Callable[[bytes, Headers], Any] | None = None

@@ -66,7 +66,7 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     @operator(takes="table", mixes=mixes, columns=[name for name in META_COLUMNS if name in query])
     def run(table: Any) -> Any:
         nonlocal statement
-        context.register(_TABLE, pl.from_arrow(table))
+        context.register(_TABLE, _frame(pl, table))
         with _briefly(pl):
             plan = context.execute(statement)
             if not mixes and _ROW not in plan.collect_schema():
@@ -157,7 +157,7 @@ def polars_expressions(
 
     @operator(takes="table", columns=wanted)
     def compute(table: Any) -> Any:
-        frame: Any = pl.DataFrame(table).lazy()
+        frame: Any = _frame(pl, table).lazy()
         if keep is not None:
             frame = frame.filter(keep)
         if added:
@@ -168,6 +168,13 @@ def polars_expressions(
             return (frame.drop(drop) if drop else frame).collect()
 
     return compute
+
+
+def _frame(pl: Any, table: Any) -> Any:
+    """The table as polars has it, which would give a field without a name one."""
+    made = pl.from_arrow(table)
+    made.columns = table.column_names
+    return made
 
 
 def _expression(pl: Any, text: str) -> Any:

@@ -10,9 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 
+from kafka_etl.codecs import JSON as JSON_CODEC
 from kafka_etl.codecs import of_class
+from kafka_etl.codecs.protobuf import codec as protobuf
 from kafka_etl.contracts import Codec, CodecContext, Unavailable
 from kafka_etl.errors import ConfigError, SchemaRefused
 from kafka_etl.plugins import PluginRegistry
@@ -309,6 +312,43 @@ def test_objects_of_a_class_are_checked_as_the_json_they_become(url: str, topic:
     assert of_class(build(url, "json_schema"), Line).decode(data) == line
 
 
+def test_a_source_with_a_schema_still_wants_the_id_of_one(url: str, topic: str) -> None:
+    kit.register(url, f"{topic}-value", {}, "JSON")
+    source = build(url, "json_schema", schema={})
+    headed = build(url, "json_schema", schema={}, schema_id="header")
+    assert headed.decode_with is not None
+    assert source.decode(build(url, "json_schema", topic).encode(67)) == 67
+    for decode in (source.decode, lambda data: headed.decode_with(data, [])):  # type: ignore[misc]
+        with pytest.raises(ValueError, match="not in the schema registry's format"):
+            decode(b"1234567")
+    with pytest.raises(ValueError, match="schema registry's format"):
+        headed.decode_with(b"67", [("__value_schema_id", b"\x07")])
+
+
+@pytest.mark.parametrize(("decimal", "text"), [("text", b'"1.50"'), ("number", b"1.50")])
+def test_decimals_are_checked_as_what_is_written(
+    url: str, topic: str, decimal: str, text: bytes
+) -> None:
+    kind = "string" if decimal == "text" else "number"
+    schema = {"type": "object", "properties": {"a": {"type": kind}, "at": {"type": "string"}}}
+    kit.register(url, f"{topic}-value", schema, "JSON")
+    sink = build(url, "json_schema", topic, decimal=decimal)
+    assert sink.encode({"a": Decimal("1.50")})[5:] == b'{"a":%s}' % text
+    assert sink.encode({"at": dt.date(2026, 1, 2)})[5:] == b'{"at":"2026-01-02"}'
+    assert sink.encode({"at": uuid.UUID(int=0)})[5:] == orjson.dumps({"at": uuid.UUID(int=0)})
+    assert sink.encode({"at": b"\xff"})[5:] == b'{"at":"/w=="}'
+    wrong = build(url, "json_schema", topic, decimal="number" if decimal == "text" else "text")
+    with pytest.raises(ValueError, match="is not of type"):
+        wrong.encode({"a": Decimal("1.50")})
+
+
+def test_what_avro_has_goes_to_json_and_back(url: str, topic: str) -> None:
+    kit.register(url, f"{topic}-value", AVRO)
+    sink, source = build(url, "avro", topic), build(url, "avro")
+    text = JSON_CODEC.encode(source.decode(sink.encode(ORDER)))
+    assert source.decode(sink.encode(JSON_CODEC.decode(text))) == ORDER
+
+
 def test_schemas_that_refer_to_others(url: str, topic: str) -> None:
     inner = {
         "type": "record",
@@ -374,6 +414,19 @@ def test_any_type_of_a_protobuf_file(url: str, topic: str) -> None:
     assert source.decode(nested) == {"sku": "x", "next": None}
     with pytest.raises(ValueError, match=r"no type with indexes \(7,\)"):
         source.decode(head + b"\x02\x0e")
+
+
+def test_indexes_in_more_bytes_than_they_need_make_no_further_reader(
+    url: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    reader = protobuf._reader
+    monkeypatch.setattr(protobuf, "_reader", lambda cls: made.append(cls) or reader(cls))
+    head = schema_registry_head(kit.register(url, f"{topic}-value", PROTOBUF, "PROTOBUF"))
+    source = build(url, "protobuf")
+    for indexes in (b"\x00", b"\x02\x00", b"\x80\x00", b"\x82\x00\x00", b"\x82\x80\x00\x80\x00"):
+        assert source.decode(head + indexes + b"\x08\x05")["id"] == 5
+    assert len(made) == 1
 
 
 def test_a_generated_class_needs_no_look_up_at_the_source(url: str, topic: str) -> None:

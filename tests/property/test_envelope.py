@@ -40,7 +40,7 @@ def errors(draw: st.DrawFn) -> ErrorInfo:
 
 header_names = (
     st.text("aé-", min_size=1, max_size=20)
-    | st.sampled_from([f"{prefix}x" for prefix in FOREIGN])
+    | st.sampled_from([f"{prefix}x" for family in FOREIGN for prefix in family.prefixes])
     | st.sampled_from(["kafka_etl.context", "kafka_etl.topic", "kafka_etl.x", "traceparent"])
 )
 header_values = (
@@ -58,11 +58,19 @@ header_values = (
 
 
 @st.composite
+def header_lists(draw: st.DrawFn) -> list[tuple[str, bytes | None]]:
+    """The application's own, and perhaps those of another system's dead letter."""
+    marks = draw(st.just(frozenset[str]()) | st.sampled_from([family.marks for family in FOREIGN]))
+    names = [*draw(st.lists(header_names, max_size=8)), *sorted(marks)]
+    return [(name, draw(header_values)) for name in draw(st.permutations(names))]
+
+
+@st.composite
 def letters(draw: st.DrawFn) -> DeadLetter:
     record = StoredRecord(
         draw(st.none() | st.builds(lambda b, n: b * n, st.binary(max_size=9), sizes)),
         draw(st.none() | st.binary(max_size=64)),
-        draw(st.lists(st.tuples(header_names, header_values), max_size=8)),
+        draw(header_lists()),
         timestamp_ms=draw(st.none() | st.integers(0, 2**41)),
         topic=draw(names),
         partition=draw(st.integers(0, 10_000)),
@@ -81,7 +89,9 @@ def provenances(draw: st.DrawFn) -> Provenance:
 
 
 def own(headers: Any) -> list[Any]:
-    reserved = ("kafka_etl.", *FOREIGN)
+    names = {name for name, _ in headers or []}
+    there = [family.prefixes for family in FOREIGN if family.marks <= names]
+    reserved = ("kafka_etl.", *(prefix for prefixes in there for prefix in prefixes))
     return [h for h in headers or [] if not h[0].startswith(reserved)]
 
 

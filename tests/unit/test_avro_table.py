@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from fastavro import parse_schema, schemaless_writer
 
+from kafka_etl.codecs.arrow import rows_of
 from kafka_etl.codecs.avro import backends as avro_ways
 from kafka_etl.codecs.avro import columns as avro_table
 from kafka_etl.codecs.avro.columns import table_codec
@@ -49,6 +50,10 @@ OUTER = {
 }
 SIZE = {"type": "enum", "name": "E", "symbols": ["S", "L"]}
 PRICE = logical("bytes", "decimal", precision=9, scale=2)
+
+UUID = logical("string", "uuid")
+SOME_UUID = "01234567-89ab-cdef-0123-456789abcdef"
+TOKEN = {"type": "fixed", "name": "Token", "size": 3}
 
 
 def written(schema: Any, value: Any, schema_id: int = 1) -> bytes:
@@ -226,6 +231,34 @@ def test_a_time_without_a_zone_is_utc() -> None:
     assert codec(record(at=MILLIS)).encode(zoned) == expected
 
 
+FAR = 253_402_300_800_000
+"""Milliseconds to the year 10000."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "number"),
+    [
+        (MILLIS, "long", FAR),
+        (MILLIS, "long", -(2**63)),
+        (logical("long", "timestamp-micros"), "long", FAR * 1000),
+        (logical("int", "date"), "int", 2**31 - 1),
+        (logical("int", "time-millis"), "int", 86_400_000),
+    ],
+)
+@pytest.mark.parametrize("further", [{}, {"p": PRICE}])  # the slow way
+def test_times_beyond_those_of_python_pass_through_columns(
+    kind: Any, plain: Any, number: int, further: Any
+) -> None:
+    price = {"p": Decimal("1.00")} if further else {}
+    rows = [{"a": number, **price}, {"a": 5, **price}]
+    data = [written(record(a=plain, **further), row) for row in rows]
+    both = codec(record(a=kind, **further))
+    table = both.decode(data)
+    assert both.encode(table) == data
+    assert rows_of(table)[0]["a"] == number
+    assert isinstance(rows_of(table)[1]["a"], dt.date | dt.time)
+
+
 @pytest.mark.parametrize(
     ("kind", "rows", "said"),
     [
@@ -238,6 +271,15 @@ def test_a_time_without_a_zone_is_utc() -> None:
         ("float", [0.1, -1e39], "field a: -1e+39 is no Avro float of 32 bits"),
         (SIZE, ["L", "XL"], "field a: 'XL' is none of the symbols S, L"),
         (logical("int", "date"), ["2026-01-02", "x"], "field a: 'x' is no Avro date"),
+        (MILLIS, ["2026-01-02T03:04:05+00:00", "2026-01-02"], "is no Avro timestamp-millis: a dat"),
+        (logical("int", "time-millis"), ["03:04:05.678", "24:00:00"], "is no Avro time-millis"),
+        (PRICE, ["12.50", "12.501"], "field a: '12.501' is no Avro decimal of its precision"),
+        (PRICE, [12.5, 1234567.8912345679], "field a: 1234567.8912345679 is no Avro decimal"),
+        (PRICE, [12, 2**31], "field a: 2147483648 is no Avro decimal"),
+        ("bytes", ["/w==", "no base64"], "is no Avro bytes: bytes are wanted, or text in base64"),
+        (TOKEN, ["YWJj", "YWI="], "is no Avro fixed: bytes of its size are wanted, or text in ba"),
+        (UUID, [SOME_UUID, "nope"], "field a: 'nope' is no Avro uuid: a UUID is wanted, or its"),
+        (["null", UUID], [None, "nope"], "field a: 'nope' is no Avro uuid"),
         ({"type": "array", "items": "int"}, [[], [1, 2**31]], "field a[]: 2147483648 is no Avro"),
         ({"type": "array", "items": "long"}, [[1], [1, None]], "field a[] is null"),
         ({"type": "map", "values": INNER}, [{}, {"k": {"x": None}}], "field a{}.x is null"),

@@ -224,41 +224,103 @@ def test_history_does_not_grow_without_bound() -> None:
     assert sizes[-1] == sizes[-10]
 
 
-def test_headers_of_other_systems_are_moved_into_the_history() -> None:
-    big_endian = (1234567890123).to_bytes(8, "big")
-    headers: Headers = [
+BIG_ENDIAN = (7).to_bytes(4, "big")
+DEAD_LETTERS: dict[str, Headers] = {
+    "connect": [
         ("__connect.errors.topic", b"orders"),
-        ("__connect.errors.exception.stacktrace", b"java.lang.X\n\tat Y"),
-        ("kafka_dlt-original-partition", (7).to_bytes(4, "big")),
-        ("kafka_dlt-original-timestamp", big_endian),
-        ("kafka_dlt-original-offset", (-1).to_bytes(8, "big", signed=True)),
-        ("x-original-topic", b"orders"),
+        ("__connect.errors.partition", b"7"),
+        ("__connect.errors.offset", b"5"),
+        ("__connect.errors.connector.name", b"jdbc"),
+        ("__connect.errors.stage", b"TASK_PUT"),
+    ],
+    "streams": [
+        ("__streams.errors.topic", b"orders"),
+        ("__streams.errors.partition", b"7"),
         ("__streams.errors.offset", None),
-        ("dead-letter-cause", b"\xff\xfe\xfd"),
-        ("x-request-id", b"mine"),
-    ]
-    encoded = encode(letter(headers=headers))
+        ("__streams.errors.exception", b"java.lang.X"),
+    ],
+    "share_group": [
+        ("__dlq.errors.topic", b"orders"),
+        ("__dlq.errors.partition", b"7"),
+        ("__dlq.errors.offset", b"5"),
+    ],
+    "spring_kafka": [
+        ("kafka_dlt-original-topic", b"orders"),
+        ("kafka_dlt-original-partition", BIG_ENDIAN),
+        ("kafka_dlt-original-offset", (-1).to_bytes(8, "big", signed=True)),
+    ],
+    "spring_cloud_stream": [
+        ("x-original-topic", b"orders"),
+        ("x-original-partition", BIG_ENDIAN),
+        ("x-original-offset", (5).to_bytes(8, "big")),
+        ("x-exception-fqcn", b"java.lang.X"),
+        ("x-exception-message", b"no"),
+    ],
+    "smallrye": [
+        ("dead-letter-topic", b"orders"),
+        ("dead-letter-partition", b"7"),
+        ("dead-letter-offset", b"5"),
+        ("dead-letter-reason", b"\xff\xfe\xfd"),
+    ],
+}
+"""What each of them always has."""
+
+
+@pytest.mark.parametrize("family", DEAD_LETTERS)
+def test_headers_of_another_systems_dead_letter_are_moved_into_the_history(family: str) -> None:
+    headers = DEAD_LETTERS[family]
+    encoded = encode(letter(headers=[*headers, ("x-request-id", b"mine")]))
     assert own(encoded) == [("x-request-id", b"mine")]
-    assert context(encoded)["history"] == [
-        {
-            "family": "connect",
-            "headers": {
-                "__connect.errors.topic": "orders",
-                "__connect.errors.exception.stacktrace": "java.lang.X\n\tat Y",
-            },
-        },
-        {
-            "family": "spring_kafka",
-            "headers": {
-                "kafka_dlt-original-partition": "7",
-                "kafka_dlt-original-timestamp": "1234567890123",
-                "kafka_dlt-original-offset": "-1",
-            },
-        },
-        {"family": "spring_cloud_stream", "headers": {"x-original-topic": "orders"}},
-        {"family": "streams", "headers": {"__streams.errors.offset": ""}},
-        {"family": "smallrye", "headers": {"dead-letter-cause": "hex:fffefd"}},
+    (told,) = context(encoded)["history"]
+    assert told["family"] == family
+    assert list(told["headers"]) == [name for name, _ in headers]
+    assert "orders" in told["headers"].values()
+
+
+@pytest.mark.parametrize(
+    ("family", "headers"),
+    [
+        (family, headers[:without] + headers[without + 1 :])
+        for family, headers in DEAD_LETTERS.items()
+        for without in range(len(headers))
+    ],
+)
+def test_headers_that_only_look_like_theirs_are_the_applications_own(
+    family: str, headers: Headers
+) -> None:
+    encoded = encode(letter(headers=headers))
+    assert own(encoded) == headers, family
+    assert context(encoded)["history"] == []
+    assert own(encode(again(encoded))) == headers
+
+
+def test_one_systems_dead_letter_may_have_headers_that_look_like_anothers() -> None:
+    mine: Headers = [("x-original-host", b"\x00" * 5_000), ("dead-letter-box", None)]
+    encoded = encode(letter(headers=[*mine, *DEAD_LETTERS["spring_kafka"]]))
+    assert own(encoded) == mine
+
+
+def test_what_other_systems_tell_is_readable_and_whole() -> None:
+    stack = b"java.lang.X\n\tat Y" * 1_000
+    more: Headers = [
+        ("kafka_dlt-exception-stacktrace", stack),
+        ("kafka_dlt-original-timestamp", (1234567890123).to_bytes(8, "big")),
+        ("kafka_dlt-raw", b"\xff\xfe\xfd" * 2_000),
+        ("kafka_dlt-exception-fqcn", b"first"),
+        ("kafka_dlt-exception-fqcn", b"second"),
+        ("kafka_dlt-exception-fqcn", b"third"),
     ]
+    encoded = encode(letter(headers=[*DEAD_LETTERS["spring_kafka"], *more]))
+    assert context(encoded)["truncated"] == []
+    assert context(encoded)["history"][0]["headers"] == {
+        "kafka_dlt-original-topic": "orders",
+        "kafka_dlt-original-partition": "7",
+        "kafka_dlt-original-offset": "-1",
+        "kafka_dlt-exception-stacktrace": stack.decode(),
+        "kafka_dlt-original-timestamp": "1234567890123",
+        "kafka_dlt-raw": "hex:" + "fffefd" * 2_000,
+        "kafka_dlt-exception-fqcn": ["first", "second", "third"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -294,7 +356,7 @@ def huge() -> DeadLetter:
         "shop.NoRate", "m" * 20_000, "t" * 50_000, tuple("c" * 1_000 for _ in range(5))
     )
     attempts = [Attempt(n, n, n, "a" * 3_000) for n in range(1, 11)]
-    foreign: Headers = [("__connect.errors.stack", b"s" * 30_000)]
+    foreign: Headers = [*DEAD_LETTERS["connect"], ("__connect.errors.stack", b"s" * 30_000)]
     headers: Headers = [("own", b"h" * 5_000), *foreign]
     return letter(b"v" * 40_000, b"k" * 3_000, headers, error=error, attempts=attempts)
 

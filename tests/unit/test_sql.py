@@ -31,6 +31,14 @@ def test_a_query_filters_and_computes() -> None:
     assert ran.outcome.dropped == 1
 
 
+def test_a_field_without_a_name_keeps_none() -> None:
+    for operator in (
+        made(sql, query="SELECT * FROM batch"),
+        made(polars_expressions, filter="a > 0"),
+    ):
+        assert run(chain_of(operator), {"": 1, "a": 2}).values == [{"": 1, "a": 2}]
+
+
 def test_it_need_not_select_where_a_row_comes_from() -> None:
     chain = chain_of(made(sql, query="select id from batch where amount > 10"))
     for _ in range(2):

@@ -2,7 +2,8 @@
 
 It is made once for a schema, and nothing where there is nothing to look for. Most of it is one
 look at the types of a record's fields, 0.1 us, and `struct`, which knows what 32 bits hold.
-Branches of unions fastavro chooses by their values, but for the size of floats.
+Branches of unions fastavro chooses by their values, but for the size of floats, and for objects
+that more than one branch can hold.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from typing import Any, Final
 
 from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
 
+BRANCH: Final = "-type"
+"""The field in which an object may name its branch of a union, as fastavro has it."""
+
 Suspects = Callable[[Any], bool]
 """Raises, or says that a value needs a closer look: it may be written as something else."""
 
 _EXACT: Final[Mapping[str, type]] = {"int": int, "long": int, "boolean": bool}
+_OBJECTS: Final = frozenset(["record", "error", "map"])
 _PACKED: Final[Mapping[str, str]] = {"int": "i", "float": "f"}
 
 
@@ -50,6 +55,7 @@ class _Suspects:
     def __init__(self) -> None:
         self._named: dict[str, Suspects | None] = {}
         self._open: set[str] = set()
+        self._records: dict[str, Any] = {}
 
     def of(self, schema: Any) -> Suspects | None:
         if is_list(schema):
@@ -88,9 +94,17 @@ class _Suspects:
             for branch in branches
             if _simple(branch) in (None, "float") and (look := self.of(branch)) is not None
         ]
+        objects = [one for branch in branches if (one := self._object(branch)) is not None]
+        if len(objects) > 1:
+            looks = [_ambiguous(objects), *looks]
         if not looks:
             return None
         return lambda value: value is not None and any(look(value) for look in looks)
+
+    def _object(self, branch: Any) -> Any | None:
+        """The branch, if an object may be one of it."""
+        found = self._records.get(branch, branch) if isinstance(branch, str) else branch
+        return found if is_mapping(found) and found["type"] in _OBJECTS else None
 
     def _items(self, schema: Any) -> Callable[[Collection[Any]], bool] | None:
         """For all values of an array or a map."""
@@ -109,6 +123,7 @@ class _Suspects:
 
     def _record(self, schema: dict[str, Any]) -> Suspects | None:
         self._open.add(schema["name"])
+        self._records[schema["name"]] = schema
         types = {field["name"]: field["type"] for field in schema["fields"]}
         kinds = {name: kind for name, t in types.items() if (kind := _simple(t)) is not None}
         within = {
@@ -119,6 +134,28 @@ class _Suspects:
         self._open.discard(schema["name"])
         made = self._named[schema["name"]] = _any_of(_own(kinds), _within(within))
         return made
+
+
+def _ambiguous(objects: Collection[Any]) -> Suspects:
+    """Finds objects with the fields of several branches, and those that name theirs."""
+    records = [one["fields"] for one in objects if one["type"] != "map"]
+    shapes = [
+        (
+            frozenset(f["name"] for f in fields if "default" not in f and "null" not in f["type"]),
+            frozenset(f["name"] for f in fields),
+        )
+        for fields in records
+    ]
+    maps = len(objects) - len(records)
+
+    def look(value: Any) -> bool:
+        if not is_mapping(value):
+            return isinstance(value, tuple)
+        keys = value.keys()
+        fitting = maps + sum(required <= keys <= names for required, names in shapes)
+        return fitting > 1 or BRANCH in keys
+
+    return look
 
 
 def _simple(kind: Any) -> str | None:

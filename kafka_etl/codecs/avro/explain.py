@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final, TypeGuard
 
-from kafka_etl.codecs.avro.check import SIMPLE
+from kafka_etl.codecs.avro.check import BRANCH, SIMPLE
+from kafka_etl.codecs.avro.logical import said
 from kafka_etl.codecs.avro.schema import HOLDERS, fastavro, misfit
 from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
 
 _NAMED: Final = ("record", "error", "enum", "fixed")
+_PAIR: Final = 2
 
 
 class CloserLook:
@@ -57,14 +59,52 @@ class CloserLook:
     def _fault_in_union(self, value: Any, branches: list[Any], path: str) -> str | None:
         if value is None and "null" in branches:
             return None
+        named = self._named_branch(value, branches)
+        if named is not None:
+            return self._fault(named[1], named[0], path)
         others = [branch for branch in branches if branch != "null"]
         faults = [self._fault(value, branch, path) for branch in others]
         if None in faults:
-            return None
+            return self._ambiguity(value, branches, path) if _is_object(value) else None
         if len(faults) == 1:
             return faults[0]
-        kinds = ", ".join(_kind(self._resolved(branch)) for branch in branches)
+        kinds = ", ".join(said(self._resolved(branch)) for branch in branches)
         return misfit(path, value, f"union of {kinds}")
+
+    def _named_branch(self, value: Any, branches: list[Any]) -> tuple[Any, Any] | None:
+        """The branch that a value names, and the value in it: `(name, value)`, or by `-type`."""
+        name, inner = None, value
+        if _is_pair(value):
+            name, inner = value
+        elif _is_object(value) and BRANCH in value:
+            name = value[BRANCH]
+            inner = {key: item for key, item in value.items() if key != BRANCH}
+        found = [one for one in map(self._resolved, branches) if _branch_name(one) == name]
+        return (found[0], inner) if found else None
+
+    def _fitting(self, value: Mapping[Any, Any], branches: list[Any]) -> list[Any]:
+        """The branches that can hold an object; the one with just its fields before others."""
+        fitting = [
+            one
+            for one in map(self._resolved, branches)
+            if _holds(one, value) and self._fault(value, one, "") is None
+        ]
+        exact = [
+            one
+            for one in fitting
+            if _kind(one) != "map" and {field["name"] for field in one["fields"]} == set(value)
+        ]
+        return exact if len(exact) == 1 and "map" not in map(_kind, fitting) else fitting
+
+    def _ambiguity(self, value: Mapping[Any, Any], branches: list[Any], path: str) -> str | None:
+        names = [_branch_name(one) for one in self._fitting(value, branches)]
+        if len(names) < 2:  # noqa: PLR2004 - several
+            return None
+        return (
+            f"{f'field {path}: ' if path else ''}{value!r:.80} may be any of the branches "
+            f"{', '.join(names)} of an Avro union: choose one with a field "
+            f"{BRANCH!r}: {names[0]!r}, or with the pair ({names[0]!r}, value)"
+        )
 
     def _fault_in_record(self, value: Any, schema: Any, path: str) -> str | None:
         begin, names = path and f"{path}.", {field["name"] for field in schema["fields"]}
@@ -99,8 +139,7 @@ class CloserLook:
             return value
         schema = self._resolved(schema)
         if is_list(schema):
-            holding = [one for one in map(self._resolved, schema) if _holds(one, value)]
-            return self._known(value, holding[0]) if len(holding) == 1 else value
+            return self._known_in_union(value, schema)
         if not _holds(schema, value):
             return value
         match _kind(schema):
@@ -121,6 +160,20 @@ class CloserLook:
                     if item is not None or name in types
                 }
 
+    def _known_in_union(self, value: Any, branches: list[Any]) -> Any:
+        """With the name of its branch, where fastavro might choose another."""
+        named = self._named_branch(value, branches)
+        if named is not None:
+            branch, inner = named
+            return _branch_name(branch), self._known(inner, branch)
+        if _is_tuple(value):  # to fastavro it names a branch
+            value = list(value)
+        holding = [one for one in map(self._resolved, branches) if _holds(one, value)]
+        if len(holding) == 1:
+            return self._known(value, holding[0])
+        fitting = self._fitting(value, holding) if _is_object(value) else []
+        return (_branch_name(fitting[0]), value) if len(fitting) == 1 else value
+
 
 def _is_object(value: Any) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(value, Mapping)
@@ -131,7 +184,20 @@ def _is_items(value: Any) -> TypeGuard[Sequence[Any]]:
 
 
 def _has_parts(value: Any) -> bool:
-    return isinstance(value, dict | list)
+    return isinstance(value, dict | list | tuple)
+
+
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
+def _is_pair(value: Any) -> TypeGuard[tuple[str, Any]]:
+    return _is_tuple(value) and len(value) == _PAIR and isinstance(value[0], str)
+
+
+def _branch_name(schema: Any) -> str:
+    """As fastavro calls a branch of a union."""
+    return str(schema["name"]) if _kind(schema) in _NAMED else _kind(schema)
 
 
 def _kind(schema: Any) -> str:
@@ -140,9 +206,7 @@ def _kind(schema: Any) -> str:
 
 def _said(schema: Any) -> tuple[str, tuple[str, ...]]:
     """What errors call a type, and the symbols it has."""
-    if not is_mapping(schema):
-        return schema, ()
-    return schema.get("logicalType") or schema["type"], tuple(schema.get("symbols", ()))
+    return said(schema), tuple(schema.get("symbols", ()) if is_mapping(schema) else ())
 
 
 def _holds(schema: Any, value: Any) -> bool:
@@ -151,7 +215,7 @@ def _holds(schema: Any, value: Any) -> bool:
         case "record" | "error" | "map":
             return is_mapping(value)
         case "array":
-            return is_list(value)
+            return _is_items(value)
         case _:
             return False
 

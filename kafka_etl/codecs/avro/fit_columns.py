@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import compute, numbers, pyarrow, where
 from kafka_etl.codecs.avro.arrow_types import schema_of
+from kafka_etl.codecs.avro.logical import column_form
 from kafka_etl.codecs.avro.schema import AvroType, misfit
 from kafka_etl.errors import RecordErrors
 
@@ -19,6 +20,7 @@ _Faults = defaultdict[int, list[str]]
 """Row -> what is wrong with it."""
 
 _MAP_PARTS: Final = 2
+_UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,10 @@ def _column(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
         case "map" if arrow.is_map(column.type) or _is_list_of_pairs(column.type):
             return _map(_entries(column, place, faults), column, place)
         case _:
-            return column if column.type == place.arrow else _cast(column, place, faults)
+            made = column if column.type == place.arrow else _cast(column, place, faults)
+            if place.kind == "uuid":
+                _check_uuids(made, place, faults)
+            return made
 
 
 def _record(column: Any, place: Place, faults: _Faults) -> Any:
@@ -244,15 +249,55 @@ def _entries_of_fields(column: Any, place: Place, faults: _Faults) -> _Entries:
 def _cast(column: Any, place: Place, faults: _Faults) -> Any:
     """To the type wanted, where no value is lost but parts of a second, as with single values."""
     errors, cast = pyarrow().ArrowException, _caster(place.arrow)
+    one_by_one = column_form(place.kind, place.arrow)
+    if one_by_one is not None and _is_lossy(column.type, place.kind):
+        return _by_value(column, place, one_by_one, faults)
     try:
         return cast(column)
     except errors:
+        if one_by_one is not None:
+            return _by_value(column, place, one_by_one, faults)
         for row in where(column.is_valid()):
             try:
                 cast(column.slice(row, 1))
             except errors:
                 faults[row].append(misfit(place.path, column[row].as_py(), place.kind))
         return pyarrow().nulls(len(column), place.arrow)
+
+
+def _is_lossy(given: Any, wanted: str) -> bool:
+    """Whether pyarrow makes another value of it, and says nothing."""
+    types = pyarrow().types
+    match wanted:
+        case "bytes" | "fixed":
+            return bool(types.is_string(given) or types.is_large_string(given))
+        case "decimal":
+            return bool(types.is_floating(given) or types.is_boolean(given))
+        case "date":
+            return bool(types.is_timestamp(given))
+        case _:
+            return False
+
+
+def _by_value(column: Any, place: Place, form: Callable[[Any], Any], faults: _Faults) -> Any:
+    """For the forms that JSON has of times, decimals and bytes, as single values are written."""
+    made: list[Any] = []
+    for row, value in enumerate(column.to_pylist()):
+        made.append(None if value is None else form(value))
+        if value is not None and made[-1] is None:
+            faults[row].append(misfit(place.path, value, place.kind))
+    arrow, kind = pyarrow(), place.arrow
+    if arrow.types.is_temporal(kind):
+        return arrow.array(made, f"int{kind.bit_width}").view(kind)
+    return arrow.array(made, kind)
+
+
+def _check_uuids(texts: Any, place: Place, faults: _Faults) -> None:
+    """Nearly all have the usual form."""
+    form = column_form("uuid", place.arrow)
+    for row in where(compute().invert(compute().match_substring_regex(texts, _UUID))):
+        if form is not None and form(texts[row].as_py()) is None:
+            faults[row].append(misfit(place.path, texts[row].as_py(), place.kind))
 
 
 def _caster(kind: Any) -> Any:

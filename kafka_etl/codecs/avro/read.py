@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
+from kafka_etl.codecs.avro.logical import read_form
 from kafka_etl.codecs.avro.schema import fastavro
 from kafka_etl.schema_registry.codec_settings import is_mapping
 
@@ -17,20 +19,43 @@ def value_reader(*, whole: bool) -> Read:
     """Reads what the schema describes.
 
     It raises ValueError where there is too little (an `EOFError` would be tried again), or, for
-    `whole`, something behind it.
+    `whole`, something behind it. Times that Python does not have are their numbers.
     """
-    read_one = fastavro().schemaless_reader
+    read_one, forms = fastavro().schemaless_reader, _Forms()
 
     def read(stream: BytesIO, begin: int, schema: Any, read_as: Any) -> Any:
         try:
             value = read_one(stream, schema, read_as)
+        except (OverflowError, ValueError) as error:
+            value = read_otherwise(stream, begin, schema, read_as, error)
         except Exception as error:
             raise ValueError(_said(error, stream.getvalue()[begin:], schema)) from error
         if whole and stream.read(1):
             raise ValueError("the payload goes on after its Avro schema ends")
         return value
 
+    def read_otherwise(
+        stream: BytesIO, begin: int, schema: Any, read_as: Any, error: Exception
+    ) -> Any:
+        with suppress(Exception):  # the first error says more
+            stream.seek(begin)
+            return read_one(stream, forms.of(schema), read_as and forms.of(read_as))
+        raise ValueError(_said(error, stream.getvalue()[begin:], schema)) from error
+
     return read
+
+
+class _Forms:
+    """The schemas to read by what others cannot, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, schema: Any) -> Any:
+        known = self._made.get(id(schema))
+        if known is None:  # the schema is kept: another one may not have its identity
+            known = self._made[id(schema)] = schema, read_form(schema)
+        return known[1]
 
 
 def _said(error: Exception, payload: bytes, schema: Any) -> str:

@@ -19,7 +19,30 @@ HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
 _PLAIN: Final = PRIMITIVES - {"bytes"} | {"enum"}
 """Types whose defaults are written in a schema as what they are."""
 
-_SIZES: Final = {"int": " of 32 bits", "long": " of 64 bits", "float": " of 32 bits"}
+_FORMS: Final = {
+    "int": " of 32 bits",
+    "long": " of 64 bits",
+    "float": " of 32 bits",
+    "bytes": ": bytes are wanted, or text in base64",
+    "fixed": ": bytes of its size are wanted, or text in base64",
+    "decimal": " of its precision and scale: a Decimal, text like '12.50' or a number of at most "
+    "15 digits is wanted",
+    "uuid": ": a UUID is wanted, or its text",
+    "date": ": a date is wanted, text like '2026-01-31', or the number",
+    **dict.fromkeys(
+        ("time-millis", "time-micros"),
+        ": a time without a zone is wanted, text like '12:30:00', or the number",
+    ),
+    **dict.fromkeys(
+        ("timestamp-millis", "timestamp-micros"),
+        ": a datetime is wanted, text like '2026-01-31T12:30:00+00:00', or the number",
+    ),
+    **dict.fromkeys(
+        ("local-timestamp-millis", "local-timestamp-micros"),
+        ": a datetime is wanted, text without a zone like '2026-01-31T12:30:00', or the number",
+    ),
+}
+"""What errors say of a type besides its name."""
 
 
 class NotForColumns(TypeError):
@@ -52,15 +75,15 @@ def fastavro() -> Any:
 
 def parsed(document: Any) -> Any:
     """The schema as fastavro wants it."""
-    return fastavro().parse_schema(_interned(document))
+    return fastavro().parse_schema(interned(document))
 
 
-def _interned(document: Any) -> Any:
+def interned(document: Any) -> Any:
     """With the very strings that a program's own literals are: names are then told by identity."""
     if is_list(document):
-        return [_interned(inner) for inner in document]
+        return [interned(inner) for inner in document]
     if is_mapping(document):
-        return {key: _interned(inner) for key, inner in document.items()}
+        return {key: interned(inner) for key, inner in document.items()}
     return sys.intern(document) if isinstance(document, str) else document
 
 
@@ -71,7 +94,7 @@ def misfit(path: str, value: Any, kind: str, symbols: Sequence[str] = ()) -> str
     field = f"field {path}: " if path else ""
     if symbols:
         return f"{field}{value!r:.80} is none of the symbols {', '.join(symbols):.80}"
-    return f"{field}{value!r:.80} is no Avro {kind}{_SIZES.get(kind, '')}"
+    return f"{field}{value!r:.80} is no Avro {kind}{_FORMS.get(kind, '')}"
 
 
 def full_name(document: Any, namespace: str = "") -> str:

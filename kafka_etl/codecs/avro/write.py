@@ -8,7 +8,8 @@ from typing import Any
 
 from kafka_etl.codecs.avro.check import Suspects, suspects
 from kafka_etl.codecs.avro.explain import CloserLook
-from kafka_etl.codecs.avro.schema import fastavro, parsed
+from kafka_etl.codecs.avro.logical import written_form
+from kafka_etl.codecs.avro.schema import fastavro, interned
 
 
 def value_writer(document: Any, head: bytes = b"") -> Callable[[Any], bytes]:
@@ -16,7 +17,7 @@ def value_writer(document: Any, head: bytes = b"") -> Callable[[Any], bytes]:
 
     What holds nothing and has no place in the schema is left out.
     """
-    schema = parsed(document)
+    schema = written_form(interned(document))
     write_one, look, usual = fastavro().schemaless_writer, CloserLook(schema), suspects(schema)
 
     def write(value: Any, suspect: Suspects | None = usual) -> bytes:

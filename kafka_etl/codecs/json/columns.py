@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
 
 from kafka_etl.codecs.arrow import (
     ArrowType,
     arrow_schema,
+    far_times,
     frame,
     polars,
     pyarrow,
     rows_of,
     widened,
 )
+from kafka_etl.codecs.json.broken import explain_broken
 from kafka_etl.codecs.json.guards import (
     check_depth,
     check_finite,
     check_long,
     check_numbers,
+    check_strangers,
     check_text,
+    is_too_wide,
 )
+from kafka_etl.codecs.json.write import Decimals, writer
 from kafka_etl.contracts import TableCodec
 from kafka_etl.errors import RecordErrors
 
@@ -36,9 +40,9 @@ _FIRST: Final = itemgetter(slice(None, 1))
 _LAST: Final = itemgetter(slice(-1, None))
 
 
-def table_codec(schema: Mapping[str, ArrowType] | None) -> TableCodec:
+def table_codec(schema: Mapping[str, ArrowType] | None, decimals: Decimals) -> TableCodec:
     """With these fields, or with whichever turn up."""
-    return TableCodec(decode=_Reader(schema).read, encode=write)
+    return TableCodec(decode=_Reader(schema).read, encode=partial(write, decimals=decimals))
 
 
 class _Reader:
@@ -46,7 +50,8 @@ class _Reader:
 
     A field keeps the type it first had, that of most records where they differ, but for whole
     numbers, which become floating point ones when such a number comes, and for null, which becomes
-    anything. So the columns of one batch are those of the batch before it, and perhaps some more.
+    anything. So the columns of one batch are those of the batch before it, and perhaps some more,
+    up to a limit: records with fields beyond it are refused.
     """
 
     def __init__(self, schema: Mapping[str, ArrowType] | None) -> None:
@@ -80,6 +85,9 @@ class _Reader:
             table = _parsed(lines, learnt, "infer")
         if learnt != self._known:
             check_depth(learnt)
+            if is_too_wide(learnt):
+                learnt = self._known = self._known or _of_most(values)
+                check_strangers(values, learnt)
         if table.schema != learnt:
             table = _parsed(lines, learnt, "infer")
         self._known = learnt
@@ -101,7 +109,7 @@ def _lines(values: Sequence[bytes]) -> bytes:
 def _objects(values: Sequence[bytes]) -> list[bytes]:
     stripped = [value.strip(b" \t\r\n") for value in values]
     strangers = {
-        row: TypeError("only a JSON object can be a row of a table")
+        row: explain_broken(values[row], TypeError("only a JSON object can be a row of a table"))
         for row, value in enumerate(stripped)
         if not value.startswith(b"{")
     }
@@ -141,6 +149,8 @@ def _of_most(values: Sequence[bytes]) -> pa.Schema:
         with suppress(TypeError, ValueError):  # of another type, or too deep
             both = widened(schema, arrow.schema([column]))
             check_depth(both)
+            if is_too_wide(both):
+                break
             schema = both
     return schema
 
@@ -163,29 +173,48 @@ def _as_text(pa: Any, kind: Any) -> Any:
     return kind
 
 
-def write(table: pa.Table) -> list[bytes]:
+def write(table: pa.Table, decimals: Decimals = "text") -> list[bytes]:
     """The rows as JSON objects."""
     check_finite(table)
+    if not table.num_columns or not _polars_can(table):
+        return list(map(writer(decimals), rows_of(table)))
     pl, rows = polars(), frame(table)
-    if not rows.width or not all(_is_plain(pl, kind) for kind in rows.dtypes):
-        return list(map(orjson.dumps, rows_of(table)))
+    if not all(_is_plain(pl, kind, decimals) for kind in rows.dtypes):
+        return list(map(writer(decimals), rows_of(table)))
     columns = [_column(pl, name, kind) for name, kind in rows.schema.items()]
     texts = rows.select(pl.struct(columns).struct.json_encode().cast(pl.Binary))
     written: list[bytes] = texts.to_series().to_list()
     return written
 
 
-def _is_plain(pl: Any, kind: Any) -> bool:
-    """Whether polars writes it as orjson would."""
+def _polars_can(table: pa.Table) -> bool:
+    """Whether polars can hold and write it: it panics at wide decimals and at far times."""
+    is_wide = any("decimal256" in str(kind) for kind in table.schema.types)
+    return not is_wide and all(far_times(column) is None for column in table.columns)
+
+
+def _is_plain(pl: Any, kind: Any, decimals: Decimals) -> bool:
+    """Whether a column is written by polars as values are one by one."""
+    if isinstance(kind, pl.Decimal):
+        return decimals == "text"
+    return _is_plain_within(pl, kind) or isinstance(kind, pl.Date | pl.Datetime | pl.Binary)
+
+
+def _is_plain_within(pl: Any, kind: Any) -> bool:
+    """Whether that is so within others, too."""
     if isinstance(kind, pl.List | pl.Array):
-        return _is_plain(pl, kind.inner) and not kind.inner.is_temporal()
+        return _is_plain_within(pl, kind.inner)
     if isinstance(kind, pl.Struct):
-        return all(_is_plain(pl, f.dtype) and not f.dtype.is_temporal() for f in kind.fields)
+        return all(_is_plain_within(pl, field.dtype) for field in kind.fields)
     simple = kind.is_integer() or kind.is_float() or kind in (pl.Boolean, pl.String, pl.Null)
-    return simple or isinstance(kind, pl.Date | pl.Datetime | pl.Categorical | pl.Enum)
+    return simple or isinstance(kind, pl.Categorical | pl.Enum)
 
 
 def _column(pl: Any, name: str, kind: Any) -> Any:
+    if isinstance(kind, pl.Decimal):
+        return pl.col(name).cast(pl.String)
+    if isinstance(kind, pl.Binary):
+        return pl.col(name).bin.encode("base64")
     if not isinstance(kind, pl.Datetime):
         return pl.col(name)
     zone = "%:z" if kind.time_zone else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,9 @@ _LONG: Final = 16_384
 
 _DEEPEST: Final = 60
 """Levels of a column; 64 is what Arrow hands from one library to another."""
+
+_MOST_FIELDS: Final = 1_000
+"""Fields of a column's types, nested ones too; more are those of objects used as maps."""
 
 _loads: Final = msgspec.json.Decoder().decode
 
@@ -71,6 +75,65 @@ def check_depth(schema: pa.Schema) -> None:
     """
     if any(_depth(kind) > _DEEPEST for kind in schema.types):
         raise ValueError(f"nested deeper than the {_DEEPEST} levels that columns can have")
+
+
+def is_too_wide(schema: pa.Schema) -> bool:
+    """Whether it has more fields than columns can have: each record would have all of them."""
+    return sum(map(_width, schema.types)) > _MOST_FIELDS
+
+
+def check_strangers(values: Sequence[bytes], known: pa.Schema) -> None:
+    """Refuse records with fields that the columns do not have, where no more can be taken in.
+
+    Raises:
+        RecordErrors: There are some.
+    """
+    fields: Any = known
+    names = _names(fields)
+    errors: dict[int, BaseException] = {}
+    for row, value in enumerate(values):
+        with suppress(ValueError):  # no JSON, which others say
+            stranger = _stranger(_loads(value), names)
+            if stranger:
+                errors[row] = ValueError(
+                    f"field {stranger} would be one of more than {_MOST_FIELDS}: an object whose "
+                    "keys differ from record to record is no column; `schema` beside the codec "
+                    "says which fields are read"
+                )
+    if errors:
+        raise RecordErrors(errors)
+
+
+def _names(fields: Iterable[Any]) -> dict[str, Any]:
+    """The fields within each field; empty for those that have none."""
+    found: dict[str, Any] = {}
+    for field in fields:
+        kind = field.type
+        while pyarrow().types.is_list(kind):
+            kind = kind.value_type
+        found[field.name] = _names(kind) if pyarrow().types.is_struct(kind) else {}
+    return found
+
+
+def _stranger(value: Any, names: dict[str, Any]) -> str:
+    match value:
+        case {**fields}:
+            for name, item in fields.items():
+                if name not in names:
+                    return str(name)
+                within = _stranger(item, names[name])
+                if within:
+                    return f"{name}.{within}"
+        case [*items]:
+            return next(filter(None, (_stranger(item, names) for item in items)), "")
+        case _:
+            pass
+    return ""
+
+
+def _width(kind: Any) -> int:
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    return 1 + sum(map(_width, inner))
 
 
 def _depth(kind: Any) -> int:

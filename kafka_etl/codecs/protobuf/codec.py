@@ -147,6 +147,9 @@ class _Readers(dict[bytes, Callable[[bytes], Any]]):
         if self._own is not None:
             return self._own
         indexes, _ = read_indexes(begin, end)
+        usual = begin[:end] + written_indexes(indexes) if min(indexes) >= 0 else begin
+        if usual != begin:  # the same number in more bytes: such forms are without end
+            return self[usual]
         made = self[begin] = _reader(class_at(self._files[begin[:end]], indexes))
         return made
 

@@ -76,7 +76,7 @@ def _decoded(flow: Flow, codec: Codec, column: list[Any], *, nulls: bool) -> lis
     elif nulls:
         decode = _sparing_none(codec.decode)
     return flow.each(
-        one_by_one(decode),
+        one_by_one(decode, None if codec.decode_with else codec.explain_bytes),
         column,
         nulls=nulls,
         condition=Condition.DECODE_ERROR,

@@ -100,7 +100,7 @@ class Reading:
             self._tried_each = True
             _, failed = map_each(self._codec.decode, len(values), values)
             if failed:
-                self._leave_out(rows, dict(failed))
+                self._leave_out(rows, dict(explained(self._codec.explain_bytes, values, failed)))
                 return
         half = len(rows) // 2
         self._read(rows[:half])

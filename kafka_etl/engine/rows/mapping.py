@@ -73,9 +73,14 @@ def explained(
     return [(row, explain(values[row], error)) for row, error in failed]
 
 
-def one_by_one(function: Callable[[Any], Any]) -> Apply:
+def one_by_one(function: Callable[[Any], Any], explain: Explain | None = None) -> Apply:
     """Calls the function for one value after the other."""
-    return lambda _entries, values: map_each(function, len(values), values)
+
+    def apply(_entries: Sequence[int], values: list[Any]) -> Mapped:
+        results, failed = map_each(function, len(values), values)
+        return results, explained(explain, values, failed)
+
+    return apply
 
 
 def exhausted(result: Any) -> Any:
