@@ -22,7 +22,7 @@ _SOON: Final[Mapping[str, Any]] = {"reconnect.backoff.ms": 20}
 class ClientLog(Protocol):
     """Where a client says what it does; as much of a `logging.Logger` as the client uses."""
 
-    def log(self, level: int, text: str, /, *arguments: Any) -> None: ...
+    def log(self, level: int, text: str, facility: str, client: str, line: str, /) -> None: ...
 
 
 def make_client(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from kafka_etl.contracts import Aborted, Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.transactions import Transactions
+from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project, orders
 from tests.kit.proxy import (
     ADD_OFFSETS,
     END_TXN,
@@ -127,10 +130,49 @@ def test_a_lost_answer_loses_and_doubles_nothing(network: Network, api: int, cut
         rig.commit()
     lost = rig.proxy.lose_answer(api, cut=cut)
     rig.commit()
-    assert lost.struck.is_set()
+    lost.wait(0)
     rig.abort(lambda: None)
     for _ in range(3):
         rig.commit()
     rig.close()
     rig.check()
     assert rig.renewals == 1
+
+
+def test_on_a_far_network_no_producer_is_renewed(network: Network) -> None:
+    rig = Rig(network)
+    rig.proxy.delay = 0.04
+    try:
+        for _ in range(200):
+            rig.commit()
+    finally:
+        rig.proxy.delay = 0.0
+    assert rig.renewals == 0
+    rig.close()
+    rig.check()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02])
+def test_a_pipeline_whose_commits_go_astray_loses_and_doubles_nothing(
+    tmp_path: Path, network: Network, delay: float
+) -> None:
+    proxy = network.proxy
+    project = Project(tmp_path, network.near, source={"batch": {"max_records": 50}})
+    project.spec["kafka"] = {"bootstrap.servers": f"127.0.0.1:{proxy.port}"}
+    project.write()
+    project.produce(orders(3000))
+    proxy.delay = delay
+    try:
+        with Daemon(tmp_path, str(project.file), "--until-end") as daemon:
+            for _ in range(4):
+                held = proxy.hold_request(END_TXN, cut=True)
+                held.wait()
+                begun = proxy.counts[ADD_OFFSETS]
+                daemon.until(lambda _, begun=begun: proxy.counts[ADD_OFFSETS] > begun)
+                held.release()
+                proxy.lose_answer(END_TXN, cut=True).wait()
+            assert daemon.wait() == 0
+    finally:
+        proxy.delay = 0.0
+    assert sorted(o["id"] for o in project.outputs()) == list(range(3000))
+    assert project.lag() == 0

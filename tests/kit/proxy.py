@@ -39,6 +39,10 @@ class Fault:
     cut: bool
     struck: threading.Event = field(default_factory=threading.Event)
 
+    def wait(self, seconds: float = 30) -> None:
+        """Wait until it has happened."""
+        assert self.struck.wait(seconds), f"no request {self.api} has come"
+
 
 @dataclass(eq=False)
 class LostAnswer(Fault):
@@ -59,7 +63,7 @@ class HeldRequest(Fault):
 
     def release(self, seconds: float = 10) -> None:
         """Let the broker have the request, and wait until the broker has answered it."""
-        assert self.struck.wait(seconds), "no such request has come"
+        self.wait(seconds)
         session = self._session
         assert session is not None
         session.loop.call_soon_threadsafe(session.deliver_late, self._frame, self._answered)
