@@ -313,8 +313,12 @@ class Transaction:
         if not (goes_on and error.name() == "_TIMED_OUT"):
             self._answers.suspect()
         self._producer.poll(0)  # the client's log and error callback speak in here
+        self._tell("committing", error, seconds)
+
+    def _tell(self, what: str, error: KafkaError, seconds: float) -> None:
+        """Say what is waited for, unless a far network alone would take as long."""
         if seconds > _SLOW or self._silence.lasts:
-            self._pulse(self._silence.explain("committing", error))
+            self._pulse(self._silence.explain(what, error))
 
     def _failed(self, error: KafkaError) -> Aborted | OutcomeUnknown:
         """What a failed call means for the settlement."""
@@ -333,14 +337,15 @@ class Transaction:
 
     def _abort(self) -> bool:
         """Abort, in pieces; whether it succeeded. If not, the producer is of no use any more."""
-        deadline = monotonic() + _ABORT_PATIENCE
+        started = monotonic()
         while True:
             try:
                 self._producer.abort_transaction(_PIECE)
                 return True
             except KafkaException as raised:
                 error = classify.error_of(raised)
-                if not error.retriable() or monotonic() > deadline:
+                seconds = monotonic() - started
+                if not error.retriable() or seconds > _ABORT_PATIENCE:
                     self._answers.suspect()
                     return False
-                self._pulse(self._silence.explain("aborting", error))
+                self._tell("aborting", error, seconds)

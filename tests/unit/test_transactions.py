@@ -189,6 +189,15 @@ def test_a_commit_that_is_waited_for_in_pieces_repeats_nothing(rig: Rig) -> None
     assert rig.told == []
 
 
+def test_an_abort_that_is_waited_for_in_pieces_tells_no_trouble(rig: Rig) -> None:
+    rig.client.wants["offsets"] = [THROWN_OUT]
+    rig.client.wants["abort"] = [TIMED_OUT, TIMED_OUT]
+    with pytest.raises(Aborted):
+        rig.commit()
+    assert rig.client.calls.count("abort") == 3
+    assert rig.told == []
+
+
 def test_a_call_of_many_seconds_renews_the_producer_and_is_told(rig: Rig) -> None:
     def slowly() -> None:
         rig.now += 3
