@@ -38,7 +38,7 @@ from kafka_etl.errors import (
     TopicMissing,
     TopicNotCreated,
 )
-from kafka_etl.kafka import classify
+from kafka_etl.kafka import classify, listener
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.record import Partition
 
@@ -49,6 +49,10 @@ _REQUEST: Final = 10.0
 _FIRST_ANSWER: Final = 1.0
 _PATIENCE: Final = 30.0
 _BUSY_ADVICE: Final = "The brokers start or change leaders: if it lasts, see their logs."
+_PROTOCOL_ADVICE: Final = (
+    "Correct `security.protocol` under `kafka`, or the port in bootstrap.servers: brokers often "
+    "have one for each protocol."
+)
 _waiting: ContextVar[Pulse] = ContextVar("waiting", default=lambda _waiting_for: None)
 _api: Any = admin  # its hints are partial and contradict each other; the tests check what we use
 
@@ -78,6 +82,7 @@ class Admin:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
         self._brokers = settings.get("bootstrap.servers", "")
         self._said: list[KafkaError] = []
         config = {**settings, "error_cb": self._said.append}
@@ -96,10 +101,12 @@ class Admin:
             try:
                 return _patiently(what, ask)
             except BrokersUnreachable as away:
-                self._raise_if_denied(what)
-                said = away.what + self._last_word()
+                wrong = listener.mismatch(self._settings)
+                if not wrong:
+                    self._raise_if_denied(what)
+                said = f"{away.what}; {wrong}" if wrong else away.what + self._last_word()
                 if monotonic() > deadline:
-                    raise BrokersUnreachable(said) from away
+                    raise BrokersUnreachable(said, _PROTOCOL_ADVICE if wrong else "") from away
                 _waiting.get()(said)
 
     def _raise_if_denied(self, what: str) -> None:

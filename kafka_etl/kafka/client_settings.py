@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -16,19 +16,30 @@ T = TypeVar("T")
 
 _QUIET: Final[Mapping[str, Any]] = {"log_level": 3, "log.connection.close": False}
 _SOON: Final[Mapping[str, Any]] = {"reconnect.backoff.ms": 20}
-"""The second connection of a client waits for half of its default of 100 ms. Not for producers:
-that a call took longer than it is how we know that an answer may have been lost.
-"""
+"""The second connection of a client waits for half of its default of 100 ms."""
 
 
-def make_client(kind: Callable[..., T], settings: Mapping[str, Any]) -> T:
+class ClientLog(Protocol):
+    """Where a client says what it does; as much of a `logging.Logger` as the client uses."""
+
+    def log(self, level: int, text: str, facility: str, client: str, line: str, /) -> None: ...
+
+
+def make_client(
+    kind: Callable[..., T], settings: Mapping[str, Any], log: ClientLog | None = None
+) -> T:
     """A client.
+
+    Args:
+        kind: Of client.
+        settings: All that the client is given.
+        log: Where the client's log goes; default: into ours.
 
     Raises:
         KafkaRefused: It does not take these settings.
     """
     try:
-        return kind(dict(settings), logger=client_logger())
+        return kind(dict(settings), logger=log or client_logger())
     except KafkaException as raised:
         said = classify.error_of(raised).str().strip()
         raise KafkaRefused(f"the Kafka client refuses its settings: {said}") from raised
@@ -75,6 +86,7 @@ def producer_settings(deployment: Deployment) -> dict[str, Any]:
     limits = deployment.size_limits.values()
     suitable: dict[str, Any] = {
         **_QUIET,
+        **_SOON,
         "client.id": deployment.member,
         "linger.ms": 5,
         # A broker refuses a whole set of records for being larger than its topic allows.

@@ -1,10 +1,15 @@
-"""One transactional producer: a transaction is one burst, and a lost answer costs the producer.
+"""Transactions of one transactional id, one after the other, each of them one burst.
 
-The client does not tell when it repeated a request on its own, and a delayed commit may then end a
-*later* transaction. What protects us: after any sign of trouble the next transaction begins with a
-new producer of the same id, whose initialisation fences everything the old one may have in
-flight. Signs are a word from the error callback, a call slower than the client's own back-off,
-and a timeout.
+A transaction has two halves. `Transactions.begin` queues the records; the thread of the engine does
+that. `Transaction.finish` sends the offsets and commits; most of that is waiting, so another thread
+may do it while the engine runs the next batch. The next transaction begins when `finish` has
+returned or raised: no two threads are ever in here together.
+
+A lost answer costs the producer: a request that is still on its way may end a *later* transaction
+(`kafka_etl.kafka.lost_answers` says when). The next transaction then begins with a new producer of
+the same id, whose initialisation makes the broker refuse whatever the old one has sent. Nothing is
+lost or doubled. How slow the network is does not matter: a call that waits for its first answer
+repeats nothing.
 """
 
 from __future__ import annotations
@@ -21,27 +26,33 @@ from kafka_etl.failpoints import failpoint
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.broker_silence import BrokerSilence
 from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.kafka.lost_answers import LostAnswers
 from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3
 """Seconds a call may block before it is made again: a refusal shows at the next call."""
 _REQUEST: Final = 2.0
-_SLOW: Final = 0.07
-"""Below the client's back-off of 100 ms: a call that took longer may have been repeated inside."""
+_OFFSETS: Final = 5.0
+"""Seconds for the offsets; the first on a far network connect to the group's coordinator, too."""
+_SLOW: Final = 2.0
+"""Seconds after which waiting for a call is worth telling, and an answer suspected in any case."""
 _TAKING_OVER: Final = "taking over the transactional id"
 _SMALL: Final = 256 * 1024
-"""Bytes that may be on their way while the offsets are sent, which saves a millisecond."""
+"""Bytes that may be on their way while the offsets are sent, which saves a round trip."""
 _LOOK: Final = 0.02
 _PATIENCE: Final = 30.0
 """Seconds to go on with one transaction before its outcome is left to the broker."""
 _ABORT_PATIENCE: Final = 10.0
+_OFTEN: Final = 3
+"""Renewals within `_OFTEN_S` seconds that are worth telling: the network is not well."""
+_OFTEN_S: Final = 60.0
 
 
 Write = Callable[[Producer], None]
 
 
 class Transactions:
-    """Transactions of one id, one after the other.
+    """The producer of a transactional id, and its renewals.
 
     Args:
         settings: Of the producer.
@@ -55,14 +66,18 @@ class Transactions:
         self._pulse = pulse
         self._log = get_logger("sink")
         self._producer: Producer | None = None
-        self._retired: Producer | None = None
-        self._answer_may_be_lost = False
+        self._answers = LostAnswers(settings)  # of the present producer
         self._silence = BrokerSilence()
+        self._renewed: list[float] = []
 
     def open(self) -> Producer:
         """Take over the id: finishes or aborts whatever a predecessor left open."""
-        self._retired = None
-        producer = make_client(Producer, {**self._settings, "error_cb": self._on_error})
+        # The client runs callbacks when the old producer is destroyed, which must not happen while
+        # an exception is on its way through here: it is let go of now, not when it failed.
+        self._producer = None
+        answers = LostAnswers(self._settings)
+        settings = {**self._settings, **answers.settings, "error_cb": self._on_error}
+        producer = make_client(Producer, settings, answers)
         self._connect(producer)
         while True:
             try:
@@ -80,8 +95,9 @@ class Transactions:
                     ) from raised
                 self._pulse(self._silence.explain(_TAKING_OVER, error))
             producer.poll(0)
+        producer.poll(0)  # what it has to tell of its first connections
         self._producer = producer
-        self._answer_may_be_lost = False
+        self._answers = answers
         self._silence.over()
         return producer
 
@@ -115,159 +131,221 @@ class Transactions:
         """
         if lease is None:
             raise Aborted("the consumer is not a member of its group", routine=True)
-        producer = self._ready()
-
-        def end() -> None:
-            self._guarded(
-                producer,
-                lambda: self._end(producer, size, offsets, lease),
-                lambda: self._transact(producer, write, size, offsets, lease),
-            )
-
-        self._guarded(
-            producer,
-            lambda: self._start(producer, write),
-            lambda: self._start(producer, write),
+        transaction = Transaction(
+            self._ready(), self._answers, self._silence, self._pulse, write, size, offsets, lease
         )
-        return end
+        transaction.write()
+        return transaction.finish
 
-    def _guarded(
-        self, producer: Producer, act: Callable[[], None], again: Callable[[], None]
-    ) -> None:
-        """Do a part of a transaction, and say what its failure means."""
-        try:
-            act()
-        except KafkaException as raised:
-            error = classify.error_of(raised)
-            if not (classify.sequence_gap(error) and self._abort(producer)):
-                raise self._failed(producer, error) from raised
-            # The refusal of an earlier transaction left a gap in the client's numbering.
-            try:
-                again()
-            except KafkaException as failed:
-                raise self._failed(producer, classify.error_of(failed)) from failed
+    def _ready(self) -> Producer:
+        """The producer; a new one if anything may still be on its way from the old."""
+        if self._producer is not None:
+            self._producer.poll(0)  # the client's log and error callback speak in here
+            if not self._answers.suspected:
+                return self._producer
+            self._tell_of_renewal()
+        return self.open()
 
-    def _transact(
+    def _tell_of_renewal(self) -> None:
+        now = monotonic()
+        self._renewed = [at for at in self._renewed if now - at < _OFTEN_S] + [now]
+        if len(self._renewed) >= _OFTEN:
+            self._renewed.clear()
+            self._log.warning(
+                "connections to the brokers break often; nothing is lost, but each time a new "
+                "producer takes over",
+                times=_OFTEN,
+                within=f"{_OFTEN_S:.0f}s",
+            )
+        else:
+            self._log.debug("a connection broke during a transaction: a new producer takes over")
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._answers.suspect()
+        self._silence.note(error)
+        self._log.debug("the producer reports", error=classify.said(error))
+
+
+class Transaction:
+    """One transaction: `write`, then `finish`, each called once.
+
+    A transaction is made twice when the broker's refusal of an earlier one has left a gap in the
+    numbers by which the client counts its records. The first try is aborted, which closes the gap;
+    `finish` then writes the records again, in whichever thread it was called.
+
+    Args:
+        producer: No transaction of it is open.
+        answers: Told what the calls show of lost answers.
+        silence: Of the brokers, for what is said of a failure.
+        pulse: Called between the pieces of long waits.
+        write: Produces the records; called once more if the transaction is made twice.
+        size: Of all the records, about, in bytes.
+        offsets: To be committed with the records.
+        lease: The consumer's proof of membership.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a transaction is made of
         self,
         producer: Producer,
+        answers: LostAnswers,
+        silence: BrokerSilence,
+        pulse: Pulse,
         write: Write,
         size: int,
         offsets: Sequence[TopicPartition],
         lease: object,
     ) -> None:
-        self._start(producer, write)
-        self._end(producer, size, offsets, lease)
+        self._producer = producer
+        self._answers = answers
+        self._silence = silence
+        self._pulse = pulse
+        self._write_records = write
+        self._size = size
+        self._offsets = list(offsets)
+        self._lease = lease
 
-    def _start(self, producer: Producer, write: Write) -> None:
-        producer.begin_transaction()
+    def write(self) -> None:
+        """Begin the transaction and queue its records. Called in the thread of the engine.
+
+        Raises: as `Transactions.begin`.
+        """
+        self._answers.watch()
+        try:
+            self._begin_and_write()
+        except KafkaException as raised:
+            self._close_gap(raised)
+            self._again(self._begin_and_write)
+
+    def finish(self) -> None:
+        """Send the offsets and commit. Called in any thread, which may wait here for long.
+
+        Raises: as `Transactions.begin`.
+        """
+        try:
+            self._send_and_commit()
+        except KafkaException as raised:
+            self._close_gap(raised)
+            self._again(self._begin_and_write, self._send_and_commit)
+        self._producer.poll(0)  # the client's log and error callback speak in here
+        self._answers.rest()
+
+    def _close_gap(self, raised: KafkaException) -> None:
+        """Abort the first try, if a gap is all that was wrong with it."""
+        error = classify.error_of(raised)
+        if not (classify.sequence_gap(error) and self._abort()):
+            raise self._failed(error) from raised
+
+    def _again(self, *halves: Callable[[], None]) -> None:
+        try:
+            for half in halves:
+                half()
+        except KafkaException as raised:
+            raise self._failed(classify.error_of(raised)) from raised
+
+    def _begin_and_write(self) -> None:
+        self._producer.begin_transaction()
         failpoint("after_begin")
-        self._write(producer, write)
+        try:
+            self._write_records(self._producer)
+        except KafkaException:
+            raise
+        except Exception as error:
+            # The client takes no such record: a header of the wrong type, say.
+            self._abort()
+            refusal = Refusal(type(error).__name__, str(error))
+            raise Aborted(f"producing failed: {error}", refusal=refusal) from error
         failpoint("after_produce")
 
-    def _end(
-        self, producer: Producer, size: int, offsets: Sequence[TopicPartition], lease: object
-    ) -> None:
+    def _send_and_commit(self) -> None:
         deadline = monotonic() + _PATIENCE
-        if size > _SMALL:
-            self._sent(producer)  # first, so that the time of the next call is its own
+        if self._size > _SMALL:
+            self._drain()
         else:
-            producer.flush(0)  # waits for nothing, but ends the linger of what is queued
-        self._timed(
-            lambda: producer.send_offsets_to_transaction(list(offsets), lease, _REQUEST), deadline
-        )
+            self._producer.flush(0)  # waits for nothing, but ends the linger of what is queued
+        self._insist(self._send_offsets, deadline)
         failpoint("after_send_offsets")
-        producer.flush(_PIECE)  # what is left: this, too, is no time of the next call
-        self._timed(lambda: producer.commit_transaction(_PIECE), deadline)
+        self._producer.flush(_PIECE)
+        self._insist(self._commit, deadline)
         failpoint("after_commit")
 
-    @staticmethod
-    def _sent(producer: Producer) -> None:
+    def _drain(self) -> None:
         """Wait until everything has arrived, for a while.
 
         `flush` would have the client's thread look all the time whether it may send yet, until the
         partitions are in the transaction.
         """
         until = monotonic() + _PIECE
-        while len(producer) and monotonic() < until:
-            producer.poll(_LOOK)
+        while len(self._producer) and monotonic() < until:
+            self._producer.poll(_LOOK)
 
-    def _ready(self) -> Producer:
-        """The producer; a new one if anything may still be on its way from the old."""
-        if self._producer is not None:
-            self._producer.poll(0)  # the error callback speaks in here
-        if self._answer_may_be_lost:
-            self._log.info("renewing the producer: an answer may have been lost")
-            self._retire()
-        return self._producer or self.open()
+    def _send_offsets(self) -> None:
+        self._producer.send_offsets_to_transaction(self._offsets, self._lease, _OFFSETS)
 
-    def _write(self, producer: Producer, write: Write) -> None:
-        try:
-            write(producer)
-        except KafkaException:
-            raise
-        except Exception as error:
-            # The client takes no such record: a header of the wrong type, say.
-            self._abort(producer)
-            refusal = Refusal(type(error).__name__, str(error))
-            raise Aborted(f"producing failed: {error}", refusal=refusal) from error
+    def _commit(self) -> None:
+        self._producer.commit_transaction(_PIECE)
 
-    def _timed(self, call: Callable[[], None], deadline: float) -> None:
-        """Make a call until it succeeds or fails for good; note whether it was slow."""
+    def _insist(self, call: Callable[[], None], deadline: float) -> None:
+        """Make a call until it succeeds or fails for good."""
+        started = monotonic()
         while True:
-            started = monotonic()
             try:
                 call()
-                self._silence.over()
-                return
             except KafkaException as raised:
                 error = classify.error_of(raised)
                 again = classify.of_transaction(error) is classify.Verdict.RETRY
                 if not again or monotonic() > deadline:
                     raise
-                self._answer_may_be_lost = True
-                if self._producer is not None:
-                    self._producer.poll(0)  # the error callback speaks in here
-                self._pulse(self._silence.explain("committing", error))
-            finally:
+                self._wait_on(error, goes_on=call == self._commit, seconds=monotonic() - started)
+            else:
                 if monotonic() - started > _SLOW:
-                    self._answer_may_be_lost = True
+                    self._answers.suspect()
+                self._silence.over()
+                return
 
-    def _failed(self, producer: Producer, error: KafkaError) -> Aborted | OutcomeUnknown:
+    def _wait_on(self, error: KafkaError, *, goes_on: bool, seconds: float) -> None:
+        """Take in that a call is to be made again.
+
+        Args:
+            error: Of the call.
+            goes_on: Whether the client goes on with the same request when the call's time is over.
+            seconds: Since the first call.
+        """
+        if not (goes_on and error.name() == "_TIMED_OUT"):
+            self._answers.suspect()
+        self._producer.poll(0)  # the client's log and error callback speak in here
+        self._tell("committing", error, seconds)
+
+    def _tell(self, what: str, error: KafkaError, seconds: float) -> None:
+        """Say what is waited for, unless a far network alone would take as long."""
+        if seconds > _SLOW or self._silence.lasts:
+            self._pulse(self._silence.explain(what, error))
+
+    def _failed(self, error: KafkaError) -> Aborted | OutcomeUnknown:
         """What a failed call means for the settlement."""
+        said = self._silence.explain("committing", error)
         # A record too large for the client is refused without any damage to the transaction.
         refusal = classify.refusal(error)
         if classify.of_transaction(error) is classify.Verdict.ABORT or refusal is not None:
-            if self._abort(producer):
-                said = self._silence.explain("committing", error)
+            if classify.passing(error):
+                self._answers.suspect()  # no answer of a broker: one may be missing
+            if self._abort():
                 return Aborted(said, refusal=refusal, routine=classify.routine(error))
             return OutcomeUnknown(self._silence.explain("aborting", error))
-        self._retire()
-        said = self._silence.explain("committing", error)
-        return OutcomeUnknown(said, fenced=classify.fenced(error) and not self._answer_may_be_lost)
+        explained = self._answers.suspected
+        self._answers.suspect()
+        return OutcomeUnknown(said, fenced=classify.fenced(error) and not explained)
 
-    def _retire(self) -> None:
-        """Use this producer no more.
-
-        It is let go of in `open`: the client runs callbacks when it is destroyed, which must not
-        happen while an exception is on its way through here.
-        """
-        self._retired, self._producer = self._producer, None
-
-    def _abort(self, producer: Producer) -> bool:
-        """Abort, in pieces; whether it succeeded. If not, the producer is dropped."""
-        deadline = monotonic() + _ABORT_PATIENCE
+    def _abort(self) -> bool:
+        """Abort, in pieces; whether it succeeded. If not, the producer is of no use any more."""
+        started = monotonic()
         while True:
             try:
-                producer.abort_transaction(_PIECE)
+                self._producer.abort_transaction(_PIECE)
                 return True
             except KafkaException as raised:
                 error = classify.error_of(raised)
-                if not error.retriable() or monotonic() > deadline:
-                    self._retire()
+                seconds = monotonic() - started
+                if not error.retriable() or seconds > _ABORT_PATIENCE:
+                    self._answers.suspect()
                     return False
-                self._pulse(self._silence.explain("aborting", error))
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._answer_may_be_lost = True
-        self._silence.note(error)
-        self._log.debug("the producer reports", error=classify.said(error))
+                self._tell("aborting", error, seconds)

@@ -39,7 +39,7 @@ def test_a_daemon_waits_for_its_broker_at_its_start_and_runs_on_without_a_restar
     node.kill()
     with Daemon(tmp_path, str(project.file)) as daemon:
         daemon.until(lambda p: "no broker answered" in (p["trouble"] or ""), 20)
-        time.sleep(12)  # by then a preflight has given up
+        daemon.until(lambda _: daemon.said().count("preflight begins again") > 0)
         assert (daemon.pipeline()["state"], readiness(daemon)) == ("preflight", 503)
         node.start()
         daemon.until(lambda p: p["counts"]["records_out"] == 10)

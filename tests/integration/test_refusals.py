@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 from kafka_etl.broker import Cluster
 from tests.kit.daemon import COMMAND, Daemon, command, run_to_end
 from tests.kit.kafka import Kafka
+from tests.kit.listener import tls_listener
 from tests.kit.pipeline import Project, orders
 
 
@@ -151,9 +152,9 @@ def test_a_full_disk_in_the_state_folder_is_said_and_loses_nothing(
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("bootstrap.servers=127.0.0.1:1", "Connection refused"),
-        ("bootstrap.servers=no-such-host.invalid:9092", "Failed to resolve 'no-such-host.invalid"),
-        ("security.protocol=SSL", "connecting to a PLAINTEXT broker listener?"),
+        ("bootstrap.servers=127.0.0.1:1", "asking 127.0.0.1:1 for its topics"),
+        ("bootstrap.servers=no-such-host.invalid:9092", "asking no-such-host.invalid:9092 for its"),
+        ("security.protocol=SSL", "does not speak TLS, but `security.protocol` is SSL"),
     ],
 )
 def test_no_broker_is_said_at_once(tmp_path: Path, kafka: Kafka, setting: str, said: str) -> None:
@@ -165,6 +166,18 @@ def test_no_broker_is_said_at_once(tmp_path: Path, kafka: Kafka, setting: str, s
     assert said in shown
     assert "in state" not in shown
     assert time.monotonic() - started < 25
+
+
+def test_a_listener_that_speaks_tls_is_said_at_once(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka)
+    with tls_listener(tmp_path) as port:
+        address = f"127.0.0.1:{port}"
+        setting = f"kafka.bootstrap.servers={address}"
+        done = run_to_end(tmp_path, str(project.file), "--set", setting)
+    assert done.process.returncode == 1
+    shown = done.said().partition("error[E301]")[2]
+    assert f"{address} speaks TLS, but `security.protocol` is PLAINTEXT" in shown
+    assert "Correct `security.protocol`" in shown
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +250,7 @@ def test_a_wrong_password_is_said(tmp_path: Path, guarded: Cluster) -> None:
     project.write()
     done = run_to_end(tmp_path, str(project.file))
     assert done.process.returncode == 1
-    assert "Authentication failed" in done.said()
+    assert "error[E303]" in done.said()
     assert "The login failed: correct" in done.said()
     assert "wrong" not in done.said().replace("wrong password", "")
 

@@ -1,0 +1,85 @@
+"""Whether a producer may have a request of an earlier transaction still on its way to a broker.
+
+The client repeats a request of a transaction on its own, and tells neither the first sending nor
+the second. A broker that gets both may act on the late one in the middle of a *later* transaction
+of the same producer: a late commit makes half of that transaction durable.
+
+When the client repeats a request (librdkafka 2.16, `rdkafka_txnmgr.c`, `rdkafka_broker.c`):
+
+1. The broker answered "not now": CONCURRENT_TRANSACTIONS, NOT_COORDINATOR, a coordinator that is
+   loading. The request has arrived, was answered and is over. No harm comes of repeating it.
+2. The connection was lost before the answer came. The client connects again at once and repeats
+   the request: five milliseconds later on a near network. No error callback tells of it.
+3. No answer came within `socket.timeout.ms`. The client closes the connection, then does as in 2.
+
+Only 2 and 3 leave a request on its way. The time that a call took cannot tell them from an ordinary
+call: repeating a request on a near network takes less time than sending it once on a far one. The
+client does name every connection it loses, and every request it gives up, in its log, before the
+request is sent again: the lines FAIL and REQTMOUT. The former is a line for debugging, so the log
+of the producer has those lines turned on that are about brokers: about five a transaction.
+
+A line that comes between two transactions is of no importance. All requests of the former have been
+answered by then, and a broker closes a connection that was idle for ten minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kafka_etl.log import client_logger
+
+_DEBUG: Final = "broker"
+_TELLING: Final = frozenset({"FAIL", "REQTMOUT"})
+_BOOTSTRAP: Final = "/bootstrap: "
+"""Of a connection to an address in `bootstrap.servers`: no request of a transaction takes it."""
+_SHOWN: Final = (*[logging.CRITICAL] * 3, logging.ERROR, logging.WARNING, *[logging.INFO] * 2)
+"""Our log level for each of the client's, 0 to 6; lines for debugging are of level 7."""
+
+
+class LostAnswers:
+    """The reader of one producer's log.
+
+    The client calls `log` in the thread that makes a call of the producer: the engine's, or the one
+    that waits for a commit. There is never more than one at a time.
+
+    Attributes:
+        suspected: Whether an answer may have been lost; what is on its way is fenced only by a new
+            producer of the same id.
+
+    Args:
+        settings: Of the producer.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.suspected = False
+        self._watches = False
+        self._debugged = str(settings.get("debug") or "")
+        level = int(settings.get("log_level", len(_SHOWN)))
+        self._least = _SHOWN[max(0, min(level, len(_SHOWN) - 1))]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes the client tell of lost connections, besides what the user has debugged."""
+        contexts = [self._debugged] if self._debugged else []
+        return {"debug": ",".join([*contexts, _DEBUG]), "log_level": 7}
+
+    def log(self, level: int, text: str, facility: str, client: str, line: str, /) -> None:
+        """Take in a line of the client's log, and pass on those that the user has asked for."""
+        if facility in _TELLING and self._watches and _BOOTSTRAP not in line:
+            self.suspected = True
+        if level >= self._least or (self._debugged and level == logging.DEBUG):
+            client_logger().log(level, text, facility, client, line)
+
+    def suspect(self) -> None:
+        """An answer may have been lost, for a reason that the log does not tell."""
+        self.suspected = True
+
+    def watch(self) -> None:
+        """A transaction begins; what was told before is of no importance."""
+        self._watches = True
+
+    def rest(self) -> None:
+        """A transaction has ended well, and all that was told during it has been taken in."""
+        self._watches = False
