@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -18,6 +17,9 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.errors import ConfigError, KafkaEtlError, OrderRefused, UnknownPipeline
 from kafka_etl.log import get_logger
+from kafka_etl.runtime import process_family
+from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.daemon.child_selector import ChildSelector
 from kafka_etl.runtime.daemon.notify import notify
 from kafka_etl.runtime.daemon.pipelines import (
     HELD,
@@ -120,6 +122,7 @@ class Daemon:
         self._files = {spec.name: document.path for document, spec in pipelines}
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused: set[str] = set()
+        self._selector = ChildSelector()
         self._signals = 0
         self._signal = 0
         self._acted_on = 0
@@ -134,6 +137,7 @@ class Daemon:
         """Start everything; `run` then keeps it going."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        process_family.found(self._folder.path)
         for pipeline in self._pipelines.values():
             pipeline.begin()
 
@@ -144,7 +148,7 @@ class Daemon:
             The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters;
             128 and the signal where the end was to be reached, and was not.
         """
-        looked_at, pids = 0.0, list[int]()
+        looked_at, pids, news = 0.0, list[int](), False
         while True:
             now = time.monotonic()
             self._ticked_at = now
@@ -152,17 +156,20 @@ class Daemon:
             self._obey_orders()
             for pipeline in self._pipelines.values():
                 pipeline.tick(now)
-            children = [child for p in self._pipelines.values() for child in p.children]
-            before, pids = pids, [child.pid for child in children]
-            if now - looked_at >= _LOOK_EVERY or pids != before:  # a death is seen at once
-                looked_at = now
+            listeners = {
+                c: hear for p in self._pipelines.values() for c, hear in p.listeners.items()
+            }
+            before, pids = pids, [child.pid for child in listeners]
+            # A death is seen at once, a new state of a worker as well.
+            if now - looked_at >= (_LOOP if news else _LOOK_EVERY) or pids != before:
+                looked_at, news = now, False
                 self._look_around()
             if self._is_over():
                 break
-            connections = [child.connection for child in children]
-            wait(connections, _LOOP) if connections else time.sleep(_LOOP)
+            news |= self._listen(listeners, now + _LOOP)
         self._look_around()
         notify("STOPPING=1")
+        self._selector.close()
         self._folder.close()
         return self._exit_status()
 
@@ -191,6 +198,18 @@ class Daemon:
                 self._orders.put(lambda: pipeline.restart(*loaded))
 
     # Parts
+
+    def _listen(self, listeners: Mapping[Child, Callable[[], bool]], until: float) -> bool:
+        """Hear those who speak; returns early, and True, if one says that something has changed.
+
+        Only their slots are looked at: 64 workers that speak cost as much as 64, not as 64 times 64.
+        """
+        self._selector.follow(listeners)
+        while (left := until - time.monotonic()) > 0:
+            ready = self._selector.ready(left)
+            if any([listeners[child]() for child in ready]):  # a list: each of them is heard
+                return True
+        return False
 
     def _require_future(self, name: str) -> None:
         """What is to begin again may be paused before it does."""

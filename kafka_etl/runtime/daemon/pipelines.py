@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
 from kafka_etl.runtime.daemon.state_folder import StateFolder
-from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.messages import Checked, LogSettings, PreflightTask, Standing, WorkerTask
 
 _APP: Final = "kafka-etl"
 _GRACE: Final = 3.0
@@ -63,7 +62,8 @@ class PipelineStatus:
 
     Attributes:
         counters: (metric, label value) -> count since the daemon began.
-        positions: Of the partitions assigned to this daemon's workers.
+        joined: Whether every worker runs and is a member of its group.
+        standing: Of the partitions assigned to this daemon's workers.
         to_be_paused: Whether a pause was ordered that does not show in its state yet.
         trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
@@ -75,7 +75,7 @@ class PipelineStatus:
     workers: int
     joined: bool
     counters: Mapping[tuple[str, str], float]
-    positions: Mapping[Partition, Position]
+    standing: Standing
     trouble: str | None
     problem: Problem | None
     to_be_paused: bool = False
@@ -83,20 +83,14 @@ class PipelineStatus:
     @property
     def lag_records(self) -> int | None:
         """None: unknown, before the group has given partitions and brokers have told their ends."""
-        lags = [position.lag for position in self.positions.values()]
-        known = [lag for lag in lags if lag is not None]
-        return sum(known) if known and len(known) == len(lags) else None
+        return self.standing.lag
 
     def lag_seconds(self, now: float) -> float | None:
-        """Age of the last settled record of the partition that is furthest behind; 0: none is."""
+        """How long ago the partition furthest behind was up to date; 0: none is behind."""
+        settled_to_ms = self.standing.settled_to_ms
         if self.lag_records is None:
             return None
-        behind = [
-            now - position.timestamp_ms / 1000
-            for position in self.positions.values()
-            if position.lag and position.timestamp_ms > 0
-        ]
-        return max(behind, default=0.0)
+        return 0.0 if settled_to_ms is None else max(0.0, now - settled_to_ms / 1000)
 
     def count(self, metric: str) -> float:
         """A counter, over all its label values."""
@@ -198,21 +192,19 @@ class ManagedPipeline:
         return self._next is not None
 
     @property
-    def children(self) -> list[Child]:
-        """Its processes."""
-        children = [slot.child for slot in self._slots]
-        if self._checking is not None:
-            children.append(self._checking.child)
-        return [child for child in children if child is not None]
+    def listeners(self) -> dict[Child, Callable[[], bool]]:
+        """Its processes -> what hears one, and tells whether a tick is due thereafter."""
+        listeners = {slot.child: slot.hear for slot in self._slots if slot.child is not None}
+        checking = self._checking
+        if checking is not None and checking.child is not None:
+            return {checking.child: lambda: True, **listeners}
+        return listeners
 
     def status(self) -> PipelineStatus:
         """How it stands."""
         counters = Counters()
-        positions: dict[Partition, Position] = {}
         for slot in self._slots:
             counters.include(slot.counters())
-            if slot.snapshot is not None:
-                positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
         troubles = [slot.trouble for slot in self._slots]
         if self._checking is not None:
@@ -223,9 +215,9 @@ class ManagedPipeline:
             state=state,
             guarantee=self._checked.guarantee if self._checked else None,
             workers=sum(slot.child is not None for slot in self._slots),
-            joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
+            joined=bool(self._slots) and all(slot.joined for slot in self._slots),
             counters=counters.snapshot(),
-            positions=positions,
+            standing=Standing.of_all(s.standing for s in said),
             trouble=None if self._problem else next(filter(None, troubles), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,
@@ -327,4 +319,12 @@ class ManagedPipeline:
 
     def _member(self, worker: int | str) -> str:
         """Stays the same over restarts."""
-        return f"{_APP}.{self.name}.{self._folder.instance}.{worker}"
+        return member_id(self.name, self._folder.instance, worker)
+
+
+def member_id(pipeline: str, instance: str, worker: int | str) -> str:
+    """Of one worker alone: both names may have dots, which would let them run into each other.
+
+    The mark of an instance with dots is a capital letter, which no name of a pipeline has.
+    """
+    return f"{_APP}.{pipeline}.{'I.' if '.' in instance else ''}{instance}.{worker}"

@@ -176,6 +176,14 @@ def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
     )
 
 
+class Dead:
+    """A process that has hung up."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.mailbox = SimpleNamespace(fileno=lambda: pid, is_closed=True)
+
+
 class Dying:
     """A pipeline whose worker is another at every look."""
 
@@ -187,10 +195,10 @@ class Dying:
         self.is_over = False
 
     @property
-    def children(self) -> list[Any]:
+    def listeners(self) -> dict[Any, Any]:
         pid = next(self.pids, None)
         self.is_over = pid is None
-        return [SimpleNamespace(pid=pid, connection=None)] if pid else []
+        return {Dead(pid): lambda: True} if pid else {}
 
     def status(self) -> Any:
         return status(NAME)
@@ -199,7 +207,7 @@ class Dying:
 def test_a_death_is_seen_at_once(
     daemon: Any, seen: list[View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon.wait", lambda _connections, _seconds: None)
+    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon._LOOP", 0)
     monkeypatch.setattr("kafka_etl.runtime.daemon.daemon._LOOK_EVERY", 3600)
     daemon._pipelines = {NAME: Dying(lambda _now: None)}
     assert daemon.run() == 0

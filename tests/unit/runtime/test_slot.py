@@ -25,6 +25,7 @@ class FakeChild:
         self.pid = os.getpid()
         self.status: int | None = None
         self.says: list[object] = []
+        self.has_hung_up = False
 
     def send(self, task: object) -> None: ...
 
