@@ -90,8 +90,8 @@ class Standing:
 
     Attributes:
         partitions: How many there are.
-        lag: Records not settled, over all of them; None: unknown, of one of them or for lack of any.
-        settled_to_ms: The time up to which the one furthest behind is settled; None: none is behind.
+        lag: Records not settled, over all of them; None: there is none, or of one it is unknown.
+        settled_to_ms: Up to which time the one furthest behind is settled; None: none is behind.
     """
 
     partitions: int = 0

@@ -62,7 +62,7 @@ def members(family: str) -> list[int]:
 
 def _processes() -> list[int]:
     try:
-        return [int(name) for name in os.listdir(_PROCESSES) if name.isdecimal()]
+        return [int(path.name) for path in _PROCESSES.iterdir() if path.name.isdecimal()]
     except OSError:
         return []
 

@@ -134,8 +134,8 @@ class Recording:
 class RecorderFile:
     """Reads a recorder's file, which may be written at the same time.
 
-    A file that a power cut has mixed up says nothing, as if there were none. The file is not mapped:
-    one that somebody cuts short would kill its reader.
+    A file that a power cut has mixed up says nothing, as if there were none. The reader maps no
+    file: one that somebody cuts short would kill the reader.
     """
 
     def __init__(self, path: Path) -> None:

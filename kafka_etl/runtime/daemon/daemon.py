@@ -68,6 +68,11 @@ class View:
         """Every pipeline has what it needs of its group."""
         return all(status.joined for status in self.pipelines.values())
 
+    @property
+    def has_started(self) -> bool:
+        """Every pipeline has come as far as it will by itself, be it to its end."""
+        return all(status.joined or status.state in OVER for status in self.pipelines.values())
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
@@ -156,9 +161,9 @@ class Daemon:
             self._obey_orders()
             for pipeline in self._pipelines.values():
                 pipeline.tick(now)
-            listeners = {
-                c: hear for p in self._pipelines.values() for c, hear in p.listeners.items()
-            }
+            listeners: dict[Child, Callable[[], bool]] = {}
+            for pipeline in self._pipelines.values():
+                listeners |= pipeline.listeners
             before, pids = pids, [child.pid for child in listeners]
             # A death is seen at once, a new state of a worker as well.
             if now - looked_at >= (_LOOP if news else _LOOK_EVERY) or pids != before:
@@ -166,7 +171,7 @@ class Daemon:
                 self._look_around()
             if self._is_over():
                 break
-            news |= self._listen(listeners, now + _LOOP)
+            news |= self._selector.listen(listeners, now + _LOOP)
         self._look_around()
         notify("STOPPING=1")
         self._selector.close()
@@ -198,18 +203,6 @@ class Daemon:
                 self._orders.put(lambda: pipeline.restart(*loaded))
 
     # Parts
-
-    def _listen(self, listeners: Mapping[Child, Callable[[], bool]], until: float) -> bool:
-        """Hear those who speak; returns early, and True, if one says that something has changed.
-
-        Only their slots are looked at: 64 workers that speak cost as much as 64, not as 64 times 64.
-        """
-        self._selector.follow(listeners)
-        while (left := until - time.monotonic()) > 0:
-            ready = self._selector.ready(left)
-            if any([listeners[child]() for child in ready]):  # a list: each of them is heard
-                return True
-        return False
 
     def _require_future(self, name: str) -> None:
         """What is to begin again may be paused before it does."""
@@ -250,7 +243,7 @@ class Daemon:
     def _look_around(self) -> None:
         self._view = self._look()
         notify("WATCHDOG=1")
-        if not self._ready and self._view.ready:
+        if not self._ready and self._view.has_started:
             self._ready = True
             notify("READY=1")
         self._options.look(self._view)
