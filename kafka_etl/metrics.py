@@ -38,7 +38,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("workers", "gauge", "Workers that are running."),
     Metric("partitions", "gauge", "Partitions assigned to the workers of this daemon."),
     Metric("lag_records", "gauge", "Records not settled yet, over the assigned partitions."),
-    Metric("lag_seconds", "gauge", "Age of the last settled record of the oldest partition."),
+    Metric("lag_seconds", "gauge", "How long ago the partition furthest behind was up to date."),
     Metric("state", "gauge", "1 for the state the pipeline is in.", "state"),
 )
 """Exposed as `kafka_etl_<name>`, counters with `_total` at the end."""

@@ -1,4 +1,4 @@
-"""A process of ours: started fresh, given a task, connected by a pipe that carries values."""
+"""A process of ours: started fresh, given a task, connected by a socket that carries values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from kafka_etl.retry import Backoff
+from kafka_etl.runtime import process_family
+from kafka_etl.runtime.mailbox import Mailbox
 
 WORKER: Final = "kafka_etl.runtime.worker.main"
 """The module of a worker, which does the preflight as well."""
@@ -27,11 +30,12 @@ By default the top of the heap goes back to the kernel and comes again many time
 """
 
 
-class Child:
+class _Process:
     """Runs `python -m module`, which waits for its task once it has imported what it needs.
 
     Never a fork: a forked process would share the Kafka client's sockets without its threads. In a
-    session of its own, so that Ctrl-C reaches the daemon alone.
+    session and a process group of its own, so that Ctrl-C reaches the daemon alone, and so that
+    whatever operators have started in it can be killed along with it.
 
     Args:
         module: Whose `main` it runs.
@@ -39,50 +43,87 @@ class Child:
     """
 
     def __init__(self, module: str, *shared: int) -> None:
-        ours, theirs = socket.socketpair()
+        self._socket, theirs = socket.socketpair()
+        self._family = process_family.member()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                env={**_ALLOCATOR, **os.environ},
+                env={**_ALLOCATOR, **os.environ, process_family.VARIABLE: self._family},
                 pass_fds=[theirs.fileno(), *shared],
                 start_new_session=True,
             )
-        self.connection: Connection[Any, Any] = Connection(ours.detach())
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, message: object) -> None:
-        """Send a value; a child that is gone is noticed elsewhere."""
-        try:
-            self.connection.send(message)
-        except OSError:
-            return
-
-    def received(self) -> list[Any]:
-        """Everything it has sent since the last call."""
-        messages: list[Any] = []
-        try:
-            while self.connection.poll():
-                messages.append(self.connection.recv())
-        except (EOFError, OSError):
-            pass
-        return messages
-
     def exit_status(self) -> int | None:
-        """None while it runs; the exit status, or minus the signal that killed it."""
-        return self._process.poll()
+        """None while it runs; the exit status, or minus the signal that killed it.
 
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        What it had started dies with it.
+        """
+        if self._process.returncode is None and self._is_dead():
+            process_family.kill(self.pid, self._family)
+            self._process.wait()
+        return self._process.returncode
 
     def end(self) -> str:
         """Kill it with whatever it has started, and wait until it is gone; says how it ended."""
-        if self._process.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            process_family.kill(self.pid, self._family)
         return describe_exit(self._process.wait())
+
+    def _is_dead(self) -> bool:
+        """Whether it has ended. It is not reaped yet: its id still means its process group."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+class Child(_Process):
+    """A process the daemon talks with, without ever waiting for it."""
+
+    def __init__(self, module: str, *shared: int) -> None:
+        super().__init__(module, *shared)
+        self.mailbox: Final = Mailbox(self._socket)
+
+    def send(self, value: object) -> None:
+        """Send a value; a child that is gone is noticed elsewhere."""
+        self.mailbox.send(value)
+
+    def received(self) -> list[Any]:
+        """Every value that has arrived since the last call."""
+        return self.mailbox.received()
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether it says no more: it has ended, or is about to."""
+        return self.mailbox.is_closed
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it alone; what it has started is its own to end."""
+        if self.exit_status() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it with whatever it has started, without waiting."""
+        if self._process.returncode is None:
+            process_family.kill(self.pid, self._family)
+
+    def close(self) -> None:
+        self.mailbox.close()
+
+
+class OperatorChild(_Process):
+    """A process a worker talks with, and waits for."""
+
+    def __init__(self, module: str, *shared: int) -> None:
+        super().__init__(module, *shared)
+        self.connection: Connection[Any, Any] = Connection(self._socket.detach())
+
+    def send(self, value: object) -> None:
+        """Send a value; a child that is gone is noticed elsewhere."""
+        with suppress(OSError):
+            self.connection.send(value)
 
     def close(self) -> None:
         self.connection.close()

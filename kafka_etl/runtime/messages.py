@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from kafka_etl.config.document import Document
-from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
-from kafka_etl.record import Partition
 
 Command = Literal["pause", "resume", "drain"]
 """What the daemon asks of a worker."""
@@ -86,12 +85,40 @@ class OperatorTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far partitions are, all of them together.
+
+    Attributes:
+        partitions: How many there are.
+        lag: Records not settled, over all of them; None: there is none, or of one it is unknown.
+        settled_to_ms: Up to which time the one furthest behind is settled; None: none is behind.
+    """
+
+    partitions: int = 0
+    lag: int | None = None
+    settled_to_ms: int | None = None
+
+    @classmethod
+    def of_all(cls, standings: Iterable[Standing]) -> Standing:
+        """Several of them as one; those without a partition have no part in it."""
+        held = [standing for standing in standings if standing.partitions]
+        lags = [standing.lag for standing in held if standing.lag is not None]
+        settled = [at for standing in held if (at := standing.settled_to_ms) is not None]
+        return cls(
+            sum(standing.partitions for standing in held),
+            sum(lags) if lags and len(lags) == len(held) else None,
+            min(settled, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a worker says of itself, several times a second and when its state changes.
+    """What a worker says of itself, twice a second and when its state changes.
 
     Attributes:
         counters: (metric, label value) -> count since the worker began.
-        positions: How far each of its partitions is.
+        standing: How far its partitions are.
+        noted: Whether what it knows of its predecessor's death stands beside the offsets, for good.
         joined: Whether the group has given it an assignment, be it empty.
         trouble: What is in the way right now.
         problem: Why it paused.
@@ -100,7 +127,8 @@ class Snapshot:
     state: WorkerState
     at_ms: int
     counters: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
-    positions: Mapping[Partition, Position] = field(default_factory=dict[Partition, Position])
+    standing: Standing = Standing()
+    noted: bool = False
     joined: bool = False
     trouble: str | None = None
     problem: Problem | None = None

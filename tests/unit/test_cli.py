@@ -39,6 +39,7 @@ from kafka_etl.plugins import import_object, importable
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.messages import Standing
 from tests.kit.daemon import command, free_port
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
@@ -735,7 +736,7 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
         progress = Progress(until_end=True)
-        unknown = status("c", positions={})
+        unknown = status("c", standing=Standing())
         progress.show(view(status("a"), status("b", trouble="broker away"), unknown))
     assert screen.getvalue() == (
         "\r\x1b[2Ka: running, 5 rec/s, lag 10, 3 dead letters, 2 s to go"

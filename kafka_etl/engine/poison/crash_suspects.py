@@ -112,6 +112,11 @@ class CrashSuspects:
         """Whether the worker must be careful now."""
         return bool(self._suspects)
 
+    @property
+    def has_considered(self) -> bool:
+        """Whether partitions of the evidence have come, so that it is notes now, if anything."""
+        return self._evidence is None or len(self._ranges) < max(1, len(self._evidence.ranges))
+
     def consider(self, arrivals: Mapping[Partition, Arrival]) -> dict[Partition, tuple[int, str]]:
         """Take in newly assigned partitions.
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -19,6 +18,9 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.errors import ConfigError, KafkaEtlError, NameChanged, UnknownPipeline
 from kafka_etl.log import get_logger
+from kafka_etl.runtime import process_family
+from kafka_etl.runtime.child import Child
+from kafka_etl.runtime.daemon.child_selector import ChildSelector
 from kafka_etl.runtime.daemon.notify import notify
 from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
 from kafka_etl.runtime.daemon.pipelines import (
@@ -57,6 +59,11 @@ class View:
     def ready(self) -> bool:
         """Every pipeline has what it needs of its group."""
         return all(status.joined for status in self.pipelines.values())
+
+    @property
+    def has_started(self) -> bool:
+        """Every pipeline has come as far as it will by itself, be it to its end."""
+        return all(status.joined or status.state in OVER for status in self.pipelines.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ class Daemon:
         self._orders: SimpleQueue[tuple[Order, Loaded | None]] = SimpleQueue()
         self._given = OrderBook()
         self._open: list[Order] = []
+        self._selector = ChildSelector()
         self._signals = 0
         self._signal = 0
         self._acted_on = 0
@@ -142,6 +150,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._expect_hangups()
+        process_family.found(self._folder.path)
         for pipeline in self._pipelines.values():
             pipeline.begin()
 
@@ -152,28 +161,30 @@ class Daemon:
             The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters;
             128 and the signal where the end was to be reached, and was not.
         """
-        looked_at, pids = 0.0, list[int]()
+        looked_at, pids, news = 0.0, list[int](), False
         while True:
             now = time.monotonic()
             self._ticked_at = now
             self._turn(now)
-            children = [child for p in self._pipelines.values() for child in p.children]
-            before, pids = pids, [child.pid for child in children]
-            news = any(order.settled for order in self._open)
-            # A death is seen at once, what came of an order as well.
-            if now - looked_at >= _LOOK_EVERY or pids != before or news:
-                looked_at = now
+            listeners: dict[Child, Callable[[], bool]] = {}
+            for pipeline in self._pipelines.values():
+                listeners |= pipeline.listeners
+            before, pids = pids, [child.pid for child in listeners]
+            told = any(order.settled for order in self._open)
+            # A death is seen at once, a new state of a worker as well, or what came of an order.
+            if now - looked_at >= (_LOOP if news else _LOOK_EVERY) or pids != before or told:
+                looked_at, news = now, False
                 self._look_around()
                 self._tell_outcomes()
             if self._is_over():
                 break
-            connections = [child.connection for child in children]
-            wait(connections, _LOOP) if connections else time.sleep(_LOOP)
+            news |= self._selector.listen(listeners, now + _LOOP)
         self._look_around()
         self._ended = True
         self._obey_orders()  # those that came too late are refused
         self._tell_outcomes()
         notify("STOPPING=1")
+        self._selector.close()
         self._folder.close()
         return self._exit_status()
 
@@ -328,7 +339,7 @@ class Daemon:
     def _look_around(self) -> None:
         self._view = self._look()
         notify("WATCHDOG=1")
-        if not self._ready and self._view.ready:
+        if not self._ready and self._view.has_started:
             self._ready = True
             notify("READY=1")
         self._options.look(self._view)

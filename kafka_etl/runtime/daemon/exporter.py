@@ -42,7 +42,7 @@ def _series(
         case "workers":
             yield "", status.workers
         case "partitions":
-            yield "", len(status.positions)
+            yield "", status.standing.partitions
         case "lag_records" | "lag_seconds":
             lag = status.lag_records if metric.name == "lag_records" else status.lag_seconds(now)
             if lag is not None:

@@ -134,7 +134,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "to_be_paused": status.to_be_paused,
         "guarantee": status.guarantee,
         "workers": status.workers,
-        "partitions": len(status.positions),
+        "partitions": status.standing.partitions,
         "lag": {
             "records": status.lag_records,
             "seconds": None if behind is None else round(behind, 3),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.contracts import Guarantee, Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Partition
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.new_version import NewVersion
 from kafka_etl.runtime.daemon.order import Order
@@ -21,7 +20,7 @@ from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.slot import WorkerSlot
 from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
 from kafka_etl.runtime.daemon.version import Version
-from kafka_etl.runtime.messages import Checked, WorkerTask
+from kafka_etl.runtime.messages import Checked, Standing, WorkerTask
 
 _GRACE: Final = 3.0
 """Seconds a worker gets beyond its drain timeout before it is killed."""
@@ -35,7 +34,8 @@ class PipelineStatus:
 
     Attributes:
         counters: (metric, label value) -> count since the daemon began.
-        positions: Of the partitions assigned to this daemon's workers.
+        joined: Whether every worker runs and is a member of its group.
+        standing: Of the partitions assigned to this daemon's workers.
         to_be_paused: Whether a pause was ordered that does not show in its state yet.
         trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
@@ -47,7 +47,7 @@ class PipelineStatus:
     workers: int
     joined: bool
     counters: Mapping[tuple[str, str], float]
-    positions: Mapping[Partition, Position]
+    standing: Standing
     trouble: str | None
     problem: Problem | None
     to_be_paused: bool = False
@@ -55,20 +55,14 @@ class PipelineStatus:
     @property
     def lag_records(self) -> int | None:
         """None: unknown, before the group has given partitions and brokers have told their ends."""
-        lags = [position.lag for position in self.positions.values()]
-        known = [lag for lag in lags if lag is not None]
-        return sum(known) if known and len(known) == len(lags) else None
+        return self.standing.lag
 
     def lag_seconds(self, now: float) -> float | None:
-        """Age of the last settled record of the partition that is furthest behind; 0: none is."""
+        """How long ago the partition furthest behind was up to date; 0: none is behind."""
+        settled_to_ms = self.standing.settled_to_ms
         if self.lag_records is None:
             return None
-        behind = [
-            now - position.timestamp_ms / 1000
-            for position in self.positions.values()
-            if position.lag and position.timestamp_ms > 0
-        ]
-        return max(behind, default=0.0)
+        return 0.0 if settled_to_ms is None else max(0.0, now - settled_to_ms / 1000)
 
     def count(self, metric: str) -> float:
         """A counter, over all its label values."""
@@ -196,24 +190,23 @@ class ManagedPipeline:
         return self._new is not None and self._new.checked is not None
 
     @property
-    def children(self) -> list[Child]:
-        """Its processes."""
-        children = [slot.child for slot in self._slots]
-        if self._checking is not None:
-            children.append(self._checking.child)
+    def listeners(self) -> dict[Child, Callable[[], bool]]:
+        """Its processes -> what hears one, and tells whether a tick is due thereafter."""
+        listeners = {slot.child: slot.hear for slot in self._slots if slot.child is not None}
+        checks = [self._checking]
         if self._new is not None and self._new.checked is None:
-            children.append(self._new.checking.child)
-        return [child for child in children if child is not None]
+            checks.append(self._new.checking)
+        for check in checks:
+            if check is not None and check.child is not None:
+                listeners[check.child] = lambda: True
+        return listeners
 
     def status(self) -> PipelineStatus:
         """How it stands."""
         counters = Counters()
         counters.include(self._past.snapshot())
-        positions: dict[Partition, Position] = {}
         for slot in self._slots:
             counters.include(slot.counters())
-            if slot.snapshot is not None:
-                positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
         state = self.state
         return PipelineStatus(
@@ -221,9 +214,9 @@ class ManagedPipeline:
             state=state,
             guarantee=self._checked.guarantee if self._checked else None,
             workers=sum(slot.child is not None for slot in self._slots),
-            joined=bool(self._slots) and all(s.joined for s in said) and len(said) > 0,
+            joined=bool(self._slots) and all(slot.joined for slot in self._slots),
             counters=counters.snapshot(),
-            positions=positions,
+            standing=Standing.of_all(s.standing for s in said),
             trouble=self._trouble,
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,

@@ -105,6 +105,12 @@ class WorkerSlot:
         elif self._killed_for is None:
             self._check_progress()
 
+    def hear(self) -> bool:
+        """Take in what the worker says; returns whether more than its figures is new."""
+        before = self._news()
+        self._hear()
+        return self._news() != before or (self._child is not None and self._child.has_hung_up)
+
     def send(self, command: str) -> None:
         if self._child is not None:
             self._child.send(command)
@@ -122,7 +128,12 @@ class WorkerSlot:
         """End the worker at once; what it had not committed is run again later."""
         if self._child is not None and self._killed_for is None:
             self._killed_for = "our own stop"
-            self._child.signal(signal.SIGKILL)
+            self._child.kill()
+
+    @property
+    def joined(self) -> bool:
+        """Whether a worker runs here and is a member of its group."""
+        return self._child is not None and self.snapshot is not None and self.snapshot.joined
 
     @property
     def child(self) -> Child | None:
@@ -153,6 +164,7 @@ class WorkerSlot:
     def _start(self) -> None:
         task = self._make_task(self._evidence)
         self._killed_for = self._last_word = None
+        self._recorder.close()  # the worker makes the file anew, should somebody have deleted it
         self._child = self._next_child or Child(WORKER)
         self._next_child = None
         self._child.send(task)
@@ -165,12 +177,17 @@ class WorkerSlot:
                 self.snapshot = message
                 if message.state != "starting":
                     self._death = None
-                if message.positions:
-                    self._evidence = None  # it has partitions, and what it knows of them is noted
+                if message.noted:
+                    self._evidence = None  # its notes are committed: a second count would be wrong
             elif isinstance(message, Ended):
                 self.snapshot, self.ended = message.snapshot, message
             elif isinstance(message, Died):
                 self._last_word = message.reason
+
+    def _news(self) -> object:
+        said = self.snapshot
+        state = None if said is None else (said.state, said.joined, said.problem)
+        return state, self.ended is None, self._last_word
 
     def _bury(self, status: int, now: float) -> None:
         child, self._child = self._child, None
@@ -218,12 +235,13 @@ class WorkerSlot:
         """Kill a worker that stands still: only from outside can that be seen."""
         pid, phase, stage, seconds = self._recorder.state()
         if self._child is None or pid != self._child.pid:
-            return  # it has not opened its recorder yet
+            self._recorder.close()
+            return  # it has not opened its recorder yet, and may have to make it
         limit = self._watch.limit(phase, stage)
         if seconds > limit + _SLACK:
             place = self._watch.place(phase, stage)
             self._killed_for = f"it stood still for more than {show_duration(limit)} in {place}"
-            self._child.signal(signal.SIGKILL)
+            self._child.kill()
 
     def _find_evidence(self, pid: int, reason: str) -> Evidence | None:
         """What the dead worker had in hand, if it died inside user code."""

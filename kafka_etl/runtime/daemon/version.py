@@ -71,4 +71,12 @@ class Version:
 
     def _member(self, worker: int | str) -> str:
         """Stays the same over restarts."""
-        return f"{_APP}.{self.spec.name}.{self.folder.instance}.{worker}"
+        return member_id(self.spec.name, self.folder.instance, worker)
+
+
+def member_id(pipeline: str, instance: str, worker: int | str) -> str:
+    """Of one worker alone: both names may have dots, which would let them run into each other.
+
+    The mark of an instance with dots is a capital letter, which no name of a pipeline has.
+    """
+    return f"{_APP}.{pipeline}.{'I.' if '.' in instance else ''}{instance}.{worker}"

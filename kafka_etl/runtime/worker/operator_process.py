@@ -16,7 +16,7 @@ from kafka_etl.engine.pools.serve import serve
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.log import configure
 from kafka_etl.plugins import PluginRegistry
-from kafka_etl.runtime.child import Child, task_of_child
+from kafka_etl.runtime.child import OperatorChild, task_of_child
 from kafka_etl.runtime.messages import OperatorTask, WorkerTask
 from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_aside
 
@@ -24,8 +24,8 @@ from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_asi
 def isolated(task: WorkerTask) -> Spawn:
     """How the worker with this task starts a process for one of its operators."""
 
-    def spawn(operator: str, hand: int) -> Child:
-        child = Child("kafka_etl.runtime.worker.operator_process", hand)
+    def spawn(operator: str, hand: int) -> OperatorChild:
+        child = OperatorChild("kafka_etl.runtime.worker.operator_process", hand)
         child.send(OperatorTask(task.document, operator, task.worker, task.member, hand, task.logs))
         return child
 

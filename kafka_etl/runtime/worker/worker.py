@@ -34,8 +34,9 @@ from kafka_etl.runtime.worker import assemble
 from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.fencing import Fencing
 from kafka_etl.runtime.worker.operator_process import isolated
+from kafka_etl.runtime.worker.standing import StandingKeeper
 
-_TELL_EVERY: Final = 0.25
+_TELL_EVERY: Final = 0.5
 _LOOK_FOR_END_EVERY: Final = 0.25
 _NAP: Final = 0.05
 _SINK_PATIENCE: Final = 60.0
@@ -68,6 +69,8 @@ class Worker:
         self._trouble = Trouble(self._log)
         self._drain_by: float | None = None
         self._told_at = 0.0
+        self._told: object = None
+        self._standing = StandingKeeper()
         self._looked_at = 0.0
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
@@ -282,7 +285,8 @@ class Worker:
         try:
             while self._connection.poll():
                 self._obey(self._connection.recv())
-            if time.monotonic() - self._told_at >= _TELL_EVERY:
+            due = time.monotonic() - self._told_at >= _TELL_EVERY
+            if due or self._news() != self._told:
                 self._tell()
         except (EOFError, OSError):
             os._exit(1)  # the daemon is gone, and with it whoever watches us
@@ -303,21 +307,31 @@ class Worker:
         self._tell()
 
     def _tell(self) -> None:
-        self._told_at = time.monotonic()
+        self._told_at, self._told = time.monotonic(), self._news()
         self._connection.send(self._snapshot())
 
-    def _snapshot(self) -> Snapshot:
-        state = self._state
+    def _visible_state(self) -> WorkerState:
         if self._stopping():
-            state = "draining"
-        elif self._paused:
-            state = "paused"
+            return "draining"
+        return "paused" if self._paused else self._state
+
+    def _has_noted(self) -> bool:
+        return self._engine is not None and self._engine.deaths_are_noted
+
+    def _news(self) -> object:
+        """Of what the daemon is told at once when it changes."""
+        return self._visible_state(), self._has_noted()
+
+    def _snapshot(self) -> Snapshot:
         source = self._source
+        at_ms = now_ms()
+        positions = {} if source is None else source.positions()
         return Snapshot(
-            state,
-            at_ms=now_ms(),
+            self._visible_state(),
+            at_ms=at_ms,
             counters=self._counters.snapshot(),
-            positions={} if source is None else source.positions(),
+            standing=self._standing.look(positions, at_ms),
+            noted=self._has_noted(),
             joined=source is not None and source.joined,
             trouble=self._trouble.said,
             problem=self._problem,

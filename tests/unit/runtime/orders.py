@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kafka_etl.contracts import Guarantee, Position
+from kafka_etl.contracts import Guarantee
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
-from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.messages import Standing
 
 NOW = 1_700_000_000.0
 
@@ -36,10 +36,7 @@ RUNNING = PipelineStatus(
         ("worker_deaths", "killed by SIGSEGV"): 1,
         ("worker_restarts", ""): 1,
     },
-    positions={
-        Partition("orders", 0): Position(next=90, end=100, timestamp_ms=int((NOW - 5) * 1000)),
-        Partition("orders", 1): Position(next=50, end=50, timestamp_ms=int((NOW - 500) * 1000)),
-    },
+    standing=Standing(partitions=2, lag=10, settled_to_ms=int((NOW - 5) * 1000)),
     trouble=None,
     problem=None,
 )

@@ -23,7 +23,7 @@ from kafka_etl.runtime.daemon.daemon import (
 )
 from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.state import HELD, OVER, State
-from kafka_etl.runtime.daemon.version import RunOptions
+from kafka_etl.runtime.daemon.version import RunOptions, member_id
 from kafka_etl.runtime.messages import Ended, LogSettings, Snapshot, WorkerState
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import status
@@ -117,17 +117,25 @@ def test_a_run_to_the_end_that_is_stopped_before_it_says_so(
     assert daemon._exit_status() == expected
 
 
-def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
+def slot(trouble: str, state: WorkerState = "running", *, joined: bool = True) -> SimpleNamespace:
     return SimpleNamespace(
         trouble=trouble,
         snapshot=Snapshot(state, 0, trouble=trouble),
         child=None,
         over=False,
-        joined=True,
+        joined=joined,
         ended=None,
         counters=dict[Any, float],
         drain=lambda: None,
     )
+
+
+class Dead:
+    """A process that has hung up."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.mailbox = SimpleNamespace(fileno=lambda: pid, is_closed=True)
 
 
 class Dying:
@@ -141,10 +149,10 @@ class Dying:
         self.is_over = False
 
     @property
-    def children(self) -> list[Any]:
+    def listeners(self) -> dict[Any, Any]:
         pid = next(self.pids, None)
         self.is_over = pid is None
-        return [SimpleNamespace(pid=pid, connection=None)] if pid else []
+        return {Dead(pid): lambda: True} if pid else {}
 
     def status(self) -> Any:
         return status(NAME)
@@ -153,7 +161,7 @@ class Dying:
 def test_a_death_is_seen_at_once(
     daemon: Any, seen: list[View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon.wait", lambda _connections, _seconds: None)
+    monkeypatch.setattr("kafka_etl.runtime.daemon.daemon._LOOP", 0)
     monkeypatch.setattr("kafka_etl.runtime.daemon.daemon._LOOK_EVERY", 3600)
     daemon._pipelines = {NAME: Dying(lambda _now: None)}
     assert daemon.run() == 0
@@ -170,3 +178,34 @@ def test_what_is_held_or_over_has_no_rate_any_more(state: State) -> None:
 def test_counts_that_begin_anew_are_no_rate_below_none() -> None:
     before, now = status("orders"), status("orders", counters={})
     assert rates_of(before, now, 2.0) == Rates(0.0, 0.0)
+
+
+def test_a_pipeline_that_fails_does_not_keep_systemd_waiting() -> None:
+    failed = status("a", state=State.FAILED, joined=False)
+    starting = status("b", state=State.STARTING, joined=False)
+    assert View(0, "blue", {"a": failed, "c": status("c")}, {}).has_started
+    assert not View(0, "blue", {"a": failed, "c": status("c")}, {}).ready
+    assert not View(0, "blue", {"a": failed, "b": starting}, {}).has_started
+
+
+def test_no_two_workers_have_one_id() -> None:
+    """Both would be thrown out by the other for ever."""
+    pipelines = ["a", "a.b", "a.b.c", "a.i", "a..b", "b"]
+    instances = ["a", "a.b", "b.c", "c", "I", "I.b", "I.b.c", "a..b", "b", "I.I"]
+    workers: list[int | str] = [0, 10, "preflight"]
+    ids = {member_id(p, i, w) for p in pipelines for i in instances for w in workers}
+    assert len(ids) == len(pipelines) * len(instances) * len(workers)
+    assert member_id("orders.eur", "host-1a2b3c", 0) == "kafka-etl.orders.eur.host-1a2b3c.0"
+
+
+@pytest.mark.parametrize(
+    ("joined", "all_of_them"),
+    [([], False), ([True, True], True), ([True, False], False), ([False, False], False)],
+)
+def test_a_pipeline_is_in_its_group_when_all_its_workers_are(
+    daemon: Any, joined: list[bool], *, all_of_them: bool
+) -> None:
+    """It was said to be with 63 of 64 workers down."""
+    managed = daemon._pipelines[NAME]
+    managed._slots = [slot("", joined=of_worker) for of_worker in joined]
+    assert managed.status().joined is all_of_them

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kafka_etl.contracts import Position
 from kafka_etl.invocation import Condition
 from kafka_etl.metrics import METRICS
-from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon.daemon import View
 from kafka_etl.runtime.daemon.exporter import render
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.messages import Standing
 from tests.unit.runtime.orders import NOW, FakeOrders, status
 
 GOLDEN = Path(__file__).parent / "metrics.golden.txt"
@@ -70,8 +69,8 @@ def test_lag_is_of_the_partitions_that_are_behind() -> None:
 @pytest.mark.parametrize(
     "unknown",
     [
-        status("a", positions={}),
-        status("a", positions={Partition("orders", 0): Position(90, None, -1)}),
+        status("a", standing=Standing()),
+        status("a", standing=Standing(partitions=1, lag=None)),
     ],
 )
 def test_lag_is_not_0_before_anything_is_known_of_it(unknown: PipelineStatus) -> None:

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.log import get_logger
+from kafka_etl.record import Partition
 from kafka_etl.runtime.child import Child
 from kafka_etl.runtime.daemon import slot as module
 from kafka_etl.runtime.daemon.slot import Watch, WorkerSlot
-from kafka_etl.runtime.messages import Died, Snapshot, WorkerTask
+from kafka_etl.runtime.messages import Died, Ended, Snapshot, Standing, WorkerTask
 from kafka_etl.runtime.recorder import Recorder
 
 KILLED = -9
@@ -25,6 +27,7 @@ class FakeChild:
         self.pid = os.getpid()
         self.status: int | None = None
         self.says: list[object] = []
+        self.has_hung_up = False
 
     def send(self, task: object) -> None: ...
 
@@ -40,7 +43,7 @@ class FakeChild:
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
-    children = [FakeChild() for _ in range(3)]
+    children = [FakeChild() for _ in range(4)]
     following = iter(children[1:])
     monkeypatch.setattr(module, "Child", lambda _module: next(following))
     return children
@@ -52,10 +55,21 @@ def recorder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def slot(children: list[FakeChild], recorder: Path) -> WorkerSlot:
+def evidence() -> list[Evidence | None]:
+    """What each worker was given of its predecessor's death."""
+    return []
+
+
+@pytest.fixture
+def slot(children: list[FakeChild], recorder: Path, evidence: list[Evidence | None]) -> WorkerSlot:
     first = cast("Child", children[0])
     task: Any = WorkerTask
-    return WorkerSlot(lambda _: task, recorder, Watch([]), first, get_logger("daemon"))
+
+    def make_task(left: Evidence | None) -> WorkerTask:
+        evidence.append(left)
+        return cast("WorkerTask", task)
+
+    return WorkerSlot(make_task, recorder, Watch([]), first, get_logger("daemon"))
 
 
 def test_a_death_loses_nothing_of_what_was_counted(
@@ -84,7 +98,7 @@ def test_a_death_loses_nothing_of_what_was_counted(
 def test_why_a_worker_died_is_said_until_the_next_one_runs(
     slot: WorkerSlot, children: list[FakeChild]
 ) -> None:
-    first, second, third = children
+    first, second, third, _ = children
     slot.tick(0)
     first.says, first.status = [Snapshot("starting", 0), Died("ValueError: no such model")], 1
     slot.tick(1)
@@ -104,3 +118,82 @@ def test_why_a_worker_died_is_said_until_the_next_one_runs(
     slot.tick(201)
     assert slot.trouble == "committing: slow"
     assert slot.counters()["worker_deaths", "exit status 1"] == 1
+
+
+def test_evidence_is_kept_until_notes_of_it_are_committed(
+    slot: WorkerSlot,
+    children: list[FakeChild],
+    recorder: Path,
+    evidence: list[Evidence | None],
+) -> None:
+    """Partitions come before their notes: a worker that died in between took the evidence along."""
+    first, second, third, _ = children
+    slot.tick(0)
+    written = Recorder(recorder)
+    written.operating({Partition("orders", 0): (5, 9)})
+    written.entering(1)
+    first.status = KILLED
+    slot.tick(1)
+    slot.tick(2)
+    second.pid = 2  # it dies before it opens its recorder: what is there is its predecessor's
+    second.says = [Snapshot("running", 0, standing=Standing(partitions=1))]
+    slot.tick(3)
+    second.status = KILLED
+    slot.tick(4)
+    slot.tick(100)
+    third.pid = 3
+    assert evidence[0] is None
+    assert evidence[1] is not None
+    assert evidence[1].ranges == {Partition("orders", 0): (5, 9)}
+    assert evidence[2] == evidence[1]
+    third.says = [Snapshot("running", 0, standing=Standing(partitions=1), noted=True)]
+    slot.tick(101)
+    third.status = KILLED
+    slot.tick(102)
+    slot.tick(200)
+    assert evidence[3] is None, "its notes count the death: nobody may count it again"
+
+
+def test_a_worker_is_joined_when_it_runs_and_says_so(
+    slot: WorkerSlot, children: list[FakeChild]
+) -> None:
+    first, second, *_ = children
+    assert not slot.joined
+    slot.tick(0)
+    assert not slot.joined
+    first.says = [Snapshot("running", 0, joined=True)]
+    slot.tick(1)
+    assert slot.joined
+    first.status = KILLED
+    slot.tick(2)
+    assert not slot.joined
+    slot.tick(100)
+    assert not slot.joined, "it has not spoken yet"
+    last = Snapshot("draining", 0, joined=True)
+    second.says, second.status = [last, Ended("drained", last)], 0
+    slot.tick(101)
+    assert not slot.joined
+
+
+@pytest.mark.parametrize(
+    ("said", "new"),
+    [
+        (Snapshot("running", 5, {("commits", ""): 7}), False),
+        (Snapshot("running", 5, standing=Standing(9, 10, 11)), False),
+        (Snapshot("paused", 5), True),
+        (Snapshot("running", 5, joined=True), True),
+        (Ended("drained", Snapshot("running", 5)), True),
+        (Died("ValueError"), True),
+    ],
+)
+def test_figures_alone_are_no_news(
+    slot: WorkerSlot, children: list[FakeChild], said: object, *, new: bool
+) -> None:
+    slot.tick(0)
+    children[0].says = [Snapshot("running", 0)]
+    assert slot.hear()
+    assert not slot.hear()
+    children[0].says = [said]
+    assert slot.hear() is new
+    children[0].has_hung_up = True
+    assert slot.hear()
