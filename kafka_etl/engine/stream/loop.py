@@ -113,11 +113,6 @@ class StreamEngine:
         self._serve()
         self._hooks.sleep(0.1)
 
-    @property
-    def deaths_are_noted(self) -> bool:
-        """Whether what the predecessor left is committed beside the offsets it was about."""
-        return self._quarantine.suspicion.has_considered and not self._membership.notes
-
     def land(self) -> None:
         """Wait for a commit that is under way; if it fails, all is as if it had not been begun."""
         with suppress(Overtaken):
@@ -266,6 +261,7 @@ class StreamEngine:
             lease = self._source.lease
             self._commits.make(Settlement(Outputs(), (), progress, lease, notes))
             self._membership.notes = {}
+            self._quarantine.suspicion.noted(progress)
 
     def _commit(self, finished: Uncommitted, *, overlap: bool = False) -> None:
         """Make everything finished durable, as one act."""
