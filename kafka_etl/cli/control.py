@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
+from kafka_etl.cli.options import HttpOfDaemon, StateDir
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
 
 def status(
     *,
-    http: Http = DEFAULT_HTTP,
+    http: HttpOfDaemon = None,
+    state_dir: StateDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the pipelines of a daemon."""
     import orjson
 
-    answer = _ask(http, "GET", "/pipelines")
+    answer = _ask(http, state_dir, "GET", "/pipelines")
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
         return
@@ -31,44 +33,47 @@ def status(
                 typer.echo(f"  {key}: {said}")
 
 
-def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+def pause(name: Name, *, http: HttpOfDaemon = None, state_dir: StateDir = None) -> None:
     """Stop fetching; the workers stay members of their group."""
-    _order(http, name, "pause")
+    _order(http, state_dir, name, "pause")
 
 
-def resume(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+def resume(name: Name, *, http: HttpOfDaemon = None, state_dir: StateDir = None) -> None:
     """Go on after a pause; lets the slice that tripped the breaker pass, about a second's work."""
-    _order(http, name, "resume")
+    _order(http, state_dir, name, "resume")
 
 
-def restart(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
+def restart(name: Name, *, http: HttpOfDaemon = None, state_dir: StateDir = None) -> None:
     """Drain, read the pipeline's file again, and start anew."""
-    _order(http, name, "restart")
+    _order(http, state_dir, name, "restart")
 
 
-def _order(http: str, name: str, verb: str) -> None:
+def _order(http: str | None, state_dir: Path | None, name: str, verb: str) -> None:
     from urllib.parse import quote
 
-    _ask(http, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
+    _ask(http, state_dir, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
     typer.echo(f"{name}: {verb} ordered", err=True)
 
 
-def _ask(address: str, method: str, path: str) -> Any:
+def _ask(http: str | None, state_dir: Path | None, method: str, path: str) -> Any:
     """The daemon's answer as data; what it refuses is raised here."""
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException
 
     import orjson
 
+    from kafka_etl.cli.daemon_address import find
     from kafka_etl.errors import DaemonUnreachable, Problem, error_of
 
-    host, port = parse_address(address)
-    connection = HTTPConnection(host, port, timeout=10)
+    address, connection = find(http, state_dir)
+    stranger = f"something else than a daemon answers at {address}"
     try:
         connection.request(method, path)
         answer = connection.getresponse()
         data = orjson.loads(answer.read())
-    except (OSError, HTTPException, orjson.JSONDecodeError) as error:
+    except OSError as error:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
+    except (HTTPException, orjson.JSONDecodeError) as error:
+        raise DaemonUnreachable(stranger) from error
     finally:
         connection.close()
     match data:
@@ -77,7 +82,7 @@ def _ask(address: str, method: str, path: str) -> Any:
         case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
             raise error_of(Problem(code, what, next_step))
         case _:  # any program may listen on the port
-            raise DaemonUnreachable(f"something else than a daemon answers at {address}")
+            raise DaemonUnreachable(stranger)
 
 
 def _line(pipeline: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     """Run pipelines until SIGTERM or SIGINT, or until the end."""
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure
+    from kafka_etl.runtime.daemon.control_socket import listen_in
     from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
     from kafka_etl.runtime.daemon.listener import listen
     from kafka_etl.runtime.daemon.pipelines import RunOptions
@@ -74,11 +75,14 @@ def run(  # noqa: PLR0913 - one parameter per option
     address = http or ("off" if until_end else DEFAULT_HTTP)
     with contextlib.ExitStack() as stack:
         listener = None if address == "off" else listen(*parse_address(address))
+        folder = (
+            None if until_end else stack.enter_context(listen_in(state_dir or default_folder()))
+        )
         daemon.begin()
-        if listener is not None:
+        for taken in filter(None, (listener, folder)):
             from kafka_etl.runtime.daemon.http import HttpServer  # while the first processes start
 
-            stack.enter_context(HttpServer(listener, daemon))
+            stack.enter_context(HttpServer(taken, daemon))
         status = daemon.run()
     progress.finish(daemon.view())
     raise typer.Exit(status)
