@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ def path_in(folder: Path) -> Path:
 
 
 @contextmanager
-def address_of(path: Path) -> Iterator[str]:
+def address_of(path: Path) -> Generator[str, None, None]:
     """The path, or one that leads there and is short enough for a socket."""
     if len(os.fsencode(path)) <= _LONGEST:
         yield str(path)
@@ -38,7 +38,7 @@ def address_of(path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def listen_in(folder: Path) -> Iterator[socket.socket | None]:
+def listen_in(folder: Path) -> Generator[socket.socket | None, None, None]:
     """The socket of the daemon in this folder.
 
     None, and a line in the log, where there can be none: another daemon of another instance has it,
