@@ -340,8 +340,8 @@ class AddressInUse(KafkaEtlError):
 class DaemonUnreachable(KafkaEtlError):
     code = "E504"
     advice = (
-        "Check that the daemon runs, and pass its address with `--http HOST:PORT`. It ends with "
-        "its last pipeline: `kafka-etl run PATH` starts it again."
+        "Check that the daemon runs, and pass its `--state-dir DIR` or `--http HOST:PORT`. It ends "
+        "with its last pipeline: `kafka-etl run PATH` starts it again."
     )
 
 

@@ -5,20 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
-from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
-
-if TYPE_CHECKING:
-    from http.client import HTTPConnection
-
-_STARTS_WITHIN: Final = 2.0
-"""Seconds from the start of a daemon's program until its address is taken."""
-_ANSWERS_WITHIN: Final = 30.0
-"""Seconds until a daemon that starts on a busy machine answers."""
+from kafka_etl.cli.options import HttpOfDaemon, StateDir
 
 _WAIT: Final = 120.0
 
@@ -31,7 +23,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name."
 
 def status(
     *,
-    http: Http = DEFAULT_HTTP,
+    http: HttpOfDaemon = None,
+    state_dir: StateDir = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the pipelines of a daemon as a table; exit 1 if one has failed."""
@@ -39,7 +32,7 @@ def status(
 
     from kafka_etl.cli.status_table import FAILED, remarks, table
 
-    answer = _ask(http, "GET", "/pipelines")
+    answer = _ask(http, state_dir, "GET", "/pipelines")
     pipelines = answer["pipelines"]
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
@@ -54,29 +47,35 @@ def status(
         raise typer.Exit(1)
 
 
-def pause(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
+def pause(
+    name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
+) -> None:
     """Stop fetching; the workers stay members of their group."""
-    _order(http, name, "pause", wait)
+    _order(http, state_dir, name, "pause", wait)
 
 
-def resume(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
+def resume(
+    name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
+) -> None:
     """Go on after a pause; lets the slice that tripped the breaker pass, about a second's work."""
-    _order(http, name, "resume", wait)
+    _order(http, state_dir, name, "resume", wait)
 
 
-def restart(name: Name, *, wait: Wait = _WAIT, http: Http = DEFAULT_HTTP) -> None:
+def restart(
+    name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
+) -> None:
     """Check the file again and swap versions; what runs now stays if the check fails."""
-    _order(http, name, "restart", wait)
+    _order(http, state_dir, name, "restart", wait)
 
 
-def _order(http: str, name: str, verb: str, wait: float) -> None:
+def _order(http: str | None, state_dir: Path | None, name: str, verb: str, wait: float) -> None:
     """Give an order, and say what comes of it."""
     from urllib.parse import quote
 
     from kafka_etl.errors import OutcomeOpen
 
     give_up_at = time.monotonic() + wait
-    order = _ask(http, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
+    order = _ask(http, state_dir, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
     said = ""
     while not order["settled"]:
         if order["progress"] != said:
@@ -84,26 +83,32 @@ def _order(http: str, name: str, verb: str, wait: float) -> None:
             typer.echo(f"{name}: {said}", err=True)
         if time.monotonic() > give_up_at:
             raise OutcomeOpen(f"`{verb} {name}` is still under way after {wait:g} s: {said}")
-        order = _ask(http, "GET", f"/orders/{order['id']}")
+        order = _ask(http, state_dir, "GET", f"/orders/{order['id']}")
     for note in order["notes"]:
         typer.echo(f"{name}: {note}", err=True)
     typer.echo(f"{name}: {order['progress']}", err=True)
 
 
-def _ask(address: str, method: str, path: str) -> Any:
+def _ask(http: str | None, state_dir: Path | None, method: str, path: str) -> Any:
     """The daemon's answer as data; what it refuses is raised here."""
     from http.client import HTTPException
 
     import orjson
 
+    from kafka_etl.cli.daemon_address import connect
     from kafka_etl.errors import DaemonUnreachable, Problem, error_of
 
+    address, connection = connect(http, state_dir)
+    stranger = f"something else than a daemon answers at {address}"
     try:
-        with closing(_connection(*parse_address(address))) as connection:
-            connection.request(method, path)
-            answer = connection.getresponse().read()
-    except (OSError, HTTPException) as error:
+        connection.request(method, path)
+        answer = connection.getresponse().read()
+    except OSError as error:
         raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
+    except HTTPException as error:
+        raise DaemonUnreachable(stranger) from error
+    finally:
+        connection.close()
     try:
         data = orjson.loads(answer)
     except orjson.JSONDecodeError:
@@ -114,23 +119,4 @@ def _ask(address: str, method: str, path: str) -> Any:
         case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
             raise error_of(Problem(code, what, next_step))
         case _:  # any program may listen on the port
-            raise DaemonUnreachable(f"something else than a daemon answers at {address}")
-
-
-def _connection(host: str, port: int) -> HTTPConnection:
-    """A connection to the daemon; one that was started a moment ago is waited for.
-
-    A daemon takes its address before anything else, and answers once it has started.
-    """
-    from http.client import HTTPConnection
-
-    deadline = time.monotonic() + _STARTS_WITHIN
-    while True:
-        connection = HTTPConnection(host, port, timeout=_ANSWERS_WITHIN)
-        try:
-            connection.connect()
-            return connection
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+            raise DaemonUnreachable(stranger)

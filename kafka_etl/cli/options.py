@@ -24,7 +24,18 @@ Sets = Annotated[
         help="Override one place of the files, such as source.with.group=other.",
     ),
 ]
-Http = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the daemon serves HTTP.")]
+HttpOfDaemon = Annotated[
+    str | None,
+    typer.Option(
+        "--http",
+        metavar="HOST:PORT",
+        help=f"The daemon's address; default: its socket in --state-dir, else {DEFAULT_HTTP}.",
+    ),
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", metavar="DIR", help="Where the daemon keeps its state."),
+]
 
 
 def show_address(listener: socket.socket) -> str:

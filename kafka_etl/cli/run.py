@@ -65,6 +65,7 @@ def run(  # noqa: PLR0913 - one parameter per option
 
     from kafka_etl.cli.progress import Progress
     from kafka_etl.log import configure, get_logger
+    from kafka_etl.runtime.daemon.control_socket import listen_in
     from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
     from kafka_etl.runtime.daemon.state_folder import default_folder
     from kafka_etl.runtime.daemon.version import RunOptions
@@ -89,11 +90,14 @@ def run(  # noqa: PLR0913 - one parameter per option
     served = "off" if listener is None else show_address(listener)
     get_logger("daemon").info("begins", instance=daemon.view().instance, http=served)
     with contextlib.ExitStack() as stack:
+        folder = (
+            None if until_end else stack.enter_context(listen_in(state_dir or default_folder()))
+        )
         daemon.begin()
-        if listener is not None:
+        for taken in filter(None, (listener, folder)):
             from kafka_etl.runtime.daemon.http import HttpServer  # while the first processes start
 
-            stack.enter_context(HttpServer(listener, daemon))
+            stack.enter_context(HttpServer(taken, daemon))
         status = daemon.run()
     progress.finish(daemon.view())
     raise typer.Exit(status)

@@ -36,7 +36,7 @@ class PromptSink(Sink, Protocol):
     """A sink whose commit can be waited for elsewhere, while the next batch is run."""
 
     def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """CallClock the settlement over.
+        """Take the settlement over, without waiting for its end.
 
         Returns:
             What returns when all of it is durable, or raises as `commit` does. It is called once,

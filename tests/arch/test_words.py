@@ -27,7 +27,6 @@ ALLOWED = {
     ("kafka_etl/kafka/source.py", "messages"): "the client's objects, before they are records",
     ("kafka_etl/log.py", "event"): "structlog's",
     ("kafka_etl/log.py", "handlers"): "the standard library's",
-    ("kafka_etl/runtime/child.py", "messages"): "what processes send each other",
     ("kafka_etl/runtime/daemon/http.py", "handlers"): "of HTTP requests",
     ("kafka_etl/runtime/messages.py", "messages"): "what processes send each other",
 }

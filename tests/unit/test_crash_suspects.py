@@ -259,3 +259,19 @@ def test_a_refused_record_fails_without_another_call_until_it_is_settled() -> No
     assert condemned.failure(0, stored(12)) is None
     condemned.committed({A: 16})
     assert not condemned
+
+
+def test_evidence_is_noted_once_its_notes_are_committed() -> None:
+    suspicion = CrashSuspects(evidence(), max_deaths=3)
+    assert not suspicion.evidence_is_noted, "its partition may yet come"
+    noted(suspicion)
+    assert not suspicion.evidence_is_noted, "nothing is committed"
+    suspicion.noted({A: 10})
+    assert suspicion.evidence_is_noted
+    assert CrashSuspects(None, max_deaths=3).evidence_is_noted
+
+
+def test_evidence_that_is_settled_already_needs_no_note() -> None:
+    suspicion = CrashSuspects(evidence(), max_deaths=3)
+    assert noted(suspicion, offset=20) is None
+    assert suspicion.evidence_is_noted

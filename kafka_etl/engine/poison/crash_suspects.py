@@ -107,15 +107,18 @@ class CrashSuspects:
         self._by_range = by_range
         self._together = together
         self._suspects: dict[Partition, Suspect] = {}
+        self._unnoted: set[Partition] = set()
 
     def __bool__(self) -> bool:
         """Whether the worker must be careful now."""
         return bool(self._suspects)
 
     @property
-    def has_considered(self) -> bool:
-        """Whether partitions of the evidence have come, so that it is notes now, if anything."""
-        return self._evidence is None or len(self._ranges) < max(1, len(self._evidence.ranges))
+    def evidence_is_noted(self) -> bool:
+        """Whether partitions of the evidence have come, and the notes on them are committed."""
+        if self._evidence is None or not self._evidence.ranges:
+            return True
+        return len(self._ranges) < len(self._evidence.ranges) and not self._unnoted
 
     def consider(self, arrivals: Mapping[Partition, Arrival]) -> dict[Partition, tuple[int, str]]:
         """Take in newly assigned partitions.
@@ -129,12 +132,19 @@ class CrashSuspects:
             if noted is not None and noted.next <= arrival.offset:
                 noted = None
             suspect = self._with_evidence(partition, arrival.offset, noted)
-            if suspect is None:
+            if suspect is None and partition in self._unnoted:
+                suspect = self._suspects.get(partition)  # the client went before the note was made
+            if suspect is None or suspect.next <= arrival.offset:
                 continue
             self._suspects[partition] = suspect
             if suspect != noted:
                 notes[partition] = (arrival.offset, suspect.note())
+        self._unnoted |= notes.keys()
         return notes
+
+    def noted(self, progress: Offsets) -> None:
+        """Notes were committed beside these offsets."""
+        self._unnoted -= progress.keys()
 
     def _with_evidence(
         self, partition: Partition, at: int, noted: Suspect | None
@@ -193,5 +203,6 @@ class CrashSuspects:
 
     def forget(self, partitions: frozenset[Partition]) -> None:
         """These partitions left; their next owner reads the notes."""
+        self._unnoted -= partitions
         for partition in partitions:
             self._suspects.pop(partition, None)

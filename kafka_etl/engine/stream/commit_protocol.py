@@ -162,6 +162,7 @@ class CommitProtocol:
             nothing = Uncommitted(self._parts.hooks.clock())
             raise CommitFailed(failed, nothing) from failed
         self._membership.notes = {}
+        self._parts.quarantine.suspects.noted(settlement.progress)
 
     def join(self) -> None:
         """Wait for the commit under way, if there is one, and take in that it succeeded.

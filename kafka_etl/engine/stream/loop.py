@@ -76,11 +76,6 @@ class StreamEngine:
         self._protocol.serve()
         self._parts.hooks.sleep(0.1)
 
-    @property
-    def deaths_are_noted(self) -> bool:
-        """Whether the evidence of a predecessor's death is committed beside the offsets."""
-        return self._parts.quarantine.suspects.has_considered and not self._membership.notes
-
     def end(self) -> None:
         """Leave no commit under way: the source goes, and the next begins at committed offsets.
 

@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 from dataclasses import asdict
+from enum import StrEnum
+from html import escape
 from typing import Any, Final, Self
 
 import orjson
@@ -26,18 +28,23 @@ from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 _ALIVE_WITHIN: Final = 30.0
 _PATIENCE: Final = 2.0
 """Seconds for which an order's outcome is waited for before the answer says how it stands."""
-_LOOPBACK: Final = "Have the daemon serve on one: `--http 127.0.0.1:PORT`."
+_LOOPBACK: Final = (
+    "On the daemon's machine, or in its container, `kafka-etl` reaches it by the socket in its "
+    "state folder: `kafka-etl resume NAME`, with the `--state-dir` of the daemon."
+)
+_LED_HERE: Final = "the request comes by a name that is not this machine's own"
+_NOT_SHOWN: Final = "its text is shown on the daemon's machine: `kafka-etl status`"
 _NO_PAGE: Final = "Give it on this machine with `kafka-etl`, by an address of this machine's own."
+_PAGES: Final = ("/pipelines", "/metrics", "/ready", "/live")
 _HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
 
 
 class HttpServer:
-    """Serves in a thread. Orders are taken on loopback only: there is no login."""
+    """Serves in a thread. Orders are taken from this machine only: there is no login."""
 
     def __init__(self, listener: socket.socket, orders: Orders) -> None:
         self._socket = listener
-        host = str(listener.getsockname()[0])
-        app = make_app(orders, takes_orders=_is_loopback(host))
+        app = make_app(orders, reach=_reach_of(listener))
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -54,11 +61,20 @@ class HttpServer:
         self._socket.close()
 
 
-def make_app(orders: Orders, *, takes_orders: bool) -> Starlette:
+class Reach(StrEnum):
+    """Who can come to a socket."""
+
+    OWNER = "the user of the daemon"
+    MACHINE = "whoever is on this machine, pages in a browser included"
+    NETWORK = "anyone"
+
+
+def make_app(orders: Orders, *, reach: Reach) -> Starlette:
     """The application, apart from any socket."""
-    handlers = _Handlers(orders, takes_orders=takes_orders)
+    handlers = _Handlers(orders, reach)
     return Starlette(
         routes=[
+            Route("/", handlers.page),
             Route("/live", handlers.live),
             Route("/ready", handlers.ready),
             Route("/metrics", handlers.metrics),
@@ -72,9 +88,9 @@ def make_app(orders: Orders, *, takes_orders: bool) -> Starlette:
 class _Handlers:
     """One method per route."""
 
-    def __init__(self, orders: Orders, *, takes_orders: bool) -> None:
+    def __init__(self, orders: Orders, reach: Reach) -> None:
         self._orders = orders
-        self._takes_orders = takes_orders
+        self._reach = reach
 
     def live(self, _request: Request) -> Response:
         """The main loop goes round. A broker that is away is no reason to restart the daemon."""
@@ -90,15 +106,25 @@ class _Handlers:
     def metrics(self, _request: Request) -> Response:
         return Response(render(self._orders.view), media_type="text/plain; version=0.0.4")
 
-    def pipelines(self, _request: Request) -> Response:
+    def page(self, request: Request) -> Response:
+        """For people who look with a browser."""
+        if self._is_led_here(request):
+            return _refused(403, _LED_HERE, _NO_PAGE)
+        return Response(overview(self._orders.view()), media_type="text/html; charset=utf-8")
+
+    def pipelines(self, request: Request) -> Response:
+        if self._is_led_here(request):
+            return _refused(403, _LED_HERE, _NO_PAGE)
         view = self._orders.view()
         shown = [describe(view, status) for status in view.pipelines.values()]
+        if self._reach is Reach.NETWORK:
+            shown = [_without_texts(pipeline) for pipeline in shown]
         return _answer({"instance": view.instance, "pipelines": shown})
 
     def order(self, request: Request) -> Response:
-        if not self._takes_orders:
+        if self._reach is Reach.NETWORK:
             return _refused(403, "orders are taken on a loopback address only", _LOOPBACK)
-        if not _from_here(request):
+        if self._reach is Reach.MACHINE and not _from_here(request):
             return _refused(403, "the order comes from a page of another site", _NO_PAGE)
         name, verb = request.path_params["name"], request.path_params["verb"]
         if verb not in set(Verb):
@@ -115,6 +141,10 @@ class _Handlers:
             return _outcome(self._orders.find_order(request.path_params["order_id"]))
         except OrderRefused as error:
             return _problem(404, error)
+
+    def _is_led_here(self, request: Request) -> bool:
+        """Whether the request has a name of somebody's own, whose page could read the answer."""
+        return self._reach is Reach.MACHINE and not _is_named_loopback(request)
 
 
 def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
@@ -179,6 +209,29 @@ def _outcome(order: Order) -> Response:
     return _answer(data, 200 if told else 202)
 
 
+def _without_texts(pipeline: dict[str, Any]) -> dict[str, Any]:
+    """A description for anyone: texts of errors are users' own, and may quote their records."""
+    error, trouble = pipeline["error"], pipeline["trouble"]
+    return pipeline | {
+        "trouble": trouble and _NOT_SHOWN,
+        "error": error and {"code": error["code"], "what": _NOT_SHOWN, "next_step": ""},
+    }
+
+
+def overview(view: View) -> str:
+    """A page that names the pipelines and where to read more."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}<td>{escape(status.state)}"
+        for name, status in view.pipelines.items()
+    )
+    links = " ".join(f'<a href="{path}">{path}</a>' for path in _PAGES)
+    return (
+        f"<!doctype html><title>kafka-etl</title><h1>kafka-etl {escape(view.instance)}</h1>"
+        f"<table><tr><th>Pipeline<th>State{rows}</table><p>{links}"
+        "<p><code>kafka-etl status</code> says more, <code>kafka-etl --help</code> what else.\n"
+    )
+
+
 def _answer(data: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(data), status, media_type="application/json")
 
@@ -196,13 +249,22 @@ def _from_here(request: Request) -> bool:
     host = request.headers.get("host", "")
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin", f"http://{host}")
-    named = _HOST.fullmatch(host)
     return (
-        named is not None
-        and _is_loopback(named[1] or named[2])
+        _is_named_loopback(request)
         and site in {"none", "same-origin"}
         and origin.partition("://")[2] == host
     )
+
+
+def _is_named_loopback(request: Request) -> bool:
+    named = _HOST.fullmatch(request.headers.get("host", ""))
+    return named is not None and _is_loopback(named[1] or named[2])
+
+
+def _reach_of(listener: socket.socket) -> Reach:
+    if listener.family == socket.AF_UNIX:
+        return Reach.OWNER
+    return Reach.MACHINE if _is_loopback(str(listener.getsockname()[0])) else Reach.NETWORK
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from kafka_etl.contracts import Position
 from kafka_etl.record import Partition
 from kafka_etl.runtime.messages import Standing
+
+
+class Positioned(Protocol):
+    """The part of a source that matters here."""
+
+    def positions(self) -> Mapping[Partition, Position]: ...
 
 
 class StandingKeeper:
@@ -21,8 +28,9 @@ class StandingKeeper:
         self._caught_up_at: dict[Partition, int] = {}
         self._behind_since: dict[Partition, int] = {}
 
-    def look(self, positions: Mapping[Partition, Position], now_ms: int) -> Standing:
-        """Take in how far each partition is now."""
+    def look(self, source: Positioned | None, now_ms: int) -> Standing:
+        """Take in how far each partition is now; without a source there is none."""
+        positions: Mapping[Partition, Position] = {} if source is None else source.positions()
         caught_up_at: dict[Partition, int] = {}
         behind_since: dict[Partition, int] = {}
         lag: int | None = 0

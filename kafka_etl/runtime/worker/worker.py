@@ -315,23 +315,18 @@ class Worker:
             return "draining"
         return "paused" if self._paused else self._state
 
-    def _has_noted(self) -> bool:
-        return self._engine is not None and self._engine.deaths_are_noted
-
     def _news(self) -> object:
         """Of what the daemon is told at once when it changes."""
-        return self._visible_state(), self._has_noted()
+        return self._visible_state(), self._quarantine.suspects.evidence_is_noted
 
     def _snapshot(self) -> Snapshot:
-        source = self._source
-        at_ms = now_ms()
-        positions = {} if source is None else source.positions()
+        source, at_ms = self._source, now_ms()
         return Snapshot(
             self._visible_state(),
             at_ms=at_ms,
             counters=self._counters.snapshot(),
-            standing=self._standing.look(positions, at_ms),
-            noted=self._has_noted(),
+            standing=self._standing.look(source, at_ms),
+            noted=self._quarantine.suspects.evidence_is_noted,
             joined=source is not None and source.joined,
             trouble=self._trouble.said,
             problem=self._problem,

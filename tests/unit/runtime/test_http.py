@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
-from kafka_etl.runtime.daemon.http import HttpServer, make_app
+from kafka_etl.runtime.daemon.http import HttpServer, Reach, make_app
 from kafka_etl.runtime.daemon.listener import listen
 from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.state import State
@@ -20,8 +20,8 @@ from tests.unit.runtime.orders import FakeOrders, status
 HERE = "http://127.0.0.1:8321"
 
 
-def client(orders: FakeOrders, *, takes_orders: bool = True) -> TestClient:
-    return TestClient(make_app(orders, takes_orders=takes_orders), base_url=HERE)
+def client(orders: FakeOrders, reach: Reach = Reach.MACHINE) -> TestClient:
+    return TestClient(make_app(orders, reach=reach), base_url=HERE)
 
 
 # Alive and ready
@@ -170,7 +170,7 @@ def test_an_unknown_name_is_not_found(path: str, what: str) -> None:
     assert not orders.ordered
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/pipelines/orders", "/pipelines/a%2Fb/pause/x"])
+@pytest.mark.parametrize("path", ["/nope", "/pipelines/orders", "/pipelines/a%2Fb/pause/x"])
 def test_an_unknown_path_is_not_found(path: str) -> None:
     assert client(FakeOrders()).get(path).status_code == 404
 
@@ -198,7 +198,7 @@ def test_an_order_that_cannot_be_carried_out_is_a_conflict(refusal: KafkaEtlErro
 
 def test_orders_are_refused_off_loopback_and_reading_is_not() -> None:
     orders = FakeOrders()
-    outside = client(orders, takes_orders=False)
+    outside = client(orders, Reach.NETWORK)
     response = outside.post("/pipelines/orders/pause")
     assert response.status_code == 403
     assert response.json()["error"]["what"] == "orders are taken on a loopback address only"
@@ -304,3 +304,41 @@ def test_an_address_that_is_taken_is_named() -> None:
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     with pytest.raises(AddressInUse, match=f"{host}:8321 cannot be served"):
         listen(host, 8321)
+
+
+# Who may read and order
+
+
+@pytest.mark.parametrize("path", ["/", "/pipelines"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8321", "10.0.0.1:8321"])
+def test_a_name_that_leads_here_reads_nothing(path: str, host: str) -> None:
+    """A page may have its own name lead to this machine, and read the answer."""
+    orders = FakeOrders()
+    headers = {"host": host}
+    assert client(orders).get(path, headers=headers).status_code == 403
+    assert client(orders, Reach.NETWORK).get(path, headers=headers).status_code == 200
+    assert client(orders, Reach.OWNER).get(path, headers=headers).status_code == 200
+
+
+def test_off_loopback_no_text_of_an_error_is_shown() -> None:
+    """It may quote a record, and there is no login."""
+    problem = OrderRefused("card 4111 1111 1111 1111 is no order", "see card 4111").problem
+    failed = status("a", state=State.FAILED, problem=problem, trouble="ValueError: card 4111")
+    orders = FakeOrders(failed, status("b"))
+    assert client(orders).get("/pipelines").text.count("4111") > 2
+    text = client(orders, Reach.NETWORK).get("/pipelines").text
+    assert "4111" not in text
+    shown = client(orders, Reach.NETWORK).get("/pipelines").json()["pipelines"]
+    assert shown[0]["error"]["code"] == "E506"
+    assert "kafka-etl status" in shown[0]["error"]["what"]
+    assert "kafka-etl status" in shown[0]["trouble"]
+    assert (shown[1]["error"], shown[1]["trouble"]) == (None, None)
+
+
+def test_a_page_names_the_pipelines_and_what_else_there_is() -> None:
+    page = client(FakeOrders(status("a"), status("<b>", state=State.FAILED))).get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<td>a<td>running" in page.text
+    assert "<td>&lt;b&gt;<td>failed" in page.text
+    for path in ("/pipelines", "/metrics", "/ready", "/live"):
+        assert f'href="{path}"' in page.text

@@ -33,8 +33,6 @@ from tests.unit.config.project import pipeline
 class Engine:
     """Does what it is told, once each, and then nothing."""
 
-    deaths_are_noted = True
-
     def __init__(self, *deeds: Callable[[], None]) -> None:
         self.deeds = list(deeds)
         self.calls: list[str] = []
