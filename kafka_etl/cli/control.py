@@ -8,6 +8,8 @@ import typer
 
 from kafka_etl.cli.options import DEFAULT_HTTP, Http, parse_address
 
+_SHOWN_CAUSES = 3
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The pipeline's name.")]
 
 
@@ -29,6 +31,8 @@ def status(
             if pipeline[key]:
                 said = pipeline[key] if key == "trouble" else _said(pipeline["error"])
                 typer.echo(f"  {key}: {said}")
+        for line in _causes(pipeline):
+            typer.echo(line)
 
 
 def pause(name: Name, *, http: Http = DEFAULT_HTTP) -> None:
@@ -99,3 +103,19 @@ def _line(pipeline: dict[str, Any]) -> str:
 
 def _said(error: dict[str, str]) -> str:
     return f"[{error['code']}] {error['what']} Next: {error['next_step']}"
+
+
+def _causes(pipeline: dict[str, Any]) -> list[str]:
+    """The commonest causes of dead letters; none of a daemon that does not tell them."""
+    from shlex import quote
+
+    causes = pipeline.get("causes", [])
+    lines = [
+        f"  dead letters: {cause['count']:,} {cause['condition']}"
+        f"{' in ' + cause['operator'] if cause['operator'] else ''}: {cause['error']}"
+        for cause in causes[:_SHOWN_CAUSES]
+    ]
+    if lines:
+        example = causes[0]["example"]
+        lines.append(f"    kafka-etl dlq show {quote(pipeline['file'])} {example}")
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -11,6 +12,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
+_SHOWN_CAUSES: Final = 3
 _LOG_EVERY: Final = 10.0
 _WIPE: Final = "\r\x1b[2K"
 
@@ -49,6 +51,8 @@ class Progress:
                 f"{status.count('records_dropped'):,.0f} dropped, "
                 f"{status.count('dead_letters'):,.0f} dead letters.\n"
             )
+            for line in _causes(status):
+                sys.stderr.write(f"{line}\n")
             if status.problem is not None:
                 sys.stderr.write(f"{status.problem}\n")
         sys.stderr.flush()
@@ -61,6 +65,15 @@ class Progress:
         dead = f", {letters:,.0f} dead letters" if letters else ""
         behind = "" if lag is None else f", lag {lag:,}"
         return f"{status.name}: {status.state}, {rate:,.0f} rec/s{behind}{dead}{eta}{trouble}"
+
+
+def _causes(status: PipelineStatus) -> list[str]:
+    """The commonest causes of dead letters, and the command that shows one."""
+    lines = [f"  dead letters: {cause}" for cause in status.causes[:_SHOWN_CAUSES]]
+    if lines:
+        example = status.causes[0].example.id
+        lines.append(f"    kafka-etl dlq show {shlex.quote(status.file)} {example}")
+    return lines
 
 
 def _numbers(status: PipelineStatus, view: View) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
 from kafka_etl.record import Partition
@@ -95,6 +96,7 @@ class Snapshot:
         joined: Whether the group has given it an assignment, be it empty.
         trouble: What is in the way right now.
         problem: Why it paused.
+        causes: Why records became dead letters, the commonest first.
     """
 
     state: WorkerState
@@ -104,6 +106,7 @@ class Snapshot:
     joined: bool = False
     trouble: str | None = None
     problem: Problem | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

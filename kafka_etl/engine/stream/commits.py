@@ -8,9 +8,10 @@ from time import perf_counter
 from typing import Final, Protocol
 
 from kafka_etl.contracts import PromptSink, Sink
+from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.attempt.chain import Spent
 from kafka_etl.engine.stream.uncommitted import Uncommitted
-from kafka_etl.invocation import Settlement
+from kafka_etl.invocation import DeadLetter, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 
@@ -55,12 +56,16 @@ class Commits:
 
     Args:
         begin: Begins a commit elsewhere; None: each is waited for.
+        causes: Where dead letters are counted by why they are there.
     """
 
-    def __init__(self, sink: Sink, counters: Counters, begin: Begin | None) -> None:
+    def __init__(
+        self, sink: Sink, counters: Counters, begin: Begin | None, causes: Causes | None = None
+    ) -> None:
         self._sink = sink
         self._prompt = sink if isinstance(sink, PromptSink) else None
         self._counters = counters
+        self._causes = causes or Causes()
         self._begin = begin
         self._worth_it = False
         self._log = get_logger("engine")
@@ -113,7 +118,21 @@ class Commits:
         add("bytes_out", settlement.outputs.size)
         for letter in settlement.dead_letters:
             add("dead_letters", 1, letter.failure.condition.value)
+            self._note_cause(letter)
         self._worth_it = spent.total > seconds * _WORTH_IT
         for phase in ("decode", "operators", "encode"):
             add("phase_seconds", getattr(spent, phase), phase)
             setattr(spent, phase, 0.0)
+
+    def _note_cause(self, letter: DeadLetter) -> None:
+        """Say why the first dead letter of its kind is there; the others are counted."""
+        new = self._causes.add(letter)
+        if new is not None:
+            self._log.warning(
+                "first dead letter of its kind",
+                record=str(new.example),
+                condition=new.condition,
+                operator=new.operator,
+                error=new.error,
+                fingerprint=new.fingerprint,
+            )

@@ -16,6 +16,7 @@ from kafka_etl.contracts import (
     Source,
     Unavailable,
 )
+from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits, Recorder
 from kafka_etl.engine.poison.breaker import Breaker
@@ -62,6 +63,7 @@ class StreamEngine:
         counters: Counters,
         hooks: Hooks,
         begin: Begin | None = None,
+        causes: Causes | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -73,7 +75,7 @@ class StreamEngine:
         self._recorder = recorder
         self._counters = counters
         self._hooks = hooks
-        self._commits = Commits(sink, counters, begin)
+        self._commits = Commits(sink, counters, begin, causes)
         self._pending: Pending | None = None
         self._log = get_logger("engine")
         self._backoff = Backoff(initial=0.1, max=5.0)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kafka_etl.dead_letters import Cause
 from kafka_etl.errors import KafkaEtlError, OrderRefused, UnknownPipeline
 from kafka_etl.runtime.daemon.daemon import Orders, Verb, View
 from kafka_etl.runtime.daemon.exporter import render
@@ -148,9 +150,22 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
             )
         },
         "dead_letters": {condition: int(count) for condition, count in letters.items()},
+        "causes": [_cause(cause) for cause in status.causes],
+        "file": str(Path(status.file).absolute()) if status.file else "",
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "fingerprint": cause.fingerprint,
+        "count": cause.count,
+        "condition": cause.condition,
+        "operator": cause.operator,
+        "error": cause.error,
+        "example": cause.example.id,
     }
 
 

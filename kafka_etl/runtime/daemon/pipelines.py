@@ -11,6 +11,7 @@ from typing import Final
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.contracts import Guarantee, Position, Preflight
+from kafka_etl.dead_letters import Cause, Causes
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import BreakerTripped, Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
@@ -65,6 +66,8 @@ class PipelineStatus:
         counters: (metric, label value) -> count since the daemon began.
         positions: Of the partitions assigned to this daemon's workers.
         to_be_paused: Whether a pause was ordered that does not show in its state yet.
+        causes: Why records became dead letters, the commonest first.
+        file: The pipeline's.
         trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
     """
@@ -79,6 +82,8 @@ class PipelineStatus:
     trouble: str | None
     problem: Problem | None
     to_be_paused: bool = False
+    causes: tuple[Cause, ...] = ()
+    file: str = ""
 
     @property
     def lag_records(self) -> int | None:
@@ -208,9 +213,11 @@ class ManagedPipeline:
     def status(self) -> PipelineStatus:
         """How it stands."""
         counters = Counters()
+        causes = Causes()
         positions: dict[Partition, Position] = {}
         for slot in self._slots:
             counters.include(slot.counters())
+            causes.include(slot.causes())
             if slot.snapshot is not None:
                 positions.update(slot.snapshot.positions)
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
@@ -229,6 +236,8 @@ class ManagedPipeline:
             trouble=None if self._problem else next(filter(None, troubles), None),
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,
+            causes=causes.commonest(),
+            file=str(self._document.path),
         )
 
     # Parts

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline, build
 from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
+from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits
 from kafka_etl.engine.poison.breaker import Breaker
@@ -62,6 +63,7 @@ class Worker:
         self._connection = connection
         self._log = get_logger("worker")
         self._counters = Counters()
+        self._causes = Causes()
         self._recorder = Recorder(task.recorder)
         self._fencing = Fencing(task.member, socket.gethostname())
         self._backoff = Backoff(initial=0.2, max=10.0)
@@ -168,6 +170,7 @@ class Worker:
             counters=self._counters,
             hooks=self._hooks_of_worker(),
             begin=self._commit_thread.begin,
+            causes=self._causes,
         )
         self._engine = engine
         self._state = "running"
@@ -316,6 +319,7 @@ class Worker:
             joined=source is not None and source.joined,
             trouble=self._trouble.said,
             problem=self._problem,
+            causes=self._causes.commonest(),
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kafka_etl.contracts import Guarantee, Position
+from kafka_etl.dead_letters import Cause, Place
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.record import Partition
 from kafka_etl.runtime.daemon.daemon import Rates, Verb, View
@@ -39,6 +40,17 @@ RUNNING = PipelineStatus(
     },
     trouble=None,
     problem=None,
+    causes=(
+        Cause(
+            "c0ffee",
+            "OperatorError",
+            "to_eur",
+            "ValueError: no rate",
+            Place("orders", 1, 49),
+            count=2,
+        ),
+    ),
+    file="/etc/orders.yaml",
 )
 
 

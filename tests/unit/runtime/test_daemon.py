@@ -12,6 +12,7 @@ import pytest
 
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
+from kafka_etl.dead_letters import Cause
 from kafka_etl.errors import Fenced, OrderRefused
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded, Verb, View
 from kafka_etl.runtime.daemon.pipelines import RunOptions, State
@@ -172,6 +173,7 @@ def slot(trouble: str, state: WorkerState = "running") -> SimpleNamespace:
         joined=True,
         ended=None,
         counters=dict[Any, float],
+        causes=tuple[Cause, ...],
         drain=lambda: None,
     )
 
