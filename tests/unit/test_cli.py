@@ -530,4 +530,6 @@ def test_the_end_says_what_became_of_each_pipeline(monkeypatch: pytest.MonkeyPat
         Progress(until_end=True).finish(view(status("a", state=State.FINISHED)))
     assert screen.getvalue() == (
         "a: finished. 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "  dead letters: 2 OperatorError in to_eur: ValueError: no rate (first: orders[1]@49)\n"
+        "    kafka-etl dlq show /etc/orders.yaml orders/1/49\n"
     )
