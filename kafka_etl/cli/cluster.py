@@ -62,7 +62,9 @@ def find_cluster(
 
 def is_file(given: str) -> bool:
     """Whether a pipeline file is meant, rather than a topic or a group."""
-    return given.endswith((".yaml", ".yml")) or "/" in given or Path(given).exists()
+    path = Path(given)
+    pipelines = [*path.glob("*.yaml"), *path.glob("*.yml")] if path.is_dir() else []
+    return given.endswith((".yaml", ".yml")) or "/" in given or path.is_file() or bool(pipelines)
 
 
 def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
