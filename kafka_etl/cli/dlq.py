@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
@@ -62,7 +63,10 @@ def show(  # noqa: PLR0913 - one parameter per option
     none_yet = "It is created when the pipeline starts."
     ranges = whole(admin, existing_partitions(admin, topic, none_yet))
     if wanted is None:
-        _show_newest(cluster, topic, ranges, count, json=json)
+        newest = _show_newest(cluster, topic, ranges, count, json=json)
+        if newest is not None and not json:
+            said = f"\nAll about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
+            typer.echo(said, err=True)
     else:
         _show_one(cluster, topic, ranges, wanted, json=json)
 
@@ -112,7 +116,10 @@ def _find_topic(
     return cluster, letters.topic
 
 
-def _show_newest(cluster: Cluster, topic: str, ranges: Ranges, count: int, *, json: bool) -> None:
+def _show_newest(
+    cluster: Cluster, topic: str, ranges: Ranges, count: int, *, json: bool
+) -> StoredLetter | None:
+    """Show them; the newest, if there is any."""
     from kafka_etl.cli.letters import as_json, brief, shown_kinds, summed_up
     from kafka_etl.dead_letters import decode_raw
     from kafka_etl.kafka.topics import last_records
@@ -131,11 +138,11 @@ def _show_newest(cluster: Cluster, topic: str, ranges: Ranges, count: int, *, js
         typer.echo(f"\nThe newest {len(letters)}:" if len(letters) < total else "\nThese are:")
         for letter in letters:
             typer.echo(brief(letter))
-        typer.echo(f"\nAll about one: kafka-etl dlq show {topic} {letters[0].at.id}", err=True)
     if len(letters) < len(newest):
         typer.echo(f"{len(newest) - len(letters)} records there are not kafka-etl's", err=True)
     if not newest:
         typer.echo(f"{topic} has no dead letters", err=True)
+    return letters[0] if letters else None
 
 
 def _window(ranges: Ranges) -> tuple[Ranges, bool]:

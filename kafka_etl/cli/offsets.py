@@ -68,7 +68,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     for line in _table(rows):
         typer.echo(line)
     members = group.admin.members(group.name)
-    typer.echo(f"group {group.name} has {len(members)} members now", err=True)
+    typer.echo(f"group {group.name} has members now: {len(members)}", err=True)
 
 
 @app.command()
