@@ -23,6 +23,13 @@
         ├── SchemaMissing            E308
         ├── RegistryRefused          E309
         ├── SchemaRefused            E310
+        ├── RecordsNotSent           E330
+        ├── GroupInUse               E331
+        ├── GroupUnknown             E332
+        ├── NoSuchLetter             E333
+        ├── NotKafka                 E334
+        ├── OffsetsUnclear           E335
+        ├── TryEnded                 E336
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -207,9 +214,9 @@ class NotAuthorized(KafkaEtlError):
 class OffsetsLost(KafkaEtlError):
     code = "E304"
     advice = (
-        "Records were deleted before they were read. Decide where to go on, commit that offset "
-        "for the group (`kafka-consumer-groups --reset-offsets`, which comes with Kafka), and "
-        "start the pipeline again."
+        "Records were deleted before they were read. `kafka-etl offsets show FILE` says how many; "
+        "decide where to go on, stop the pipeline's daemons, `kafka-etl offsets reset FILE --to "
+        "earliest` (or an offset, or a time), and start the pipeline again."
     )
 
 
@@ -227,8 +234,8 @@ class UnreadableBatch(KafkaEtlError):
     code = "E307"
     advice = (
         "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
-        "without it, commit an offset past it for the group (`kafka-consumer-groups "
-        "--reset-offsets`, which comes with Kafka), and start the pipeline again."
+        "without it, stop the pipeline's daemons, `kafka-etl offsets reset FILE --topic "
+        "TOPIC:PARTITION --to OFFSET` with an offset past it, and start the pipeline again."
     )
 
 
@@ -245,10 +252,9 @@ class SchemaMissing(KafkaEtlError):
         return SchemaMissing(
             f"{self.what}; the record at {topic}[{partition}]@{offset} names it",
             f"{self.advice} A schema that never was: to go on without this record, stop the "
-            "daemon, wait until the group has no members (10 s), commit the offset behind it "
-            "(`kafka-consumer-groups --bootstrap-server HOST:PORT --group GROUP "
-            f"--topic {topic}:{partition} --reset-offsets --to-offset {offset + 1} --execute`; "
-            "that tool comes with Kafka), and start again.",
+            "daemon, wait until the group has no members (10 s), set the offset behind it "
+            f"(`kafka-etl offsets reset FILE --topic {topic}:{partition} --to {offset + 1}`), and "
+            "start again.",
         )
 
 
@@ -267,6 +273,51 @@ class SchemaRefused(KafkaEtlError):
     advice = (
         f"Correct the subject's compatibility rule and resume, or the schema and restart; {_ONCE}"
     )
+
+
+class RecordsNotSent(KafkaEtlError):
+    code = "E330"
+    advice = (
+        "Correct what is named above, and send only the lines that are not in the topic: "
+        "`kafka-etl show TOPIC` shows the last that are."
+    )
+
+
+class GroupInUse(KafkaEtlError):
+    code = "E331"
+    advice = (
+        "Stop the members named above, and reset again. A static member of a daemon that was "
+        "stopped stays for its session timeout: wait 10 s."
+    )
+
+
+class GroupUnknown(KafkaEtlError):
+    code = "E332"
+    advice = "Name the pipeline file, or the group as `source.with.group` or `name` has it."
+
+
+class NoSuchLetter(KafkaEtlError):
+    code = "E333"
+    advice = "`kafka-etl dlq show` without an ID lists the newest dead letters."
+
+
+class NotKafka(KafkaEtlError):
+    code = "E334"
+    advice = "Name a pipeline whose source is `kafka`."
+
+
+class OffsetsUnclear(KafkaEtlError):
+    code = "E335"
+    exit_status = 2
+    advice = (
+        "Say `earliest`, `latest`, an offset, `+N` or `-N` records, `-1h`, or a time such as "
+        "2026-05-17T08:00:00Z."
+    )
+
+
+class TryEnded(KafkaEtlError):
+    code = "E336"
+    advice = "Nothing was written. Try again when what is named above answers."
 
 
 class RecordFailed(KafkaEtlError):

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from kafka_etl.cli import broker, control, demo, plugins, run, validate
+from kafka_etl.cli import (
+    broker,
+    control,
+    demo,
+    dlq,
+    offsets,
+    plugins,
+    run,
+    send,
+    show,
+    try_out,
+    validate,
+)
 from kafka_etl.errors import KafkaEtlError
 
 app = typer.Typer(
@@ -21,12 +33,17 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(validate.validate)
+app.command("try")(try_out.try_out)
 app.command()(control.status)
 app.command()(control.pause)
 app.command()(control.resume)
 app.command()(control.restart)
 app.command()(plugins.plugins)
 app.command()(demo.demo)
+app.command()(show.show)
+app.command()(send.send)
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(offsets.app, name="offsets")
 app.add_typer(broker.app, name="broker")
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 from kafka_etl.log import WIPE, get_logger, overwrites
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
+_SHOWN_CAUSES: Final = 3
 _LOG_EVERY: Final = 10.0
 
 
@@ -43,9 +45,11 @@ class Progress:
             said = _end(status)
             if self._terminal:
                 sys.stderr.write(f"{WIPE}{name}: {said}.\n")
+                for line in _causes(status):
+                    sys.stderr.write(f"{line}\n")
             else:
                 log = self._log.error if status.problem else self._log.info
-                log(said, pipeline=name, **_numbers(status, view))
+                log(said, pipeline=name, **_numbers(status, view), **_causes_as_fields(status))
         sys.stderr.flush()
 
     def _line(self, status: PipelineStatus, rates: Rates) -> str:
@@ -70,6 +74,24 @@ def _end(status: PipelineStatus) -> str:
         )
     )
     return f"{status.state}{because}: {', '.join(counts)}"
+
+
+def _causes(status: PipelineStatus) -> list[str]:
+    """The commonest causes of dead letters, and the command that shows one."""
+    lines = [f"  dead letters: {cause}" for cause in status.causes[:_SHOWN_CAUSES]]
+    return [*lines, f"    {_look(status)}"] if lines else []
+
+
+def _causes_as_fields(status: PipelineStatus) -> dict[str, Any]:
+    """The same for a log line."""
+    if not status.causes:
+        return {}
+    return {"causes": list(map(str, status.causes[:_SHOWN_CAUSES])), "look": _look(status)}
+
+
+def _look(status: PipelineStatus) -> str:
+    """The command that shows a dead letter of the commonest cause."""
+    return f"kafka-etl dlq show {shlex.quote(status.file)} {status.causes[0].example.id}"
 
 
 def _columns() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Final
 
 from kafka_etl.errors import Problem
@@ -14,6 +15,7 @@ Answer = Mapping[str, Any]
 FAILED: Final = frozenset({"failed", "fenced"})
 _UNKNOWN: Final = "-"
 _GAP: Final = "  "
+_SHOWN_CAUSES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,20 @@ def remarks(pipeline: Answer) -> Iterator[str]:
         yield f"{name}: trouble: {pipeline['trouble']}"
     if pipeline["error"]:
         yield f"{name}: {Problem(**pipeline['error'])}"
+    yield from _causes(pipeline)
+
+
+def _causes(pipeline: Answer) -> Iterator[str]:
+    """The commonest causes of dead letters, and the command that shows one."""
+    causes = pipeline.get("causes", [])[:_SHOWN_CAUSES]
+    for cause in causes:
+        where = f" in {cause['operator']}" if cause["operator"] else ""
+        yield (
+            f"{pipeline['name']}: dead letters: {cause['count']:,} {cause['condition']}{where}: "
+            f"{cause['error']}"
+        )
+    if causes:
+        yield f"  kafka-etl dlq show {quote(pipeline['file'])} {causes[0]['example']}"
 
 
 def _width(sizes: Sequence[int]) -> int:

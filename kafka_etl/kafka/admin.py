@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from time import monotonic
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
@@ -72,6 +72,21 @@ def connections(waiting: Pulse) -> Generator[None]:
     finally:
         _waiting.reset(token)
         connect.cache_clear()
+
+
+class Committed(NamedTuple):
+    """An offset a group has committed, and the note beside it."""
+
+    offset: int
+    note: str
+
+
+class Member(NamedTuple):
+    """One member of a group."""
+
+    client: str
+    host: str
+    static: bool
 
 
 class Admin:
@@ -198,6 +213,33 @@ class Admin:
         )
         found: list[Any] = answer.topic_partitions
         return {Partition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def all_committed(self, group: str) -> dict[Partition, Committed]:
+        """Every offset the group has committed, in whatever topic."""
+        answer = _answered(
+            f"reading the offsets of group {group}",
+            lambda: self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=_REQUEST
+            )[group],
+        )
+        found: list[Any] = answer.topic_partitions
+        return {
+            Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "")
+            for p in found
+            if p.offset >= 0
+        }
+
+    def members(self, group: str) -> list[Member]:
+        """Who is in the group now; nobody in a group that does not exist."""
+        described = _answered(
+            f"looking at group {group}",
+            lambda: self._client.describe_consumer_groups([group], request_timeout=_REQUEST)[group],
+        )
+        found: list[Any] = described.members
+        return [
+            Member(m.client_id or m.member_id, m.host, static=m.group_instance_id is not None)
+            for m in found
+        ]
 
     def earliest(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The first offset of each partition that is still there."""

@@ -1,57 +1,256 @@
-"""Topics by hand, for the demo: make one, write records, look at what is there."""
+"""Topics by hand: a reader without a group, a sender that counts, and topics that are made."""
 
 from __future__ import annotations
 
+import heapq
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Final
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from kafka_etl.errors import BrokersUnreachable, TopicMissing
+from kafka_etl.kafka import classify
 from kafka_etl.kafka.admin import Admin
-from kafka_etl.log import client_logger
+from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.record import Headers, Partition, SourceRecord, offset_of, partition_of
 
 Settings = Mapping[str, Any]
+Ranges = Mapping[Partition, tuple[int, int]]
+"""Partition -> the first offset to read, and the one after the last."""
+
+_GIVE_UP_AFTER: Final = 30
+"""Polls of a second in a row without a word from any broker."""
+_FIRST_WINDOW: Final = 100
 
 
 def create_topic(settings: Settings, name: str, partitions: int) -> None:
     Admin(settings).create_topic(name, partitions, None, {})
 
 
-def write(settings: Settings, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write (key, value) pairs, and wait until the broker has them."""
-    config = {**settings, "linger.ms": 5, "partitioner": "murmur2_random"}
-    producer = Producer(config, logger=client_logger())
-    for key, value in records:
-        try:
-            producer.produce(topic, value, key)
-        except BufferError:
-            producer.flush(1)
-            producer.produce(topic, value, key)
-    producer.flush(60)
+def existing_partitions(admin: Admin, topic: str, next_step: str = "") -> list[Partition]:
+    """The partitions of a topic.
+
+    Raises:
+        TopicMissing: The cluster has no such topic, or this user cannot see the topic.
+    """
+    count = admin.topics().get(topic, 0)
+    if not count:
+        admin.require_rights([topic], "READ")  # says so, where a right is missing
+        raise TopicMissing(f"topic {topic} does not exist", next_step or "Correct its name.")
+    return [Partition(topic, number) for number in range(count)]
 
 
-def read(settings: Settings, topic: str) -> Iterator[Message]:
+# Reading
+
+
+def read(settings: Settings, topic: str) -> Iterator[SourceRecord]:
     """Every committed record of a topic, from the beginning to its present end."""
-    consumer = Consumer(
-        {
+    admin = Admin(settings)
+    return read_ranges(settings, whole(admin, existing_partitions(admin, topic)))
+
+
+def whole(admin: Admin, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+    """The ranges in which all committed records of these partitions are."""
+    wanted = list(partitions)
+    begins, ends = admin.earliest(wanted), admin.latest(wanted)
+    return {tp: (begins[tp], ends[tp]) for tp in wanted}
+
+
+def first_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
+    """The first records of these ranges, by time; each partition in the order of its offsets."""
+    by_partition: dict[Partition, list[SourceRecord]] = defaultdict(list)
+    reading = _Reading(settings, ranges)
+    for record in reading.records():
+        kept = by_partition[partition_of(record)]
+        kept.append(record)
+        if len(kept) >= count:
+            reading.leave(partition_of(record))
+    return list(islice(_by_time(by_partition.values()), count))
+
+
+def last_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
+    """The last records of these ranges, by time; each partition in the order of its offsets.
+
+    Offsets also stand for markers of transactions and for records that were aborted or compacted
+    away: the window before the end grows until enough records are in it.
+    """
+    found: dict[Partition, list[SourceRecord]] = {tp: [] for tp in ranges}
+    unread = dict(ranges)
+    window = max(_FIRST_WINDOW, 2 * count)
+    while unread:
+        windows = {tp: (max(begin, end - window), end) for tp, (begin, end) in unread.items()}
+        newest: dict[Partition, deque[SourceRecord]] = {
+            tp: deque(maxlen=count - len(found[tp])) for tp in windows
+        }
+        for record in read_ranges(settings, windows):
+            newest[partition_of(record)].append(record)
+        for tp, (begin, _) in windows.items():
+            found[tp] = [*newest[tp], *found[tp]]
+            if len(found[tp]) >= count or begin <= ranges[tp][0]:
+                del unread[tp]
+            else:
+                unread[tp] = (ranges[tp][0], begin)
+        window *= 8
+    return list(_by_time(found.values()))[-count:]
+
+
+def read_ranges(settings: Settings, ranges: Ranges) -> Iterator[SourceRecord]:
+    """The committed records of these ranges; the reader joins no group and commits nothing.
+
+    Raises:
+        KafkaEtlError: A broker refuses to be read, or no broker answers.
+    """
+    return _Reading(settings, ranges).records()
+
+
+class _Reading:
+    """One pass over ranges of partitions, each of which may be left early."""
+
+    def __init__(self, settings: Settings, ranges: Ranges) -> None:
+        self._ends = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
+        self._ranges = ranges
+        self._settings = {
             **settings,
-            "group.id": "kafka-etl-reader",  # it never joins, and commits nothing
+            "group.id": "kafka-etl-reader",  # never joined
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
-        },
-        logger=client_logger(),
-    )
-    count = Admin(settings).topics()[topic]
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
-    unfinished = set(range(count))
-    try:
-        while unfinished:
-            for message in consumer.consume(10_000, 1.0):
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.name() == "_PARTITION_EOF":
-                    unfinished.discard(message.partition() or 0)
-    finally:
-        consumer.close()
+            "isolation.level": "read_committed",
+        }
+
+    def leave(self, partition: Partition) -> None:
+        """Nothing more is wanted of this partition."""
+        self._ends.pop(partition, None)
+
+    def records(self) -> Iterator[SourceRecord]:
+        if not self._ends:
+            return
+        consumer = make_client(Consumer, self._settings)
+        try:
+            consumer.assign([TopicPartition(*tp, self._ranges[tp][0]) for tp in self._ends])
+            yield from self._poll(consumer)
+        finally:
+            consumer.close()
+
+    def _poll(self, consumer: Consumer) -> Iterator[SourceRecord]:
+        silent = 0
+        while self._ends:
+            polled = consumer.consume(1000, 1.0)
+            silent = 0 if polled else silent + 1
+            if silent >= _GIVE_UP_AFTER:
+                raise BrokersUnreachable(
+                    f"no broker has answered for {_GIVE_UP_AFTER} s: {_told(self._ends)} are unread"
+                )
+            for record in polled:
+                yield from self._taken(record)
+
+    def _taken(self, record: Message) -> Iterator[SourceRecord]:
+        error = record.error()
+        if error is not None:
+            self._note(error, record)
+            return
+        partition = partition_of(record)
+        end = self._ends.get(partition)
+        if end is None:
+            return
+        if offset_of(record) < end:
+            yield record
+        if offset_of(record) >= end - 1:
+            self.leave(partition)
+
+    def _note(self, error: KafkaError, record: Message) -> None:
+        if error.name() == "_PARTITION_EOF":
+            self.leave(partition_of(record))
+            return
+        denied = classify.final(error, f"reading {partition_of(record)}")
+        if denied is not None:
+            raise denied
+        if error.name() == "UNKNOWN_TOPIC_OR_PART":
+            raise TopicMissing(f"{partition_of(record)} is no more", "Ask again.")
+
+
+def _told(partitions: Iterable[Partition]) -> str:
+    return ", ".join(map(str, sorted(partitions)))
+
+
+def _by_time(lists: Iterable[list[SourceRecord]]) -> Iterator[SourceRecord]:
+    return heapq.merge(*lists, key=lambda record: record.timestamp()[1])
+
+
+# Writing
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of records that were sent.
+
+    Attributes:
+        arrived: Records the broker has.
+        failed: Number of a record, counted from 1 -> why the broker does not have the record.
+    """
+
+    arrived: int = 0
+    failed: dict[int, str] = field(default_factory=dict[int, str])
+
+
+class Sender:
+    """Sends records one by one, each of them once, and knows which of them arrived.
+
+    Args:
+        settings: Of the client.
+        limit: Bytes of the largest record the topic takes.
+    """
+
+    def __init__(self, settings: Settings, topic: str, limit: int) -> None:
+        config = {
+            "linger.ms": 5,
+            "message.max.bytes": max(1_000_000, limit),
+            "message.timeout.ms": 30_000,
+            **settings,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+        }
+        self._producer = make_client(Producer, config)
+        self._topic = topic
+        self._count = 0
+        self.sent = Sent()
+
+    def send(self, value: bytes | None, key: bytes | None, headers: Headers) -> None:
+        """Hand a record over; what becomes of the record shows later in `sent`."""
+        self._count += 1
+        reported = partial(self._reported, self._count)
+        given: Any = headers
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, on_delivery=reported, headers=given)
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as raised:
+                self.sent.failed[self._count] = classify.said(classify.error_of(raised))
+                break
+        self._producer.poll(0)
+
+    def finish(self) -> Sent:
+        """Wait until each record has arrived or failed."""
+        while len(self._producer):
+            self._producer.flush(1.0)
+        return self.sent
+
+    def _reported(self, number: int, error: KafkaError | None, _record: Message) -> None:
+        if error is None:
+            self.sent.arrived += 1
+        else:
+            self.sent.failed[number] = classify.said(error)
+
+
+def write(settings: Settings, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Write (key, value) pairs, and wait until the broker has them."""
+    sender = Sender(settings, topic, 0)
+    for key, value in records:
+        sender.send(value, key, [])
+    sender.finish()

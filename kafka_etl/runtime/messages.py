@@ -9,6 +9,7 @@ from typing import Literal
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
 
@@ -122,6 +123,7 @@ class Snapshot:
         joined: Whether the group has given it an assignment, be it empty.
         trouble: What is in the way right now.
         problem: Why it paused.
+        causes: Why records became dead letters, the commonest first.
     """
 
     state: WorkerState
@@ -132,6 +134,7 @@ class Snapshot:
     joined: bool = False
     trouble: str | None = None
     problem: Problem | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

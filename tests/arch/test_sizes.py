@@ -16,8 +16,15 @@ LARGE = {
 }
 
 
+LONG_FILES = {"kafka_etl/errors.py": "one class for each error"}
+
+
 def test_files() -> None:
-    lengths = {shown(path): len(path.read_text().splitlines()) for path in files()}
+    lengths = {
+        shown(path): len(path.read_text().splitlines())
+        for path in files()
+        if shown(path) not in LONG_FILES
+    }
     assert {name: n for name, n in lengths.items() if n > FILE_LINES} == {}
 
 

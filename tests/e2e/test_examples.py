@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,18 +21,12 @@ Topics = Callable[..., str]
 
 
 @pytest.fixture
-def topics(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    """examples/topic.py as a command."""
+def topics(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Topics:
+    """The command line, for topics of the cluster."""
     monkeypatch.setenv("KAFKA", cluster.bootstrap)
 
-    def run(*arguments: str | Path) -> str:
-        done = subprocess.run(
-            [sys.executable, EXAMPLES / "topic.py", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(*arguments: str) -> str:
+        done = command(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -47,7 +39,8 @@ def test_what_comes_out_is_what_the_example_says(tmp_path: Path, topics: Topics,
     shutil.copytree(EXAMPLES / name, folder)
     checked = command("validate", "pipeline.yaml", cwd=folder)
     assert "exactly_once" in checked.stdout, checked.stderr
-    topics("send", source_topic(folder), folder / "input.txt")
+    sending = ("--key-separator", "TAB", "--create")
+    topics("send", source_topic(folder), str(folder / "input.txt"), *sending)
 
     done = run_to_end(folder, "pipeline.yaml")
 
@@ -55,10 +48,14 @@ def test_what_comes_out_is_what_the_example_says(tmp_path: Path, topics: Topics,
     assert closing_line(folder) in done.said()
     expected = {file.stem: file.read_text() for file in (folder / "expected").iterdir()}
     assert expected, "an example says what comes out"
-    found = {topic: topics("show", topic) for topic in expected}
-    assert {t: lines(text) for t, text in found.items()} == {
-        t: lines(text) for t, text in expected.items()
-    }
+    dead = dead_letter_topic(folder)
+    found = {t: lines(topics("show", t, "--json")) for t in expected if t != dead}
+    shown = {t: [{"key": r["key"], "value": r["value"]} for r in found[t]] for t in found}
+    letters = lines(topics("dlq", "show", str(folder / "pipeline.yaml"), "--json"))
+    shown[dead] = sorted(map(as_expected, letters), key=lambda letter: letter["offset"])
+    wanted = {topic: lines(text) for topic, text in expected.items()}
+    wanted[dead] = [{**letter, "value": as_value(letter["value"])} for letter in wanted[dead]]
+    assert shown == wanted
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -77,8 +74,31 @@ def test_module_names_are_unique() -> None:
 
 
 def source_topic(folder: Path) -> str:
-    spec = (folder / "pipeline.yaml").read_text()
-    return spec.split("topics: [", 1)[1].split("]", 1)[0]
+    return spec_of(folder).split("topics: [", 1)[1].split("]", 1)[0]
+
+
+def dead_letter_topic(folder: Path) -> str:
+    found = re.search(r"^dead_letter:\s*\{?\s*topic: ([\w.-]+)", spec_of(folder), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def spec_of(folder: Path) -> str:
+    return (folder / "pipeline.yaml").read_text()
+
+
+def as_expected(letter: dict[str, Any]) -> dict[str, Any]:
+    """Of a dead letter what expected/ says."""
+    offset = letter["source"]["offset"]
+    return {"condition": letter["condition"], "offset": offset, "value": letter["value"]}
+
+
+def as_value(text: str) -> Any:
+    """JSON as the commands show it, else the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def closing_line(folder: Path) -> str:

@@ -61,6 +61,8 @@ def _then(cls: type[KafkaEtlError]) -> str:
         return "waits"
     if cls.pauses:
         return "pauses"
+    if cls.code.startswith("E33"):
+        return "-"  # of commands: no pipeline is concerned
     return "stops" if cls.code[1] in "34" else "-"
 
 

@@ -78,6 +78,14 @@ COMMANDS = [
     ("restart",),
     ("plugins",),
     ("demo",),
+    ("show",),
+    ("send",),
+    ("try",),
+    ("dlq",),
+    ("dlq", "show"),
+    ("offsets",),
+    ("offsets", "show"),
+    ("offsets", "reset"),
     ("broker",),
     ("broker", "start"),
     ("broker", "stop"),
@@ -781,7 +789,11 @@ def test_the_end_says_what_became_of_each_pipeline(monkeypatch: pytest.MonkeyPat
         Progress(until_end=True).finish(view(status("a", state=State.FINISHED), failed))
     assert screen.getvalue() == (
         "\r\x1b[2Ka: finished: 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "  dead letters: 2 OperatorError in to_eur: ValueError: no rate (first: orders[1]@49)\n"
+        "    kafka-etl dlq show /etc/orders.yaml orders/1/49\n"
         "\r\x1b[2Kb: failed (E301): 1,000 records in, 990 out, 7 dropped, 3 dead letters.\n"
+        "  dead letters: 2 OperatorError in to_eur: ValueError: no rate (first: orders[1]@49)\n"
+        "    kafka-etl dlq show /etc/orders.yaml orders/1/49\n"
     )
 
 

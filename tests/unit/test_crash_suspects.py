@@ -234,7 +234,7 @@ def test_settling_past_the_range_ends_the_suspicion() -> None:
 
 def test_a_partition_that_left_takes_its_suspicion_along() -> None:
     condemned = Quarantine(CrashSuspects(evidence(), max_deaths=2))
-    noted(condemned.suspicion)
+    noted(condemned.suspects)
     condemned.refuse([stored(12)], Refusal("NO", "no"))
     condemned.forget(frozenset({B}))
     assert condemned

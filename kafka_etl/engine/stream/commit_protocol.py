@@ -32,7 +32,7 @@ from kafka_etl.engine.poison.breaker import Counted
 from kafka_etl.engine.stream.membership import Membership
 from kafka_etl.engine.stream.parts import StreamParts, SubmittedCommit
 from kafka_etl.engine.stream.uncommitted import Uncommitted
-from kafka_etl.invocation import Outputs, Settlement
+from kafka_etl.invocation import DeadLetter, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.record import Offsets
 
@@ -249,3 +249,17 @@ class CommitProtocol:
         add("bytes_out", settlement.outputs.size)
         for letter in settlement.dead_letters:
             add("dead_letters", 1, letter.failure.condition.value)
+            self._count_cause(letter)
+
+    def _count_cause(self, letter: DeadLetter) -> None:
+        """Log the first dead letter of its kind; later ones are only counted."""
+        new = self._parts.causes.add(letter)
+        if new is not None:
+            self._log.warning(
+                "first dead letter of its kind",
+                record=str(new.example),
+                condition=new.condition,
+                operator=new.operator,
+                error=new.error,
+                fingerprint=new.fingerprint,
+            )

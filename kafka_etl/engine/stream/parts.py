@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kafka_etl.contracts import Sink, Source
+from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits, Recorder
 from kafka_etl.engine.poison.breaker import Breaker
@@ -49,6 +50,7 @@ class StreamParts:
         recorder: The flight recorder.
         counters: The worker's metrics.
         hooks: The worker's clock, waits and ears.
+        causes: Where dead letters are counted by their causes.
         submit: Starts a commit on the commit thread; None: each commit is waited for.
     """
 
@@ -62,4 +64,5 @@ class StreamParts:
     recorder: Recorder
     counters: Counters
     hooks: Hooks
+    causes: Causes = field(default_factory=Causes)
     submit: SubmitCommit | None = None

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from enum import StrEnum
 from html import escape
+from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kafka_etl.dead_letters import Cause
 from kafka_etl.errors import KafkaEtlError, OrderRefused, UnknownPipeline
 from kafka_etl.runtime.daemon.daemon import Orders, View
 from kafka_etl.runtime.daemon.exporter import render
@@ -187,6 +189,8 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
             )
         },
         "dead_letters": {condition: int(count) for condition, count in letters.items()},
+        "causes": [_cause(cause) for cause in status.causes],
+        "file": str(Path(status.file).absolute()) if status.file else "",
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),
@@ -215,6 +219,7 @@ def _without_texts(pipeline: dict[str, Any]) -> dict[str, Any]:
     return pipeline | {
         "trouble": trouble and _NOT_SHOWN,
         "error": error and {"code": error["code"], "what": _NOT_SHOWN, "next_step": ""},
+        "causes": [cause | {"error": _NOT_SHOWN} for cause in pipeline["causes"]],
     }
 
 
@@ -230,6 +235,17 @@ def overview(view: View) -> str:
         f"<table><tr><th>Pipeline<th>State{rows}</table><p>{links}"
         "<p><code>kafka-etl status</code> says more, <code>kafka-etl --help</code> what else.\n"
     )
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "fingerprint": cause.fingerprint,
+        "count": cause.count,
+        "condition": cause.condition,
+        "operator": cause.operator,
+        "error": cause.error,
+        "example": cause.example.id,
+    }
 
 
 def _answer(data: Any, status: int = 200) -> Response:

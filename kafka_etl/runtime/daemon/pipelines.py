@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.dead_letters import Cause, Causes
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
@@ -37,6 +38,8 @@ class PipelineStatus:
         joined: Whether every worker runs and is a member of its group.
         standing: Of the partitions assigned to this daemon's workers.
         to_be_paused: Whether a pause was ordered that does not show in its state yet.
+        causes: Why records became dead letters, the commonest first.
+        file: The pipeline's.
         trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
         problem: Why it paused or stopped.
     """
@@ -51,6 +54,8 @@ class PipelineStatus:
     trouble: str | None
     problem: Problem | None
     to_be_paused: bool = False
+    causes: tuple[Cause, ...] = ()
+    file: str = ""
 
     @property
     def lag_records(self) -> int | None:
@@ -205,8 +210,10 @@ class ManagedPipeline:
         """How it stands."""
         counters = Counters()
         counters.include(self._past.snapshot())
+        causes = Causes()
         for slot in self._slots:
             counters.include(slot.counters())
+            causes.include(slot.causes())
         said = [slot.snapshot for slot in self._slots if slot.snapshot is not None]
         state = self.state
         return PipelineStatus(
@@ -220,6 +227,8 @@ class ManagedPipeline:
             trouble=self._trouble,
             problem=self._problem or next((s.problem for s in said if s.problem), None),
             to_be_paused=self._paused and state not in HELD | OVER,
+            causes=causes.commonest(),
+            file=str(self._version.document.path),
         )
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kafka_etl.dead_letters import Cause, Causes
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.invocation import Condition
 from kafka_etl.log import Logger
@@ -86,6 +87,7 @@ class WorkerSlot:
         self._last_word: str | None = None
         self._death: str | None = None
         self._counters = Counters()
+        self._causes = Causes()
         self._deaths = 0
         self.unexplained_deaths = 0
         self.snapshot: Snapshot | None = None
@@ -159,6 +161,14 @@ class WorkerSlot:
             total.include(self.snapshot.counters)
         return total.snapshot()
 
+    def causes(self) -> tuple[Cause, ...]:
+        """Why records became dead letters, of this slot's workers, the dead ones included."""
+        total = Causes()
+        total.include(self._causes.commonest())
+        if self.snapshot is not None:
+            total.include(self.snapshot.causes)
+        return total.commonest()
+
     # Life and death
 
     def _start(self) -> None:
@@ -197,6 +207,8 @@ class WorkerSlot:
             return
         counts = self._last_counts(child)
         self._counters.include(counts)
+        if self.snapshot is not None:
+            self._causes.include(self.snapshot.causes)
         self.snapshot = None
         if self._start_at is None:
             return

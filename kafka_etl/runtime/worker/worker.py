@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
+from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.hooks import Hooks, Limits
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.loop import StreamEngine
@@ -58,6 +59,7 @@ class Worker:
         self._connection = connection
         self._log = get_logger("worker")
         self._counters = Counters()
+        self._causes = Causes()
         self._recorder = Recorder(task.recorder)
         self._pid = os.getpid()
         self._fencing = Fencing(task.member, socket.gethostname())
@@ -175,6 +177,7 @@ class Worker:
                 recorder=self._recorder,
                 counters=self._counters,
                 hooks=self._hooks_of_worker(),
+                causes=self._causes,
                 submit=self._commit_thread.begin,
             )
         )
@@ -330,6 +333,7 @@ class Worker:
             joined=source is not None and source.joined,
             trouble=self._trouble.said,
             problem=self._problem,
+            causes=self._causes.commonest(),
         )
 
 

@@ -181,7 +181,7 @@ def test_what_stands_before_a_record_without_a_schema_is_settled(
     at = f"the record at in[0]@{behind} names it"
     assert set(bench.troubles) == {f"no schema; {at}"}
     assert caught.value.what == f"no schema; {at}"
-    assert f"--topic in:0 --reset-offsets --to-offset {behind + 1}" in caught.value.next_step
+    assert f"offsets reset FILE --topic in:0 --to {behind + 1}" in caught.value.next_step
     assert bench.outputs() == list(range(behind))
 
 

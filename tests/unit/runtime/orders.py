@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from kafka_etl.contracts import Guarantee
+from kafka_etl.dead_letters import Cause, Place
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.order import Order, OrderBook, Verb
@@ -39,6 +40,17 @@ RUNNING = PipelineStatus(
     standing=Standing(partitions=2, lag=10, settled_to_ms=int((NOW - 5) * 1000)),
     trouble=None,
     problem=None,
+    causes=(
+        Cause(
+            "c0ffee",
+            "OperatorError",
+            "to_eur",
+            "ValueError: no rate",
+            Place("orders", 1, 49),
+            count=2,
+        ),
+    ),
+    file="/etc/orders.yaml",
 )
 
 

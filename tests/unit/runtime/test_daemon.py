@@ -12,6 +12,7 @@ import pytest
 
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
+from kafka_etl.dead_letters import Cause
 from kafka_etl.errors import Fenced
 from kafka_etl.runtime.daemon.daemon import (
     Daemon,
@@ -126,6 +127,7 @@ def slot(trouble: str, state: WorkerState = "running", *, joined: bool = True) -
         joined=joined,
         ended=None,
         counters=dict[Any, float],
+        causes=tuple[Cause, ...],
         drain=lambda: None,
     )
 

@@ -83,6 +83,17 @@ def test_pipelines_are_described_in_full() -> None:
             "worker_deaths": 1,
         },
         "dead_letters": {"DecodeError": 1, "OperatorError": 2},
+        "causes": [
+            {
+                "fingerprint": "c0ffee",
+                "count": 2,
+                "condition": "OperatorError",
+                "operator": "to_eur",
+                "error": "ValueError: no rate",
+                "example": "orders/1/49",
+            }
+        ],
+        "file": "/etc/orders.yaml",
         "seconds": {"operator": 1.25, "commit": 0.5},
         "trouble": None,
         "error": None,

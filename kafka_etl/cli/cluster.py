@@ -1,0 +1,106 @@
+"""Which Kafka a command means, and which pipeline: shared by the commands on topics and groups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.config.model import PipelineSpec
+    from kafka_etl.kafka.plugin import KafkaSourceSettings
+
+DEFAULT_KAFKA = "localhost:9092"
+
+KafkaOption = Annotated[
+    str | None,
+    typer.Option("--kafka", metavar="HOST:PORT", help=f"Default: $KAFKA, else {DEFAULT_KAFKA}."),
+]
+PipelineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline", metavar="FILE", help="Take client settings (SASL, TLS, …) from this file."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Settings of clients, by their kind.
+
+    Attributes:
+        spec: The pipeline they are of, if any.
+    """
+
+    admin: Mapping[str, Any]
+    consumer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    producer: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spec: PipelineSpec | None = None
+
+
+def find_cluster(
+    kafka: str | None, pipeline: Path | None, overrides: Mapping[str, str] | None = None
+) -> Cluster:
+    """The cluster of a pipeline file, or the one that is named, or the usual one."""
+    spec = None if pipeline is None else read_one(pipeline, overrides or {})
+    # What the client logs, our errors say.
+    settings: dict[str, Any] = {"log_level": 0, **(spec.kafka if spec else {})}
+    if kafka is not None:
+        settings["bootstrap.servers"] = kafka
+    settings.setdefault("bootstrap.servers", os.environ.get("KAFKA") or DEFAULT_KAFKA)
+    return Cluster(
+        admin=settings,
+        consumer={**settings, **(spec.consumer if spec else {})},
+        producer={**settings, **(spec.producer if spec else {})},
+        spec=spec,
+    )
+
+
+def is_file(given: str) -> bool:
+    """Whether a pipeline file is meant, rather than a topic or a group."""
+    path = Path(given)
+    pipelines = [*path.glob("*.yaml"), *path.glob("*.yml")] if path.is_dir() else []
+    return given.endswith((".yaml", ".yml")) or "/" in given or path.is_file() or bool(pipelines)
+
+
+def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
+    """The one pipeline of a file or folder; imports no plug-in.
+
+    Raises:
+        ConfigError: The file is not right, or there are several.
+    """
+    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.errors import ConfigError
+
+    read = read_pipelines([path], dict(overrides))
+    if len(read) > 1:
+        names = ", ".join(str(document.path) for document, _ in read)
+        raise ConfigError(f"{path} holds several pipelines: {names}", "Name one of these files.")
+    return read[0][1]
+
+
+def source_of(cluster: Cluster, file: object) -> tuple[str, KafkaSourceSettings]:
+    """The pipeline's name, and the settings of its Kafka source.
+
+    Raises:
+        NotKafka: The source is another.
+        ConfigError: The settings are not right.
+    """
+    from pydantic import ValidationError
+
+    from kafka_etl.errors import ConfigError, NotKafka
+    from kafka_etl.kafka.plugin import KafkaSourceSettings
+
+    spec = cluster.spec
+    if spec is None or spec.source.use != "kafka":
+        used = "" if spec is None else f": `{spec.source.use}`"
+        raise NotKafka(f"the source of {file} is not Kafka{used}")
+    try:
+        return spec.name, KafkaSourceSettings.model_validate(spec.source.with_)
+    except ValidationError as error:
+        wrong = "; ".join(f"{e['loc'][0] if e['loc'] else ''}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{file}: source.with is not right: {wrong}") from error

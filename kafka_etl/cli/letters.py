@@ -1,0 +1,129 @@
+"""Dead letters for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from kafka_etl.cli.readable import data_of, headers_of, indented, shown, time_of, value_of
+from kafka_etl.dead_letters import Place, StoredLetter
+
+_PAYLOAD: Final = 300
+_ERROR: Final = 300
+
+
+def brief(letter: StoredLetter) -> str:
+    """A dead letter of a topic: its ID, what failed, where, why, and the payload."""
+    return f"{letter.at.id}  {time_of(letter.written_ms)}  {briefly(letter)}"
+
+
+def briefly(letter: StoredLetter) -> str:
+    """What failed, where, why, and the payload, on a few lines."""
+    tries = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
+    lines = [
+        _failure(letter, _ERROR),
+        f"    record  {letter.source}, {tries}",
+        f"    key     {shown(letter.key, _PAYLOAD)}",
+        f"    value   {shown(letter.value, _PAYLOAD)}",
+    ]
+    return "\n".join(lines)
+
+
+def full(letter: StoredLetter) -> str:
+    """Everything about a dead letter."""
+    lines = [
+        f"letter     {letter.at.id}, written {time_of(letter.written_ms)}",
+        f"record     {letter.source}",
+        f"pipeline   {_plain(letter.pipeline)}",
+        f"failure    {_failure(letter, 0)}",
+        f"attempts   {letter.attempts}",
+        f"cause      {_plain(letter.fingerprint)}",
+        f"key        {shown(letter.key)}",
+    ]
+    lines += [f"header     {name}: {shown(value)}" for name, value in letter.headers]
+    lines += ["value", indented(shown(letter.value))]
+    if letter.traceback:
+        lines += ["traceback", indented(shown(letter.traceback.encode()))]
+    if letter.context:
+        rest = orjson.dumps(letter.context, option=orjson.OPT_INDENT_2)
+        lines += ["context", indented(rest.decode())]
+    return "\n".join(lines)
+
+
+def as_json(letter: StoredLetter) -> str:
+    """A dead letter on one line, with its whole context."""
+    parts: dict[str, Any] = {
+        "id": letter.at.id,
+        "written": time_of(letter.written_ms),
+        "condition": letter.condition,
+        "operator": letter.operator,
+        "error": {"type": letter.error_type, "message": letter.error_text},
+        "fingerprint": letter.fingerprint,
+        "pipeline": letter.pipeline,
+        "source": {
+            "topic": letter.source.topic,
+            "partition": letter.source.partition,
+            "offset": letter.source.offset,
+        },
+        "attempts": letter.attempts,
+        **data_of("key", letter.key),
+        **value_of(letter.value),
+        "headers": headers_of(letter.headers),
+        "context": letter.context,
+    }
+    return orjson.dumps(parts).decode()
+
+
+def _failure(letter: StoredLetter, limit: int) -> str:
+    operator = f" in {_plain(letter.operator)}" if letter.operator else ""
+    error = " ".join(shown(letter.error.encode(), limit).split())
+    return f"{_plain(letter.condition)}{operator}: {error}"
+
+
+def _plain(text: str) -> str:
+    return shown(text.encode())
+
+
+@dataclass(slots=True)
+class Kind:
+    """Dead letters of one fingerprint.
+
+    Attributes:
+        example: The newest of them.
+    """
+
+    count: int
+    first_ms: int
+    last_ms: int
+    failure: str
+    example: Place
+
+
+def summed_up(letters: Iterable[StoredLetter]) -> list[Kind]:
+    """Dead letters by fingerprint, the commonest first."""
+    kinds: dict[str, Kind] = {}
+    for letter in letters:
+        at = letter.written_ms
+        kind = kinds.get(letter.fingerprint)
+        if kind is None:
+            kinds[letter.fingerprint] = Kind(1, at, at, _failure(letter, _ERROR), letter.at)
+            continue
+        kind.count += 1
+        kind.first_ms = min(kind.first_ms, at)
+        if at >= kind.last_ms:
+            kind.last_ms, kind.example = at, letter.at
+            kind.failure = _failure(letter, _ERROR)
+    return sorted(kinds.values(), key=lambda kind: -kind.count)
+
+
+def shown_kinds(kinds: Iterable[Kind]) -> str:
+    """A summary: one cause after the other."""
+    return "\n".join(
+        f"{kind.count:>7,}  {kind.failure}\n"
+        f"         first {time_of(kind.first_ms)}, last {time_of(kind.last_ms)}, "
+        f"for example {kind.example.id}"
+        for kind in kinds
+    )

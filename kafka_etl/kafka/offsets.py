@@ -1,0 +1,270 @@
+"""Offsets of a consumer group: where the group stands, and where it could be set to stand.
+
+What to set is decided by pure functions; `Admin` asks and sets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+from kafka_etl.errors import GroupInUse, GroupUnknown, OffsetsUnclear, TopicMissing
+from kafka_etl.kafka.admin import Admin, Committed, Member
+from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.record import Partition
+from kafka_etl.units import parse_duration
+
+_COUNT: Final = re.compile(r"[+-]\d{1,18}")
+_OFFSET: Final = re.compile(r"\d{1,18}")
+
+
+class Target(NamedTuple):
+    """Where a group shall stand.
+
+    Attributes:
+        kind: `by`: so many offsets from where the group stands. `time`: at the first record of
+            that time or later.
+        number: The offset, the distance, or milliseconds since the epoch.
+    """
+
+    kind: Literal["earliest", "latest", "offset", "by", "time"]
+    number: int = 0
+
+
+def parse_target(text: str, now: datetime) -> Target:
+    """What `--to` means.
+
+    Raises:
+        OffsetsUnclear: Nothing.
+    """
+    if text == "earliest":
+        return Target("earliest")
+    if text == "latest":
+        return Target("latest")
+    if _OFFSET.fullmatch(text):
+        return Target("offset", int(text))
+    if _COUNT.fullmatch(text):
+        return Target("by", int(text))
+    try:
+        if text.startswith("-"):
+            moment = now.timestamp() - parse_duration(text[1:])
+        else:
+            moment = _in_utc(datetime.fromisoformat(text)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise OffsetsUnclear(f"`{text}` is no place in a topic") from error
+    return Target("time", int(moment * 1000))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group stands in a partition.
+
+    Attributes:
+        committed: None: the group has committed nothing here.
+        begin: The first offset that is still there.
+        end: The offset after the last committed record.
+    """
+
+    partition: Partition
+    committed: Committed | None
+    begin: int
+    end: int
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets to read; None: the group begins where `start` says."""
+        if self.committed is None:
+            return None
+        return max(0, self.end - max(self.committed.offset, self.begin))
+
+    @property
+    def note(self) -> str:
+        """What is remarkable."""
+        if self.committed is None:
+            return "nothing committed"
+        offset = self.committed.offset
+        notes = [self.committed.note] if self.committed.note else []
+        if offset < self.begin:
+            notes.append(f"{self.begin - offset:,} offsets were deleted before they were read")
+        if offset > self.end:
+            notes.append("beyond the end: was the topic made anew?")
+        return "; ".join(notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From one offset to another in a partition.
+
+    Attributes:
+        old: None: nothing is committed.
+    """
+
+    partition: Partition
+    old: int | None
+    new: int
+
+    @property
+    def effect(self) -> str:
+        """What becomes of records; offsets also stand for markers, so there may be fewer."""
+        if self.old is None:
+            return "nothing was committed before"
+        if self.new == self.old:
+            return "as it is"
+        if self.new < self.old:
+            return f"up to {self.old - self.new:,} records are read again"
+        return f"up to {self.new - self.old:,} records are skipped"
+
+
+def planned(
+    standings: Iterable[Standing], target: Target, found: Mapping[Partition, int]
+) -> list[Change]:
+    """The offsets to set: each within what its partition has.
+
+    Args:
+        standings: Where the group stands.
+        target: Where it shall stand.
+        found: For a time: the first offset at or after it, -1 where there is none.
+
+    Raises:
+        OffsetsUnclear: A distance, and nothing is committed to count from.
+    """
+    return [
+        Change(
+            standing.partition,
+            None if standing.committed is None else standing.committed.offset,
+            min(max(_wanted(standing, target, found), standing.begin), standing.end),
+        )
+        for standing in standings
+    ]
+
+
+def _wanted(standing: Standing, target: Target, found: Mapping[Partition, int]) -> int:
+    match target.kind:
+        case "earliest":
+            return standing.begin
+        case "latest":
+            return standing.end
+        case "offset":
+            return target.number
+        case "time":
+            offset = found.get(standing.partition, -1)
+            return offset if offset >= 0 else standing.end
+        case "by":
+            if standing.committed is None:
+                raise OffsetsUnclear(
+                    f"the group has committed nothing in {standing.partition}: there is nothing "
+                    "to count from",
+                    "Say `earliest`, `latest`, an offset or a time, or leave this partition out.",
+                )
+            return standing.committed.offset + target.number
+
+
+# Asking and setting
+
+
+def partitions_of_source(admin: Admin, settings: KafkaSourceSettings) -> list[Partition]:
+    """The partitions a pipeline's source reads, as far as they exist.
+
+    Raises:
+        TopicMissing: None does.
+    """
+    existing = admin.topics()
+    found = [
+        Partition(topic, number)
+        for topic in sorted(existing)
+        if settings.reads(topic)
+        for number in range(existing[topic])
+    ]
+    if not found:
+        raise TopicMissing(
+            f"none of the source's topics exists: {', '.join(settings.topics)}",
+            "Correct source.with.topics.",
+        )
+    return found
+
+
+def standings(
+    admin: Admin, group: str, source: Iterable[Partition], wanted: Iterable[str]
+) -> list[Standing]:
+    """Where a group stands.
+
+    Args:
+        admin: The cluster.
+        group: The group.
+        source: Partitions the group reads, whether or not it has committed something there.
+        wanted: TOPIC or TOPIC:PARTITION; empty: everything.
+
+    Raises:
+        GroupUnknown: The group reads nothing.
+        TopicMissing: One of `wanted` does not exist.
+    """
+    committed = admin.all_committed(group)
+    existing = admin.topics()
+    known = {*source, *committed}
+    partitions = _chosen(known, list(wanted), existing) if wanted else sorted(known)
+    partitions = [tp for tp in partitions if tp.number < existing.get(tp.topic, 0)]
+    if not partitions:
+        raise GroupUnknown(f"group {group} has committed no offsets of topics that exist")
+    begins, ends = admin.earliest(partitions), admin.latest(partitions)
+    return [Standing(tp, committed.get(tp), begins[tp], ends[tp]) for tp in partitions]
+
+
+def _chosen(
+    known: Iterable[Partition], wanted: list[str], existing: Mapping[str, int]
+) -> list[Partition]:
+    chosen: set[Partition] = set()
+    for text in wanted:
+        topic, separator, number = text.rpartition(":")
+        if not separator:
+            topic, number = text, ""
+        if not existing.get(topic) or (number and not number.isdecimal()):
+            raise TopicMissing(f"topic {text} does not exist", "Say TOPIC or TOPIC:PARTITION.")
+        numbers = [int(number)] if number else range(existing[topic])
+        if number and int(number) >= existing[topic]:
+            raise TopicMissing(
+                f"topic {topic} has partitions 0 to {existing[topic] - 1}", "Correct its number."
+            )
+        chosen.update(Partition(topic, n) for n in numbers)
+    topics = {tp.topic for tp in known}
+    strangers = {tp.topic for tp in chosen} - topics
+    if topics and strangers:
+        raise TopicMissing(
+            f"the group does not read {', '.join(sorted(strangers))}; it reads "
+            f"{', '.join(sorted(topics))}",
+            "Correct `--topic`.",
+        )
+    return sorted(chosen)
+
+
+def require_empty(admin: Admin, group: str) -> None:
+    """Nobody is in the group.
+
+    Raises:
+        GroupInUse: Somebody is; offsets of a group in use cannot be set.
+    """
+    members = admin.members(group)
+    if members:
+        raise GroupInUse(f"group {group} has {_named(members)}: nothing was changed")
+
+
+def set_offsets(admin: Admin, group: str, changes: Iterable[Change]) -> None:
+    """Set them.
+
+    Raises:
+        GroupInUse: Somebody has joined the group meanwhile.
+    """
+    if not admin.commit(group, {change.partition: change.new for change in changes}):
+        require_empty(admin, group)
+        raise GroupInUse(f"group {group} had members: nothing was changed")
+
+
+def _named(members: Iterable[Member]) -> str:
+    told = [f"{m.client} on {m.host.lstrip('/')}{' (static)' if m.static else ''}" for m in members]
+    return f"{len(told)} member{'' if len(told) == 1 else 's'} ({'; '.join(sorted(told))})"
