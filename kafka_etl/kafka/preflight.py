@@ -19,7 +19,7 @@ from kafka_etl.kafka.client_settings import (
     make_client,
     producer_settings,
 )
-from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
+from kafka_etl.kafka.settings import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
 _DEFAULT_LIMIT: Final = 1_048_588

@@ -26,7 +26,7 @@ from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
 from kafka_etl.kafka.client_settings import consumer_settings, make_client
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,

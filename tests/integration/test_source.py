@@ -12,7 +12,7 @@ from kafka_etl.contracts import Aborted, Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import OffsetsLost
 from kafka_etl.invocation import Outputs, Settlement
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Batch, Partition

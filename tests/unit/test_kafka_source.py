@@ -10,7 +10,7 @@ import pytest
 from kafka_etl.contracts import Deployment, Reconnect
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka import source as kafka_source
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord

@@ -10,8 +10,8 @@ from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import BrokersUnreachable, KafkaRefused
 from kafka_etl.kafka import admin
-from kafka_etl.kafka.plugin import KafkaSourceSettings
 from kafka_etl.kafka.preflight import check_producer, check_source
+from kafka_etl.kafka.settings import KafkaSourceSettings
 
 SOURCE = KafkaSourceSettings(topics=("in",))
 PLACE = Deployment(
