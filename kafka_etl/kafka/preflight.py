@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -100,10 +99,10 @@ def _admin(deployment: Deployment) -> Admin:
 def _source_topics(
     settings: KafkaSourceSettings, admin: Admin, existing: dict[str, int]
 ) -> list[str]:
-    if settings.topics[0].startswith("^"):
-        matching = [name for name in existing if re.match(settings.topics[0], name)]
+    if settings.pattern is not None:
+        matching = [name for name in existing if settings.reads(name)]
         if not matching:
-            raise TopicMissing(f"no topic matches {settings.topics[0]}")
+            raise TopicMissing(f"no topic matches {settings.pattern}")
         return sorted(matching)
     missing = [name for name in settings.topics if name not in existing]
     if missing:

@@ -9,8 +9,10 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from kafka_etl.contracts import Settings, SinkSettings, SourceSettings
+from kafka_etl.kafka import topic_pattern
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_OFFSETS: Final = "__consumer_offsets"
 
 
 def _check_topic(name: str) -> str:
@@ -42,7 +44,7 @@ class KafkaSourceSettings(SourceSettings):
     """Topics, read by a consumer group.
 
     Attributes:
-        topics: Names, or one regular expression that begins with ^.
+        topics: Names, or one regular expression that begins with ^; one alone needs no list.
         group: The consumer group; default: the pipeline's name.
         start: Where to begin in topics the group has no offset of.
         membership: `static`: a restarted worker is back without a rebalance. `dynamic`: its
@@ -61,6 +63,11 @@ class KafkaSourceSettings(SourceSettings):
             return start.replace(tzinfo=UTC)
         return start
 
+    @field_validator("topics", mode="before")
+    @classmethod
+    def _one_needs_no_list(cls, topics: object) -> object:
+        return (topics,) if isinstance(topics, str) else topics
+
     @field_validator("topics")
     @classmethod
     def _names_or_one_pattern(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,15 +76,23 @@ class KafkaSourceSettings(SourceSettings):
             return tuple(map(_check_topic, topics))
         if len(topics) > 1:
             raise ValueError("should be topic names, or one regular expression, not both")
-        try:
-            re.compile(patterns[0])
-        except re.error as error:
-            raise ValueError(f"is not a regular expression: {error}") from error
+        if (wrong := topic_pattern.objection(patterns[0])) is not None:
+            raise ValueError(wrong)
+        if topic_pattern.matches(patterns[0], _OFFSETS):
+            raise ValueError(
+                f"should not match {_OFFSETS}: it gets a record for each commit, also of this "
+                "pipeline; begin the pattern with what the topics' names begin with"
+            )
         return topics
 
+    @property
+    def pattern(self) -> str | None:
+        """The regular expression, if topics are named by one."""
+        return self.topics[0] if self.topics[0].startswith("^") else None
+
     def reads(self, topic: str) -> bool:
-        if self.topics[0].startswith("^"):
-            return re.match(self.topics[0], topic) is not None
+        if self.pattern is not None:
+            return topic_pattern.matches(self.pattern, topic)
         return topic in self.topics
 
 

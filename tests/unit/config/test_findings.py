@@ -155,7 +155,7 @@ VALUES = [
         "`create` should be a mapping or false",
     ),
     Mistake(
-        "source: {use: kafka, with: {topics: »orders}}",
+        "source: {use: kafka, with: {topics: »5}}",
         Code.INVALID_VALUE,
         "`topics` should be a list",
     ),
@@ -233,7 +233,7 @@ VALUES = [
     Mistake(
         "source: {use: kafka, with: {topics: »['^(']}}",
         Code.INVALID_VALUE,
-        "`topics` is not a regular expression: missing )",
+        "`topics` has a ( too many",
     ),
     Mistake(
         "source: {use: kafka, with: {topics: »['^a', b]}}",
