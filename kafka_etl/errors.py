@@ -23,6 +23,9 @@
         ├── SchemaMissing            E308
         ├── RegistryRefused          E309
         ├── SchemaRefused            E310
+        ├── GroupTaken               E320
+        ├── TopicGone                E321
+        ├── ClientUnsupported        E322
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -264,6 +267,24 @@ class SchemaRefused(KafkaEtlError):
     advice = (
         f"Correct the subject's compatibility rule and resume, or the schema and restart; {_ONCE}"
     )
+
+
+class GroupTaken(KafkaEtlError):
+    code = "E320"
+    advice = (
+        "Stop the other clients of this group, or give the pipeline a group of its own with "
+        "source.with.group, and start it again."
+    )
+
+
+class TopicGone(KafkaEtlError):
+    code = "E321"
+    advice = "Create the topic again, or correct source.with.topics, and run it again."
+
+
+class ClientUnsupported(KafkaEtlError):
+    code = "E322"
+    advice = "Install an earlier release of confluent-kafka, and report this."
 
 
 class RecordFailed(KafkaEtlError):

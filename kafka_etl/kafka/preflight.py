@@ -18,6 +18,7 @@ from kafka_etl.kafka.client_settings import (
     make_client,
     producer_settings,
 )
+from kafka_etl.kafka.membership import enter
 from kafka_etl.kafka.settings import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
@@ -30,7 +31,7 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     """The source's topics can be read, and the group has an offset wherever it begins."""
     group = settings.group or deployment.pipeline
     static = settings.membership == "static"
-    make_client(Consumer, _offline(consumer_settings(deployment, group, static=static))).close()
+    _try_consumer(_offline(consumer_settings(deployment, group, static=static)), settings)
     admin = _admin(deployment)
     existing = admin.topics()
     topics = _source_topics(settings, admin, existing)
@@ -85,6 +86,15 @@ def check_topics(
 def check_producer(deployment: Deployment) -> None:
     """The client takes the settings of a worker's producer."""
     make_client(Producer, _offline(producer_settings(deployment)))
+
+
+def _try_consumer(config: Mapping[str, Any], settings: KafkaSourceSettings) -> None:
+    """The client takes the settings of a worker's consumer, and the topics."""
+    consumer = make_client(Consumer, config)
+    try:
+        enter(consumer, settings.topics)
+    finally:
+        consumer.close()
 
 
 def _offline(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, takewhile
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -26,7 +26,9 @@ from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
 from kafka_etl.kafka.client_settings import consumer_settings, make_client
+from kafka_etl.kafka.membership import Membership, enter, generation
 from kafka_etl.kafka.settings import KafkaSourceSettings
+from kafka_etl.kafka.subscribed_topics import SubscribedTopics
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -79,11 +81,15 @@ class KafkaSource:
         self._last_commit = 0.0
         self._last_batch = 0.0
         static = settings.membership == "static"
-        config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
+        group = settings.group or deployment.pipeline
+        config = consumer_settings(deployment, group, static=static)
         self._silence = BrokerSilence()
+        self._membership = Membership(group)
+        self._topics = SubscribedTopics(settings, deployment)
         self._consumer = make_client(Consumer, {**config, "error_cb": self._silence.on_error})
-        self._consumer.subscribe(
-            list(settings.topics),
+        enter(
+            self._consumer,
+            settings.topics,
             on_assign=self._on_assign,
             on_revoke=self._on_leave,
             on_lost=self._on_leave,
@@ -127,6 +133,7 @@ class KafkaSource:
     def advance(self, progress: Offsets) -> None:
         self._tracked.update({tp: at for tp, at in progress.items() if tp in self._tracked})
         self._last_commit = monotonic()
+        self._membership.committed()
 
     def rewind(self) -> None:
         self._go_back()
@@ -154,24 +161,36 @@ class KafkaSource:
         if not self._consumer.memberid():
             return False
         # One that was thrown out keeps its name; what it has no more is a generation.
-        return bool(self._tracked) or _generation(self._consumer.consumer_group_metadata()) >= 0
+        return bool(self._tracked) or generation(self._consumer.consumer_group_metadata()) >= 0
 
     @property
     def trouble(self) -> str | None:
-        return NO_ANSWER if self._silence.lasts else None
+        if self._silence.lasts:
+            return NO_ANSWER
+        return self._membership.trouble(holds=bool(self._tracked))
 
     def finished(self, ends: Offsets) -> bool:
-        if any(self._tracked[tp] < end for tp, end in ends.items() if tp in self._tracked):
-            return False
+        self._membership.insist()
+        late = self._late(ends)
+        if late is not None:
+            self._topics.require(self._consumer, late.topic)
+        return late is None
+
+    def _late(self, ends: Offsets) -> Partition | None:
+        """A partition of which the group has not committed all up to its end, if there is one."""
+        for tp, end in ends.items():
+            if tp in self._tracked and self._tracked[tp] < end:
+                return tp
         elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._tracked]
         if not elsewhere:
-            return True
+            return None
         try:
             # While the client waits to be let into its group, brokers answer it nothing else.
             committed = self._consumer.committed(elsewhere, timeout=_MOMENT)
         except KafkaException:
-            return False  # asked again in a moment
-        return all(c.offset >= ends[Partition(c.topic, c.partition)] for c in committed)
+            return _partition(elsewhere[0])  # asked again in a moment
+        behind = (_partition(c) for c in committed if c.offset < ends[_partition(c)])
+        return next(behind, None)
 
     def close(self) -> None:
         self._closing = True
@@ -199,13 +218,19 @@ class KafkaSource:
                 raise failed
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
         if not messages:
-            # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
-            self._silence.look(self._ask, joined=bool(self._tracked) or self.joined)
+            self._look_around()
         return messages
 
+    def _look_around(self) -> None:
+        """See why nothing comes."""
+        # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
+        joined = bool(self._tracked) or self.joined
+        self._silence.look(self._ask, joined=joined)
+        self._membership.look(joined=joined)
+
     def _ask(self) -> None:
-        """Any question that a broker answers soon: one about a topic that is there."""
-        self._consumer.list_topics(next((tp.topic for tp in self._tracked), None), _MOMENT)
+        """Any question that a broker answers soon: not one about all topics."""
+        self._consumer.list_topics(self._topics.one, _MOMENT)
 
     def _fill(self, limit: int, seconds: float) -> None:
         """Take as many records as a batch has room for, if they are as large as those before."""
@@ -276,7 +301,7 @@ class KafkaSource:
         self._lease = None
         if self._tracked and self._consumer.memberid():
             proof = self._consumer.consumer_group_metadata()
-            self._lease = proof if _generation(proof) >= 0 else None
+            self._lease = proof if generation(proof) >= 0 else None
 
     def _event(self, message: Message, error: KafkaError) -> None:
         """Something other than a record came along with the records."""
@@ -288,6 +313,7 @@ class KafkaSource:
         if classify.fatal(error) or classify.fenced(error):
             reason = f"the consumer is of no use: {classify.said(error)}"
             raise Reconnect(reason, fenced=classify.fenced(error))
+        self._membership.note(error, message.topic())
         stop = classify.final(error, f"reading {tp} at offset {offset_of(message)}")
         if stop is not None:
             raise stop
@@ -370,6 +396,7 @@ class KafkaSource:
         except Exception as error:  # noqa: BLE001 - out of a callback it would destroy a fetch
             self._callback_error = error
             return
+        self._membership.arrived()
         offsets = {tp: arrival.offset for tp, arrival in arrived.items()}
         self._tracked.update(offsets)
         self._given.update(offsets)
@@ -393,8 +420,3 @@ class KafkaSource:
 
 def _partition(partition: TopicPartition) -> Partition:
     return Partition(partition.topic, partition.partition)
-
-
-def _generation(proof: Any) -> int:
-    """The group generation inside the client's opaque proof: `CGMDv2:`, then four bytes."""
-    return int.from_bytes(proof[7:11], "little", signed=True)
