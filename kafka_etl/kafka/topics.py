@@ -42,7 +42,7 @@ def read(settings: Settings, topic: str) -> Iterator[Message]:
         },
         logger=client_logger(),
     )
-    count = Admin(settings).topics()[topic]
+    count = Admin(settings).topics([topic], "READ")[topic]
     consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
     unfinished = set(range(count))
     try:

@@ -48,7 +48,7 @@ def test_settings_that_the_consumer_refuses(place: Deployment, says: str) -> Non
 
 
 def test_what_it_waits_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "_REQUEST", 0.0)
+    monkeypatch.setattr(admin, "_REACHED_WITHIN", 0.0)
     monkeypatch.setattr(admin, "_FIRST_ANSWER", 0.1)
     told: list[str] = []
 
