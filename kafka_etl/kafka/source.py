@@ -13,13 +13,20 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, takewhile
 from time import monotonic
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
@@ -323,25 +330,29 @@ class KafkaSource:
 
     def _committed(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
         """Where the group stands, and the notes it left; asks until the brokers answer."""
+        committed = self._asked("reading committed offsets", self._consumer.committed, partitions)
+        # `start` was applied before any worker joined: such a partition is new, or was new then.
+        fresh = [TopicPartition(*tp, OFFSET_BEGINNING) for tp, at in committed.items() if at[0] < 0]
+        if fresh:
+            # In place of a time, the offset that stands for the beginning: all in one request.
+            what = "looking up first offsets"
+            committed |= self._asked(what, self._consumer.offsets_for_times, fresh)
+        return {tp: Arrival(*at) for tp, at in committed.items()}
+
+    def _asked(
+        self, what: str, ask: Callable[..., list[TopicPartition]], partitions: list[TopicPartition]
+    ) -> dict[Partition, tuple[int, str]]:
+        """Offsets, and the notes beside them."""
         deadline = monotonic() + _PATIENCE
         while True:
             try:
-                committed = self._consumer.committed(partitions, timeout=_REQUEST)
-                return {_partition(c): self._arrival(c) for c in committed}
+                answer = ask(partitions, timeout=_REQUEST)
+                return {_partition(p): (p.offset, p.metadata or "") for p in map(_sound, answer)}
             except KafkaException as raised:
                 error = classify.error_of(raised)
                 if monotonic() > deadline or not classify.passing(error):
                     raise
-                self._pulse(self._silence.explain("reading committed offsets", error))
-
-    def _arrival(self, committed: TopicPartition) -> Arrival:
-        if committed.error is not None:
-            raise KafkaException(committed.error)
-        if committed.offset >= 0:
-            return Arrival(committed.offset, committed.metadata or "")
-        # `start` was applied before any worker joined: this partition is new, or was new then.
-        marks = self._consumer.get_watermark_offsets(committed, timeout=_REQUEST)
-        return Arrival(marks[0], "")
+                self._pulse(self._silence.explain(what, error))
 
     def _go_back(self) -> None:
         """Read on from the settled offsets, and forget what was read."""
@@ -416,6 +427,12 @@ class KafkaSource:
             consumer.incremental_unassign(partitions)
         except Exception as error:  # noqa: BLE001 - likewise
             self._callback_error = error
+
+
+def _sound(partition: TopicPartition) -> TopicPartition:
+    if partition.error is not None:
+        raise KafkaException(partition.error)
+    return partition
 
 
 def _partition(partition: TopicPartition) -> Partition:

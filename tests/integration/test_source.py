@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -275,3 +276,40 @@ def test_a_pattern_that_nothing_matches_is_a_trouble_until_a_topic_comes(
     kafka.produce(kafka.topic(1, f"{prefix}-a"), ["x"])
     assert [record.value() for record in poll(source).records] == [b"x"]
     assert source.trouble is None
+
+
+def test_a_worker_of_two_thousand_partitions_is_never_silent_for_long(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    """Starting, reading, going back, waiting and reporting: none of the calls takes seconds."""
+    count = 2000
+    topic = kafka.topic(count)
+    kafka.produce(topic, [{"value": str(n), "partition": n} for n in range(count)])
+    calls: list[float] = []
+
+    def timed(call: Callable[..., Any], *arguments: int) -> Any:
+        started = time.monotonic()
+        result = call(*arguments)
+        calls.append(time.monotonic() - started)
+        return result
+
+    source = open_source(topic)
+    read = set[bytes | None]()
+    went_back = False
+    deadline = time.monotonic() + 40
+    while len(read) < count and time.monotonic() < deadline:
+        batch = timed(source.poll, 500)
+        timed(source.positions)
+        if batch is None:
+            continue
+        if not went_back:
+            went_back = True
+            timed(source.serve)
+            timed(source.rewind)
+            continue
+        commit(source, sink, batch)
+        read.update(record.value() for record in batch.records)
+    kafka.delete_topic(topic)
+    assert read == {str(n).encode() for n in range(count)}
+    assert len(source.positions()) == count
+    assert max(calls) < 5
