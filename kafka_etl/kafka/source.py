@@ -13,14 +13,13 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, takewhile
 from time import monotonic
 from typing import Final
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -33,6 +32,7 @@ from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
 from kafka_etl.kafka.client_settings import consumer_settings, make_client
+from kafka_etl.kafka.committed_offsets import CommittedOffsets, partition_at
 from kafka_etl.kafka.membership import Membership, enter, generation
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.subscribed_topics import SubscribedTopics
@@ -59,9 +59,7 @@ _SAMPLE: Final = 16
 """Of so many records one is looked at for the size of all."""
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
-_REQUEST: Final = 5.0
 _MOMENT: Final = 0.5
-_PATIENCE: Final = 60.0
 
 
 class KafkaSource:
@@ -70,7 +68,6 @@ class KafkaSource:
     def __init__(self, settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> None:
         self._log = get_logger("source")
         self._limits = settings.batch
-        self._pulse = pulse
         self._own_topics = frozenset(deployment.size_limits)
         self._tracked: dict[Partition, int] = {}
         self._given: dict[Partition, int] = {}
@@ -87,13 +84,14 @@ class KafkaSource:
         self._closing = False
         self._last_commit = 0.0
         self._last_batch = 0.0
-        static = settings.membership == "static"
         group = settings.group or deployment.pipeline
-        config = consumer_settings(deployment, group, static=static)
         self._silence = BrokerSilence()
         self._membership = Membership(group)
         self._topics = SubscribedTopics(settings, deployment)
-        self._consumer = make_client(Consumer, {**config, "error_cb": self._silence.on_error})
+        static = settings.membership == "static"
+        config = consumer_settings(deployment, group, static=static)
+        self._consumer = make_client(Consumer, config | {"error_cb": self._silence.on_error})
+        self._committed = CommittedOffsets(self._consumer, self._silence, pulse)
         enter(
             self._consumer,
             settings.topics,
@@ -147,7 +145,7 @@ class KafkaSource:
 
     def reload(self) -> None:
         try:
-            committed = self._committed([TopicPartition(*tp) for tp in self._tracked])
+            committed = self._committed.read([TopicPartition(*tp) for tp in self._tracked])
         except KafkaException as raised:
             # While this client waits for a slow member of its group, it is answered nothing else.
             said = classify.said(classify.error_of(raised))
@@ -192,11 +190,10 @@ class KafkaSource:
         if not elsewhere:
             return None
         try:
-            # While the client waits to be let into its group, brokers answer it nothing else.
             committed = self._consumer.committed(elsewhere, timeout=_MOMENT)
-        except KafkaException:
-            return _partition(elsewhere[0])  # asked again in a moment
-        behind = (_partition(c) for c in committed if c.offset < ends[_partition(c)])
+        except KafkaException:  # while the client waits to be let in, brokers answer nothing else
+            return partition_at(elsewhere[0])
+        behind = (partition_at(c) for c in committed if c.offset < ends[partition_at(c)])
         return next(behind, None)
 
     def close(self) -> None:
@@ -328,32 +325,6 @@ class KafkaSource:
 
     # Offsets
 
-    def _committed(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
-        """Where the group stands, and the notes it left; asks until the brokers answer."""
-        committed = self._asked("reading committed offsets", self._consumer.committed, partitions)
-        # `start` was applied before any worker joined: such a partition is new, or was new then.
-        fresh = [TopicPartition(*tp, OFFSET_BEGINNING) for tp, at in committed.items() if at[0] < 0]
-        if fresh:
-            # In place of a time, the offset that stands for the beginning: all in one request.
-            what = "looking up first offsets"
-            committed |= self._asked(what, self._consumer.offsets_for_times, fresh)
-        return {tp: Arrival(*at) for tp, at in committed.items()}
-
-    def _asked(
-        self, what: str, ask: Callable[..., list[TopicPartition]], partitions: list[TopicPartition]
-    ) -> dict[Partition, tuple[int, str]]:
-        """Offsets, and the notes beside them."""
-        deadline = monotonic() + _PATIENCE
-        while True:
-            try:
-                answer = ask(partitions, timeout=_REQUEST)
-                return {_partition(p): (p.offset, p.metadata or "") for p in map(_sound, answer)}
-            except KafkaException as raised:
-                error = classify.error_of(raised)
-                if monotonic() > deadline or not classify.passing(error):
-                    raise
-                self._pulse(self._silence.explain(what, error))
-
     def _go_back(self) -> None:
         """Read on from the settled offsets, and forget what was read."""
         self._resume()
@@ -398,7 +369,7 @@ class KafkaSource:
                     f"the source would read what the pipeline writes: {', '.join(sorted(looping))}",
                     "Narrow the regular expression under source.with.topics.",
                 )
-            arrived = self._committed(partitions)
+            arrived = self._committed.read(partitions)
             consumer.incremental_assign(
                 [TopicPartition(*tp, arrival.offset) for tp, arrival in arrived.items()]
             )
@@ -414,7 +385,7 @@ class KafkaSource:
         self._arrived.update(arrived)
 
     def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        left = set(map(_partition, partitions))
+        left = set(map(partition_at, partitions))
         self._departed |= left
         self._moved |= left
         for state in (self._tracked, self._given, self._ends, self._stamps, self._arrived):
@@ -427,13 +398,3 @@ class KafkaSource:
             consumer.incremental_unassign(partitions)
         except Exception as error:  # noqa: BLE001 - likewise
             self._callback_error = error
-
-
-def _sound(partition: TopicPartition) -> TopicPartition:
-    if partition.error is not None:
-        raise KafkaException(partition.error)
-    return partition
-
-
-def _partition(partition: TopicPartition) -> Partition:
-    return Partition(partition.topic, partition.partition)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from kafka_etl.contracts import Arrival, Deployment, Reconnect
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka import source as kafka_source
+from kafka_etl.kafka import committed_offsets
+from kafka_etl.kafka.broker_silence import BrokerSilence
+from kafka_etl.kafka.committed_offsets import CommittedOffsets
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Partition
@@ -92,8 +94,8 @@ def test_what_was_given_away_is_not_read_again_after_serving(source: KafkaSource
 def test_offsets_that_nobody_tells_ask_for_a_new_client(
     source: KafkaSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_source, "_PATIENCE", 0)
-    monkeypatch.setattr(kafka_source, "_REQUEST", 0.05)
+    monkeypatch.setattr(committed_offsets, "_PATIENCE", 0)
+    monkeypatch.setattr(committed_offsets, "_REQUEST", 0.05)
     with pytest.raises(Reconnect, match="reading committed offsets failed: _TIMED_OUT"):
         source.reload()
 
@@ -129,13 +131,10 @@ class Asked:
         return [TopicPartition(p.topic, p.partition, p.partition) for p in partitions]
 
 
-def test_where_partitions_begin_is_asked_for_all_at_once(source: KafkaSource) -> None:
-    real, client = source._consumer, Asked()
-    waited: list[str] = []
-    source._pulse = waited.append
-    source._consumer = client  # type: ignore[assignment]
-    found = source._committed([TopicPartition("in", number) for number in range(2000)])
-    source._consumer = real
+def test_where_partitions_begin_is_asked_for_all_at_once() -> None:
+    client, waited = Asked(), list[str]()
+    committed = CommittedOffsets(cast("Consumer", client), BrokerSilence(), waited.append)
+    found = committed.read([TopicPartition("in", number) for number in range(2000)])
     assert client.calls == ["committed", "committed", "first of 1999"]
     assert len(waited) == 1
     assert found[A] == Arrival(7, "careful")
