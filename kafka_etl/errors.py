@@ -23,6 +23,9 @@
         ├── SchemaMissing            E308
         ├── RegistryRefused          E309
         ├── SchemaRefused            E310
+        ├── GroupTaken               E320
+        ├── TopicGone                E321
+        ├── ClientUnsupported        E322
         ├── RecordsNotSent           E330
         ├── GroupInUse               E331
         ├── GroupUnknown             E332
@@ -273,6 +276,24 @@ class SchemaRefused(KafkaEtlError):
     advice = (
         f"Correct the subject's compatibility rule and resume, or the schema and restart; {_ONCE}"
     )
+
+
+class GroupTaken(KafkaEtlError):
+    code = "E320"
+    advice = (
+        "Stop the other clients of this group, or give the pipeline a group of its own with "
+        "source.with.group, and start it again."
+    )
+
+
+class TopicGone(KafkaEtlError):
+    code = "E321"
+    advice = "Create the topic again, or correct source.with.topics, and run it again."
+
+
+class ClientUnsupported(KafkaEtlError):
+    code = "E322"
+    advice = "Install an earlier release of confluent-kafka, and report this."
 
 
 class RecordsNotSent(KafkaEtlError):

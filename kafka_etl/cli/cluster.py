@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.config.model import PipelineSpec
-    from kafka_etl.kafka.plugin import KafkaSourceSettings
+    from kafka_etl.kafka.settings import KafkaSourceSettings
 
 DEFAULT_KAFKA = "localhost:9092"
 
@@ -93,7 +93,7 @@ def source_of(cluster: Cluster, file: object) -> tuple[str, KafkaSourceSettings]
     from pydantic import ValidationError
 
     from kafka_etl.errors import ConfigError, NotKafka
-    from kafka_etl.kafka.plugin import KafkaSourceSettings
+    from kafka_etl.kafka.settings import KafkaSourceSettings
 
     spec = cluster.spec
     if spec is None or spec.source.use != "kafka":

@@ -54,12 +54,12 @@ def show(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq show pipeline.yaml -n 3
     """
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import existing_partitions, whole
 
     wanted = None if letter is None else parse_id(letter)
     cluster, topic = _find_topic(where, kafka, pipeline, parse_sets(sets))
-    admin = Admin(cluster.admin)
+    admin = reached(cluster.admin)
     none_yet = "It is created when the pipeline starts."
     ranges = whole(admin, existing_partitions(admin, topic, none_yet))
     if wanted is None:

@@ -123,14 +123,14 @@ def _find_group(
     where: str, kafka: str | None, pipeline: Path | None, overrides: dict[str, str]
 ) -> Group:
     from kafka_etl.cli.cluster import source_of
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.offsets import partitions_of_source
 
     if not is_file(where):
-        return Group(Admin(find_cluster(kafka, pipeline, overrides).admin), where, ())
+        return Group(reached(find_cluster(kafka, pipeline, overrides).admin), where, ())
     cluster = find_cluster(kafka, Path(where), overrides)
     name, source = source_of(cluster, where)
-    admin = Admin(cluster.admin)
+    admin = reached(cluster.admin)
     return Group(admin, source.group or name, partitions_of_source(admin, source))
 
 

@@ -111,16 +111,17 @@ def _send_lines(sender: Sender, lines: BinaryIO, line: Line, headers: Headers) -
 
 def _prepare(settings: Mapping[str, Any], topic: str, *, create: bool, partitions: int) -> int:
     """See to the topic; returns the bytes of the largest record the topic takes."""
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import existing_partitions
 
-    admin = Admin(settings)
-    if create and topic not in admin.topics():
+    admin = reached(settings)
+    if create and topic not in admin.topics([topic], "WRITE"):
         admin.create_topic(topic, partitions, None, {})
         typer.echo(f"created topic {topic} with {partitions} partitions", err=True)
         return _DEFAULT_LIMIT
-    existing_partitions(admin, topic, "Correct its name, or add `--create`.")
-    return int(admin.settings_of(topic).get("max.message.bytes", _DEFAULT_LIMIT))
+    existing_partitions(admin, topic, "Correct its name, or add `--create`.", "WRITE")
+    limits = admin.settings_of([topic]).get(topic, {})
+    return int(limits.get("max.message.bytes", _DEFAULT_LIMIT))
 
 
 def _what_failed(topic: str, sent: Sent, broken: str) -> str:

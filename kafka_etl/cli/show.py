@@ -36,11 +36,11 @@ def show(  # noqa: PLR0913 - one parameter per option
     Example: kafka-etl show orders -n 3 --from earliest
     """
     from kafka_etl.cli.readable import as_json, as_text
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import first_records, last_records, whole
 
     cluster = find_cluster(kafka, pipeline)
-    admin = Admin(cluster.admin)
+    admin = reached(cluster.admin)
     ranges = whole(admin, _partitions(admin, topic, partition, offset))
     if offset is not None:
         ranges = {tp: (max(begin_at, offset), end) for tp, (begin_at, end) in ranges.items()}

@@ -67,12 +67,12 @@ def try_out(  # noqa: PLR0913 - one parameter per option
 
 
 def _read(cluster: Cluster, path: Path, begin: str, count: int) -> Sequence[SourceRecord]:
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.offsets import partitions_of_source
     from kafka_etl.kafka.topics import first_records, last_records, whole
 
     _, source = source_of(cluster, path)
-    admin = Admin(cluster.admin)
+    admin = reached(cluster.admin)
     ranges = whole(admin, partitions_of_source(admin, source))
     read = first_records if begin == "earliest" else last_records
     return read(cluster.consumer, ranges, count)

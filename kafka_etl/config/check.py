@@ -179,7 +179,7 @@ def _objection(problems: Sequence[_Problem]) -> str:
         return " has no value"
     first, *others = dict.fromkeys(text for problem in problems for text in problem.objections)
     texts = [first, *(other.removeprefix("should be ") for other in others)]
-    separator = " " if first.startswith(("should ", "is ")) else ": "
+    separator = " " if first.startswith(("should ", "is ", "has ", "repeats ")) else ": "
     last = f" or {texts.pop()}" if others else ""
     return separator + ", ".join(texts) + last
 

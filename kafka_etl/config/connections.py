@@ -17,13 +17,17 @@ from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import (
     ALLOWED,
     CHOICES,
+    MAX_POLL,
     SECTIONS,
     is_known,
     objection,
+    poll_interval_objection,
+    timeouts_objection,
     value_objection,
 )
 from kafka_etl.schema_registry import client_settings as registry_settings
 from kafka_etl.spelling import did_you_mean
+from kafka_etl.units import show_duration
 
 _SYSTEM: Final = "probe"
 """Of Kafka's client: the certificates are where this system has them."""
@@ -49,7 +53,27 @@ def check_connections(spec: PipelineSpec, find: Find) -> None:
         hint = "kafka: {bootstrap.servers: localhost:9092}"
         message = "`bootstrap.servers` is missing under `kafka`"
         find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
+    _check_poll_interval(spec, find)
     _check_registry(spec, find)
+
+
+def _check_poll_interval(spec: PipelineSpec, find: Find) -> None:
+    """The client waits for a worker as long as its operators may take.
+
+    Timeouts that nobody gave do not add up: hardly any record uses up one of them.
+    """
+    if not spec.operators:
+        return
+    given = sum(use.timeout for use in spec.operators if "timeout" in use.model_fields_set)
+    index, longest = max(enumerate(spec.operators), key=lambda numbered: numbered[1].timeout)
+    if wrong := timeouts_objection(given):
+        find(Code.INVALID_VALUE, wrong, ("operators", index, "timeout"), hint="lower it")
+    elif MAX_POLL in spec.consumer and (
+        wrong := poll_interval_objection(spec.consumer[MAX_POLL], max(given, longest.timeout))
+    ):
+        at_most = show_duration(longest.timeout)
+        hint = f"leave it out, or lower the `timeout` of {longest.label}, which is {at_most}"
+        find(Code.KAFKA_SETTING_REFUSED, wrong, ("consumer", MAX_POLL), hint=hint)
 
 
 def _check_registry(spec: PipelineSpec, find: Find) -> None:

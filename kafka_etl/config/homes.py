@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import Loc, show_loc
-from kafka_etl.kafka.plugin import KafkaSinkSettings, KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 
 
 def home_of(key: str, at: Loc) -> str:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
 from kafka_etl.functions.bind import Isolation, Order
-from kafka_etl.kafka.plugin import CreateSettings, Topic
+from kafka_etl.kafka.settings import CreateSettings, Topic
 from kafka_etl.retry import Backoff
 from kafka_etl.units import Duration
 

@@ -18,11 +18,20 @@ SinkS = TypeVar("SinkS", bound=SinkSettings)
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What preflight learnt before any worker runs."""
+    """What preflight learnt before any worker runs.
+
+    Attributes:
+        partitions: Topic -> number of partitions.
+        size_limits: Topic that is written -> largest record its broker takes, in bytes.
+        ends: Where the source's partitions end that the group has not read to their end.
+        largest_record: The largest record that the source's topics take, in bytes; 0: unknown.
+        notes: What the user should know.
+    """
 
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     ends: Offsets = field(default_factory=dict[Partition, int])
+    largest_record: int = 0
     notes: tuple[str, ...] = ()
 
 

@@ -6,7 +6,8 @@ restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -35,7 +36,6 @@ from kafka_etl.errors import (
     BrokersUnreachable,
     KafkaEtlError,
     NotAuthorized,
-    TopicMissing,
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify, listener
@@ -45,8 +45,16 @@ from kafka_etl.record import Partition
 T = TypeVar("T")
 Right = Literal["READ", "WRITE"]
 
-_REQUEST: Final = 10.0
 _FIRST_ANSWER: Final = 1.0
+_REACHED_WITHIN: Final = 10.0
+_CREATED_WITHIN: Final = 10.0
+_REQUEST: Final = 60.0
+"""Seconds for an answer once brokers are there: about thousands of partitions it takes longer."""
+_AT_ONCE: Final = 1000
+_PULSE: Final = 0.2
+_QUIET: Final = 2.0
+"""Seconds of waiting that nobody needs to hear of."""
+_SHOWN: Final = 10
 _PATIENCE: Final = 30.0
 _BUSY_ADVICE: Final = "The brokers start or change leaders: if it lasts, see their logs."
 _PROTOCOL_ADVICE: Final = (
@@ -61,6 +69,18 @@ _api: Any = admin  # its hints are partial and contradict each other; the tests 
 def connect(settings: frozenset[tuple[str, Any]]) -> Admin:
     """The one admin client of a preflight for a cluster."""
     return Admin(dict(settings))
+
+
+def reached(settings: Mapping[str, Any]) -> Admin:
+    """An admin client of a cluster that answers.
+
+    Raises:
+        BrokersUnreachable: No broker answers.
+        NotAuthorized: The login fails.
+    """
+    client = Admin(settings)
+    client.reach()
+    return client
 
 
 @contextmanager
@@ -103,18 +123,15 @@ class Admin:
         config = {**settings, "error_cb": self._said.append}
         self._client = make_client(_api.AdminClient, config)
 
-    def topics(self) -> dict[str, int]:
-        """Every topic this user can see, with its number of partitions."""
+    def reach(self) -> None:
+        """Some broker answers; asked for nothing else, a large cluster answers as fast as any."""
         what = f"asking {self._brokers} for its topics"
-
-        def ask() -> dict[str, int]:
-            listed = self._client.list_topics(timeout=_FIRST_ANSWER)
-            return {name: len(topic.partitions) for name, topic in listed.topics.items()}
-
-        deadline = monotonic() + _REQUEST
+        deadline = monotonic() + _REACHED_WITHIN
         while True:
             try:
-                return _patiently(what, ask)
+                _answered(
+                    what, lambda: self._client.describe_cluster(request_timeout=_FIRST_ANSWER)
+                )
             except BrokersUnreachable as away:
                 wrong = listener.mismatch(self._settings)
                 if not wrong:
@@ -123,6 +140,44 @@ class Admin:
                 if monotonic() > deadline:
                     raise BrokersUnreachable(said, _PROTOCOL_ADVICE if wrong else "") from away
                 _waiting.get()(said)
+            else:
+                return
+
+    def topics(self, names: Iterable[str], right: Right) -> dict[str, int]:
+        """Those of these topics that exist, with their number of partitions.
+
+        Raises:
+            NotAuthorized: This user lacks the right to one of them.
+        """
+        wanted = sorted(set(names))
+        described = self._described(wanted) if wanted else {}
+        for name, topic in described.items():
+            _require(right, f"topic {name}", topic)
+        return {name: len(topic.partitions) for name, topic in described.items()}
+
+    def _described(self, names: list[str]) -> dict[str, Any]:
+        """Topic -> its description, or the refusal to give it; without those that do not exist."""
+
+        def ask() -> dict[str, Any]:
+            asked = self._client.describe_topics(
+                TopicCollection(names),
+                include_authorized_operations=True,
+                request_timeout=_REQUEST,
+            )
+            return {name: _description(what, future) for name, future in asked.items()}
+
+        what = f"looking at topic {listed(names)}"
+        return {name: found for name, found in _patiently(what, ask).items() if found is not None}
+
+    def all_topics(self) -> list[str]:
+        """Every topic this user can see; large clusters take a while."""
+        with ThreadPoolExecutor(1) as pool:  # the client waits for this answer in one piece
+            return _answered(
+                "listing all topics",
+                lambda: pool.submit(
+                    lambda: list(self._client.list_topics(timeout=_REQUEST).topics)
+                ),
+            )
 
     def _raise_if_denied(self, what: str) -> None:
         """A failed login shows as a broker that does not answer; the client tells it aside."""
@@ -141,46 +196,30 @@ class Admin:
         telling = [error for error in errors if error.name() != "_TRANSPORT"] or errors
         return f"; {classify.plain(telling[-1])}" if telling else ""
 
-    def require_rights(self, topics: Iterable[str], right: Right) -> None:
-        """This user has the right to each topic that exists."""
-        for name in sorted(set(topics)):
-            with suppress(TopicMissing):
-                self._require_right(name, right)
-
-    def _require_right(self, topic: str, right: Right) -> None:
-        _require(
-            right,
-            f"topic {topic}",
-            lambda: self._client.describe_topics(
-                TopicCollection([topic]),
-                include_authorized_operations=True,
-                request_timeout=_REQUEST,
-            )[topic],
-        )
-
     def require_group_rights(self, group: str, right: Right) -> None:
         """This user has the right to the group, which need not exist."""
-        _require(
-            right,
-            f"group {group}",
-            lambda: self._client.describe_consumer_groups(
-                [group], include_authorized_operations=True, request_timeout=_REQUEST
-            )[group],
-        )
+        what = f"group {group}"
 
-    def settings_of(self, topic: str) -> dict[str, str]:
-        """Topic settings by name; empty when this user may not read them."""
-        resource = _api.ConfigResource(_api.ResourceType.TOPIC, topic)
-        try:
-            entries = _answered(
-                f"reading the settings of topic {topic}",
-                lambda: self._client.describe_configs([resource], request_timeout=_REQUEST)[
-                    resource
-                ],
+        def ask() -> Any:
+            asked = self._client.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=_REQUEST
             )
-        except NotAuthorized:
-            return {}
-        return {name: entry.value for name, entry in entries.items()}
+            return _description(f"looking at {what}", asked[group])
+
+        _require(right, what, _patiently(f"looking at {what}", ask))
+
+    def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Topic -> its settings by name; none of a topic whose settings this user may not read."""
+        resources = [_api.ConfigResource(_api.ResourceType.TOPIC, topic) for topic in topics]
+
+        def ask() -> dict[str, dict[str, str]]:
+            asked = self._client.describe_configs(resources, request_timeout=_REQUEST)
+            return {
+                resource.name: _unless_denied("reading topic settings", future)
+                for resource, future in asked.items()
+            }
+
+        return _patiently("reading the settings of topics", ask) if resources else {}
 
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, Any]
@@ -192,15 +231,17 @@ class Admin:
             -1 if replication is None else replication,
             config={key: _as_text(value) for key, value in config.items()},
         )
+        what = f"creating topic {name}"
 
         def ask() -> None:
             try:
-                self._client.create_topics([topic], operation_timeout=_REQUEST)[name].result()
+                asked = self._client.create_topics([topic], operation_timeout=_CREATED_WITHIN)
+                _await(what, asked[name])
             except KafkaException as raised:
                 if classify.error_of(raised).name() != "TOPIC_ALREADY_EXISTS":
                     raise
 
-        _patiently(f"creating topic {name}", ask, otherwise=TopicNotCreated)
+        _patiently(what, ask, otherwise=TopicNotCreated)
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Offsets the group has committed; partitions without one are left out."""
@@ -260,20 +301,30 @@ class Admin:
             asked = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST
             )
-            return {Partition(p.topic, p.partition): f.result().offset for p, f in asked.items()}
+            return {
+                Partition(p.topic, p.partition): _await(what, future).offset
+                for p, future in asked.items()
+            }
 
-        return _patiently("looking up offsets", ask) if wanted else {}
+        what = "looking up offsets"
+        return _patiently(what, ask) if wanted else {}
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> bool:
         """Set the offsets of a group without members. False: it has members, nothing is set."""
         wanted = [TopicPartition(*tp, offset) for tp, offset in offsets.items()]
+        # What is set at once has to fit into one batch of the brokers' own topic.
+        parts = [wanted[i : i + _AT_ONCE] for i in range(0, len(wanted), _AT_ONCE)]
+        return all(self._commit(group, part) for part in parts)
+
+    def _commit(self, group: str, offsets: list[TopicPartition]) -> bool:
+        what = f"setting the first offsets of group {group}"
 
         def ask() -> bool:
             try:
-                answer = self._client.alter_consumer_group_offsets(
-                    [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_REQUEST
-                )[group].result()
-                for partition in answer.topic_partitions:
+                asked = self._client.alter_consumer_group_offsets(
+                    [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_REQUEST
+                )
+                for partition in _await(what, asked[group]).topic_partitions:
                     if partition.error is not None:
                         raise KafkaException(partition.error)
             except KafkaException as raised:
@@ -282,12 +333,44 @@ class Admin:
                 raise
             return True
 
-        return _patiently(f"setting the first offsets of group {group}", ask)
+        return _patiently(what, ask)
 
 
-def _answered(what: str, request: Callable[[], Any]) -> Any:
+def _answered(what: str, request: Callable[[], Future[T]]) -> T:
     """The answer to a request whose answer comes as a future."""
-    return _patiently(what, lambda: request().result())
+    return _patiently(what, lambda: _await(what, request()))
+
+
+def _await(what: str, future: Future[T]) -> T:
+    """The answer, with a pulse while it takes long."""
+    quiet_until = monotonic() + _QUIET
+    while True:
+        with suppress(TimeoutError):
+            return future.result(_PULSE)
+        if monotonic() > quiet_until:
+            _waiting.get()(f"{what} takes long")
+
+
+def _description(what: str, future: Future[Any]) -> Any:
+    """What is told of a topic or group: None if there is no such; or the refusal to tell."""
+    try:
+        return _await(what, future)
+    except KafkaException as raised:
+        error = classify.error_of(raised)
+        if classify.missing(error):
+            return None
+        if classify.lacks_right(raised):
+            return raised
+        raise
+
+
+def _unless_denied(what: str, future: Future[Any]) -> dict[str, str]:
+    try:
+        return {name: entry.value for name, entry in _await(what, future).items()}
+    except KafkaException as raised:
+        if classify.lacks_right(raised):
+            return {}
+        raise
 
 
 def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] | None = None) -> T:
@@ -323,19 +406,21 @@ def _is_busy(raised: BaseException) -> bool:
     return isinstance(raised, KafkaException) and classify.busy(classify.error_of(raised))
 
 
-def _require(right: Right, what: str, describe: Callable[[], Any]) -> None:
+def _require(right: Right, what: str, described: Any) -> None:
     """Whoever may not even look has neither right: each would bring that one along."""
-    try:
-        allowed = _answered(f"looking at {what}", describe).authorized_operations
-    except NotAuthorized as denied:
-        if not classify.lacks_right(denied.__cause__):
-            raise
-        allowed = ()
+    denied = isinstance(described, KafkaException)
+    allowed = () if denied else described.authorized_operations
     if allowed is not None and right not in {operation.name for operation in allowed}:
         raise NotAuthorized(
             f"this pipeline's Kafka user lacks the right {right} on {what}",
             "Grant it, and start the pipeline again.",
         )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence, of which there may be hundreds."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _as_text(value: object) -> str:

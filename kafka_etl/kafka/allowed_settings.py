@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
+
+from kafka_etl.units import show_duration
+
+MAX_POLL: Final = "max.poll.interval.ms"
+_LONGEST_POLL: Final = 86_400_000
+"""Milliseconds that the client takes at most."""
+_SHORTEST_POLL: Final = 300_000
+_POLL_SLACK: Final = 60_000
 
 Section = Literal["kafka", "consumer", "producer"]
 SECTIONS: Final[tuple[Section, ...]] = ("kafka", "consumer", "producer")
@@ -79,7 +87,7 @@ _CONSUMER: Final = frozenset(
         "check.crcs",
         "session.timeout.ms",
         "heartbeat.interval.ms",
-        "max.poll.interval.ms",
+        MAX_POLL,
     ]
 )
 _PRODUCER: Final = frozenset(
@@ -194,6 +202,40 @@ def value_objection(name: str, value: str | float) -> str | None:
     if name in _COUNTS or (name.endswith(_UNITS) and name in ALLOWED["consumer"] | _PRODUCER):
         return None if _WHOLE.fullmatch(text) else f"`{name}` should be a whole number"
     return None
+
+
+def poll_interval(timeouts: Sequence[float]) -> int:
+    """Milliseconds that a worker may take for a record, which may be in each operator in turn.
+
+    A slow operator is bounded by its timeout, not by the client throwing the worker out.
+    """
+    patience = int(sum(timeouts) * 1000) + _POLL_SLACK
+    return min(max(_SHORTEST_POLL, patience), _LONGEST_POLL)
+
+
+def timeouts_objection(seconds: float) -> str | None:
+    """Why a record may not be so long in the operators; None when it may."""
+    if seconds * 1000 <= _LONGEST_POLL:
+        return None
+    return (
+        f"a record may be {show_duration(seconds)} in the operators, by their `timeout`: the Kafka "
+        f"client waits {show_duration(_LONGEST_POLL / 1000)} at most"
+    )
+
+
+def poll_interval_objection(given: object, seconds: float) -> str | None:
+    """Why the client may not wait so short a time for a record of so many seconds; or None."""
+    try:
+        enough = float(str(given)) >= seconds * 1000
+    except ValueError:
+        return None  # which the client says itself
+    if enough:
+        return None
+    return (
+        f"`{MAX_POLL}` is shorter than the {show_duration(seconds)} that a record may be in the "
+        "operators, by their `timeout`: the worker would lose its partitions meanwhile, and run "
+        "the record again and again"
+    )
 
 
 def is_known(name: str) -> bool:

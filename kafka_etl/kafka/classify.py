@@ -46,6 +46,9 @@ _REFUSED: Final = _TOO_LARGE | {
 _MISSING: Final = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
 _UNREADABLE: Final = frozenset({"_BAD_COMPRESSION", "_BAD_MSG", "_UNDERFLOW", "INVALID_MSG"})
 _LOST: Final = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"})
+_SHUT_OUT: Final = frozenset(
+    {"INCONSISTENT_GROUP_PROTOCOL", "GROUP_ID_NOT_FOUND", "GROUP_MAX_SIZE_REACHED"}
+)
 _UNREACHABLE: Final = frozenset(
     {"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT_QUEUE"}
 )
@@ -60,6 +63,15 @@ _BUSY: Final = frozenset(
         "REQUEST_TIMED_OUT",
         "UNSTABLE_OFFSET_COMMIT",
         "INVALID_REPLICATION_FACTOR",  # of a cluster whose brokers are not all back yet
+    }
+)
+_SETTING_REFUSED: Final = frozenset(
+    {
+        "INVALID_TRANSACTION_TIMEOUT",
+        "INVALID_SESSION_TIMEOUT",
+        "INVALID_GROUP_ID",
+        "_UNSUPPORTED_FEATURE",
+        "_INVALID_ARG",
     }
 )
 _UNRIGHTED: Final = "_AUTHORIZATION_FAILED"
@@ -138,6 +150,21 @@ def routine(error: KafkaError) -> bool:
     return error.name() in _REBALANCE
 
 
+def shut_out(error: KafkaError) -> bool:
+    """Whether the group does not take this client as a member, for the sake of those it has."""
+    return error.name() in _SHUT_OUT
+
+
+def too_slow(error: KafkaError) -> bool:
+    """Whether the client left its group because nobody polled in time."""
+    return error.name() == "_MAX_POLL_EXCEEDED"
+
+
+def missing(error: KafkaError) -> bool:
+    """Whether the broker knows no such topic or partition."""
+    return error.name() in _MISSING
+
+
 def has_members(error: KafkaError) -> bool:
     """Whether offsets could not be set because the group is in use."""
     return error.name() in _REBALANCE or error.name() == "NON_EMPTY_GROUP"
@@ -187,7 +214,7 @@ def final(error: KafkaError, what: str) -> KafkaEtlError | None:
         return UnreadableBatch(failed)
     if name in _DENIED or name.endswith(_UNRIGHTED):
         return NotAuthorized(failed, _DENIED.get(name, ""))
-    if name in {"INVALID_TRANSACTION_TIMEOUT", "_UNSUPPORTED_FEATURE", "_INVALID_ARG"}:
+    if name in _SETTING_REFUSED:
         return KafkaRefused(failed)
     return None
 

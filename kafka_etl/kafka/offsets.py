@@ -6,14 +6,14 @@ What to set is decided by pure functions; `Admin` asks and sets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from kafka_etl.errors import GroupInUse, GroupUnknown, OffsetsUnclear, TopicMissing
 from kafka_etl.kafka.admin import Admin, Committed, Member
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.record import Partition
 from kafka_etl.units import parse_duration
 
@@ -175,12 +175,12 @@ def partitions_of_source(admin: Admin, settings: KafkaSourceSettings) -> list[Pa
     Raises:
         TopicMissing: None does.
     """
-    existing = admin.topics()
+    names = settings.topics
+    if settings.pattern is not None:
+        names = tuple(filter(settings.reads, admin.all_topics()))
+    existing = admin.topics(names, "READ")
     found = [
-        Partition(topic, number)
-        for topic in sorted(existing)
-        if settings.reads(topic)
-        for number in range(existing[topic])
+        Partition(topic, number) for topic in sorted(existing) for number in range(existing[topic])
     ]
     if not found:
         raise TopicMissing(
@@ -191,7 +191,7 @@ def partitions_of_source(admin: Admin, settings: KafkaSourceSettings) -> list[Pa
 
 
 def standings(
-    admin: Admin, group: str, source: Iterable[Partition], wanted: Iterable[str]
+    admin: Admin, group: str, source: Iterable[Partition], wanted: Sequence[str]
 ) -> list[Standing]:
     """Where a group stands.
 
@@ -206,9 +206,9 @@ def standings(
         TopicMissing: One of `wanted` does not exist.
     """
     committed = admin.all_committed(group)
-    existing = admin.topics()
     known = {*source, *committed}
-    partitions = _chosen(known, list(wanted), existing) if wanted else sorted(known)
+    existing = admin.topics({*(tp.topic for tp in known), *map(_topic_of, wanted)}, "READ")
+    partitions = _chosen(known, wanted, existing) if wanted else sorted(known)
     partitions = [tp for tp in partitions if tp.number < existing.get(tp.topic, 0)]
     if not partitions:
         raise GroupUnknown(f"group {group} has committed no offsets of topics that exist")
@@ -216,8 +216,14 @@ def standings(
     return [Standing(tp, committed.get(tp), begins[tp], ends[tp]) for tp in partitions]
 
 
+def _topic_of(text: str) -> str:
+    """The topic in TOPIC or TOPIC:PARTITION."""
+    topic, separator, _ = text.rpartition(":")
+    return topic if separator else text
+
+
 def _chosen(
-    known: Iterable[Partition], wanted: list[str], existing: Mapping[str, int]
+    known: Iterable[Partition], wanted: Sequence[str], existing: Mapping[str, int]
 ) -> list[Partition]:
     chosen: set[Partition] = set()
     for text in wanted:

@@ -1,120 +1,20 @@
-"""What a pipeline can say about a Kafka source or sink. Read by the supervisor: no client here."""
+"""The plug-ins that read from Kafka and write to Kafka. Read by the supervisor: no client here."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
-
-from pydantic import AfterValidator, Field, field_validator
+from typing import Final
 
 from kafka_etl.contracts import (
     Deployment,
     Guarantee,
     Preflight,
     Pulse,
-    Settings,
     Sink,
     SinkPlugin,
-    SinkSettings,
     Source,
     SourcePlugin,
-    SourceSettings,
 )
-
-_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-
-
-def _check_topic(name: str) -> str:
-    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-        raise ValueError("should be a topic name: letters, digits, `.`, `_`, `-`, at most 249")
-    return name
-
-
-Topic = Annotated[str, AfterValidator(_check_topic)]
-
-
-class CreateSettings(Settings):
-    """How to create a topic that is missing.
-
-    Attributes:
-        partitions: Default: as many as the largest source topic has.
-        replication_factor: Default: the broker's.
-        config: Topic settings by Kafka's names.
-    """
-
-    partitions: int | None = Field(default=None, ge=1, le=100_000)
-    replication_factor: int | None = Field(default=None, ge=1, le=1000)
-    config: dict[str, str | int | float | bool] = Field(
-        default_factory=dict[str, str | int | float | bool]
-    )
-
-
-class KafkaSourceSettings(SourceSettings):
-    """Topics, read by a consumer group.
-
-    Attributes:
-        topics: Names, or one regular expression that begins with ^.
-        group: The consumer group; default: the pipeline's name.
-        start: Where to begin in topics the group has no offset of.
-        membership: `static`: a restarted worker is back without a rebalance. `dynamic`: its
-            partitions move to others, after the session timeout.
-    """
-
-    topics: tuple[str, ...] = Field(min_length=1)
-    group: str | None = Field(default=None, min_length=1, max_length=249)
-    start: Literal["earliest", "latest"] | datetime = "earliest"
-    membership: Literal["static", "dynamic"] = "static"
-
-    @field_validator("start")
-    @classmethod
-    def _in_utc(cls, start: str | datetime) -> str | datetime:
-        if isinstance(start, datetime) and start.tzinfo is None:
-            return start.replace(tzinfo=UTC)
-        return start
-
-    @field_validator("topics")
-    @classmethod
-    def _names_or_one_pattern(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        patterns = [topic for topic in topics if topic.startswith("^")]
-        if not patterns:
-            return tuple(map(_check_topic, topics))
-        if len(topics) > 1:
-            raise ValueError("should be topic names, or one regular expression, not both")
-        try:
-            re.compile(patterns[0])
-        except re.error as error:
-            raise ValueError(f"is not a regular expression: {error}") from error
-        return topics
-
-    def reads(self, topic: str) -> bool:
-        if self.topics[0].startswith("^"):
-            return re.match(self.topics[0], topic) is not None
-        return topic in self.topics
-
-
-class KafkaSinkSettings(SinkSettings):
-    """A topic on the pipeline's cluster, and others that operators may route to.
-
-    Attributes:
-        topic: Where records go.
-        routes: Where `Record.to` may send them.
-        create: Create what is missing of these topics.
-        timestamp: `source`: outputs carry the timestamp of their source record.
-    """
-
-    topic: Topic
-    routes: tuple[Topic, ...] = ()
-    create: CreateSettings | None = None
-    timestamp: Literal["source"] | None = None
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        return (self.topic, *self.routes)
-
-    @property
-    def source_timestamp(self) -> bool:
-        return self.timestamp == "source"
+from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 
 
 def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> Source:

@@ -2,90 +2,121 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer
 
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TopicMissing, TopicNotCreated
-from kafka_etl.kafka.admin import Admin, connect
+from kafka_etl.kafka.admin import Admin, connect, listed
 from kafka_etl.kafka.client_settings import (
     admin_settings,
     consumer_settings,
     make_client,
     producer_settings,
 )
-from kafka_etl.kafka.plugin import CreateSettings, KafkaSourceSettings
+from kafka_etl.kafka.membership import enter
+from kafka_etl.kafka.settings import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
 _DEFAULT_LIMIT: Final = 1_048_588
 """Kafka's own default of `max.message.bytes`."""
 _VISIBLE_AFTER: Final = 15.0
+_CREATE_OR_CORRECT: Final = (
+    "Correct source.with.topics, or create the topic: `kafka-topics --bootstrap-server HOST:PORT "
+    "--create --topic NAME --partitions N`, a tool that comes with Kafka."
+)
 
 
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
     """The source's topics can be read, and the group has an offset wherever it begins."""
     group = settings.group or deployment.pipeline
     static = settings.membership == "static"
-    make_client(Consumer, _offline(consumer_settings(deployment, group, static=static))).close()
+    _try_consumer(_offline(consumer_settings(deployment, group, static=static)), settings)
     admin = _admin(deployment)
-    existing = admin.topics()
-    topics = _source_topics(settings, admin, existing)
-    admin.require_rights(topics, "READ")
+    admin.reach()
+    topics = _source_topics(settings, admin)
     admin.require_group_rights(group, "READ")
-    partitions = [Partition(topic, n) for topic in topics for n in range(existing[topic])]
+    partitions = [Partition(topic, n) for topic, count in topics.items() for n in range(count)]
     committed = admin.committed(group, partitions)
     notes = _apply_start(settings, admin, group, partitions, committed)
     ends = admin.latest(partitions)
-    begins = admin.earliest(partitions)
+    begins = admin.earliest([tp for tp in partitions if tp not in committed])
+    limits = admin.settings_of(list(topics)).values()
     return Preflight(
-        partitions={topic: existing[topic] for topic in topics},
-        ends={tp: end for tp, end in ends.items() if end > committed.get(tp, begins[tp])},
+        partitions=topics,
+        ends={tp: end for tp, end in ends.items() if end > {**begins, **committed}[tp]},
+        largest_record=max(map(_limit, limits), default=_DEFAULT_LIMIT),
         notes=notes,
     )
 
 
 def check_topics(
-    topics: Iterable[str], create: CreateSettings | None, deployment: Deployment
+    topics: Iterable[str],
+    create: CreateSettings | None,
+    deployment: Deployment,
+    *,
+    largest: int = 0,
 ) -> Preflight:
-    """Topics that the pipeline writes exist, perhaps since now, and may be written."""
+    """Topics that the pipeline writes exist, perhaps since now, and may be written.
+
+    Args:
+        topics: Their names.
+        create: How to create what is missing; None: not at all.
+        deployment: Where the pipeline runs.
+        largest: A record of so many bytes should fit.
+    """
     admin = _admin(deployment)
-    existing = admin.topics()
+    admin.reach()
     names = list(dict.fromkeys(topics))
+    existing = admin.topics(names, "WRITE")
     missing = [name for name in names if name not in existing]
     if missing and create is None:
-        admin.require_rights(missing, "WRITE")  # says it if it is the rights
-        raise TopicMissing(f"topic {', '.join(missing)}, which the pipeline writes, does not exist")
+        raise TopicMissing(
+            f"topic {listed(missing)}, which the pipeline writes, does not exist",
+            _nearest(missing[0], admin) + TopicMissing.advice,
+        )
     notes: list[str] = []
     if create is not None and missing:
         partitions = create.partitions or max(deployment.partitions.values(), default=1)
+        room = {"max.message.bytes": largest} if largest > _DEFAULT_LIMIT else {}
         for name in missing:
-            admin.create_topic(name, partitions, create.replication_factor, create.config)
+            config = {**room, **create.config}
+            admin.create_topic(name, partitions, create.replication_factor, config)
             notes.append(f"created topic {name} with {partitions} partitions")
-        existing = _wait_until_visible(admin, missing)
-    admin.require_rights(names, "WRITE")
-    settings = {name: admin.settings_of(name) for name in names}
+        existing = _wait_until_visible(admin, names)
+    settings = admin.settings_of(names)
+    limits = {name: _limit(settings[name]) for name in names}
     notes += [
         f"topic {name} is compacted: records without a key will be refused"
         for name in names
         if "compact" in settings[name].get("cleanup.policy", "")
     ]
-    return Preflight(
-        partitions={name: existing[name] for name in names},
-        size_limits={
-            name: int(settings[name].get("max.message.bytes", _DEFAULT_LIMIT)) for name in names
-        },
-        notes=tuple(notes),
-    )
+    notes += [
+        f"topic {name} takes records of {limit:,} bytes, the source's topics of {largest:,}: of a "
+        f"larger one it gets a reference without the payload; raise its max.message.bytes"
+        for name, limit in limits.items()
+        if limit < largest
+    ]
+    return Preflight(partitions=existing, size_limits=limits, notes=tuple(notes))
 
 
 def check_producer(deployment: Deployment) -> None:
     """The client takes the settings of a worker's producer."""
     make_client(Producer, _offline(producer_settings(deployment)))
+
+
+def _try_consumer(config: Mapping[str, Any], settings: KafkaSourceSettings) -> None:
+    """The client takes the settings of a worker's consumer, and the topics."""
+    consumer = make_client(Consumer, config)
+    try:
+        enter(consumer, settings.topics)
+    finally:
+        consumer.close()
 
 
 def _offline(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,22 +128,32 @@ def _admin(deployment: Deployment) -> Admin:
     return connect(frozenset(admin_settings(deployment).items()))
 
 
-def _source_topics(
-    settings: KafkaSourceSettings, admin: Admin, existing: dict[str, int]
-) -> list[str]:
-    if settings.topics[0].startswith("^"):
-        matching = [name for name in existing if re.match(settings.topics[0], name)]
+def _limit(settings: Mapping[str, str]) -> int:
+    """The largest record a topic takes."""
+    return int(settings.get("max.message.bytes", _DEFAULT_LIMIT))
+
+
+def _source_topics(settings: KafkaSourceSettings, admin: Admin) -> dict[str, int]:
+    """The topics to read, and their numbers of partitions."""
+    if settings.pattern is not None:
+        matching = list(filter(settings.reads, admin.all_topics()))
         if not matching:
-            raise TopicMissing(f"no topic matches {settings.topics[0]}")
-        return sorted(matching)
-    missing = [name for name in settings.topics if name not in existing]
+            raise TopicMissing(f"no topic matches {settings.pattern}", _CREATE_OR_CORRECT)
+        return admin.topics(matching, "READ")
+    found = admin.topics(settings.topics, "READ")
+    missing = [name for name in settings.topics if name not in found]
     if missing:
-        admin.require_rights(missing, "READ")  # says it if it is the rights
         raise TopicMissing(
-            f"source topic {', '.join(missing)} does not exist",
-            "Create the topic, or correct source.with.topics.",
+            f"source topic {listed(missing)} does not exist",
+            _nearest(missing[0], admin) + _CREATE_OR_CORRECT.replace("NAME", missing[0]),
         )
-    return sorted(set(settings.topics))
+    return found
+
+
+def _nearest(name: str, admin: Admin) -> str:
+    """The topic that may have been meant."""
+    found = get_close_matches(name, admin.all_topics(), n=1, cutoff=0.6)
+    return f"Did you mean {found[0]}? " if found else ""
 
 
 def _apply_start(
@@ -128,15 +169,29 @@ def _apply_start(
     all written after the start.
     """
     known = {tp.topic for tp in committed}
+    ignored = _ignored_start(settings, group, sorted(known))
     fresh = [tp for tp in partitions if tp.topic not in known]
     if not fresh:
-        return ()
+        return ignored
     begins = _begins(settings.start, admin, fresh)
     if not admin.commit(group, begins):
-        return ()  # it has members: another worker has been here before
+        return ignored  # it has members: another worker has been here before
     committed.update(begins)
-    topics = ", ".join(sorted({tp.topic for tp in fresh}))
-    return (f"group {group} begins in {topics} at {settings.start}",)
+    topics = listed(sorted({tp.topic for tp in fresh}))
+    return (f"group {group} begins in {topics} at {settings.start}", *ignored)
+
+
+def _ignored_start(
+    settings: KafkaSourceSettings, group: str, topics: Sequence[str]
+) -> tuple[str, ...]:
+    """That `start` was given and is not used, because the group goes on where it stands."""
+    if not topics or "start" not in settings.model_fields_set:
+        return ()
+    note = (
+        f"group {group} has offsets in {listed(topics)} and goes on from there: `start: "
+        f"{settings.start}` is for topics that are new to a group"
+    )
+    return (note,)
 
 
 def _begins(
@@ -154,9 +209,9 @@ def _begins(
 def _wait_until_visible(admin: Admin, names: Sequence[str]) -> dict[str, int]:
     deadline = time.monotonic() + _VISIBLE_AFTER
     while True:
-        existing = admin.topics()
+        existing = admin.topics(names, "WRITE")
         if all(existing.get(name) for name in names):
             return existing
         if time.monotonic() > deadline:
-            raise TopicNotCreated(f"topic {', '.join(names)} was created but does not show up")
+            raise TopicNotCreated(f"topic {listed(names)} was created but does not show up")
         time.sleep(0.1)

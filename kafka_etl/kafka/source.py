@@ -17,16 +17,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, takewhile
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
 from kafka_etl.kafka.client_settings import consumer_settings, make_client
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka.committed_offsets import CommittedOffsets, partition_at
+from kafka_etl.kafka.membership import Membership, enter, generation
+from kafka_etl.kafka.settings import KafkaSourceSettings
+from kafka_etl.kafka.subscribed_topics import SubscribedTopics
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -50,9 +59,7 @@ _SAMPLE: Final = 16
 """Of so many records one is looked at for the size of all."""
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
-_REQUEST: Final = 5.0
 _MOMENT: Final = 0.5
-_PATIENCE: Final = 60.0
 
 
 class KafkaSource:
@@ -61,7 +68,6 @@ class KafkaSource:
     def __init__(self, settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> None:
         self._log = get_logger("source")
         self._limits = settings.batch
-        self._pulse = pulse
         self._own_topics = frozenset(deployment.size_limits)
         self._tracked: dict[Partition, int] = {}
         self._given: dict[Partition, int] = {}
@@ -78,12 +84,17 @@ class KafkaSource:
         self._closing = False
         self._last_commit = 0.0
         self._last_batch = 0.0
-        static = settings.membership == "static"
-        config = consumer_settings(deployment, settings.group or deployment.pipeline, static=static)
+        group = settings.group or deployment.pipeline
         self._silence = BrokerSilence()
-        self._consumer = make_client(Consumer, {**config, "error_cb": self._silence.on_error})
-        self._consumer.subscribe(
-            list(settings.topics),
+        self._membership = Membership(group)
+        self._topics = SubscribedTopics(settings, deployment)
+        static = settings.membership == "static"
+        config = consumer_settings(deployment, group, static=static)
+        self._consumer = make_client(Consumer, config | {"error_cb": self._silence.on_error})
+        self._committed = CommittedOffsets(self._consumer, self._silence, pulse)
+        enter(
+            self._consumer,
+            settings.topics,
             on_assign=self._on_assign,
             on_revoke=self._on_leave,
             on_lost=self._on_leave,
@@ -127,13 +138,14 @@ class KafkaSource:
     def advance(self, progress: Offsets) -> None:
         self._tracked.update({tp: at for tp, at in progress.items() if tp in self._tracked})
         self._last_commit = monotonic()
+        self._membership.committed()
 
     def rewind(self) -> None:
         self._go_back()
 
     def reload(self) -> None:
         try:
-            committed = self._committed([TopicPartition(*tp) for tp in self._tracked])
+            committed = self._committed.read([TopicPartition(*tp) for tp in self._tracked])
         except KafkaException as raised:
             # While this client waits for a slow member of its group, it is answered nothing else.
             said = classify.said(classify.error_of(raised))
@@ -154,24 +166,35 @@ class KafkaSource:
         if not self._consumer.memberid():
             return False
         # One that was thrown out keeps its name; what it has no more is a generation.
-        return bool(self._tracked) or _generation(self._consumer.consumer_group_metadata()) >= 0
+        return bool(self._tracked) or generation(self._consumer.consumer_group_metadata()) >= 0
 
     @property
     def trouble(self) -> str | None:
-        return NO_ANSWER if self._silence.lasts else None
+        if self._silence.lasts:
+            return NO_ANSWER
+        return self._membership.trouble(holds=bool(self._tracked))
 
     def finished(self, ends: Offsets) -> bool:
-        if any(self._tracked[tp] < end for tp, end in ends.items() if tp in self._tracked):
-            return False
+        self._membership.insist()
+        late = self._late(ends)
+        if late is not None:
+            self._topics.require(self._consumer, late.topic)
+        return late is None
+
+    def _late(self, ends: Offsets) -> Partition | None:
+        """A partition of which the group has not committed all up to its end, if there is one."""
+        for tp, end in ends.items():
+            if tp in self._tracked and self._tracked[tp] < end:
+                return tp
         elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._tracked]
         if not elsewhere:
-            return True
+            return None
         try:
-            # While the client waits to be let into its group, brokers answer it nothing else.
             committed = self._consumer.committed(elsewhere, timeout=_MOMENT)
-        except KafkaException:
-            return False  # asked again in a moment
-        return all(c.offset >= ends[Partition(c.topic, c.partition)] for c in committed)
+        except KafkaException:  # while the client waits to be let in, brokers answer nothing else
+            return partition_at(elsewhere[0])
+        behind = (partition_at(c) for c in committed if c.offset < ends[partition_at(c)])
+        return next(behind, None)
 
     def close(self) -> None:
         self._closing = True
@@ -199,13 +222,19 @@ class KafkaSource:
                 raise failed
             raise Reconnect(f"taking over partitions failed: {failed}") from failed
         if not messages:
-            # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
-            self._silence.look(self._ask, joined=bool(self._tracked) or self.joined)
+            self._look_around()
         return messages
 
+    def _look_around(self) -> None:
+        """See why nothing comes."""
+        # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
+        joined = bool(self._tracked) or self.joined
+        self._silence.look(self._ask, joined=joined)
+        self._membership.look(joined=joined)
+
     def _ask(self) -> None:
-        """Any question that a broker answers soon: one about a topic that is there."""
-        self._consumer.list_topics(next((tp.topic for tp in self._tracked), None), _MOMENT)
+        """Any question that a broker answers soon: not one about all topics."""
+        self._consumer.list_topics(self._topics.one, _MOMENT)
 
     def _fill(self, limit: int, seconds: float) -> None:
         """Take as many records as a batch has room for, if they are as large as those before."""
@@ -276,7 +305,7 @@ class KafkaSource:
         self._lease = None
         if self._tracked and self._consumer.memberid():
             proof = self._consumer.consumer_group_metadata()
-            self._lease = proof if _generation(proof) >= 0 else None
+            self._lease = proof if generation(proof) >= 0 else None
 
     def _event(self, message: Message, error: KafkaError) -> None:
         """Something other than a record came along with the records."""
@@ -288,34 +317,13 @@ class KafkaSource:
         if classify.fatal(error) or classify.fenced(error):
             reason = f"the consumer is of no use: {classify.said(error)}"
             raise Reconnect(reason, fenced=classify.fenced(error))
+        self._membership.note(error, message.topic())
         stop = classify.final(error, f"reading {tp} at offset {offset_of(message)}")
         if stop is not None:
             raise stop
         self._log.warning("the client reports", partition=str(tp), error=classify.said(error))
 
     # Offsets
-
-    def _committed(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
-        """Where the group stands, and the notes it left; asks until the brokers answer."""
-        deadline = monotonic() + _PATIENCE
-        while True:
-            try:
-                committed = self._consumer.committed(partitions, timeout=_REQUEST)
-                return {_partition(c): self._arrival(c) for c in committed}
-            except KafkaException as raised:
-                error = classify.error_of(raised)
-                if monotonic() > deadline or not classify.passing(error):
-                    raise
-                self._pulse(self._silence.explain("reading committed offsets", error))
-
-    def _arrival(self, committed: TopicPartition) -> Arrival:
-        if committed.error is not None:
-            raise KafkaException(committed.error)
-        if committed.offset >= 0:
-            return Arrival(committed.offset, committed.metadata or "")
-        # `start` was applied before any worker joined: this partition is new, or was new then.
-        marks = self._consumer.get_watermark_offsets(committed, timeout=_REQUEST)
-        return Arrival(marks[0], "")
 
     def _go_back(self) -> None:
         """Read on from the settled offsets, and forget what was read."""
@@ -361,7 +369,7 @@ class KafkaSource:
                     f"the source would read what the pipeline writes: {', '.join(sorted(looping))}",
                     "Narrow the regular expression under source.with.topics.",
                 )
-            arrived = self._committed(partitions)
+            arrived = self._committed.read(partitions)
             consumer.incremental_assign(
                 [TopicPartition(*tp, arrival.offset) for tp, arrival in arrived.items()]
             )
@@ -370,13 +378,14 @@ class KafkaSource:
         except Exception as error:  # noqa: BLE001 - out of a callback it would destroy a fetch
             self._callback_error = error
             return
+        self._membership.arrived()
         offsets = {tp: arrival.offset for tp, arrival in arrived.items()}
         self._tracked.update(offsets)
         self._given.update(offsets)
         self._arrived.update(arrived)
 
     def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        left = set(map(_partition, partitions))
+        left = set(map(partition_at, partitions))
         self._departed |= left
         self._moved |= left
         for state in (self._tracked, self._given, self._ends, self._stamps, self._arrived):
@@ -389,12 +398,3 @@ class KafkaSource:
             consumer.incremental_unassign(partitions)
         except Exception as error:  # noqa: BLE001 - likewise
             self._callback_error = error
-
-
-def _partition(partition: TopicPartition) -> Partition:
-    return Partition(partition.topic, partition.partition)
-
-
-def _generation(proof: Any) -> int:
-    """The group generation inside the client's opaque proof: `CGMDv2:`, then four bytes."""
-    return int.from_bytes(proof[7:11], "little", signed=True)

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from kafka_etl.errors import BrokersUnreachable, TopicMissing
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.admin import Admin, Right, reached
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.record import Headers, Partition, SourceRecord, offset_of, partition_of
 
@@ -31,15 +31,17 @@ def create_topic(settings: Settings, name: str, partitions: int) -> None:
     Admin(settings).create_topic(name, partitions, None, {})
 
 
-def existing_partitions(admin: Admin, topic: str, next_step: str = "") -> list[Partition]:
+def existing_partitions(
+    admin: Admin, topic: str, next_step: str = "", right: Right = "READ"
+) -> list[Partition]:
     """The partitions of a topic.
 
     Raises:
         TopicMissing: The cluster has no such topic, or this user cannot see the topic.
+        NotAuthorized: This user lacks the right to the topic.
     """
-    count = admin.topics().get(topic, 0)
+    count = admin.topics([topic], right).get(topic, 0)
     if not count:
-        admin.require_rights([topic], "READ")  # says so, where a right is missing
         raise TopicMissing(f"topic {topic} does not exist", next_step or "Correct its name.")
     return [Partition(topic, number) for number in range(count)]
 
@@ -49,7 +51,7 @@ def existing_partitions(admin: Admin, topic: str, next_step: str = "") -> list[P
 
 def read(settings: Settings, topic: str) -> Iterator[SourceRecord]:
     """Every committed record of a topic, from the beginning to its present end."""
-    admin = Admin(settings)
+    admin = reached(settings)
     return read_ranges(settings, whole(admin, existing_partitions(admin, topic)))
 
 

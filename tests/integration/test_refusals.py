@@ -70,10 +70,13 @@ def test_a_dead_letter_too_large_for_its_topic_says_where_the_payload_is(
     project.source = big
     project.spec["source"]["with"]["topics"] = [big]
     project.write()
+    kafka.topic(1, project.letters)
     value = b'{"id": 1' + b" " * 10_000_000  # not closed: undecodable
     project.produce([("k", value)], **{"message.max.bytes": 20_000_000})
     done = run_to_end(tmp_path, str(project.file))
     assert done.process.returncode == 0, done.said()[-3000:]
+    assert f"topic {project.letters} takes records of 1,048,588 bytes" in done.said()
+    assert "the source's topics of 20,000,000" in done.said()
     # No operator decodes it, so the value itself is too large for the sink.
     (letter,) = project.dead_letters()
     reference = json.loads(letter.value or b"")["reference"]
@@ -81,6 +84,33 @@ def test_a_dead_letter_too_large_for_its_topic_says_where_the_payload_is(
     assert reference["bytes"] == len(value)
     context = json.loads(letter.header("kafka_etl.context"))
     assert [cut["what"] for cut in context["truncated"]] == ["value"]
+
+
+def test_a_topic_of_dead_letters_is_created_to_take_what_the_source_takes(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = Project(tmp_path, kafka, partitions=1)
+    project.source = kafka.topic(1, max_message_bytes="5000000")
+    project.spec["source"]["with"]["topics"] = project.source
+    project.write()
+    value = b'{"id": 1' + b" " * 2_000_000  # not closed: undecodable
+    project.produce([("k", value)], **{"message.max.bytes": 5_000_000})
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    assert "takes records of" not in done.said()
+    (letter,) = project.dead_letters()
+    assert letter.value == value
+
+
+def test_a_start_that_is_not_used_is_said(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka, partitions=1, source={"start": "latest"})
+    project.produce(orders(10))
+    first = run_to_end(tmp_path, str(project.file))
+    assert f"group {project.name} begins in {project.source} at latest" in first.said()
+    second = run_to_end(tmp_path, str(project.file), "--set", "source.with.start=earliest")
+    assert f"group {project.name} has offsets in {project.source}" in second.said()
+    assert "`start: earliest` is for topics that are new to a group" in second.said()
+    assert project.outputs() == []
 
 
 def test_a_dead_letter_that_is_refused_pauses_the_pipeline(tmp_path: Path, kafka: Kafka) -> None:
@@ -100,6 +130,12 @@ def test_a_dead_letter_that_is_refused_pauses_the_pipeline(tmp_path: Path, kafka
 
 def test_unknown_topics_are_named_before_anything_runs(tmp_path: Path, kafka: Kafka) -> None:
     project = Project(tmp_path, kafka)
+    near = f"{project.source}-s"
+    done = run_to_end(tmp_path, str(project.file), "--set", f"source.with.topics=[{near}]")
+    assert done.process.returncode == 1
+    assert f"error[E302]: source topic {near} does not exist" in done.said()
+    assert f"Did you mean {project.source}? " in done.said()
+    assert f"--create --topic {near} " in done.said()
     missing = kafka.name()
     done = run_to_end(tmp_path, str(project.file), "--set", f"source.with.topics=[{missing}]")
     assert done.process.returncode == 1

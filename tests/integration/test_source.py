@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
 from kafka_etl.contracts import Aborted, Deployment
 from kafka_etl.envelope import Provenance
-from kafka_etl.errors import OffsetsLost
+from kafka_etl.errors import GroupTaken, OffsetsLost, TopicGone
 from kafka_etl.invocation import Outputs, Settlement
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka import membership, subscribed_topics
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Batch, Partition
@@ -46,9 +50,11 @@ def sink(kafka: Kafka, place: Deployment) -> Iterator[KafkaSink]:
 def open_source(place: Deployment) -> Iterator[Callable[..., KafkaSource]]:
     opened: list[KafkaSource] = []
 
-    def open_it(topic: str, **settings: object) -> KafkaSource:
+    def open_it(
+        topic: str, consumer: Mapping[str, int] | None = None, **settings: object
+    ) -> KafkaSource:
         checked = KafkaSourceSettings.model_validate({"topics": [topic], **settings})
-        opened.append(KafkaSource(checked, place, nobody))
+        opened.append(KafkaSource(checked, replace(place, consumer=consumer or {}), nobody))
         return opened[-1]
 
     yield open_it
@@ -63,6 +69,12 @@ def poll(source: KafkaSource, limit: int = 10_000, seconds: float = 20) -> Batch
         if batch is not None:
             return batch
     raise TimeoutError
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
 
 
 def commit(source: KafkaSource, sink: KafkaSink, batch: Batch) -> None:
@@ -205,3 +217,99 @@ def test_offsets_lost_to_retention_stop_the_source(
     kafka.delete_records(topic, 0, before=5)
     with pytest.raises(OffsetsLost, match=topic):
         poll(open_source(topic))
+
+
+def test_members_of_another_kind_are_a_trouble_and_end_a_run_that_is_to_end(
+    kafka: Kafka,
+    open_source: Callable[..., KafkaSource],
+    group: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "_PATIENCE", 2.0)
+    topic = kafka.topic(1)
+    kafka.produce(topic, ["a"])
+    apart = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    stranger = Consumer({**kafka.client, **apart, "group.id": group})
+    stranger.subscribe([topic])
+    try:
+        wait_until(lambda: stranger.poll(0.1) is not None)
+        source = open_source(topic)
+
+        def let_in_or_told() -> bool:
+            stranger.poll(0)
+            source.serve()
+            return source.trouble is not None
+
+        wait_until(let_in_or_told)
+        assert source.trouble is not None
+        assert "source.with.group" in source.trouble
+        assert not source.joined
+        with pytest.raises(GroupTaken, match=f"group {group} does not let this worker in"):
+            wait_until(lambda: let_in_or_told() and source.finished({Partition(topic, 0): 1}))
+    finally:
+        stranger.close()
+    wait_until(lambda: source.poll(10) is not None)
+    assert source.trouble is None
+
+
+def test_a_deleted_topic_ends_a_run_that_is_to_read_it_to_its_end(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscribed_topics, "_ASK_EVERY", 0.1)
+    monkeypatch.setattr(subscribed_topics, "_GONE_FOR", 1.0)
+    topic = kafka.topic(1)
+    kafka.produce(topic, ["a"])
+    source = open_source(topic)
+    poll(source)
+    kafka.delete_topic(topic)
+    with pytest.raises(TopicGone, match=topic):
+        wait_until(lambda: source.poll(1) is None and source.finished({Partition(topic, 0): 5}))
+
+
+def test_a_pattern_that_nothing_matches_is_a_trouble_until_a_topic_comes(
+    kafka: Kafka, open_source: Callable[..., KafkaSource]
+) -> None:
+    prefix = kafka.name()
+    source = open_source(f"^{prefix}-.*", {"topic.metadata.refresh.interval.ms": 500})
+    wait_until(lambda: source.poll(1) is None and source.trouble is not None)
+    assert source.trouble == f"no topic matches ^{prefix}-.*"
+    kafka.produce(kafka.topic(1, f"{prefix}-a"), ["x"])
+    assert [record.value() for record in poll(source).records] == [b"x"]
+    assert source.trouble is None
+
+
+def test_a_worker_of_two_thousand_partitions_is_never_silent_for_long(
+    kafka: Kafka, open_source: Callable[..., KafkaSource], sink: KafkaSink
+) -> None:
+    """Starting, reading, going back, waiting and reporting: none of the calls takes seconds."""
+    count = 2000
+    topic = kafka.topic(count)
+    kafka.produce(topic, [{"value": str(n), "partition": n} for n in range(count)])
+    calls: list[float] = []
+
+    def timed(call: Callable[..., Any], *arguments: int) -> Any:
+        started = time.monotonic()
+        result = call(*arguments)
+        calls.append(time.monotonic() - started)
+        return result
+
+    source = open_source(topic)
+    read = set[bytes | None]()
+    went_back = False
+    deadline = time.monotonic() + 40
+    while len(read) < count and time.monotonic() < deadline:
+        batch = timed(source.poll, 500)
+        timed(source.positions)
+        if batch is None:
+            continue
+        if not went_back:
+            went_back = True
+            timed(source.serve)
+            timed(source.rewind)
+            continue
+        commit(source, sink, batch)
+        read.update(record.value() for record in batch.records)
+    kafka.delete_topic(topic)
+    assert read == {str(n).encode() for n in range(count)}
+    assert len(source.positions()) == count
+    assert max(calls) < 5

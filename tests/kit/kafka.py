@@ -77,6 +77,9 @@ class Kafka:
         for future in self.admin.delete_records([wanted]).values():
             future.result(20)
 
+    def delete_topic(self, topic: str) -> None:
+        self.admin.delete_topics([topic])[topic].result(20)
+
     def add_partitions(self, topic: str, total: int) -> None:
         self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(20)
 

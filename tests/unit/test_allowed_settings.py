@@ -13,11 +13,13 @@ from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.allowed_settings import (
     ALLOWED,
     CHOICES,
+    MAX_POLL,
     REFUSED,
     SECTIONS,
     Section,
     is_known,
     objection,
+    poll_interval,
     value_objection,
 )
 from kafka_etl.kafka.client_settings import consumer_settings, producer_settings
@@ -219,3 +221,19 @@ def test_a_known_name_is_no_spelling_mistake() -> None:
     assert is_known("acks")
     assert is_known("linger.ms")
     assert not is_known("lingr.ms")
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "ms"),
+    [
+        ([], 300_000),
+        ([30.0], 300_000),
+        ([300.0], 360_000),
+        ([600.0, 600.0], 1_260_000),
+        ([86_400.0, 300.0], 86_400_000),
+    ],
+)
+def test_the_client_waits_as_long_as_operators_may_take(timeouts: list[float], ms: int) -> None:
+    assert poll_interval(timeouts) == ms
+    place = deployment("consumer", {MAX_POLL: poll_interval(timeouts)})
+    Consumer(consumer_settings(place, "g", static=True)).close()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from kafka_etl.contracts import Deployment, Reconnect
+from kafka_etl.contracts import Arrival, Deployment, Reconnect
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka import source as kafka_source
-from kafka_etl.kafka.plugin import KafkaSourceSettings
+from kafka_etl.kafka import committed_offsets
+from kafka_etl.kafka.broker_silence import BrokerSilence
+from kafka_etl.kafka.committed_offsets import CommittedOffsets
+from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord
@@ -91,8 +94,8 @@ def test_what_was_given_away_is_not_read_again_after_serving(source: KafkaSource
 def test_offsets_that_nobody_tells_ask_for_a_new_client(
     source: KafkaSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_source, "_PATIENCE", 0)
-    monkeypatch.setattr(kafka_source, "_REQUEST", 0.05)
+    monkeypatch.setattr(committed_offsets, "_PATIENCE", 0)
+    monkeypatch.setattr(committed_offsets, "_REQUEST", 0.05)
     with pytest.raises(Reconnect, match="reading committed offsets failed: _TIMED_OUT"):
         source.reload()
 
@@ -106,3 +109,34 @@ def test_after_a_rewind_all_that_was_given_away_is_read_again(source: KafkaSourc
     assert sought == {A: 0, B: 0}
     source._held = delivered(A, 0, 1)
     assert cut(source, 4) == {A: 1}
+
+
+class Asked:
+    """A client that counts what it is asked: the group has offsets in one of three partitions."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def committed(self, partitions: list[Any], timeout: float) -> list[TopicPartition]:
+        self.calls.append("committed")
+        if len(self.calls) == 1:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        found = [TopicPartition(p.topic, p.partition, -1001) for p in partitions]
+        found[0] = TopicPartition("in", 0, 7, "careful")
+        return found
+
+    def offsets_for_times(self, partitions: list[Any], timeout: float) -> list[TopicPartition]:
+        self.calls.append(f"first of {len(partitions)}")
+        assert {p.offset for p in partitions} == {OFFSET_BEGINNING}
+        return [TopicPartition(p.topic, p.partition, p.partition) for p in partitions]
+
+
+def test_where_partitions_begin_is_asked_for_all_at_once() -> None:
+    client, waited = Asked(), list[str]()
+    committed = CommittedOffsets(cast("Consumer", client), BrokerSilence(), waited.append)
+    found = committed.read([TopicPartition("in", number) for number in range(2000)])
+    assert client.calls == ["committed", "committed", "first of 1999"]
+    assert len(waited) == 1
+    assert found[A] == Arrival(7, "careful")
+    assert found[B] == Arrival(1, "")
+    assert found[Partition("in", 1999)] == Arrival(1999, "")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import BrokersUnreachable, KafkaRefused
 from kafka_etl.kafka import admin
-from kafka_etl.kafka.plugin import KafkaSourceSettings
 from kafka_etl.kafka.preflight import check_producer, check_source
+from kafka_etl.kafka.settings import KafkaSourceSettings
+from kafka_etl.record import Partition
 
 SOURCE = KafkaSourceSettings(topics=("in",))
 PLACE = Deployment(
@@ -48,7 +50,7 @@ def test_settings_that_the_consumer_refuses(place: Deployment, says: str) -> Non
 
 
 def test_what_it_waits_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin, "_REQUEST", 0.0)
+    monkeypatch.setattr(admin, "_REACHED_WITHIN", 0.0)
     monkeypatch.setattr(admin, "_FIRST_ANSWER", 0.1)
     told: list[str] = []
 
@@ -61,3 +63,24 @@ def test_what_it_waits_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         check_source(SOURCE, PLACE)
     (waiting_for,) = told
     assert waiting_for.startswith("asking 127.0.0.1:1 for its topics failed: no broker answered")
+
+
+def test_first_offsets_are_set_in_portions_that_a_broker_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A broker writes those of one request as one batch, which may hold 1 MiB."""
+    portions: list[int] = []
+
+    def note(_admin: admin.Admin, _group: str, offsets: list[TopicPartition]) -> bool:
+        portions.append(len(offsets))
+        return True
+
+    monkeypatch.setattr(admin.Admin, "_commit", note)
+    many = {Partition("in", number): 0 for number in range(2500)}
+    assert admin.Admin({}).commit("g", many)
+    assert portions == [1000, 1000, 500]
+
+
+def test_hundreds_of_names_are_cut_short() -> None:
+    assert admin.listed(["a", "b"]) == "a, b"
+    assert admin.listed([str(n) for n in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"

@@ -25,9 +25,9 @@ from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.followed_sink import FollowedSink
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Provenance
+from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
 
-_SLACK: Final = 60.0
 _SLICE: Final = 1.0
 
 
@@ -36,14 +36,13 @@ def deployment_of(
 ) -> Deployment:
     """Where and as whom this worker runs."""
     spec = pipeline.spec
-    patience = _SLACK + sum(operator.timeout or 0.0 for operator in pipeline.operators)
+    timeouts = [operator.timeout or 0.0 for operator in pipeline.operators]
     letters = spec.dead_letter
     return Deployment(
         pipeline=spec.name,
         member=member,
         kafka=spec.kafka,
-        # A slow operator is bounded by its timeout, not by the client throwing the worker out.
-        consumer={"max.poll.interval.ms": int(max(300.0, patience) * 1000), **spec.consumer},
+        consumer={MAX_POLL: poll_interval(timeouts), **spec.consumer},
         producer=spec.producer,
         provenance=Provenance(
             pipeline=spec.name,

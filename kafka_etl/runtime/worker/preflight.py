@@ -27,7 +27,9 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
         found = _both(found, pipeline.sink.check(pipeline.sink_settings, deployment))
         letters = pipeline.spec.dead_letter
         if letters is not None:
-            found = _both(found, check_topics([letters.topic], letters.create or None, deployment))
+            create, largest = letters.create or None, found.largest_record
+            written = check_topics([letters.topic], create, deployment, largest=largest)
+            found = _both(found, written)
     check_producer(replace(deployment, size_limits=found.size_limits))
     return Checked(found, pipeline.guarantee)
 
@@ -37,5 +39,6 @@ def _both(first: Preflight, second: Preflight) -> Preflight:
         partitions={**first.partitions, **second.partitions},
         size_limits={**first.size_limits, **second.size_limits},
         ends=first.ends,
+        largest_record=first.largest_record,
         notes=first.notes + second.notes,
     )

@@ -212,7 +212,7 @@ VALUES = [
         "`create` should be a mapping or false",
     ),
     Mistake(
-        "source: {use: kafka, with: {topics: »orders}}",
+        "source: {use: kafka, with: {topics: »5}}",
         Code.INVALID_VALUE,
         "`topics` should be a list",
     ),
@@ -290,7 +290,7 @@ VALUES = [
     Mistake(
         "source: {use: kafka, with: {topics: »['^(']}}",
         Code.INVALID_VALUE,
-        "`topics` is not a regular expression: missing )",
+        "`topics` has a ( too many",
     ),
     Mistake(
         "source: {use: kafka, with: {topics: »['^a', b]}}",
@@ -582,3 +582,45 @@ def test_the_error_lists_everything_in_the_order_of_the_file(tmp_path: Path) -> 
     assert error.what.startswith("3 problems in the configuration\n\nerror[E106]: `name`")
     names = [line.split("`")[1] for line in error.what.splitlines() if line.startswith("error[")]
     assert names == ["name", "workers", "drain_timeout"]
+
+
+PATIENCE = [
+    Mistake(
+        "operators: [{use: filter, with: {where: value.a}, timeout: 10m}]\n"
+        "consumer: {max.poll.interval.ms: »599999}",
+        Code.KAFKA_SETTING_REFUSED,
+        "`max.poll.interval.ms` is shorter than the 10m that a record may be in the operators",
+        "leave it out, or lower the `timeout` of filter, which is 10m",
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: value.a}}]\n"
+        "consumer: {max.poll.interval.ms: »60000}",
+        Code.KAFKA_SETTING_REFUSED,
+        "`max.poll.interval.ms` is shorter than the 5m that a record may be in the operators",
+        "leave it out, or lower the `timeout` of filter, which is 5m",
+    ),
+    Mistake(
+        "operators:\n- {use: filter, with: {where: value.a}, timeout: 12h}\n"
+        "- {use: filter, with: {where: value.b}, timeout: »13h}",
+        Code.INVALID_VALUE,
+        "a record may be 25h in the operators, by their `timeout`: the Kafka client waits 1d at",
+        "lower it",
+    ),
+]
+
+
+@pytest.mark.parametrize("mistake", PATIENCE, ids=lambda mistake: mistake.block.replace("\n", " "))
+def test_the_client_has_to_wait_as_long_as_operators_may_take(
+    tmp_path: Path, mistake: Mistake
+) -> None:
+    text = pipeline() + mistake.block
+    (finding,) = findings_in(tmp_path, text)
+    assert (finding.code, finding.hint) == (mistake.code, mistake.hint)
+    assert mistake.says in finding.message
+    assert [place_of(finding)] == places(text)
+
+
+def test_one_operator_may_take_a_whole_day_beside_others_that_say_nothing(tmp_path: Path) -> None:
+    long = "{use: filter, with: {where: value.a}, timeout: 24h}"
+    short = "{use: filter, with: {where: value.b}}"
+    assert findings_in(tmp_path, pipeline(f"operators: [{long}, {short}]")) == []

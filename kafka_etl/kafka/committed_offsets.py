@@ -1,0 +1,63 @@
+"""Where a group stands in partitions that have just come: asked for in callbacks of the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from kafka_etl.contracts import Arrival, Pulse
+from kafka_etl.kafka import classify
+from kafka_etl.kafka.broker_silence import BrokerSilence
+from kafka_etl.record import Partition
+
+_REQUEST: Final = 5.0
+_PATIENCE: Final = 60.0
+
+
+class CommittedOffsets:
+    """The offsets of one group, and the notes it left beside them."""
+
+    def __init__(self, consumer: Consumer, silence: BrokerSilence, pulse: Pulse) -> None:
+        self._consumer = consumer
+        self._silence = silence
+        self._pulse = pulse
+
+    def read(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
+        """Where the group stands in each, or begins; asks until the brokers answer."""
+        committed = self._asked("reading committed offsets", self._consumer.committed, partitions)
+        # `start` was applied before any worker joined: such a partition is new, or was new then.
+        fresh = [tp for tp, arrival in committed.items() if arrival.offset < 0]
+        if fresh:
+            # In place of a time, the offset that stands for the beginning: all in one request.
+            begins = [TopicPartition(*tp, OFFSET_BEGINNING) for tp in fresh]
+            what = "looking up first offsets"
+            committed |= self._asked(what, self._consumer.offsets_for_times, begins)
+        return committed
+
+    def _asked(
+        self, what: str, ask: Callable[..., list[TopicPartition]], partitions: list[TopicPartition]
+    ) -> dict[Partition, Arrival]:
+        deadline = monotonic() + _PATIENCE
+        while True:
+            try:
+                answer = ask(partitions, timeout=_REQUEST)
+                return {partition_at(p): _arrival(p) for p in answer}
+            except KafkaException as raised:
+                error = classify.error_of(raised)
+                if monotonic() > deadline or not classify.passing(error):
+                    raise
+                self._pulse(self._silence.explain(what, error))
+
+
+def partition_at(partition: TopicPartition) -> Partition:
+    """The partition in what the client says of one."""
+    return Partition(partition.topic, partition.partition)
+
+
+def _arrival(partition: TopicPartition) -> Arrival:
+    if partition.error is not None:
+        raise KafkaException(partition.error)
+    return Arrival(partition.offset, partition.metadata or "")

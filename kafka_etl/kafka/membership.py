@@ -1,0 +1,126 @@
+"""Whether a worker is in its group, what keeps it out, and what throws it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from kafka_etl.errors import ClientUnsupported, GroupTaken, KafkaRefused
+from kafka_etl.kafka import classify
+
+_PROOF: Final = b"CGMDv2:"
+_WORTH_A_WORD: Final = 10.0
+"""Seconds outside the group that are no ordinary rebalance."""
+_PATIENCE: Final = 30.0
+"""Seconds for which a run that is to end waits to be let in."""
+_TOO_OFTEN: Final = 2
+
+
+def enter(consumer: Consumer, topics: Sequence[str], **callbacks: Callable[..., None]) -> None:
+    """Subscribe.
+
+    Raises:
+        KafkaRefused: The client does not take these topics.
+        ClientUnsupported: The client's proof of membership cannot be read.
+    """
+    generation(consumer.consumer_group_metadata())
+    try:
+        consumer.subscribe(list(topics), **callbacks)
+    except KafkaException as raised:
+        said = classify.said(classify.error_of(raised))
+        raise KafkaRefused(
+            f"the Kafka client does not take {', '.join(topics)} as topics to read: {said}",
+            "Correct source.with.topics.",
+        ) from raised
+
+
+def generation(proof: Any) -> int:
+    """The group generation inside the client's opaque proof: `CGMDv2:`, then four bytes."""
+    if proof[: len(_PROOF)] != _PROOF:
+        raise ClientUnsupported(
+            "this release of confluent-kafka writes its proof of membership in a way that is not "
+            f"known here: {bytes(proof[:8])!r}"
+        )
+    return int.from_bytes(proof[len(_PROOF) : len(_PROOF) + 4], "little", signed=True)
+
+
+class Membership:
+    """What one worker knows of its place in the group."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._out_since = monotonic()
+        self._refusal = ""
+        self._refused_since = 0.0
+        self._missing: str | None = None
+        self._thrown_out = 0
+
+    def note(self, error: KafkaError, topic: str | None) -> None:
+        """Take in an error that came with the records."""
+        if classify.shut_out(error):
+            if not self._refusal:
+                self._refused_since = monotonic()
+            self._refusal = classify.said(error)
+        elif classify.too_slow(error):
+            self._thrown_out += 1
+        elif topic is not None and classify.missing(error):
+            pattern = topic.startswith("^")
+            self._missing = (
+                f"no topic matches {topic}" if pattern else f"no topic is called {topic}"
+            )
+
+    def look(self, *, joined: bool) -> None:
+        """Take in whether the worker is a member now."""
+        if joined:
+            self._out_since = monotonic()
+            self._refusal = ""
+
+    def arrived(self) -> None:
+        """Take in that partitions came."""
+        self.look(joined=True)
+        self._missing = None
+
+    def committed(self) -> None:
+        """Take in that offsets moved."""
+        self._thrown_out = 0
+
+    def trouble(self, *, holds: bool) -> str | None:
+        """What keeps the worker from its partitions, or from keeping them.
+
+        Args:
+            holds: Whether the worker has partitions.
+        """
+        if self._thrown_out >= _TOO_OFTEN:
+            return (
+                f"thrown out of group {self._group} {self._thrown_out} times without a commit: a "
+                "batch takes longer than `max.poll.interval.ms` under `consumer`; raise it, or "
+                "lower the `timeout` of the operators or source.with.batch"
+            )
+        if holds:
+            return None
+        if self._refusal:
+            return self._taken
+        if self._missing:
+            return self._missing
+        if monotonic() - self._out_since > _WORTH_A_WORD:
+            return f"not in group {self._group} yet: its members have not agreed who reads what"
+        return None
+
+    def insist(self) -> None:
+        """Wait no longer to be let in.
+
+        Raises:
+            GroupTaken: Others have kept this worker out for long.
+        """
+        if self._refusal and monotonic() - self._refused_since > _PATIENCE:
+            raise GroupTaken(self._taken)
+
+    @property
+    def _taken(self) -> str:
+        return (
+            f"group {self._group} does not let this worker in, for it has members that share out "
+            f"partitions in another way ({self._refusal}): stop them, or set source.with.group"
+        )
