@@ -7,26 +7,35 @@ from typing import Any
 
 from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
 from kafka_etl.engine.rows.flow import Flow
+from kafka_etl.engine.rows.mapping import is_nobodys
 from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import SHARED, Condition, DeadLetter
 from kafka_etl.record import offset_of, partition_of
 
 
-def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
-    """Any of the records may be to blame; they can be told apart unless rows are mixed."""
+def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> BaseException:
+    """Any of the records may be to blame; they can be told apart unless rows are mixed.
+
+    An error that is nobody's fault stays what it is.
+    """
+    if is_nobodys(error):
+        return error
     fault = Fault(error, condition_of(error), operator.name)
     return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
 
 
 def named_faults(
     flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
-) -> Exception:
+) -> BaseException:
     """The operator named positions in what it was given, which are these entries."""
-    errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
-    strangers = [row for row in errors if row not in range(len(entries))]
+    try:
+        errors: dict[Any, Any] = dict(named.errors)
+    except Exception as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
+        return group_fault(flow, operator, broken)
+    strangers = [row for row in errors if type(row) is not int or not 0 <= row < len(entries)]
     if strangers or not errors:
-        wrong = f"RecordErrors names rows {strangers} of {len(entries)} records"
+        wrong = f"RecordErrors names rows {_shown(strangers)} of {len(entries)} records"
         return group_fault(flow, operator, ValueError(wrong))
     faults = {
         _origin(flow, entries[row]): Fault(
@@ -37,12 +46,21 @@ def named_faults(
     return group_fault(flow, operator, named) if SHARED in faults else NamedFaults(faults)
 
 
+def _shown(rows: list[Any]) -> str:
+    return ", ".join(str(row) if type(row) is int else type(row).__name__ for row in rows[:10])
+
+
 def _origin(flow: Flow, entry: int) -> int:
     return SHARED if entry == SHARED else flow.origin(entry)
 
 
 def _as_error(error: Any) -> BaseException:
-    return error if isinstance(error, BaseException) else Permanent(str(error))
+    if issubclass(type(error), BaseException):
+        return error  # type: ignore[no-any-return]
+    try:
+        return Permanent(str(error))
+    except Exception as broken:  # noqa: BLE001 - whatever the operator has named as the error
+        return broken
 
 
 def record_failed(letter: DeadLetter) -> RecordFailed:
