@@ -9,7 +9,14 @@ from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.columns import meta_columns
 from kafka_etl.engine.columns.meta_columns import CHANGEABLE
-from kafka_etl.engine.columns.reading import ROW, Reading, values_only, without_reserved, write_rows
+from kafka_etl.engine.columns.reading import (
+    RESERVED,
+    ROW,
+    Reading,
+    values_only,
+    without_reserved,
+    write_rows,
+)
 from kafka_etl.engine.rows.blame import group_fault, named_faults
 from kafka_etl.engine.rows.faults import Fault, GroupFault
 from kafka_etl.engine.rows.flow import NULL, Flow, Sheet
@@ -184,6 +191,9 @@ def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:
     """With a `_row` that can be relied on; null for what belongs to all records."""
     arrow = pyarrow()
     rows: Any
+    for name in RESERVED:
+        if made.column_names.count(name) > 1:
+            raise ValueError(f"returned several columns `{name}`")
     if not mixes and ROW in made.column_names:
         rows = made[ROW].cast(arrow.int64())
         ends = arrow.compute.min_max(rows).as_py()
