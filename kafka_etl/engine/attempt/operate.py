@@ -196,6 +196,8 @@ class _BatchCall:
         except RecordErrors as named:
             raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:
+            if is_nobodys(error):
+                raise
             raise group_fault(self._flow, self._operator, error) from error
         if outputs is DROP or (outputs is None and self._operator.shape.may_drop):
             self._flow.dropped += len(entries)

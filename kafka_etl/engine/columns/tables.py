@@ -67,6 +67,8 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
     except RecordErrors as named:
         raise named_faults(flow, operator, entries, named) from named
     except BaseException as error:
+        if is_nobodys(error):
+            raise
         raise group_fault(flow, operator, error) from error
 
 
@@ -153,6 +155,8 @@ def call(flow: Flow, operator: BoundOperator) -> None:
     except RecordErrors as named:
         raise named_faults(flow, operator, _entries(given), named) from named
     except BaseException as error:
+        if is_nobodys(error):
+            raise
         raise group_fault(flow, operator, error) from error
     flow.dropped += _lost(given, made)
     flow.mixed = flow.mixed or shape.mixes

@@ -7,27 +7,21 @@ from typing import Any
 
 from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
 from kafka_etl.engine.rows.flow import Flow
-from kafka_etl.engine.rows.mapping import is_nobodys
 from kafka_etl.errors import Permanent, RecordErrors, RecordFailed
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import SHARED, Condition, DeadLetter
 from kafka_etl.record import offset_of, partition_of
 
 
-def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> BaseException:
-    """Any of the records may be to blame; they can be told apart unless rows are mixed.
-
-    An error that is nobody's fault stays what it is.
-    """
-    if is_nobodys(error):
-        return error
+def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
+    """Any of the records may be to blame; they can be told apart unless rows are mixed."""
     fault = Fault(error, condition_of(error), operator.name)
     return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
 
 
 def named_faults(
     flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
-) -> BaseException:
+) -> Exception:
     """The operator named positions in what it was given, which are these entries."""
     try:
         errors: dict[Any, Any] = dict(named.errors)
