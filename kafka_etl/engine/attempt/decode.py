@@ -9,6 +9,7 @@ from typing import Any
 from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.columns import tables
+from kafka_etl.engine.rows.faults import NamedFaults
 from kafka_etl.engine.rows.flow import NULL, Flow
 from kafka_etl.engine.rows.mapping import one_by_one
 from kafka_etl.functions.bind import BoundOperator
@@ -50,6 +51,8 @@ class Decode:
             flow.converts_keys = self.converts_keys
             flow.keys = _decoded(flow, self.key, flow.read("key"), nulls=True)
             flow.key_again = _key_again(flow, self.key)
+            if self.table and flow.faults:
+                raise NamedFaults(flow.faults)  # the table has rows for them
         if flow.faults and flow.sheet is None:
             flow.without_faults()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import repeat
 from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
@@ -233,26 +232,24 @@ class Spread:
 
     def add(self, entry: int, origin: int, result: Any) -> None:
         """What the operator gave for one entry: an output, several, or none."""
-        with self._blaming(origin):
+        try:
             self._add(entry, origin, result)
+        except BaseException as error:  # noqa: BLE001 - raised anew where it is no record's
+            self._blame(origin, error)
 
     def add_item(self, entry: int | None, origin: int, given: Any, item: Any) -> None:
         """One output of a batch, for an entry that had the value `given`."""
-        with self._blaming(origin):
-            self._add_output(entry, origin, keep_null(given, item))
-
-    @contextmanager
-    def _blaming(self, origin: int) -> Iterator[None]:
-        """Whatever an operator gave that raises when it is looked at costs its own record."""
         try:
-            yield
-        except (GroupFault, NamedFaults):
-            raise
-        except BaseException as error:
-            if is_nobodys(error):
-                raise
-            fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
-            self._flow.blame(origin, fault)
+            self._add_output(entry, origin, keep_null(given, item))
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._blame(origin, error)
+
+    def _blame(self, origin: int, error: BaseException) -> None:
+        """Whatever an operator gave that raises when it is looked at costs its own record."""
+        if is_nobodys(error) or issubclass(type(error), GroupFault | NamedFaults):
+            raise error
+        fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
+        self._flow.blame(origin, fault)
 
     def _add(self, entry: int, origin: int, result: Any) -> None:
         if result is None and not self._operator.shape.may_drop:
