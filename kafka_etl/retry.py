@@ -87,7 +87,7 @@ def _wanted(error: BaseException) -> float | None:
     """Seconds that a `Retry` asks for, at most `LONGEST_WAIT`; None: nothing that makes sense."""
     try:
         after: Any = getattr(error, "after", None)
-    except Exception:  # noqa: BLE001 - a subclass may have any property there
+    except BaseException:  # noqa: BLE001 - a subclass may have any property there
         return None
     if type(after) not in {int, float} or not after >= 0:  # NaN is neither
         return None

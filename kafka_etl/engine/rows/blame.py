@@ -25,7 +25,7 @@ def named_faults(
     """The operator named positions in what it was given, which are these entries."""
     try:
         errors: dict[Any, Any] = dict(named.errors)
-    except Exception as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
+    except BaseException as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
         return group_fault(flow, operator, broken)
     strangers = [row for row in errors if type(row) is not int or not 0 <= row < len(entries)]
     if strangers or not errors:
@@ -53,7 +53,7 @@ def _as_error(error: Any) -> BaseException:
         return error  # type: ignore[no-any-return]
     try:
         return Permanent(str(error))
-    except Exception as broken:  # noqa: BLE001 - whatever the operator has named as the error
+    except BaseException as broken:  # noqa: BLE001 - whatever the operator has named as the error
         return broken
 
 
