@@ -310,7 +310,8 @@ def _format(tb: TracebackType | None) -> str:
 
 
 def _is_ours(tb: TracebackType) -> bool:
-    package = dict.get(tb.tb_frame.f_globals, "__package__")
+    names: dict[str, Any] = tb.tb_frame.f_globals
+    package: Any = names.get("__package__")
     return type(package) is str and package.startswith("kafka_etl.engine")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -20,7 +20,10 @@ class UnreadableHeaders(list[tuple[str, bytes | None]]):
 
     Attributes:
         reason: What the client said.
+        met: Whether this process has met any: until then no list needs to be looked at.
     """
+
+    met: ClassVar[bool] = False
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -191,9 +194,10 @@ _copy: Final[Callable[[Record], Record]] = Record.__copy__  # type: ignore[attr-
 
 def _copied(record: Record) -> Record:
     """A copy with a list of headers of its own: what is appended to one is not in the other."""
-    made = _copy(record)
-    if type(made.headers) is list:
-        made.headers = made.headers.copy()
+    made: Record = _copy(record)
+    headers: Any = made.headers
+    if type(headers) is list:
+        made.headers = headers.copy()  # pyright: ignore[reportUnknownMemberType]
     return made
 
 
@@ -211,6 +215,7 @@ def mark_unreadable(record: SourceRecord, error: BaseException) -> UnreadableHea
     The client reads them once: asked again, a record whose headers it could not read gives a list
     with a hole in it, and to touch that hole ends the process.
     """
+    UnreadableHeaders.met = True
     unreadable = UnreadableHeaders(f"{type(error).__name__}: {error}")
     replace = getattr(record, "set_headers", None)
     if replace is not None:

@@ -228,12 +228,20 @@ class Spread:
         self._values: list[Any] = []
         self._origins: list[int] = []
         self._extras: list[Extra] = []
-        self._origin_of = {id(source): origin for origin, source in enumerate(flow.source)}
+        self._origin_of: dict[int, int] = {}
+        if flow.keys is not None:
+            self._origin_of = dict(zip(map(id, flow.source), range(len(flow.source)), strict=True))
 
     def add(self, entry: int, origin: int, result: Any) -> None:
         """What the operator gave for one entry: an output, several, or none."""
         try:
-            self._add(entry, origin, result)
+            if result is None and not self._operator.shape.may_drop:
+                self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
+            elif result is None or (_is_list(result) and not result):
+                self._flow.dropped += 1
+            else:
+                for item in result if _is_list(result) else [result]:
+                    self._add_output(entry, origin, item)
         except BaseException as error:  # noqa: BLE001 - raised anew where it is no record's
             self._blame(origin, error)
 
@@ -250,15 +258,6 @@ class Spread:
             raise error
         fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
         self._flow.blame(origin, fault)
-
-    def _add(self, entry: int, origin: int, result: Any) -> None:
-        if result is None and not self._operator.shape.may_drop:
-            self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
-        elif result is None or (_is_list(result) and not result):
-            self._flow.dropped += 1
-        else:
-            for item in result if _is_list(result) else [result]:
-                self._add_output(entry, origin, item)
 
     def _add_output(self, entry: int | None, origin: int, item: Any) -> None:
         """One output; `entry` is the one it was made from, where it was made from one."""

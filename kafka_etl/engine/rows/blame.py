@@ -24,7 +24,7 @@ def named_faults(
 ) -> Exception:
     """The operator named positions in what it was given, which are these entries."""
     try:
-        errors: dict[Any, Any] = dict(named.errors)
+        errors: dict[int, Any] = dict(named.errors)
     except BaseException as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
         return group_fault(flow, operator, broken)
     strangers = [row for row in errors if type(row) is not int or not 0 <= row < len(entries)]

@@ -303,7 +303,7 @@ class Flow:
             if part == "headers":
                 column = _read_headers(read, self.source)
             else:
-                column = list(map(read, self.source))
+                column = list[Any](map(read, self.source))
             self.parts[part] = column
         return column
 
@@ -325,7 +325,7 @@ def _read_headers(read: Callable[[Any], Any], source: Sequence[SourceRecord]) ->
     column, failed = map_each(read, len(source), source)
     for row, error in failed:
         column[row] = mark_unreadable(source[row], error)
-    if any(column) and UnreadableHeaders in set(map(type, column)):
+    if UnreadableHeaders.met and UnreadableHeaders in set(map(type, column)):
         raise NamedFaults(
             {
                 row: Fault(
