@@ -17,7 +17,13 @@ import orjson
 from msgspec.structs import replace
 
 from kafka_etl.invocation import DeadLetter, printable
-from kafka_etl.record import Headers, offset_of, partition_of
+from kafka_etl.record import (
+    Headers,
+    UnreadableHeaders,
+    headers_of,
+    offset_of,
+    partition_of,
+)
 
 PREFIX: Final = "kafka_etl."
 
@@ -110,8 +116,9 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
     of another system's dead letter, are moved into the context's history: a record that fails again
     and again does not grow without bound.
     """
-    own, earlier = _parted(letter.record.headers() or [])
-    context = _context(letter, about, earlier)
+    headers = headers_of(letter.record)
+    own, earlier = _parted(headers)
+    context = _context(letter, about, headers, earlier)
     encoded = Encoded(letter.record.key(), letter.record.value(), own)
     for cut in _CUTS:
         attempt = _complete(encoded, letter, about, context)
@@ -163,11 +170,11 @@ def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> 
 
 
 def _context(
-    letter: DeadLetter, about: Provenance, earlier: list[dict[str, Any]]
+    letter: DeadLetter, about: Provenance, headers: Headers, earlier: list[dict[str, Any]]
 ) -> dict[str, Any]:
     failure, record = letter.failure, letter.record
     place = partition_of(record)
-    headers: Headers = record.headers() or []
+    unreadable = headers.reason if isinstance(headers, UnreadableHeaders) else None
     traceparent = next((v for name, v in headers if name == "traceparent" and v), b"")
     return {
         "version": "1.0",
@@ -193,6 +200,7 @@ def _context(
             "group": about.group,
             "key_bytes": None if (key := record.key()) is None else len(key),
             "value_bytes": None if (value := record.value()) is None else len(value),
+            **({} if unreadable is None else {"headers_unreadable": printable(unreadable)}),
         },
         "pipeline": {"name": about.pipeline, "config_hash": about.config_hash},
         "operator": {

@@ -73,7 +73,8 @@ class Retry(Exception):
 
     Args:
         message: Why; ends up in the dead letter when the attempts run out.
-        after: Seconds to wait before the next attempt; default: the pipeline's back-off.
+        after: Seconds to wait before the next attempt, at most 300, as the other records of the
+            slice wait along; default, and where it is no number: the pipeline's back-off.
     """
 
     def __init__(self, message: str = "", *, after: float | None = None) -> None:

@@ -8,7 +8,8 @@ is one of for each bad record is made by C constructors, ten times as fast as a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, repeat
@@ -18,6 +19,22 @@ from typing import Any, Final
 import msgspec
 
 from kafka_etl.record import Batch, Headers, Offsets, Partition, SourceRecord
+
+_MOST_TEXT: Final = 20_000
+"""Characters of an error's own text that a dead letter holds."""
+_SHORT_TEXT: Final = 2_000
+_MOST_NAME: Final = 500
+_MOST_FRAMES: Final = 100
+_MOST_FRAME: Final = 1_000
+
+CAUSE: Final[Any] = BaseException.__cause__
+CONTEXT: Final[Any] = BaseException.__context__
+SUPPRESSED: Final[Any] = BaseException.__suppress_context__
+TRACEBACK: Final[Any] = BaseException.__traceback__
+"""The interpreter's own attributes: a class of a user may have properties under these names."""
+
+_QUALNAME: Final[Callable[[type], str]] = type.__dict__["__qualname__"].__get__
+_MODULE: Final[Callable[[type], Any]] = type.__dict__["__module__"].__get__
 
 SHARED: Final = -1
 """Origin of an output that belongs to every record of its invocation."""
@@ -48,14 +65,15 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
-        """Describe `error`; never raises, whatever its class does in `__str__`."""
-        if isinstance(error.__cause__, Elsewhere):
-            return error.__cause__.info
+        """Describe `error` in bounded size; never raises, whatever the error's class does."""
+        elsewhere = CAUSE.__get__(error)
+        if type(elsewhere) is Elsewhere:
+            return elsewhere.info
         return cls(
             type=type_name(error),
             message=_text_of(error),
-            traceback=_format(error.__traceback__),
-            causes=tuple(f"{type_name(e)}: {_text_of(e)}" for e in _causes(error)),
+            traceback=_format(TRACEBACK.__get__(error)),
+            causes=tuple(described(cause, _SHORT_TEXT) for cause in _causes(error)),
         )
 
 
@@ -218,8 +236,19 @@ class Settlement:
 def type_name(error: BaseException) -> str:
     """The class with its module, as a reader would write it: `ValueError`, `shop.ops.NoStock`."""
     cls = type(error)
-    name = cls.__qualname__
-    return printable(name if cls.__module__ == "builtins" else f"{cls.__module__}.{name}")
+    name = _QUALNAME(cls)
+    try:
+        module = _MODULE(cls)
+    except AttributeError:  # the class has taken it away
+        module = ""
+    if type(module) is str and module not in {"", "builtins"}:
+        name = f"{module}.{name}"
+    return printable(_cut(name, _MOST_NAME))
+
+
+def described(error: BaseException, limit: int = _MOST_TEXT) -> str:
+    """Class and text of an error, in at most about so many characters; never raises."""
+    return f"{type_name(error)}: {_cut(_text_of(error), limit)}"
 
 
 def printable(text: str) -> str:
@@ -227,14 +256,20 @@ def printable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _cut(text: str, limit: int) -> str:
+    """The start of the text; `text` may be of a subclass of `str` whose methods are user code."""
+    text = str.__str__(text)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+
+
 def _text_of(error: BaseException) -> str:
     try:
-        text = printable(str(error))
+        text = printable(_cut(str(error), _MOST_TEXT))
     except BaseException as broken:  # noqa: BLE001 - __str__ is user code like any other
         return f"<__str__ raised {type_name(broken)}>"
     if type(error) is KeyError and text:
         return f"{text} is not there"
-    return text or f"{printable(type(error).__name__)} without a text"
+    return text or f"{type_name(error).rpartition('.')[2]} without a text"
 
 
 def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:
@@ -249,19 +284,38 @@ def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:
 
 def _cause(error: BaseException) -> BaseException | None:
     """As a traceback would show it: `raise … from None` hides what was before."""
-    return error.__cause__ if error.__suppress_context__ else error.__context__
+    shown = CAUSE if SUPPRESSED.__get__(error) else CONTEXT
+    cause: BaseException | None = shown.__get__(error)
+    return cause
 
 
 def _format(tb: TracebackType | None) -> str:
     """The frames of user code, one a line.
 
     `traceback.format_tb` costs many times as much, because it reads source files: one bad record
-    in a hundred must not slow down the others.
+    in a hundred must not slow down the others. Of a deep recursion the begin and the end remain.
     """
-    lines: list[str] = []
+    first: list[str] = []
+    last: deque[str] = deque(maxlen=_MOST_FRAMES // 2)
+    count = 0
     while tb is not None:
-        code = tb.tb_frame.f_code
-        if not str(tb.tb_frame.f_globals.get("__package__")).startswith("kafka_etl.engine"):
-            lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+        if not _is_ours(tb):
+            line = _frame(tb)
+            (first if count < _MOST_FRAMES // 2 else last).append(line)
+            count += 1
         tb = tb.tb_next
-    return printable("\n".join(lines))
+    left_out = count - len(first) - len(last)
+    between = [f"  … {left_out:,} more frames"] if left_out else []
+    return printable("\n".join([*first, *between, *last]))
+
+
+def _is_ours(tb: TracebackType) -> bool:
+    names: dict[str, Any] = tb.tb_frame.f_globals
+    package: Any = names.get("__package__")
+    return type(package) is str and package.startswith("kafka_etl.engine")
+
+
+def _frame(tb: TracebackType) -> str:
+    code = tb.tb_frame.f_code
+    line = f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}'
+    return _cut(line, _MOST_FRAME)

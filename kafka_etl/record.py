@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
 Headers = list[tuple[str, bytes | None]]
 """Header names and values in order; names may repeat, values may be absent."""
+
+
+class UnreadableHeaders(list[tuple[str, bytes | None]]):
+    """Stands for the headers of a record that cannot be read: a name is not UTF-8, say.
+
+    Holds no header, and is true all the same, so that no reader takes the record for one without.
+
+    Attributes:
+        reason: What the client said.
+        met: Whether this process has met any: until then no list needs to be looked at.
+    """
+
+    met: ClassVar[bool] = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Partition(NamedTuple):
@@ -92,7 +112,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
     @classmethod
     def of(cls, source: SourceRecord, value: Any) -> Record:
         """The source record as it is, with this value."""
-        return cls(value, source.key(), source.headers() or [], source.timestamp()[1], None, source)
+        return cls(value, source.key(), headers_of(source), source.timestamp()[1], None, source)
 
     @property
     def topic(self) -> str:
@@ -122,7 +142,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         timestamp: int | _Keep = KEEP,
     ) -> Record:
         """A copy with these parts changed; it keeps its origin, and so its place in the order."""
-        made = _copy(self)
+        made = _copied(self)
         if value is not KEEP:
             made.value = value
             made.emptied = value is None
@@ -137,7 +157,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
 
     def to(self, topic: str) -> Record:
         """A copy that goes to `topic`: the sink's own, or one of its `routes`."""
-        made = _copy(self)
+        made = _copied(self)
         made.destination = topic
         return made
 
@@ -170,6 +190,37 @@ class Record(msgspec.Struct, eq=False, gc=False):
 
 _copy: Final[Callable[[Record], Record]] = Record.__copy__  # type: ignore[attr-defined]
 """In C; `copy.copy` comes to it the long way."""
+
+
+def _copied(record: Record) -> Record:
+    """A copy with a list of headers of its own: what is appended to one is not in the other."""
+    made: Record = _copy(record)
+    headers: Any = made.headers
+    if type(headers) is list:
+        made.headers = headers.copy()  # pyright: ignore[reportUnknownMemberType]
+    return made
+
+
+def headers_of(record: SourceRecord) -> Headers:
+    """The headers of one record; `UnreadableHeaders` where the client cannot read them."""
+    try:
+        return record.headers() or []
+    except Exception as error:  # noqa: BLE001 - the client raises one of several
+        return mark_unreadable(record, error)
+
+
+def mark_unreadable(record: SourceRecord, error: BaseException) -> UnreadableHeaders:
+    """Have the record say from now on that its headers cannot be read.
+
+    The client reads them once: asked again, a record whose headers it could not read gives a list
+    with a hole in it, and to touch that hole ends the process.
+    """
+    UnreadableHeaders.met = True
+    unreadable = UnreadableHeaders(f"{type(error).__name__}: {error}")
+    replace = getattr(record, "set_headers", None)
+    if replace is not None:
+        replace(unreadable)
+    return unreadable
 
 
 def _number(number: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from kafka_etl.errors import Permanent, Retry
 
@@ -21,6 +21,10 @@ NEVER: Final[tuple[type[BaseException], ...]] = (
     RecursionError,
 )
 """Errors that say something about the record or the code: the next attempt would fail alike."""
+
+
+LONGEST_WAIT: Final = 300
+"""Seconds that `Retry(after=…)` can ask for: the records of the slice wait along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +68,27 @@ class RetryPolicy:
         """Seconds to wait after attempt number `attempt` failed with `error`; None: it is final."""
         if attempt >= self.max_attempts or not self._retryable(error):
             return None
-        after = getattr(error, "after", None) if isinstance(error, Retry) else None
-        if isinstance(after, int | float):  # a subclass may have anything there, or nothing
-            return after
-        return self.backoff.delay(attempt, random)
+        after = _wanted(error) if issubclass(type(error), Retry) else None
+        return self.backoff.delay(attempt, random) if after is None else after
 
     def _retryable(self, error: BaseException) -> bool:
-        if isinstance(error, Retry):
+        cls = type(error)  # `__class__`, which `isinstance` asks, may be a property of the user's
+        if issubclass(cls, Retry):
             return True
-        if not isinstance(error, Exception):
+        if not issubclass(cls, Exception):
             return False  # a SystemExit raised by an operator is a bug, not a passing fault
         if self.only is None:
-            return not isinstance(error, self.never)
-        named = (cls for cls in type(error).__mro__ if cls in (*self.only, *self.never))
+            return not issubclass(cls, self.never)
+        named = (base for base in cls.__mro__ if base in (*self.only, *self.never))
         return next(named, None) in self.only
+
+
+def _wanted(error: BaseException) -> float | None:
+    """Seconds that a `Retry` asks for, at most `LONGEST_WAIT`; None: nothing that makes sense."""
+    try:
+        after: Any = getattr(error, "after", None)
+    except BaseException:  # noqa: BLE001 - a subclass may have any property there
+        return None
+    if type(after) not in {int, float} or not after >= 0:  # NaN is neither
+        return None
+    return float(min(after, LONGEST_WAIT))

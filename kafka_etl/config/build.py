@@ -48,7 +48,8 @@ class Codecs:
     """How bytes become values and back.
 
     Attributes:
-        converts: Whether the sink's values have a codec of their own, other than the source's.
+        converts: Whether the sink names a codec for values: all of them are then encoded.
+        converts_keys: Likewise, for keys.
     """
 
     source_value: Codec
@@ -56,6 +57,7 @@ class Codecs:
     sink_value: Codec
     sink_key: Codec
     converts: bool
+    converts_keys: bool
 
     @property
     def name_schemas(self) -> bool:
@@ -302,8 +304,14 @@ class _Builder:
         sink_key = self._sink_codec(sink.key, source.key, "key", topic)
         if not (sink_value and sink_key):
             return None
-        converts = sink.value not in (None, source.value)
-        return Codecs(source_value, source_key, sink_value, sink_key, converts)
+        return Codecs(
+            source_value,
+            source_key,
+            sink_value,
+            sink_key,
+            converts=sink.value is not None,
+            converts_keys=sink.key is not None,
+        )
 
     def _sink_codec(
         self, own: CodecUse | None, of_source: CodecUse, part: Part, topic: str

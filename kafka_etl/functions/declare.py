@@ -58,6 +58,7 @@ class Declaration:
     mixes: bool = False
     version: str = ""
     columns: Sequence[str] | None = None
+    reads_only: bool = False
 
 
 def operator(
@@ -66,6 +67,7 @@ def operator(
     mixes: bool = False,
     version: str = "",
     columns: Sequence[str] | None = None,
+    reads_only: bool = False,
 ) -> Callable[[F], F]:
     """Say about an operator what its signature cannot; the function is returned unchanged.
 
@@ -76,10 +78,14 @@ def operator(
         version: Shown in dead letters; default: of the distribution, or a hash of the source.
         columns: What its table has besides the value's fields and `_row`, of `_key`, `_headers`,
             `_timestamp`, `_partition` and `_offset`; default: all. Each costs 0.05 us a record.
+        reads_only: It never changes in place what it is given. A value that it returns as it was
+            given goes on as its source bytes, unless the sink has a codec of its own.
     """
 
     def declare(target: F) -> F:
-        target.__kafka_etl__ = Declaration(takes, mixes, version, columns)  # type: ignore[attr-defined]
+        target.__kafka_etl__ = Declaration(  # type: ignore[attr-defined]
+            takes, mixes, version, columns, reads_only
+        )
         return target
 
     return declare

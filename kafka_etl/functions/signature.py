@@ -49,6 +49,7 @@ class Shape:
         container: `dict` or `list`, where the annotation says so of its values.
         is_async: Whether it is a coroutine function or an async generator.
         columns: Of `META_COLUMNS`, those its table has.
+        reads_only: Whether it never changes in place what it is given.
     """
 
     takes: Takes = Takes.VALUE
@@ -61,6 +62,7 @@ class Shape:
     container: type | None = None
     is_async: bool = False
     columns: tuple[str, ...] = ()
+    reads_only: bool = False
 
 
 _TAKES: Final[Mapping[object, Takes]] = {
@@ -117,6 +119,7 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         container=_container(hint, batch=batch),
         is_async=is_async(function),
         columns=_columns(declared, takes, name),
+        reads_only=declared.reads_only,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kafka_etl import Record
+from kafka_etl import Record, operator
 from kafka_etl.expression import Expression
 
 
@@ -16,8 +16,8 @@ def filter_records(*, where: Expression) -> Callable[[Any], Any]:
     compares the value itself with null (`value != null`).
     """
     if where.value_only and not where.nullable:
-        return where.value_filter()
+        return operator(reads_only=True)(where.value_filter())
     keep = where.record_filter()
     if where.nullable:
         keep.__annotations__["record"] = Record | None
-    return keep
+    return operator(reads_only=True)(keep)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import pytest
 
@@ -87,3 +88,46 @@ def test_a_retry_after_nothing_is_at_once() -> None:
 
 def test_one_attempt_is_no_retry() -> None:
     assert RetryPolicy(max_attempts=1).wait_before_next(Retry(), 1, one) is None
+
+
+class Whenever(Retry):
+    """Whose `after` cannot be had."""
+
+    @property
+    def after(self) -> float:  # type: ignore[override]
+        raise RuntimeError
+
+    @after.setter
+    def after(self, _after: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [(86400, 300), (300, 300), (0.5, 0.5), (float("inf"), 300), (10**400, 300)],
+)
+def test_a_retry_waits_five_minutes_at_most(after: float, expected: float) -> None:
+    assert RetryPolicy().wait_before_next(Retry(after=after), 1, one) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Retry(after=float("nan")),
+        Retry(after=-1),
+        Retry(after=True),
+        Retry(after=cast("float", "soon")),
+        Retry(after=cast("float", [])),
+        Whenever(),
+    ],
+)
+def test_a_retry_after_no_time_at_all_waits_as_ever(error: Retry) -> None:
+    policy = RetryPolicy(backoff=Backoff(initial=7, jitter="none"))
+    assert policy.wait_before_next(error, 1, one) == 7
+
+
+def test_an_errors_class_is_asked_not_what_it_says_of_itself() -> None:
+    class Lying(ValueError):
+        __class__ = property(lambda _self: 1 / 0)  # type: ignore[assignment]
+
+    assert RetryPolicy().wait_before_next(Lying(), 1, one) is None
+    assert RetryPolicy(only=(Lying,)).wait_before_next(Lying(), 1, one) is not None

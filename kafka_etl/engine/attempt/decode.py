@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka_etl.codecs import BYTES, TEXT, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.columns import tables
+from kafka_etl.engine.rows.faults import NamedFaults
 from kafka_etl.engine.rows.flow import NULL, Flow
 from kafka_etl.engine.rows.mapping import one_by_one
 from kafka_etl.functions.bind import BoundOperator
@@ -25,11 +26,15 @@ class Decode:
         value: None: the bytes as they are.
         key: None: no operator looks at decoded keys.
         table: Whether the first operator takes a table.
+        converts_keys: Whether the sink has a codec of its own for keys.
+        keeps: Whether values that nobody changes go on as their source bytes.
     """
 
     value: Codec | None
     key: Codec | None = None
     table: bool = False
+    converts_keys: bool = False
+    keeps: bool = False
 
     def apply(self, flow: Flow) -> None:
         read = type(flow.source[0])
@@ -40,32 +45,48 @@ class Decode:
             tables.decode_table(flow, self.value)
         elif self.value is not None:
             flow.values = _decoded(flow, self.value, flow.values, nulls=False)
+            if self.keeps:
+                flow.decoded = flow.values
         if self.key is not None:
-            keys = list(map(read.key, flow.source))
-            flow.keys = _decoded(flow, self.key, keys, nulls=True)
+            flow.converts_keys = self.converts_keys
+            flow.keys = _decoded(flow, self.key, flow.read("key"), nulls=True)
+            flow.key_again = _key_again(flow, self.key)
+            if self.table and flow.faults:
+                raise NamedFaults(flow.faults)  # the table has rows for them
         if flow.faults and flow.sheet is None:
             flow.without_faults()
 
 
 def decode_for(
-    operators: Sequence[BoundOperator], value: Codec, key: Codec, *, converts: bool = False
+    operators: Sequence[BoundOperator],
+    value: Codec,
+    key: Codec,
+    *,
+    converts: bool = False,
+    converts_keys: bool = False,
 ) -> Decode:
-    """Decode what the operators ask for: bytes that nothing decodes stay as they are.
+    """Decode what the operators ask for, and all that the sink has a codec of its own for.
 
-    Without operators that is all of them, unless the sink has another codec than the source.
+    What nothing decodes stays as it is. Where the sink has no codec of its own for values, those
+    that pass operators which only read go on as their source bytes.
     """
+    converts_keys = converts_keys and key is not BYTES
+    wants_keys = converts_keys or (
+        key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
+    )
+    made = Decode(None, key if wants_keys else None, converts_keys=converts_keys)
     if not operators:
-        return Decode(value if converts and value is not BYTES else None)
+        return replace(made, value=value if converts and value is not BYTES else None)
     first = operators[0].shape
     if first.takes in TABLES:
-        return Decode(value, table=True)
+        return replace(made, value=value, table=True)
     value = {Takes.BYTES: BYTES, Takes.TEXT: TEXT}.get(first.takes, value)
     if first.cls is not None:
         value = of_class(value, first.cls)
     elif first.container is not None and value.of_container is not None:
         value = value.of_container(first.container)
-    wants_keys = key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
-    return Decode(None if value is BYTES else value, key if wants_keys else None)
+    keeps = not converts and all(operator.shape.reads_only for operator in operators)
+    return replace(made, value=None if value is BYTES else value, keeps=keeps)
 
 
 def _decoded(flow: Flow, codec: Codec, column: list[Any], *, nulls: bool) -> list[Any]:
@@ -85,7 +106,19 @@ def _decoded(flow: Flow, codec: Codec, column: list[Any], *, nulls: bool) -> lis
 
 
 def _headers(flow: Flow) -> list[Headers]:
-    return [headers or [] for headers in map(type(flow.source[0]).headers, flow.source)]
+    return [headers or [] for headers in flow.read("headers")]
+
+
+def _key_again(flow: Flow, codec: Codec) -> Callable[[int], Any]:
+    """Decodes the key of one record anew: an operator may have changed the first one in place."""
+
+    def decoded(origin: int) -> Any:
+        data: bytes = flow.read("key")[origin]
+        if codec.decode_with is None:
+            return codec.decode(data)
+        return codec.decode_with(data, flow.read("headers")[origin] or [])
+
+    return decoded
 
 
 def _spread(decode_with: Callable[[bytes, Headers], Any]) -> Callable[[Any], Any]:

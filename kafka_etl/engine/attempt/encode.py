@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, compress, repeat
-from operator import itemgetter, ne
+from itertools import compress, repeat
+from operator import is_, ne
 from types import NoneType
 from typing import Any, Final
 
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
+from kafka_etl.engine.attempt.output_fields import (
+    checked_headers,
+    checked_timestamps,
+    checked_topics,
+)
 from kafka_etl.engine.attempt.schema_headers import (
     HeaderColumn,
     moved_to_headers,
@@ -21,14 +26,19 @@ from kafka_etl.engine.columns.reading import TO
 from kafka_etl.engine.columns.tables import encode_table, leave
 from kafka_etl.engine.rows.faults import Fault
 from kafka_etl.engine.rows.flow import NULL, Column, Flow, Sheet
-from kafka_etl.engine.rows.mapping import Apply, Explain, Mapped, explained, map_each
+from kafka_etl.engine.rows.mapping import (
+    FAILED,
+    Apply,
+    Explain,
+    Mapped,
+    explained,
+    is_nobodys,
+    map_each,
+)
 from kafka_etl.invocation import Condition, Outputs
-from kafka_etl.record import KEEP, Headers
+from kafka_etl.record import KEEP
 from kafka_etl.schema_registry.wire_format import KEY_HEADER, VALUE_HEADER
 from kafka_etl.value_classes import is_typed
-
-_NAME: Final = itemgetter(0)
-_VALUE: Final = itemgetter(1)
 
 _KEY_TYPES: Final = {bytes, NoneType}
 
@@ -50,6 +60,7 @@ class Encode:
         routes: Further topics `Record.to` may name.
         size_limits: Topic -> largest record, in bytes.
         source_timestamp: Whether outputs carry the timestamp of their source record.
+        operator: The last one, named where something that an operator set cannot be written.
         schema_ids: Whether headers may name the schema of what came, or of what is written.
     """
 
@@ -59,11 +70,13 @@ class Encode:
     routes: frozenset[str] = frozenset()
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     source_timestamp: bool = False
+    operator: str = ""
     schema_ids: bool = False
 
     def apply(self, flow: Flow) -> Outputs:
         """The outputs, with origins as positions in the attempt; what fails is in its faults."""
         sound = len(flow.faults)
+        self._put_back(flow)
         given: list[Any] | None = flow.values
         if flow.sheet is not None:
             self._encode_table(flow, flow.sheet)
@@ -74,7 +87,7 @@ class Encode:
         if flow.nulls:
             values = [None if v is NULL else v for v in values]
         keys = self._keys(flow, extras.keys)
-        headers = _headers(flow, extras.headers)
+        headers = self._headers(flow, extras.headers)
         if self.schema_ids:
             headers, values = self._with_schema_ids(flow, headers, given, values, keys)
         outputs = Outputs(
@@ -123,21 +136,14 @@ class Encode:
     def _topics(self, flow: Flow, column: Column) -> list[str | None] | None:
         if column is None:
             return None
-        for entry, topic in enumerate(column) if self._strangers(column) else ():
-            if topic is not None and topic != self.topic and topic not in self.routes:
-                error = ValueError(
-                    f"`to({topic!r})`: not the sink's topic nor one of its routes "
-                    f"({', '.join(sorted(self.routes)) or 'it has none'})"
-                )
-                flow.fail(entry, Fault(error, Condition.OPERATOR_ERROR))
-        return column
+        topics, bad = checked_topics(column, self.topic, self.routes)
+        self._refuse(flow, bad, Condition.OPERATOR_ERROR)
+        return topics
 
-    def _strangers(self, topics: list[Any]) -> bool:
-        """Whether any is not the sink's, found without looking at each in Python."""
-        try:
-            return not set(topics) <= {None, self.topic, *self.routes}
-        except TypeError:  # what is no topic at all
-            return True
+    def _refuse(self, flow: Flow, bad: Mapping[int, BaseException], condition: Condition) -> None:
+        """These entries have something besides the value that no sink can write."""
+        for entry, error in bad.items():
+            flow.fail(entry, Fault(error, condition, flow.set_by or self.operator))
 
     def _values(self, flow: Flow, topics: Column) -> list[Any]:
         kinds = set(map(type, flow.values)) - {type(NULL)}
@@ -178,18 +184,43 @@ class Encode:
             operator=f"codec {self.value.name}",
         )
 
-    def _keys(self, flow: Flow, column: Column) -> list[bytes | None]:
-        if column is not None and flow.keys is None and set(map(type, column)) <= _KEY_TYPES:
+    def _keys(self, flow: Flow, column: Column) -> list[Any]:
+        anew = flow.converts_keys
+        if column is not None and not anew and flow.keys is None and _are_bytes(column):
             return column
-        keys: list[bytes | None] = flow.spread(flow.read("key"), None)
-        for entry, key in enumerate(column or ()):
-            if key is KEEP or flow.is_own_key(entry, key):
-                continue  # the bytes stay, and with them the partition
-            try:
-                keys[entry] = key if isinstance(key, bytes | None) else self.key.encode(key)
-            except Exception as error:  # noqa: BLE001 - whatever the codec raises
-                flow.fail(entry, Fault(error, Condition.ENCODE_ERROR, f"key codec {self.key.name}"))
+        own = flow.read("key")
+        keys: list[Any] = flow.spread(own, None)
+        if column is None and not (anew and flow.keys):
+            return keys
+        chosen: list[int] = []
+        objects: list[Any] = []
+        for entry, key in enumerate(column or repeat(KEEP, len(flow))):
+            is_own = key is KEEP or flow.is_own_key(entry, key)
+            if is_own or (anew and type(key) is bytes and key == keys[entry]):
+                if not anew or flow.keys is None or keys[entry] is None:
+                    continue  # the bytes stay, and with them the partition
+                chosen.append(entry)
+                objects.append(flow.keys[flow.origin(entry)])
+            elif key is None or issubclass(type(key), bytes):
+                keys[entry] = key
+            else:
+                chosen.append(entry)
+                objects.append(key)
+        self._encode_keys(flow, keys, chosen, objects)
         return keys
+
+    def _encode_keys(
+        self, flow: Flow, keys: list[Any], chosen: list[int], objects: list[Any]
+    ) -> None:
+        encoded, failed = map_each(self.key.encode, len(objects), objects)
+        for entry, key in zip(chosen, encoded, strict=True):
+            keys[entry] = key
+        for at, error in failed:
+            if is_nobodys(error):
+                raise error
+            keys[chosen[at]] = None  # left out in the end, with its record
+            fault = Fault(error, Condition.ENCODE_ERROR, f"key codec {self.key.name}")
+            flow.fail(chosen[at], fault)
 
     def _size(self, flow: Flow, outputs: Outputs, *, plain: bool) -> int:
         """Bytes of all values; fails the records that no broker would take."""
@@ -219,75 +250,75 @@ class Encode:
             flow.fail(entry, Fault(error, Condition.RECORD_TOO_LARGE))
 
     def _timestamps(self, flow: Flow, column: Column) -> list[int] | None:
-        stamps: list[int] | None = None
+        """0 for the sink's own, which is also for a source record without one."""
+        stamps: list[Any] | None = None
         if self.source_timestamp:
-            own = list(map(max, flow.source_timestamps(), repeat(0)))
-            stamps = flow.spread(own, 0)
+            stamps, bad = checked_timestamps(flow.spread(flow.source_timestamps(), -1))
+            self._refuse(flow, _unless_set(bad, column), Condition.ENCODE_ERROR)
         if column is None:
             return stamps
+        given, bad = checked_timestamps(column)
+        self._refuse(flow, bad, Condition.ENCODE_ERROR)
         stamps = stamps or [0] * len(flow)
-        for entry, stamp in enumerate(column):
-            if isinstance(stamp, int):
-                stamps[entry] = max(0, stamp)
-            elif stamp is not KEEP:
-                _refuse(flow, entry, "a timestamp is a number of milliseconds, an int")
-        return stamps
+        return [own if one is KEEP else one for one, own in zip(given, stamps, strict=True)]
+
+    def _headers(self, flow: Flow, changed: Column) -> HeaderColumn:
+        """Lists of headers, None where there are none."""
+        if changed is None:
+            own = flow.read("headers")
+            return flow.spread(own, None) if any(own) else None
+        column = changed
+        if set(map(type, changed)) != {list}:
+            own = flow.spread(flow.read("headers"), None)
+            column = [o if c is KEEP else c for c, o in zip(changed, own, strict=True)]
+        checked, bad = checked_headers(column)
+        self._refuse(flow, bad, Condition.ENCODE_ERROR)
+        return checked if any(checked) else None
+
+    def _put_back(self, flow: Flow) -> None:
+        """Source bytes for the values that still are the very objects they were decoded to."""
+        if flow.decoded is None or flow.sheet is not None:
+            return
+        decoded = flow.spread(flow.decoded, FAILED)
+        own = flow.spread(flow.read("value"), None)
+        same = list(map(is_, flow.values, decoded))
+        if flow.nulls or not all(same):
+            own = [
+                bytes_ if is_same and value is not NULL else value
+                for value, bytes_, is_same in zip(flow.values, own, same, strict=True)
+            ]
+        flow.values = own
+
+
+def _are_bytes(keys: list[Any]) -> bool:
+    return set(map(type, keys)) <= _KEY_TYPES
+
+
+def _unless_set(bad: Mapping[int, BaseException], column: Column) -> Mapping[int, BaseException]:
+    """Without the entries whose timestamp an operator has set."""
+    if column is None:
+        return bad
+    return {entry: error for entry, error in bad.items() if column[entry] is KEEP}
 
 
 def _encoder_of(codec: Codec, kind: type) -> Callable[[Any], bytes]:
     if kind is bytes:
         return bytes
-    return of_class(codec, kind).encode if is_typed(kind) else codec.encode
+    try:
+        return of_class(codec, kind).encode if is_typed(kind) else codec.encode
+    except BaseException as error:
+        if is_nobodys(error):
+            raise
+        return _refusing(error)
 
 
-def _headers(flow: Flow, changed: Column) -> list[Headers | None] | None:
-    """Lists of headers, None where there are none."""
-    if changed is None:
-        own = flow.read("headers")
-        return flow.spread(own, None) if any(own) else None
-    column = changed
-    if set(map(type, changed)) != {list}:
-        own = flow.spread(flow.read("headers"), None)
-        column = [o if c is KEEP else c for c, o in zip(changed, own, strict=True)]
-    if not any(column):
-        return None
-    if not _are_all_headers(column):
-        for entry, headers in enumerate(column):
-            if headers is not None and not _are_headers(headers):
-                _refuse(flow, entry, "headers are a list of (str, bytes or None)")
-    return column
+def _refusing(error: BaseException) -> Callable[[Any], bytes]:
+    """For objects of a class that no codec understands."""
 
+    def refuse(_value: Any) -> bytes:
+        raise error
 
-def _are_all_headers(column: Sequence[Any]) -> bool:
-    """Whether all are plainly lists of (str, bytes), found in C; if not, each is looked at."""
-    if set(map(type, column)) != {list}:
-        return False
-    pairs = list(chain.from_iterable(column))
-    if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
-        return False
-    names, held = map(_NAME, pairs), map(_VALUE, pairs)
-    return set(map(type, names)) == {str} and set(map(type, held)) <= {bytes, NoneType}
-
-
-def _are_headers(headers: Any) -> bool:
-    """Whether a sink can write them; the operator may have set anything."""
-    match headers:
-        case [*pairs]:
-            return all(map(_is_header, pairs))
-        case _:
-            return False
-
-
-def _is_header(header: Any) -> bool:
-    match header:
-        case (str(), bytes() | None):
-            return True
-        case _:
-            return False
-
-
-def _refuse(flow: Flow, entry: int, what: str) -> None:
-    flow.fail(entry, Fault(TypeError(what), Condition.ENCODE_ERROR))
+    return refuse
 
 
 def _exactly(encode: Callable[[Any], Any], explain: Explain | None) -> Apply:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults
+from kafka_etl.engine.rows.faults import EngineFailed, Fault, GroupFault, NamedFaults
+from kafka_etl.engine.rows.mapping import PoolFailed, is_nobodys
 from kafka_etl.invocation import (
+    CONTEXT,
     SHARED,
+    TRACEBACK,
     Attempt,
+    Condition,
     ErrorInfo,
     Failure,
     Invocation,
@@ -115,6 +119,12 @@ class _Run:
             return [rest] if rest else []
         except GroupFault as failed:
             return self._group_failed(group, failed, number, started, following)
+        except PoolFailed as failed:
+            raise failed.error from None
+        except BaseException as error:
+            if is_nobodys(error):
+                raise
+            return self._group_failed(group, self._engine_failed(error), number, started, following)
         if self._chain.mixes:
             again = self._first_retryable(flow.faults, number)
             if again is not None:
@@ -124,6 +134,12 @@ class _Run:
         self._parts.append((group, outputs))
         self._dropped += flow.dropped
         return []
+
+    def _engine_failed(self, error: BaseException) -> GroupFault:
+        """Nothing that an operator gives ends a worker: the record is found by halving."""
+        failed = EngineFailed(error).with_traceback(error.__traceback__)
+        fault = Fault(failed, Condition.OPERATOR_ERROR)
+        return GroupFault(fault, splittable=not self._chain.mixes)
 
     def _group_failed(
         self, group: Group, failed: GroupFault, number: int, started: int, following: _NextWave
@@ -170,7 +186,8 @@ class _Run:
         """Remember a failed attempt of these records, and, if it was the last, the failure."""
         info = ErrorInfo.of(fault.error)
         _let_go(fault.error)
-        attempt = Attempt(number, started, self._invoker.now_ms(), f"{info.type}: {info.message}")
+        said = f"{info.type}: {info.message}"
+        attempt = Attempt(number, started, self._invoker.now_ms(), said)
         for index in indices:
             attempts = self._attempts.setdefault(index, [])
             attempts.append(attempt)
@@ -186,9 +203,9 @@ def _let_go(error: BaseException | None) -> None:
     They hold the whole batch, and the batch holds the error: a circle that only the garbage
     collector would find, which runs rarely here.
     """
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__context__
+    while error is not None and TRACEBACK.__get__(error) is not None:
+        TRACEBACK.__set__(error, None)
+        error = CONTEXT.__get__(error)
 
 
 def _in_order(parts: list[tuple[Group, Outputs]]) -> Outputs:

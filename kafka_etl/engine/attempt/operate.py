@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeGuard
 
-from kafka_etl.engine.attempt.results import Spread, are_plain, collect, keep_null
+from kafka_etl.engine.attempt.results import Spread, are_plain, collect
 from kafka_etl.engine.columns import tables
-from kafka_etl.engine.pools.lanes import lanes
+from kafka_etl.engine.pools.lanes import Lanes, lanes
 from kafka_etl.engine.pools.pools import Pool, Pools
+from kafka_etl.engine.pools.processes import ProcessPool
 from kafka_etl.engine.rows.blame import group_fault, named_faults
 from kafka_etl.engine.rows.flow import NULL, Flow
-from kafka_etl.engine.rows.mapping import Apply, exhausted, one_by_one
+from kafka_etl.engine.rows.mapping import (
+    Apply,
+    Mapped,
+    PoolFailed,
+    exhausted,
+    is_nobodys,
+    one_by_one,
+)
 from kafka_etl.errors import RecordErrors
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
@@ -72,7 +80,9 @@ class Operate:
         if pool is None:
             return one_by_one(call)
         sources = flow.sources()
-        return lambda entries, values: pool.map(values, lanes([sources[e] for e in entries], order))
+        return lambda entries, values: _mapped(
+            pool, values, lanes([sources[e] for e in entries], order)
+        )
 
     def _each(self, flow: Flow, apply: Apply, column: list[Any], *, nulls: bool) -> list[Any]:
         return flow.each(
@@ -88,12 +98,36 @@ def operate_all(operators: Sequence[BoundOperator], pools: Pools) -> tuple[Opera
     """The stages of these operators; the first is given what `decode_for` makes."""
     return tuple(
         Operate(
-            pools.awaited(operator),
+            _called_once(pools.awaited(operator), pools.of(operator)),
             None if number == 0 else _conversion(operator.shape.cls),
             pools.of(operator),
         )
         for number, operator in enumerate(operators)
     )
+
+
+def _called_once(operator: BoundOperator, pool: Pool | None) -> BoundOperator:
+    """The operator; one on batches whose calls are a pool's has one that tells faults apart."""
+    if pool is None or not operator.shape.batch:
+        return operator
+
+    def call(argument: Any) -> Any:
+        results, failed = _mapped(pool, [argument], [[0]])
+        if failed:
+            raise failed[0][1]
+        return results[0]
+
+    return replace(operator, call=call)
+
+
+def _mapped(pool: Pool, column: Sequence[Any], lanes: Lanes) -> Mapped:
+    """What the pool makes of the column. What it raises itself is nobody's, of processes."""
+    try:
+        return pool.map(column, lanes)
+    except BaseException as error:
+        if is_nobodys(error) or not isinstance(pool, ProcessPool):
+            raise
+        raise PoolFailed(error) from error
 
 
 def _conversion(cls: type | None) -> Callable[[Any], Any] | None:
@@ -157,9 +191,13 @@ class _BatchCall:
             return []
         try:
             outputs = exhausted(self._operator.call([self._arguments[entry] for entry in entries]))
+            if _is_list(outputs):
+                outputs = list(outputs)  # the operator may fill its own list anew in the next call
         except RecordErrors as named:
             raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:
+            if is_nobodys(error):
+                raise
             raise group_fault(self._flow, self._operator, error) from error
         if outputs is DROP or (outputs is None and self._operator.shape.may_drop):
             self._flow.dropped += len(entries)
@@ -177,7 +215,7 @@ class _BatchCall:
             for entry, item in zip(made_from, outputs, strict=True):
                 origin = SHARED if entry is None else flow.origin(entry)
                 given = NULL if entry is None else flow.values[entry]
-                spread.add_output(entry, origin, keep_null(given, item))
+                spread.add_item(entry, origin, given, item)
         spread.finish()
 
     def _made_from(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:
@@ -189,7 +227,7 @@ class _BatchCall:
         if self._mixes:
             return [None] * len(outputs)
         in_place = entries if len(outputs) == len(entries) else [None] * len(outputs)
-        sources = [item.source if isinstance(item, Record) else None for item in outputs]
+        sources = [item.source if issubclass(type(item), Record) else None for item in outputs]
         if all(source is None for source in sources):
             return in_place
         given = self._flow.sources()

@@ -7,9 +7,9 @@ from itertools import repeat
 from operator import attrgetter, is_, is_not
 from typing import Any, Final, TypeGuard
 
-from kafka_etl.engine.rows.faults import Fault
+from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults
 from kafka_etl.engine.rows.flow import NOTHING, NULL, Column, Extra, Extras, Flow
-from kafka_etl.engine.rows.mapping import FAILED
+from kafka_etl.engine.rows.mapping import FAILED, is_nobodys
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
 from kafka_etl.invocation import SHARED, Condition
@@ -54,7 +54,7 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iter
     flow.values = results
     if gone:
         _leave_out(flow, gone)
-    if kinds == gone or (kinds - gone <= {Record} and _unpacked(flow)):
+    if kinds == gone or (kinds - gone <= {Record} and _unpacked(flow, operator)):
         return
     spread = Spread(flow, operator)
     for entry, result in enumerate(flow.values):
@@ -102,24 +102,35 @@ def _leave_out(flow: Flow, gone: set[type]) -> None:
             flow.keep(chosen)
 
 
-def _unpacked(flow: Flow) -> bool:
+def _unpacked(flow: Flow, operator: BoundOperator) -> bool:
     """Take records apart into columns, where each entry gave one value or one record.
 
     A record an operator made itself belongs to the entry it was given for. Not done, and False,
-    where a record belongs elsewhere, or to no entry alone.
+    where a record belongs elsewhere, or to no entry alone, or holds what raises when it is looked
+    at: then entries are taken one by one, and the guilty one is found.
     """
     if flow.shared:
         return False
+    try:
+        unpacked = _take_apart(flow)
+    except BaseException:  # noqa: BLE001 - of objects that an operator has set
+        return False
+    if unpacked:
+        flow.set_by = operator.name
+    return unpacked
+
+
+def _take_apart(flow: Flow) -> bool:
     results, sources = flow.values, flow.sources()
     if set(map(type, results)) == {Record} and all(map(is_, map(_SOURCE, results), sources)):
-        flow.extras = _all_extras(flow, results)
+        extras = _all_extras(flow, results)
         values: list[Any] = list(map(_VALUE, results))
     else:
         entries = [entry for entry, result in enumerate(results) if type(result) is Record]
         records: list[Record] = [results[entry] for entry in entries]
         if not all(map(_is_at_home, records, map(sources.__getitem__, entries))):
             return False
-        flow.extras = _some_extras(flow, entries, records)
+        extras = _some_extras(flow, entries, records)
         values = results.copy()
         for entry, record in zip(entries, records, strict=True):
             values[entry] = record.value
@@ -127,7 +138,7 @@ def _unpacked(flow: Flow) -> bool:
     flow.nulls = flow.nulls or type(None) in kinds
     if flow.nulls or type(_STILL_NULL) in kinds:
         values = list(map(_as_entry, values))
-    flow.values = values
+    flow.values, flow.extras = values, extras
     return True
 
 
@@ -142,10 +153,14 @@ def _is_at_home(record: Record, source: SourceRecord | None) -> bool:
 
 def _all_extras(flow: Flow, records: list[Record]) -> Extras:
     """Of records that all are the engine's own: nothing is left open."""
-    stamps = list(map(_TIMESTAMP, records))
+    stamps: list[Any] = list(map(_TIMESTAMP, records))
     topics = list(map(_DESTINATION, records))
-    if any(map(_STAMPED, records)) or stamps != flow.stamps:
-        timestamps: list[Any] | None = list(map(_stamp, records))
+    stamped = list(map(_STAMPED, records))
+    timestamps: list[Any] | None
+    if all(stamped):
+        timestamps = stamps
+    elif any(stamped) or stamps != flow.stamps:
+        timestamps = list(map(_stamp, records))
     else:
         timestamps = flow.extras.timestamps
     return Extras(
@@ -189,9 +204,10 @@ def _extra(record: Record) -> Extra:
 
 def _stamp(record: Record) -> Any:
     """The timestamp where one was set; what comes from the source is not the output's."""
-    if record.stamped or record.source is None:
-        return record.timestamp
-    return KEEP if record.timestamp == record.source.timestamp()[1] else record.timestamp
+    stamp: Any = record.timestamp
+    if record.stamped or record.source is None or stamp is KEEP:
+        return stamp
+    return KEEP if stamp == record.source.timestamp()[1] else stamp
 
 
 def _without_empty(columns: Sequence[list[Any]]) -> Extras:
@@ -212,19 +228,38 @@ class Spread:
         self._values: list[Any] = []
         self._origins: list[int] = []
         self._extras: list[Extra] = []
-        self._decoded = dict(zip(map(id, flow.source), flow.keys or (), strict=False))
+        self._origin_of: dict[int, int] = {}
+        if flow.keys is not None:
+            self._origin_of = dict(zip(map(id, flow.source), range(len(flow.source)), strict=True))
 
     def add(self, entry: int, origin: int, result: Any) -> None:
         """What the operator gave for one entry: an output, several, or none."""
-        if result is None and not self._operator.shape.may_drop:
-            self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
-        elif result is None or (_is_list(result) and not result):
-            self._flow.dropped += 1
-        else:
-            for item in result if _is_list(result) else [result]:
-                self.add_output(entry, origin, item)
+        try:
+            if result is None and not self._operator.shape.may_drop:
+                self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
+            elif result is None or (_is_list(result) and not result):
+                self._flow.dropped += 1
+            else:
+                for item in result if _is_list(result) else [result]:
+                    self._add_output(entry, origin, item)
+        except BaseException as error:  # noqa: BLE001 - raised anew where it is no record's
+            self._blame(origin, error)
 
-    def add_output(self, entry: int | None, origin: int, item: Any) -> None:
+    def add_item(self, entry: int | None, origin: int, given: Any, item: Any) -> None:
+        """One output of a batch, for an entry that had the value `given`."""
+        try:
+            self._add_output(entry, origin, keep_null(given, item))
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._blame(origin, error)
+
+    def _blame(self, origin: int, error: BaseException) -> None:
+        """Whatever an operator gave that raises when it is looked at costs its own record."""
+        if is_nobodys(error) or issubclass(type(error), GroupFault | NamedFaults):
+            raise error
+        fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
+        self._flow.blame(origin, fault)
+
+    def _add_output(self, entry: int | None, origin: int, item: Any) -> None:
         """One output; `entry` is the one it was made from, where it was made from one."""
         flow = self._flow
         if item is DROP:
@@ -234,7 +269,8 @@ class Spread:
             self._refuse(origin, "returned a list with None in it; put DROP there, or leave it out")
             return
         extra = NOTHING if entry is None else flow.extra_of(entry)
-        if isinstance(item, Record):
+        if issubclass(type(item), Record):
+            flow.set_by = self._operator.name
             record = item if entry is None else item.onto(flow.base(entry))
             extra = self._in_full(record) if origin == SHARED else _extra(record)
             item = _as_entry(item.value)
@@ -257,8 +293,9 @@ class Spread:
     def _in_full(self, record: Record) -> Extra:
         """Of an output that has no source record from which to keep anything."""
         key, headers, timestamp, topic = _extra(record)
-        source = record.source
-        if source is not None and key is self._decoded.get(id(source), KEEP):
+        flow, source = self._flow, record.source
+        origin = self._origin_of.get(id(source), SHARED)
+        if source is not None and not flow.converts_keys and flow.is_key_of(origin, key):
             key = source.key()  # untouched: the bytes stay, and with them the partition
         return (key, headers, timestamp, topic)
 

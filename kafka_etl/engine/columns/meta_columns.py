@@ -7,23 +7,37 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.codecs.arrow import numbers, pyarrow
 from kafka_etl.engine.columns.reading import HEADERS, KEY, OFFSET, PARTITION, ROW, TIMESTAMP, TO
+from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults
 from kafka_etl.engine.rows.flow import Column, Extras, Flow, Sheet
-from kafka_etl.invocation import SHARED
+from kafka_etl.engine.rows.mapping import map_each
+from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import KEEP, Headers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHANGEABLE: Final = (KEY, HEADERS, TIMESTAMP, TO)
+_IN_ORDER: Final = (KEY, HEADERS, TIMESTAMP, TO)
+CHANGEABLE: Final = frozenset(_IN_ORDER)
+"""Columns with which an operator sets something besides the value."""
 
 
-def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str]) -> pa.Table:
-    """The table with these columns, where it does not have them already."""
+def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str], operator: BoundOperator) -> pa.Table:
+    """The table with these columns, where it does not have them already.
+
+    Raises:
+        NamedFaults: An earlier operator has set something that no column can hold.
+        GroupFault: Likewise, of an output that belongs to all records.
+    """
     table = sheet.table
     rows = table[ROW]
     for name in wanted:
         if name not in table.column_names:
-            table = table.append_column(name, _of_rows(_given(flow, sheet, name), rows))
+            try:
+                given = _given(flow, sheet, name)
+            except _NoColumn as bad:
+                raise _blamed(flow, bad, name, operator) from None
+            table = table.append_column(name, _of_rows(given, rows))
     return table
 
 
@@ -35,7 +49,7 @@ def extras(flow: Flow, sheet: Sheet, rows: Sequence[int]) -> Extras:
     before = flow.extras.picked(
         lambda column: [KEEP if row == SHARED else column[row] for row in rows]
     )
-    keys, headers, timestamps, topics = (_changed(sheet, name) for name in _CHANGEABLE)
+    keys, headers, timestamps, topics = (_changed(sheet, name) for name in _IN_ORDER)
     return Extras(
         keys=before.keys if keys is None else keys,
         headers=before.headers if headers is None else headers,
@@ -58,10 +72,18 @@ def _changed(sheet: Sheet, name: str) -> list[Any] | None:
         return None
     held: list[Any] = column.to_pylist()
     if name == HEADERS:
-        return [[(header["name"], header["value"]) for header in row or ()] for row in held]
+        return list(map(_pairs, held))
     if name == TIMESTAMP:
         return [KEEP if one is None else one for one in held]
     return held
+
+
+def _pairs(row: Any) -> Any:
+    """Headers of a row; a row of another shape stays, for the encoding to refuse."""
+    try:
+        return [(header["name"], header["value"]) for header in row or ()]
+    except (TypeError, LookupError):
+        return row
 
 
 def _is_same(column: Any, given: Any) -> bool:
@@ -93,10 +115,43 @@ def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
         read, type_of = _COLUMNS[name]
         entries, kind = read(flow), type_of(arrow)
         count = len(flow.source) if flow.origins is None else len(flow.origins)
-        sheet.besides[name] = (
-            arrow.nulls(count, kind) if entries is None else arrow.array(entries, kind)
-        )
+        sheet.besides[name] = arrow.nulls(count, kind) if entries is None else _array(entries, kind)
     return sheet.besides[name]
+
+
+class _NoColumn(Exception):
+    """Some entries are of a type that the column does not have."""
+
+    def __init__(self, errors: Mapping[int, BaseException]) -> None:
+        super().__init__(f"{len(errors)} entries")
+        self.errors = errors
+
+
+def _array(entries: Sequence[Any], kind: Any) -> Any:
+    arrow = pyarrow()
+    try:
+        return arrow.array(entries, kind)
+    except Exception:
+        _, failed = map_each(lambda one: arrow.array([one], kind), len(entries), entries)
+        if failed:
+            raise _NoColumn(dict(failed)) from None
+        raise
+
+
+def _blamed(flow: Flow, bad: _NoColumn, name: str, operator: BoundOperator) -> Exception:
+    by = flow.set_by
+    faults = {
+        entry: Fault(
+            TypeError(f"`{name}`, which {operator.name} looks at, cannot be a column: {error}"),
+            Condition.OPERATOR_ERROR,
+            by or operator.name,
+        )
+        for entry, error in bad.errors.items()
+    }
+    origins = {flow.origin(entry): fault for entry, fault in faults.items()}
+    if SHARED in origins:
+        return GroupFault(origins[SHARED], splittable=not flow.mixed)
+    return NamedFaults(origins)
 
 
 def _keys(flow: Flow) -> list[Any]:

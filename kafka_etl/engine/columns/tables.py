@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
-from kafka_etl.contracts import Codec, Unavailable
+from kafka_etl.contracts import Codec
 from kafka_etl.engine.columns import meta_columns
-from kafka_etl.engine.columns.reading import ROW, Reading, values_only, without_reserved, write_rows
+from kafka_etl.engine.columns.meta_columns import CHANGEABLE
+from kafka_etl.engine.columns.reading import (
+    RESERVED,
+    ROW,
+    Reading,
+    values_only,
+    without_reserved,
+    write_rows,
+)
 from kafka_etl.engine.rows.blame import group_fault, named_faults
-from kafka_etl.engine.rows.faults import Fault
+from kafka_etl.engine.rows.faults import Fault, GroupFault
 from kafka_etl.engine.rows.flow import NULL, Flow, Sheet
-from kafka_etl.engine.rows.mapping import with_record
-from kafka_etl.errors import KafkaEtlError, RecordErrors
+from kafka_etl.engine.rows.mapping import is_nobodys, with_record
+from kafka_etl.errors import RecordErrors
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
 from kafka_etl.functions.signature import Takes
@@ -33,15 +41,19 @@ def decode_table(flow: Flow, codec: Codec) -> None:
         values = [values[entry] for entry in entries]
     try:
         reading = Reading(codec, values)
-    except (Unavailable, KafkaEtlError) as nobodys:
+        table = reading.table
+    except BaseException as failed:
+        if not is_nobodys(failed):  # of tables that were read apart and do not fit each other
+            fault = Fault(failed, Condition.DECODE_ERROR, codec.name)
+            raise GroupFault(fault, splittable=True) from failed
         if len(entries) > 1:
             raise  # it may be any of them: what is tried next time is half as many
-        raise with_record(nobodys, flow.source[flow.origin(entries[0])]) from nobodys
+        raise with_record(failed, flow.source[flow.origin(entries[0])]) from failed
     for at, error in reading.bad.items():
         flow.fail(entries[at], Fault(error, Condition.DECODE_ERROR, codec.name))
     if reading.bad:
         entries = [entry for at, entry in enumerate(entries) if at not in reading.bad]
-    _become(flow, reading.table, entries)
+    _become(flow, table, entries)
 
 
 def enter(flow: Flow, operator: BoundOperator) -> None:
@@ -55,6 +67,8 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
     except RecordErrors as named:
         raise named_faults(flow, operator, entries, named) from named
     except BaseException as error:
+        if is_nobodys(error):
+            raise
         raise group_fault(flow, operator, error) from error
 
 
@@ -130,7 +144,7 @@ def call(flow: Flow, operator: BoundOperator) -> None:
     sheet, shape = flow.sheet, operator.shape
     if sheet is None or not sheet.table.num_rows:
         return
-    given = meta_columns.attached(flow, sheet, shape.columns)
+    given = meta_columns.attached(flow, sheet, shape.columns, operator)
     try:
         taken = frame(given) if shape.takes is Takes.FRAME else given
         made = _checked(
@@ -141,9 +155,13 @@ def call(flow: Flow, operator: BoundOperator) -> None:
     except RecordErrors as named:
         raise named_faults(flow, operator, _entries(given), named) from named
     except BaseException as error:
+        if is_nobodys(error):
+            raise
         raise group_fault(flow, operator, error) from error
     flow.dropped += _lost(given, made)
     flow.mixed = flow.mixed or shape.mixes
+    if not CHANGEABLE.isdisjoint(made.column_names):
+        flow.set_by = operator.name
     sheet.table = made
 
 
@@ -177,6 +195,9 @@ def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:
     """With a `_row` that can be relied on; null for what belongs to all records."""
     arrow = pyarrow()
     rows: Any
+    for name in RESERVED:
+        if made.column_names.count(name) > 1:
+            raise ValueError(f"returned several columns `{name}`")
     if not mixes and ROW in made.column_names:
         rows = made[ROW].cast(arrow.int64())
         ends = arrow.compute.min_max(rows).as_py()

@@ -93,7 +93,7 @@ class TaskPool:
                     task.cancel()
 
     def _meaning(self, error: BaseException, call: _Call) -> BaseException:
-        if not (isinstance(error, asyncio.CancelledError) and call.late):
+        if not (issubclass(type(error), asyncio.CancelledError) and call.late):
             return escaped(error)
         said = show_duration(self._timeout or 0.0)
         late = OperatorTimeout(f"it took longer than {said}, and was cancelled")

@@ -22,10 +22,13 @@ def named_faults(
     flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
 ) -> Exception:
     """The operator named positions in what it was given, which are these entries."""
-    errors: dict[int, Any] = getattr(named, "errors", {})  # a subclass may have none
-    strangers = [row for row in errors if row not in range(len(entries))]
+    try:
+        errors: dict[int, Any] = dict(named.errors)
+    except BaseException as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
+        return group_fault(flow, operator, broken)
+    strangers = [row for row in errors if type(row) is not int or not 0 <= row < len(entries)]
     if strangers or not errors:
-        wrong = f"RecordErrors names rows {strangers} of {len(entries)} records"
+        wrong = f"RecordErrors names rows {_shown(strangers)} of {len(entries)} records"
         return group_fault(flow, operator, ValueError(wrong))
     faults = {
         _origin(flow, entries[row]): Fault(
@@ -36,9 +39,18 @@ def named_faults(
     return group_fault(flow, operator, named) if SHARED in faults else NamedFaults(faults)
 
 
+def _shown(rows: list[Any]) -> str:
+    return ", ".join(str(row) if type(row) is int else type(row).__name__ for row in rows[:10])
+
+
 def _origin(flow: Flow, entry: int) -> int:
     return SHARED if entry == SHARED else flow.origin(entry)
 
 
 def _as_error(error: Any) -> BaseException:
-    return error if isinstance(error, BaseException) else Permanent(str(error))
+    if issubclass(type(error), BaseException):
+        return error  # type: ignore[no-any-return]
+    try:
+        return Permanent(str(error))
+    except BaseException as broken:  # noqa: BLE001 - whatever the operator has named as the error
+        return broken

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kafka_etl.errors import OperatorDied, OperatorTimeout
-from kafka_etl.invocation import Condition
+from kafka_etl.errors import OperatorDied, OperatorTimeout, Permanent
+from kafka_etl.invocation import Condition, described
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -34,15 +34,25 @@ class GroupFault(Exception):
 
 
 class NamedFaults(Exception):
-    """A batch operator named its bad records; the others must be run again without them."""
+    """Some records are known to be bad; the others must be run again without them."""
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
         super().__init__(f"{len(faults)} records")
         self.faults = faults
 
 
+class EngineFailed(Permanent):
+    """The engine itself raised where no record could be blamed on the spot."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"the engine failed on this record ({described(error)}): please report the traceback; "
+            "what an operator gave for the record is the likely reason"
+        )
+
+
 def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
     """What an error of a call stands for in a dead letter."""
-    if isinstance(error, OperatorTimeout):
+    if issubclass(type(error), OperatorTimeout):
         return Condition.TIMEOUT
-    return Condition.WORKER_CRASHED if isinstance(error, OperatorDied) else usual
+    return Condition.WORKER_CRASHED if issubclass(type(error), OperatorDied) else usual

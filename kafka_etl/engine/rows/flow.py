@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kafka_etl.engine.rows.faults import Fault, GroupFault, condition_of
-from kafka_etl.engine.rows.mapping import Apply, is_nobodys, with_record
+from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
+from kafka_etl.engine.rows.mapping import Apply, is_nobodys, map_each, with_record
+from kafka_etl.errors import Permanent
 from kafka_etl.invocation import SHARED, Condition
-from kafka_etl.record import KEEP, Headers, Record, SourceRecord
+from kafka_etl.record import (
+    KEEP,
+    Headers,
+    Record,
+    SourceRecord,
+    UnreadableHeaders,
+    mark_unreadable,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +38,10 @@ class _Null:
 
 
 NULL: Final = _Null()
+
+
+_UNCHANGEABLE: Final[frozenset[type]] = frozenset({str, bytes, int, float, bool, type(None)})
+"""Types of decoded keys that no operator can change in place."""
 
 
 Column = list[Any] | None
@@ -103,9 +115,13 @@ class Flow:
         mixed: Whether an operator that mixes rows has run.
         faults: Origin -> why it failed; its entries are gone from the columns.
         dropped: Entries an operator dropped on purpose.
+        decoded: Values as they were decoded, one per origin; None: nobody asks for them.
         keys: Decoded keys, one per origin; None: nothing decodes them.
+        key_again: Decodes the key of an origin once more.
+        converts_keys: Whether all keys are encoded anew in the end.
         sheet: The values, as columns; None: they are in `values`, which is empty otherwise.
         stamps: Timestamps as the operator in hand was given them.
+        set_by: The last operator that set anything besides values.
         parts: What was read of the source records, by part.
     """
 
@@ -118,9 +134,13 @@ class Flow:
     mixed: bool = False
     faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
     dropped: int = 0
+    decoded: list[Any] | None = None
     keys: list[Any] | None = None
+    key_again: Callable[[int], Any] | None = None
+    converts_keys: bool = False
     sheet: Sheet | None = None
     stamps: list[int] = field(default_factory=list[int])
+    set_by: str = ""
     parts: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
 
     def __len__(self) -> int:
@@ -131,22 +151,31 @@ class Flow:
 
     def is_own_key(self, entry: int, key: Any) -> bool:
         """Whether this is the source record's key as it was decoded: then its bytes stay."""
-        origin = self.origin(entry)
-        return self.keys is not None and origin != SHARED and key is self.keys[origin]
+        return self.is_key_of(self.origin(entry), key)
+
+    def is_key_of(self, origin: int, key: Any) -> bool:
+        """Likewise, by origin. A key that operators can change in place is decoded once more."""
+        if self.keys is None or origin == SHARED or key is not self.keys[origin]:
+            return False
+        if self.key_again is None or type(key) in _UNCHANGEABLE:
+            return True
+        return bool(self.key_again(origin) == key)
 
     def fail(self, entry: int, fault: Fault) -> None:
         """The record behind this entry failed; without one origin, the whole attempt did."""
         self.blame(self.origin(entry), fault)
 
     def blame(self, origin: int, fault: Fault) -> None:
-        """This source record failed, or, for SHARED, the whole attempt."""
+        """This source record failed, or, for SHARED, the whole attempt. The first fault counts."""
         if origin == SHARED:
             raise GroupFault(fault, splittable=not self.mixed)
-        self.faults[origin] = fault
+        self.faults.setdefault(origin, fault)
 
     def keep(self, chosen: Sequence[object]) -> None:
         """Go on with the entries for which this is true."""
         origins = range(len(self.values)) if self.origins is None else self.origins
+        if len(self.stamps) == len(self.values):
+            self.stamps = list(compress(self.stamps, chosen))
         self.values = list(compress(self.values, chosen))
         self.origins = list(compress(origins, chosen))
         self.extras = self.extras.picked(lambda column: list(compress(column, chosen)))
@@ -209,17 +238,17 @@ class Flow:
     def as_records(self) -> list[Record]:
         """A `Record` per entry, with the current value."""
         self.stamps = self.timestamps_now()
-        return list(
-            map(
-                Record,
-                self.as_values(),
-                self.keys_now(),
-                self.headers_now(),
-                self.stamps,
-                self.extras.topics or repeat(None),
-                self.sources(),
-            )
-        )
+        columns: list[Iterable[Any]] = [
+            self.as_values(),
+            self.keys_now(),
+            self.headers_now(),
+            self.stamps,
+            self.extras.topics or repeat(None),
+            self.sources(),
+        ]
+        if self.extras.timestamps is not None:
+            columns.append([stamp is not KEEP for stamp in self.extras.timestamps])
+        return list(map(Record, *columns))
 
     def sources(self) -> Sequence[SourceRecord | None]:
         """The source record of each entry; None where it belongs to all of them."""
@@ -231,10 +260,15 @@ class Flow:
         return _resolved(self.extras.keys, self.spread(given, None))
 
     def headers_now(self) -> list[Headers]:
-        """Lists of their own: an operator may change them."""
-        given: list[Headers | None] = self.read("headers")
-        own: list[Headers] = [list(headers) if headers else [] for headers in given]
-        return _resolved(self.extras.headers, self.spread(own, []))
+        """A list of its own for each entry: an operator may change it.
+
+        Several entries may come from one record, and an operator may have set one list for all.
+        """
+        given = _resolved(self.extras.headers, self.spread(self.read("headers"), None))
+        if set(map(type, given)) == {list}:
+            return list(map(list, given))
+        # What is no list at all is for the encoding to refuse.
+        return [h.copy() if type(h) is list else [] if h is None else h for h in given]
 
     def timestamps_now(self) -> list[int]:
         """Milliseconds, -1 for none."""
@@ -266,7 +300,11 @@ class Flow:
         column = self.parts.get(part)
         if column is None:
             read = getattr(type(self.source[0]), part)
-            column = self.parts[part] = list(map(read, self.source))
+            if part == "headers":
+                column = _read_headers(read, self.source)
+            else:
+                column = list[Any](map(read, self.source))
+            self.parts[part] = column
         return column
 
     def spread(self, column: Sequence[T], shared: S) -> list[T | S]:
@@ -276,6 +314,29 @@ class Flow:
         if not self.shared:
             return list(map(column.__getitem__, self.origins))
         return [shared if origin == SHARED else column[origin] for origin in self.origins]
+
+
+def _read_headers(read: Callable[[Any], Any], source: Sequence[SourceRecord]) -> list[Any]:
+    """The headers of each record.
+
+    Raises:
+        NamedFaults: Those of some records cannot be read: the others are run without them.
+    """
+    column, failed = map_each(read, len(source), source)
+    for row, error in failed:
+        column[row] = mark_unreadable(source[row], error)
+    if UnreadableHeaders.met and UnreadableHeaders in set(map(type, column)):
+        raise NamedFaults(
+            {
+                row: Fault(
+                    Permanent(f"its headers cannot be read ({headers.reason})"),
+                    Condition.DECODE_ERROR,
+                )
+                for row, headers in enumerate(column)
+                if type(headers) is UnreadableHeaders
+            }
+        )
+    return column
 
 
 def _resolved(changed: Column, given: list[Any]) -> list[Any]:

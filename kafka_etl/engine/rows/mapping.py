@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeGuard
 
-from kafka_etl.contracts import Unavailable
+from kafka_etl.contracts import Abandoned, Unavailable
 from kafka_etl.errors import KafkaEtlError, SchemaMissing
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 
@@ -37,7 +37,7 @@ class EscapedStopIteration(Exception):
 
 def escaped(error: BaseException) -> BaseException:
     """What is said of an error that a call let escape."""
-    return EscapedStopIteration() if isinstance(error, StopIteration) else error
+    return EscapedStopIteration() if issubclass(type(error), StopIteration) else error
 
 
 def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) -> Mapped:
@@ -92,9 +92,28 @@ def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
     return isinstance(value, Iterator)
 
 
+class PoolFailed(Exception):
+    """The processes of an operator do not start, or its `open` raises there.
+
+    Attributes:
+        error: What the pool raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__("the processes of an operator cannot be used")
+        self.error = error
+
+
+_NOBODYS: Final = (Abandoned, KafkaEtlError, PoolFailed, Unavailable)
+
+
 def is_nobodys(error: BaseException) -> bool:
-    """Whether no record is to blame: what a codec needs is away, or the pipeline cannot go on."""
-    return isinstance(error, Unavailable | KafkaEtlError)
+    """Whether no record is to blame.
+
+    The worker stops, the pipeline cannot go on, or what a codec or an operator needs is away. The
+    class itself is asked: `__class__` is user code, too.
+    """
+    return issubclass(type(error), _NOBODYS)
 
 
 def with_record(error: BaseException, record: SourceRecord) -> BaseException:

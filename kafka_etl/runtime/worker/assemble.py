@@ -78,6 +78,7 @@ def make_chain(
             codecs.source_value,
             codecs.source_key,
             converts=codecs.converts,
+            converts_keys=codecs.converts_keys,
         ),
         operators=operate_all(pipeline.operators, pools),
         encode=Encode(
@@ -87,6 +88,7 @@ def make_chain(
             routes=frozenset(topics[1:]),
             size_limits={topic: size_limits[topic] for topic in topics if topic in size_limits},
             source_timestamp=settings.source_timestamp,
+            operator=pipeline.operators[-1].name if pipeline.operators else "",
             schema_ids=codecs.name_schemas,
         ),
         entering=entering,

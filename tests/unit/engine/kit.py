@@ -73,12 +73,15 @@ def chain_of(
     sink: Codec | None = None,
     pools: Pools | None = None,
     converts: bool = False,
+    converts_keys: bool = False,
     **encode: Any,
 ) -> Chain:
     """The stages as a worker makes them of these operators."""
     ready = [bound(operator) for operator in operators]
     return Chain(
-        decode=decode_for(ready, value or json(), key, converts=converts),
+        decode=decode_for(
+            ready, value or json(), key, converts=converts, converts_keys=converts_keys
+        ),
         operators=operate_all(ready, pools or Pools(ready, lambda: None)),
         encode=Encode(value=sink or json(), key=key, topic="out", **encode),
         entering=lambda _stage: None,

@@ -35,7 +35,7 @@ from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import Ran, as_bytes, chain_of, run
 
 CODE = """
-    import asyncio, ctypes, os, signal, threading, time
+    import asyncio, ctypes, os, pyarrow, signal, threading, time
     from dataclasses import dataclass
     from pathlib import Path
     from kafka_etl import DROP, Context, Permanent, Record, RecordErrors, Retry
@@ -57,6 +57,23 @@ CODE = """
     @dataclass
     class Order:
         id: int
+
+    def hangs_in_batch(orders: list[dict]) -> list[dict]:
+        time.sleep(3600)
+
+    def hangs_in_table(orders: pyarrow.Table) -> pyarrow.Table:
+        time.sleep(3600)
+
+    class ClosedBatch:
+        def open(self):
+            raise OSError("locked")
+
+        def __call__(self, orders: list[dict]) -> list[dict]:
+            return orders
+
+    class ClosedTable(ClosedBatch):
+        def __call__(self, orders: pyarrow.Table) -> pyarrow.Table:
+            return orders
 
     def plain(order: dict) -> dict:
         return order | {"pid": os.getpid()}
@@ -337,6 +354,26 @@ def test_calls_are_given_up_when_time_is_up(project: Project) -> None:
         run(chain_of(operator, pools=pools), *ids(8))
     pools.end(operator)
     assert children() == []
+
+
+@pytest.mark.parametrize("operator", ["hangs_in_batch", "hangs_in_table"])
+def test_a_batch_that_is_given_up_is_no_dead_letter(project: Project, operator: str) -> None:
+    project.give_up_at = 4
+    (bound_operator,), pools = project.ready({"use": f"ops:{operator}", "isolation": "process"})
+    with pytest.raises(Abandoned):
+        run(chain_of(bound_operator, pools=pools), *ids(8), policy=RetryPolicy(max_attempts=1))
+    pools.end(bound_operator)
+    assert children() == []
+
+
+@pytest.mark.parametrize("operator", ["ClosedBatch", "ClosedTable"])
+def test_a_batch_whose_operator_does_not_open_is_no_dead_letter(
+    project: Project, operator: str
+) -> None:
+    (bound_operator,), pools = project.ready({"use": f"ops:{operator}", "isolation": "process"})
+    with pytest.raises(OSError, match="locked"):
+        run(chain_of(bound_operator, pools=pools), *ids(3), policy=RetryPolicy(max_attempts=1))
+    pools.end(bound_operator)
 
 
 def test_all_forms_of_outputs_are_as_ever(project: Project) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kafka_etl import Permanent, Record
+from kafka_etl import DROP, Permanent, Record, operator
 from kafka_etl.codecs import JSON, TEXT
 from kafka_etl.engine.pools.pickling import pack_result, unpack_result
 from kafka_etl.invocation import Condition
-from kafka_etl.record import KEEP
+from kafka_etl.record import KEEP, Headers
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import chain_of, run
 
@@ -309,3 +309,106 @@ def test_a_decoded_null_is_no_tombstone() -> None:
     assert run(chain_of(lambda _record: Record(None)), source(b"null")).outputs.values == [None]
     crossed = unpack_result(pack_result(Record(None).tombstone()), Record(None))
     assert crossed.emptied
+
+
+# Lists of headers, and timestamps, of several outputs
+
+
+def tagged(record: Record) -> Record:
+    record.headers.append(("n", str(record.value).encode()))
+    return record
+
+
+def test_outputs_of_one_record_do_not_share_headers() -> None:
+    def twice(value: int) -> list[int]:
+        return [value, value * 10]
+
+    ran = run(chain_of(twice, tagged), source(b"1", headers=None))
+    assert ran.outputs.headers == [[("n", b"1")], [("n", b"10")]]
+
+
+def test_copies_of_a_record_do_not_share_headers() -> None:
+    def op(record: Record) -> list[Record]:
+        copies = [record, record.to("out"), record.replace(value=2), record.tombstone()]
+        copies[-1].headers.append(("only", b"the last"))
+        return copies
+
+    ran = run(op, source(b"1", headers=None))
+    assert ran.outputs.headers == [[], [], [], [("only", b"the last")]]
+
+
+def test_a_list_that_an_operator_keeps_is_not_appended_to() -> None:
+    kept: Headers = [("kept", b"")]
+
+    def op(value: int) -> Record:
+        return Record(value, headers=kept)
+
+    ran = run(chain_of(op, tagged), source(b"1", headers=None), source(b"2", headers=None))
+    assert ran.outputs.headers == [
+        [("kept", b""), ("n", b"1")],
+        [("kept", b""), ("n", b"2")],
+    ]
+    assert kept == [("kept", b"")]
+
+
+def stamped_records() -> list[StoredRecord]:
+    return [StoredRecord(b"%d" % n, b"k", offset=n, timestamp_ms=1000 + n) for n in range(3)]
+
+
+def same(record: Record) -> Record:
+    return record
+
+
+def to_what_it_was(record: Record) -> Record:
+    return record.replace(timestamp=record.timestamp)
+
+
+def drops_one(record: Record) -> Any:
+    return DROP if record.value == 0 else record
+
+
+def changes_one(record: Record) -> Record:
+    if record.value == 0:
+        record.timestamp = 5
+    return record
+
+
+def drops_one_of_many(records: list[Record]) -> list[Record]:
+    return records[1:]
+
+
+@operator(mixes=True)
+def mixes(records: list[Record]) -> list[Record]:
+    return records
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ([same], [1000, 1001, 1002]),
+        ([drops_one], [1001, 1002]),
+        ([drops_one, same], [1001, 1002]),
+        ([changes_one], [5, 1001, 1002]),
+        ([drops_one_of_many], [1001, 1002]),
+        ([mixes], [1000, 1001, 1002]),
+    ],
+)
+def test_a_timestamp_that_was_set_stays_set(then: list[Any], expected: list[int]) -> None:
+    ran = run(chain_of(to_what_it_was, *then), *stamped_records())
+    assert ran.outputs.timestamps == expected
+
+
+@pytest.mark.parametrize("then", [[], [same], [drops_one], [drops_one, same]])
+def test_one_that_nobody_set_is_the_sinks(then: list[Any]) -> None:
+    assert run(chain_of(drops_one, *then), *stamped_records()).outputs.timestamps is None
+
+
+def test_a_list_that_a_batch_operator_fills_anew_is_read_at_once() -> None:
+    """It is called once for each stretch of records with a value."""
+    kept: list[Any] = []
+
+    def op(values: list[int]) -> list[int]:
+        kept[:] = values
+        return kept
+
+    assert run(op, 1, None, 2).values == [1, None, 2]

@@ -12,6 +12,7 @@ from kafka_etl.contracts import Arrival
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.poison.crash_suspects import Evidence, Suspect
 from kafka_etl.engine.rows.flow import Flow
+from kafka_etl.engine.rows.mapping import PoolFailed
 from kafka_etl.invocation import Outputs
 from kafka_etl.record import Partition, SourceRecord
 from kafka_etl.testing import Answer
@@ -255,7 +256,7 @@ class Mortal(Chain):
     def attempt(self, records: Sequence[SourceRecord]) -> tuple[Outputs, Flow]:
         outputs, flow = super().attempt(records)
         if any(isinstance(fault.error, Killed) for fault in flow.faults.values()):
-            raise Killed
+            raise PoolFailed(Killed())
         return outputs, flow
 
 

@@ -1,0 +1,135 @@
+"""Headers, timestamps and topics as a sink can write them, whatever operators have set.
+
+What plainly is as it must be is found in C; otherwise each entry is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
+from types import NoneType
+from typing import Any, Final
+
+from kafka_etl.engine.rows.mapping import map_each
+from kafka_etl.record import KEEP, Headers
+
+_NAME: Final = itemgetter(0)
+_VALUE: Final = itemgetter(1)
+
+_LATEST: Final = 2**63 - 1
+_SHOWN: Final = 100
+"""Characters, or bits of a number, that an error shows."""
+_NO_TIMESTAMP: Final = -1
+
+Checked = tuple[list[Any], Mapping[int, BaseException]]
+"""The column with None where an entry cannot be written, and why."""
+
+
+def checked_headers(column: Sequence[Any]) -> Checked:
+    """Lists of (str, bytes or None) in tuples, or None."""
+    if _are_all_headers(column):
+        return list(column), {}
+    return _each(column, _as_headers)
+
+
+def checked_timestamps(column: Sequence[Any]) -> Checked:
+    """Milliseconds, KEEP, or 0 for the sink's own."""
+    if set(map(type, column)) == {int} and min(column) > 0 and max(column) <= _LATEST:
+        return list(column), {}
+    return _each(column, _as_timestamp)
+
+
+def checked_topics(column: Sequence[Any], own: str | None, routes: frozenset[str]) -> Checked:
+    """Names of topics that the sink writes, or None for its own."""
+    allowed = {None, own, *routes}
+    if set(map(type, column)) <= {str, NoneType} and set(column) <= allowed:
+        return list(column), {}
+
+    def as_topic(topic: Any) -> str | None:
+        if topic is None:
+            return None
+        plain = str.__str__(topic) if isinstance(topic, str) else None
+        if plain is None or plain not in allowed:
+            shown = _start(repr(topic if plain is None else plain))
+            known = ", ".join(sorted(routes)) or "it has none"
+            raise ValueError(f"`to({shown})`: not the sink's topic nor one of its routes ({known})")
+        return plain
+
+    return _each(column, as_topic)
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _each(column: Sequence[Any], check: Callable[[Any], Any]) -> Checked:
+    found, failed = map_each(check, len(column), column)
+    for entry, _ in failed:
+        found[entry] = None
+    return found, dict(failed)
+
+
+def _are_all_headers(column: Sequence[Any]) -> bool:
+    kinds = set(map(type, column))
+    if not kinds <= {list, NoneType}:
+        return False
+    pairs = list(chain.from_iterable(filter(None, column) if NoneType in kinds else column))
+    if not pairs:
+        return True
+    if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
+        return False
+    names = list(map(_NAME, pairs))
+    if set(map(type, names)) != {str} or not set(map(type, map(_VALUE, pairs))) <= _VALUES:
+        return False
+    all_names = "".join(set(names))
+    return all_names.isascii() and "\0" not in all_names
+
+
+_VALUES: Final[set[type]] = {bytes, NoneType}
+
+
+def _as_headers(headers: Any) -> Headers | None:
+    if headers is None:
+        return None
+    if not isinstance(headers, Sequence) or isinstance(headers, str | bytes):
+        raise TypeError(f"headers are a list of (str, bytes or None), not {type(headers).__name__}")
+    return [_as_header(header) for header in headers]
+
+
+def _as_header(header: Any) -> tuple[str, bytes | None]:
+    match header:
+        case (str() as name, bytes() | None as value):
+            name = str.__str__(name)
+            # The client cuts a name at a NUL, and text that is no UTF-8 ends the process.
+            if "\0" in name:
+                raise ValueError(f"the name of a header has a NUL in it: {_start(ascii(name))}")
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"the name of a header is no UTF-8: {_start(ascii(name))}"
+                ) from None
+            return name, None if value is None else bytes(value)
+        case _:
+            raise TypeError("headers are a list of (str, bytes or None)")
+
+
+def _as_timestamp(stamp: Any) -> Any:
+    """The client takes 0 for now, and below there is no time that all consumers read."""
+    if stamp is KEEP:
+        return stamp
+    if not isinstance(stamp, int) or isinstance(stamp, bool):
+        kind = type(stamp).__name__
+        raise TypeError(f"a timestamp is a number of milliseconds, an int, not {kind}")
+    exact = int(stamp)
+    if exact == _NO_TIMESTAMP:
+        return 0
+    if not 0 < exact <= _LATEST:
+        bits = exact.bit_length()
+        shown = str(exact) if bits <= _SHOWN else f"of {bits} bits"
+        raise ValueError(
+            f"timestamp {shown} cannot be written: it is a number of milliseconds from 1 to "
+            f"{_LATEST}, or -1 for the sink's own"
+        )
+    return exact
