@@ -297,6 +297,9 @@ class Batch:
         )
 
 
+NESTED_RECORD: Final = "the value of a Record is a Record: return the inner one"
+
+
 def partition_of(record: SourceRecord) -> Partition:
     return Partition(record.topic() or "", _number(record.partition()))
 

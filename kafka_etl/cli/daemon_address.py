@@ -46,7 +46,7 @@ def connect(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnecti
     """
     deadline = time.monotonic() + _STARTS_WITHIN
     while True:
-        address, connection = _candidate(http, state_dir)
+        address, connection = candidate(http, state_dir)
         try:
             connection.connect()
             return address, connection
@@ -58,7 +58,7 @@ def connect(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnecti
             time.sleep(0.05)
 
 
-def _candidate(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnection]:
+def candidate(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnection]:
     """The address in words, and a connection to the address that is not open yet.
 
     The first of: the address that was asked for; the socket in the state folder, if a daemon

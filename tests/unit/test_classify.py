@@ -66,8 +66,8 @@ def test_the_client_is_quoted_without_its_own_counts(given: str, said: str) -> N
             "login",
         ),
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, NotAuthorized, "the missing right", "login"),
-        (KafkaError._AUTO_OFFSET_RESET, OffsetsLost, "which comes with Kafka", "login"),
-        (KafkaError._BAD_COMPRESSION, UnreadableBatch, "which comes with Kafka", "login"),
+        (KafkaError._AUTO_OFFSET_RESET, OffsetsLost, "kafka-etl offsets reset FILE", "login"),
+        (KafkaError._BAD_COMPRESSION, UnreadableBatch, "kafka-etl offsets reset FILE", "login"),
     ],
 )
 def test_what_to_do_is_what_helps(

@@ -853,6 +853,8 @@ def test_no_log_line_sticks_to_the_progress_line(columns: int) -> None:
         "error[E301]: Nobody answers.",
         "  next: Look.",
         "orders: running: 1,000 records in, 990 out, 7 dropped, 3 dead letters.",
+        "  dead letters: 2 OperatorError in to_eur: ValueError: no rate (first: orders[1]@49)",
+        "    kafka-etl dlq show /etc/orders.yaml orders/1/49",
         "",
     ]
 

@@ -79,7 +79,7 @@ def test_the_same_is_said_whatever_the_client_noticed_first(
         def __init__(self, error_cb: Callable[[KafkaError], None]) -> None:
             self._error_cb = error_cb
 
-        def list_topics(self, timeout: float) -> None:
+        def describe_cluster(self, request_timeout: float) -> None:
             client_says(self._error_cb)
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
@@ -91,11 +91,12 @@ def test_the_same_is_said_whatever_the_client_noticed_first(
 
     monkeypatch.setattr(module, "make_client", make)
     monkeypatch.setattr(module, "_REQUEST", 0.0)
+    monkeypatch.setattr(module, "_REACHED_WITHIN", 0.0)
     with plain_listener() as port:
         address = f"127.0.0.1:{port}"
         asking = module.Admin({"bootstrap.servers": address, "security.protocol": "SSL"})
         with pytest.raises(BrokersUnreachable) as raised:
-            asking.topics()
+            asking.reach()
     assert raised.value.what == (
         f"asking {address} for its topics failed: no broker answered (_TRANSPORT); the listener at "
         f"{address} does not speak TLS, but `security.protocol` is SSL"

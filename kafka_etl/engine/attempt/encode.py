@@ -36,7 +36,7 @@ from kafka_etl.engine.rows.mapping import (
     map_each,
 )
 from kafka_etl.invocation import Condition, Outputs
-from kafka_etl.record import KEEP
+from kafka_etl.record import KEEP, NESTED_RECORD, Record
 from kafka_etl.schema_registry.wire_format import KEY_HEADER, VALUE_HEADER
 from kafka_etl.value_classes import is_typed
 
@@ -304,6 +304,8 @@ def _unless_set(bad: Mapping[int, BaseException], column: Column) -> Mapping[int
 def _encoder_of(codec: Codec, kind: type) -> Callable[[Any], bytes]:
     if kind is bytes:
         return bytes
+    if issubclass(kind, Record):
+        return _refusing(TypeError(NESTED_RECORD))
     try:
         return of_class(codec, kind).encode if is_typed(kind) else codec.encode
     except BaseException as error:

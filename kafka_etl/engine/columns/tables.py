@@ -26,6 +26,7 @@ from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
 from kafka_etl.functions.signature import Takes
 from kafka_etl.invocation import SHARED, Condition
+from kafka_etl.record import NESTED_RECORD, Record
 from kafka_etl.value_classes import is_typed, typed
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
         return
     entries = flow.present()
     try:
-        values = [_plain(flow.values[entry]) for entry in entries]
+        values = [flow.values[entry] for entry in entries]
+        _refuse_records(values)
+        values = list(map(_plain, values))
         _become(flow, without_reserved(of_values(values)), entries)
     except RecordErrors as named:
         raise named_faults(flow, operator, entries, named) from named
@@ -70,6 +73,17 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
         if is_nobodys(error):
             raise
         raise group_fault(flow, operator, error) from error
+
+
+def _refuse_records(values: list[Any]) -> None:
+    """A `Record` within a `Record` is no row, though its class has fields.
+
+    Raises:
+        RecordErrors: Names the rows that are one.
+    """
+    if any(issubclass(kind, Record) for kind in set(map(type, values))):
+        nested = [row for row, value in enumerate(values) if issubclass(type(value), Record)]
+        raise RecordErrors(dict.fromkeys(nested, TypeError(NESTED_RECORD)))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from kafka_etl.cli import control
-from kafka_etl.cli.daemon_address import find
+from kafka_etl.cli.daemon_address import candidate
 from kafka_etl.errors import DaemonUnreachable
 from kafka_etl.runtime.daemon.control_socket import listen_in, path_in
 from kafka_etl.runtime.daemon.daemon import Verb
@@ -55,16 +55,18 @@ def test_the_address_asked_for_comes_first_then_the_folder_then_the_default(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     folder = tmp_path / "kafka-etl"
     folder.mkdir()
-    assert find(None, None)[0] == "127.0.0.1:8321"
+    assert candidate(None, None)[0] == "127.0.0.1:8321"
     with listen_in(folder):
-        assert find(None, None)[0] == str(path_in(folder))
-        assert find("127.0.0.1:9", folder)[0] == "127.0.0.1:9"
+        assert candidate(None, None)[0] == str(path_in(folder))
+        assert candidate("127.0.0.1:9", folder)[0] == "127.0.0.1:9"
     other = tmp_path / "other"
-    assert find(None, other)[0] == str(path_in(other)), "never another daemon than the one meant"
+    assert candidate(None, other)[0] == str(path_in(other)), (
+        "never another daemon than the one meant"
+    )
     with pytest.raises(DaemonUnreachable, match=r"other/control\.sock"):
         control.status(state_dir=other)
     with pytest.raises(typer.BadParameter):
-        find("nowhere", None)
+        candidate("nowhere", None)
 
 
 @pytest.mark.parametrize(
