@@ -112,7 +112,7 @@ def _invoked(pipeline: Pipeline, records: Sequence[SourceRecord]) -> tuple[Settl
             operator.context.worker = f"kafka-etl.{pipeline.spec.name}.try"
             pools.open(operator)
             opened.append(operator)
-        outcome = _patiently(lambda: invoker.run(invocation, time.sleep))
+        outcome = _patiently(lambda: invoker.run(invocation, _wait))
     finally:
         for operator in opened:
             pools.end(operator)
@@ -195,3 +195,9 @@ def _print_dead_letters(pipeline: Pipeline, settlement: Settlement) -> None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _wait(seconds: float, reason: str) -> None:
+    """Wait before the next attempt, and say why."""
+    typer.echo(f"waiting {seconds:.1f} s: {reason}", err=True)
+    time.sleep(seconds)

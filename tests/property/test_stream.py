@@ -227,9 +227,9 @@ def blind_after_waits(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
     engine = bench.engine
     wait = engine.wait
 
-    def waited(seconds: float) -> None:
+    def waited(seconds: float, reason: str) -> None:
         served = engine._membership._served
-        wait(seconds)
+        wait(seconds, reason)
         engine._membership._served = max(served, bench.now)
 
     engine.wait = waited  # type: ignore[method-assign]

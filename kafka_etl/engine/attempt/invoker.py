@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.rows.faults import EngineFailed, Fault, GroupFault, NamedFaults
@@ -22,8 +24,14 @@ from kafka_etl.invocation import (
 )
 from kafka_etl.retry import RetryPolicy
 
+_SAID: Final = 200
+"""Characters of an error's text in the reason of a wait."""
+
 Group = Sequence[int]
 """Indices into the invocation's records that are attempted together."""
+
+Wait = Callable[[float, str], None]
+"""Waits some seconds, for a reason, keeping the membership alive; may raise `Abandoned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Invoker:
     now_ms: Callable[[], int]
     random: Callable[[], float]
 
-    def run(self, invocation: Invocation, wait: Callable[[float], None]) -> Outcome:
+    def run(self, invocation: Invocation, wait: Wait) -> Outcome:
         """Attempt all records, then in waves those that may succeed yet.
 
         A wave tries everything that failed together, after one wait. A group that failed without
@@ -53,7 +61,7 @@ class Invoker:
 
         Args:
             invocation: The slice.
-            wait: Waits some seconds, serving the client meanwhile; may raise `Abandoned`.
+            wait: Called between two waves.
 
         Raises:
             Abandoned: The worker stops during a wait; nothing of this invocation counts.
@@ -66,17 +74,28 @@ class Invoker:
             wave = run.wave(groups, number)
             if not wave.groups:
                 return run.outcome()
-            wait(wave.delay)
+            wait(wave.delay, wave.reason)
             groups, number = wave.groups, number + 1
 
 
 @dataclass(slots=True)
 class _NextWave:
-    """What is to be tried again, after how many seconds."""
+    """The records that failed attempt `number` and are tried again, after `delay` seconds."""
 
+    number: int
     groups: list[Group] = field(default_factory=list[Group])
     singles: list[int] = field(default_factory=list[int])
     delay: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def reason(self) -> str:
+        """Why the pipeline waits: how many records failed, and their commonest error."""
+        records = sum(map(len, self.groups))
+        error, _ = self.errors.most_common(1)[0]
+        return (
+            f"{records:,} records failed attempt {self.number} and are tried again; mostly {error}"
+        )
 
 
 class _Run:
@@ -93,10 +112,10 @@ class _Run:
 
     def wave(self, groups: list[Group], number: int) -> _NextWave:
         """Attempt each group; halve those that are final but not yet blamed on one record."""
-        following = _NextWave()
+        following = _NextWave(number)
         stack = list(reversed(groups))
         while stack:
-            stack.extend(reversed(self._try(stack.pop(), number, following)))
+            stack.extend(reversed(self._try(stack.pop(), following)))
         if following.singles:
             following.groups.append(sorted(following.singles))
         return following
@@ -105,7 +124,7 @@ class _Run:
         failed = tuple(self._failed[index] for index in sorted(self._failed))
         return Outcome(_in_order(self._parts), failed, self._dropped)
 
-    def _try(self, group: Group, number: int, following: _NextWave) -> list[Group]:
+    def _try(self, group: Group, following: _NextWave) -> list[Group]:
         """One attempt at one group. Returns what must be attempted at once: its halves, if any."""
         started = self._invoker.now_ms()
         records = self._records
@@ -114,23 +133,23 @@ class _Run:
         try:
             outputs, flow = self._chain.attempt(records)
         except NamedFaults as named:
-            self._blame(group, named.faults, number, started, following)
+            self._blame(group, named.faults, started, following)
             rest = [index for row, index in enumerate(group) if row not in named.faults]
             return [rest] if rest else []
         except GroupFault as failed:
-            return self._group_failed(group, failed, number, started, following)
+            return self._group_failed(group, failed, started, following)
         except PoolFailed as failed:
             raise failed.error from None
         except BaseException as error:
             if is_nobodys(error):
                 raise
-            return self._group_failed(group, self._engine_failed(error), number, started, following)
+            return self._group_failed(group, self._engine_failed(error), started, following)
         if self._chain.mixes:
-            again = self._first_retryable(flow.faults, number)
+            again = self._first_retryable(flow.faults, following.number)
             if again is not None:
                 together = GroupFault(again, splittable=False)
-                return self._group_failed(group, together, number, started, following)
-        self._blame(group, flow.faults, number, started, following)
+                return self._group_failed(group, together, started, following)
+        self._blame(group, flow.faults, started, following)
         self._parts.append((group, outputs))
         self._dropped += flow.dropped
         return []
@@ -142,13 +161,13 @@ class _Run:
         return GroupFault(fault, splittable=not self._chain.mixes)
 
     def _group_failed(
-        self, group: Group, failed: GroupFault, number: int, started: int, following: _NextWave
+        self, group: Group, failed: GroupFault, started: int, following: _NextWave
     ) -> list[Group]:
-        delay = self._delay(failed.fault, number)
+        delay = self._delay(failed.fault, following.number)
         if delay is None and failed.splittable and len(group) > 1:
             half = len(group) // 2
             return [group[:half], group[half:]]
-        self._note(group, failed.fault, number, started, final=delay is None)
+        self._note(group, failed.fault, started, following, final=delay is None)
         if delay is not None:
             following.groups.append(group)
             following.delay = max(following.delay, delay)
@@ -158,15 +177,14 @@ class _Run:
         self,
         group: Group,
         faults: Mapping[int, Fault],
-        number: int,
         started: int,
         following: _NextWave,
     ) -> None:
         """Each of these records failed on its own account: try it again, or let it fail."""
         for row, fault in faults.items():
             index = group[row]
-            delay = None if self._chain.mixes else self._delay(fault, number)
-            self._note((index,), fault, number, started, final=delay is None)
+            delay = None if self._chain.mixes else self._delay(fault, following.number)
+            self._note((index,), fault, started, following, final=delay is None)
             if delay is not None:
                 following.singles.append(index)
                 following.delay = max(following.delay, delay)
@@ -181,13 +199,22 @@ class _Run:
         return policy.wait_before_next(fault.error, number, invoker.random)
 
     def _note(
-        self, indices: Sequence[int], fault: Fault, number: int, started: int, *, final: bool
+        self,
+        indices: Sequence[int],
+        fault: Fault,
+        started: int,
+        following: _NextWave,
+        *,
+        final: bool,
     ) -> None:
         """Remember a failed attempt of these records, and, if it was the last, the failure."""
         info = ErrorInfo.of(fault.error)
         _let_go(fault.error)
         said = f"{info.type}: {info.message}"
-        attempt = Attempt(number, started, self._invoker.now_ms(), said)
+        attempt = Attempt(following.number, started, self._invoker.now_ms(), said)
+        if not final:
+            at = f" in {fault.operator}" if fault.operator else ""
+            following.errors[f"{said[:_SAID]}{at}"] += len(indices)
         for index in indices:
             attempts = self._attempts.setdefault(index, [])
             attempts.append(attempt)

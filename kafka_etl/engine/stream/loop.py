@@ -17,6 +17,8 @@ from kafka_etl.log import get_logger
 from kafka_etl.record import Batch, offset_of, partition_of
 from kafka_etl.settle import settle
 
+_RETRIES_TOLD: Final = 3.0
+"""Seconds of waits before retries, in slices without one in between, that make a trouble."""
 _CAREFUL: Final = 0.1
 """Seconds of work that a worker puts at stake while any record may kill the worker."""
 
@@ -40,8 +42,10 @@ class StreamEngine:
         self._membership = Membership(
             parts.source, parts.quarantine, parts.counters, parts.hooks.clock
         )
-        self._protocol = CommitProtocol(parts, self._membership, self._recovery.healthy)
+        self._protocol = CommitProtocol(parts, self._membership, self._healthy)
         self._waited = 0.0
+        self._retried = 0.0
+        self._retry_trouble: str | None = None
         self._log = get_logger("engine")
 
     def step(self) -> None:
@@ -89,8 +93,11 @@ class StreamEngine:
         finally:
             self._parts.breaker.rewind()
 
-    def wait(self, seconds: float) -> None:
-        """Wait before the next attempt at failed records, keeping the membership alive."""
+    def wait(self, seconds: float, reason: str) -> None:
+        """Wait before the next attempt at failed records, keeping the membership alive.
+
+        A pipeline that waits in slice after slice says so in its state: `reason`.
+        """
         parts = self._parts
         parts.recorder.phase("wait")
         parts.counters.add("retry_waves")
@@ -101,6 +108,10 @@ class StreamEngine:
             parts.source.serve()
             parts.hooks.sleep(min(remaining, 0.2))
         self._waited += seconds
+        self._retried += seconds
+        if self._retried > _RETRIES_TOLD:
+            self._retry_trouble = reason
+            parts.hooks.trouble(reason)
 
     def _join(self) -> None:
         """Wait for the commit under way; if that commit fails, recover from its failure."""
@@ -108,6 +119,10 @@ class StreamEngine:
             self._protocol.join()
         except CommitFailed as failed:
             self._recovery.after(failed)
+
+    def _healthy(self) -> None:
+        """A commit succeeded; retries in slice after slice stay a trouble all the same."""
+        self._recovery.healthy(self._retry_trouble)
 
     def _gather(self) -> Batch | None:
         parts = self._parts
@@ -201,6 +216,8 @@ class StreamEngine:
             self._protocol.commit(uncommitted)
             parts.source.rewind()
             raise
+        if not self._waited:
+            self._retried, self._retry_trouble = 0.0, None
         parts.recorder.phase("settle")
         # A wait before a retry is no work: slices must not shrink for it, because all records of a
         # slice that failed are tried again after one wait.

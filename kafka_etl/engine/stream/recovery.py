@@ -26,10 +26,10 @@ class Recovery:
         self._failures = 0
         self._log = get_logger("engine")
 
-    def healthy(self) -> None:
-        """A commit succeeded."""
+    def healthy(self, trouble: str | None) -> None:
+        """A commit succeeded; `trouble` is what still slows the pipeline down, if anything."""
         self._failures = 0
-        self._parts.hooks.trouble(None)
+        self._parts.hooks.trouble(trouble)
 
     def after(self, failed: CommitFailed) -> None:
         """Go back to where the group stands.

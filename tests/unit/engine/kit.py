@@ -141,7 +141,7 @@ def run(
     clock = iter(range(10**9))
     invoker = Invoker(chain, policy, policies or {}, now_ms=clock.__next__, random=lambda: 1.0)
     invocation = Invocation("id", Batch(source, next_offsets(source), {}), 0)
-    return Ran(invoker.run(invocation, waits.append), waits)
+    return Ran(invoker.run(invocation, lambda seconds, _reason: waits.append(seconds)), waits)
 
 
 def _plain(value: Any) -> Any:
@@ -280,9 +280,7 @@ class Bench:
         )
         self.engine = StreamEngine(parts)
         if overlap is not None:
-            self.engine._protocol = Eager(
-                parts, self.engine._membership, self.engine._recovery.healthy
-            )
+            self.engine._protocol = Eager(parts, self.engine._membership, self.engine._healthy)
 
     @property
     def under_way(self) -> bool:

@@ -220,7 +220,7 @@ def test_the_tracebacks_frames_are_the_users() -> None:
 
 
 def test_stopping_in_a_wait_ends_the_invocation() -> None:
-    def stop(_: float) -> None:
+    def stop(_seconds: float, _reason: str) -> None:
         raise Abandoned
 
     chain = chain_of(bound(Flaky({1: 1}).operator()))

@@ -162,6 +162,44 @@ def test_waits_for_the_next_attempt_serve_the_client() -> None:
     assert "wait" in bench.log.phases
 
 
+def test_retries_in_slice_after_slice_are_told_and_shrink_no_slice() -> None:
+    away = True
+
+    def op(value: int) -> int:
+        if away:
+            raise ConnectionError("no route")
+        return value
+
+    bench = Bench(op, batch=10, slice_size=10)
+    for _ in range(3):
+        bench.put(*range(10))
+    bench.step()
+    assert bench.trouble is None, "one outage of a moment is no trouble"
+    bench.step()
+    assert bench.trouble == (
+        "10 records failed attempt 2 and are tried again; mostly ConnectionError: no route in op"
+    )
+    assert bench.waits.count(0.2) >= 15
+    away = False
+    bench.step()
+    assert bench.trouble is None
+    assert bench.pace.limit == 10
+
+
+def test_a_wait_is_no_work_by_which_slices_are_sized() -> None:
+    def op(value: int) -> int:
+        raise ConnectionError("no route")
+
+    bench = Bench(op, batch=64)
+    bench.put(*range(200))
+    sizes = []
+    for _ in range(4):
+        bench.step()
+        sizes.append(bench.pace.slice_size)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 1
+
+
 def test_a_quick_batch_does_not_serve_the_client_on_its_way() -> None:
     bench = Bench(same, slice_size=1)
     bench.put(*range(5))
