@@ -222,5 +222,7 @@ def of_values(values: Sequence[Any]) -> pa.Table:
     }
     if strangers:
         raise RecordErrors(strangers)
-    table: pa.Table = pyarrow().Table.from_pylist(list(values))
+    # Not `Table.from_pylist`, which has the fields of the first row alone.
+    rows: Any = pyarrow().array(list(values), pyarrow().struct([]) if not any(values) else None)
+    table: pa.Table = pyarrow().Table.from_struct_array(rows)
     return table

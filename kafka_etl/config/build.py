@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from kafka_etl.config.check import check
 from kafka_etl.config.compatibility import (
     check_conversion,
+    check_decoded,
     check_operators,
     check_tables,
     check_topics,
@@ -199,6 +200,10 @@ class _Builder:
         check_tables(operators, codecs.source_value, self._find)
         if not spec.operators:
             check_conversion(codecs.source_value, codecs.sink_value, self._find)
+            if "value" in sink_settings.model_fields_set:
+                check_decoded("value", codecs.source_value, codecs.sink_value, self._find)
+            if "key" in sink_settings.model_fields_set:
+                check_decoded("key", codecs.source_key, codecs.sink_key, self._find)
         return Pipeline(
             spec=spec,
             folder=self._document.folder,

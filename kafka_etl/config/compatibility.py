@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kafka_etl.codecs.plain import BYTES, TEXT
 from kafka_etl.config.report import Loc
@@ -55,6 +55,19 @@ def check_conversion(source: Codec, sink: Codec, find: Find) -> None:
             ("sink", "with", "value"),
             hint="leave `value` out of the sink, and the bytes go through as they are; or name "
             "what to write: `json`, or `text` where every value is one",
+        )
+
+
+def check_decoded(part: Literal["value", "key"], source: Codec, sink: Codec, find: Find) -> None:
+    """Without operators, a codec named at the sink needs one at the source: bytes stay bytes."""
+    if source is BYTES and sink is not BYTES:
+        find(
+            Code.OPERATORS_DO_NOT_FIT,
+            f"codec {sink.name} of the sink's {part} would do nothing: the source leaves the "
+            f"{part} as bytes, and no operator makes anything else of them",
+            ("sink", "with", part),
+            hint=f"name what the bytes are under source.with.{part}, such as `{sink.name}`; or "
+            f"leave `{part}` out of the sink, and the bytes go through as they are",
         )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -242,13 +243,15 @@ def only_itself(done: Ran, guilty: int) -> None:
         if number != guilty:
             assert origins.count(number) == 1
             at = origins.index(number)
-            assert done.outputs.values[at] == b'{"n":%d}' % number
+            fields = orjson.loads(done.outputs.values[at] or b"")
+            # In columns a record also has the fields of others, as nulls.
+            assert {name: v for name, v in fields.items() if v is not None} == {"n": number}
             assert done.outputs.keys[at] == b"%d" % number
             assert done.outputs.headers is not None
             assert done.outputs.headers[at] == [("h", b"%d" % number)]
     made, failed = origins.count(guilty), guilty in done.failed
     assert not (made and failed)
-    assert made or failed or done.outcome.dropped or done.outputs is not None
+    assert made or failed or done.outcome.dropped == 1
     written(done)
 
 

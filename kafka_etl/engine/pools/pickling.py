@@ -113,20 +113,20 @@ def _unpack_records(packed: bytes) -> list[Record]:
 _Parts = tuple[Any, ...]
 
 
-def _parts(record: Record) -> tuple[_Parts, _Parts | None]:
+def _parts(record: Record) -> tuple[_Parts, _Parts | None, bool]:
     source = record.source
     place = None if source is None else (source.topic(), source.partition(), source.offset())
-    return _own_parts(record), place
+    return _own_parts(record), place, record.stamped
 
 
 def _own_parts(record: Record) -> _Parts:
     return (record.value, record.key, record.headers, record.timestamp, record.destination)
 
 
-def _record(number: int, parts: _Parts, place: _Parts | None) -> Record:
+def _record(number: int, parts: _Parts, place: _Parts | None, stamped: bool) -> Record:  # noqa: FBT001 - unpacked from a tuple
     value, key, headers, timestamp, destination = parts
     source = None if place is None else Carried(number, *place)
-    return Record(value, key, headers, timestamp, destination, source)
+    return Record(value, key, headers, timestamp, destination, source, stamped)
 
 
 # Results
@@ -144,7 +144,8 @@ def pack_result(result: Any) -> Packed:
             return (_dumps((*_own_parts(result), place, result.stamped, result.emptied)),)
         return _dumps(result)
     except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
-        return pack_error(TypeError(f"what it returned cannot be sent to its worker: {error}"))
+        said = ErrorInfo.of(error).message  # of user code, whose `__str__` may raise
+        return pack_error(TypeError(f"the result cannot be sent to the worker: {said}"))
 
 
 def unpack_result(packed: Packed, argument: Any) -> Any:

@@ -20,6 +20,7 @@ from kafka_etl.engine.pools.pickling import Packed, Raised, packing_of, unpack_r
 from kafka_etl.engine.rows.mapping import FAILED, Mapped
 from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.functions.bind import BoundOperator
+from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import get_logger
 from kafka_etl.units import show_duration
 
@@ -138,7 +139,10 @@ class ProcessPool:
             try:
                 argument = self._pack(run.column[row])
             except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
-                what = f"it cannot be sent to the process of {self._operator.name}: {error}"
+                said = ErrorInfo.of(error).message
+                what = (
+                    f"the argument cannot be sent to the process of {self._operator.name}: {said}"
+                )
                 run.failed.append((row, TypeError(what)))
             else:
                 rows.append(row)
@@ -208,7 +212,7 @@ class _Run:
         try:
             result = unpack_result(packed, self.column[row])
         except BaseException as error:  # noqa: BLE001 - of user code, whatever it is
-            what = f"what it returned cannot be read in its worker: {error}"
+            what = f"the result cannot be read in the worker: {ErrorInfo.of(error).message}"
             self.failed.append((row, TypeError(what)))
         else:
             if isinstance(result, Raised):

@@ -258,7 +258,8 @@ class WorkerSlot:
     def _find_evidence(self, pid: int, reason: str) -> Evidence | None:
         """What the dead worker had in hand, if it died inside user code."""
         recording = self._recorder.read()
-        if recording.pid != pid or recording.phase != "operator":
+        blamed = {"operator"} if self._last_word is None else {"operator", "settle"}
+        if recording.pid != pid or recording.phase not in blamed:
             return self._evidence  # it died before it could use what its predecessor left
         condition = Condition.TIMEOUT if self._killed_for else Condition.WORKER_CRASHED
         return Evidence(recording.ranges, recording.hand, reason, condition)

@@ -50,7 +50,7 @@ UNKNOWN_KEYS = [
     Mistake("»kafka2: {}", Code.UNKNOWN_KEY, "unknown key `kafka2`", "did you mean `kafka`?", TOP),
     Mistake("»tests: []", Code.UNKNOWN_KEY, "unknown key `tests`", "", TOP),
     Mistake(
-        "source: {use: kafka, with: {topics: [orders]}, »whith: {}}",
+        "source: {use: kafka, with: {topics: [orders], value: json}, »whith: {}}",
         Code.UNKNOWN_KEY,
         "unknown key `whith`",
         "did you mean `with`?",
@@ -124,7 +124,7 @@ ELSEWHERE = [
         OPERATOR,
     ),
     Mistake(
-        "source: {use: kafka, with: {topics: [a]}, »group: g}",
+        "source: {use: kafka, with: {topics: [a], value: json}, »group: g}",
         Code.UNKNOWN_KEY,
         "unknown key `group`",
         "`group` belongs under `source.with`",
@@ -458,8 +458,8 @@ GOOD = [
     "sink: stdout\nguarantee: at_least_once",
     "operators: []",
     "operators: [{use: filter, with: {where: 'true'}}, {use: filter, with: {where: 'true'}}]",
-    "source: {use: kafka, with: {topics: [orders], start: 2024-01-01}}",
-    "source: {use: kafka, with: {topics: ['^shop[.]'], start: '2024-01-01T00:00:00+02:00'}}",
+    "source: {use: kafka, with: {topics: [orders], value: json, start: 2024-01-01}}",
+    "source: {use: kafka, with: {topics: ['^shop[.]'], value: json, start: '2024-01-01T00:00:00+02:00'}}",
     "sink: {use: kafka, with: {topic: a, create: {config: {retention.ms: -1}}}}",
     "dead_letter: {topic: a, create: false}",
     "retry: {never: [KeyError, json.JSONDecodeError], only: []}",

@@ -260,6 +260,19 @@ def test_without_operators_values_are_not_written_as_bytes(folder: Path) -> None
     assert "leave `value` out of the sink" in finding.hint
 
 
+@pytest.mark.parametrize("part", ["value", "key"])
+def test_a_codec_of_the_sink_that_would_do_nothing_is_named(folder: Path, part: str) -> None:
+    sink = "sink: {use: kafka, with: {topic: orders-eur, %s: »json}}" % part
+    text = pipeline("source: {use: kafka, with: {topics: [orders]}}", sink)
+    (finding,) = findings_in(folder, text)
+    assert [place_of(finding)] == places(text)
+    assert finding.message == (
+        f"codec json of the sink's {part} would do nothing: the source leaves the {part} as "
+        "bytes, and no operator makes anything else of them"
+    )
+    assert f"source.with.{part}" in finding.hint
+
+
 @pytest.mark.parametrize(
     ("source", "sink", "operators"),
     [

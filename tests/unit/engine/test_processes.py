@@ -416,7 +416,7 @@ def test_retry_policies_see_classes(project: Project) -> None:
 def test_a_result_that_cannot_cross_fails_alone(project: Project, operator: str) -> None:
     ran = project.run(operator, *ids(6))
     assert values_of(ran) == [0, 1, 2, 4, 5]
-    assert ran.failed[3].startswith("TypeError: what it returned cannot be")
+    assert ran.failed[3].startswith("TypeError: the result cannot be")
 
 
 def test_an_argument_that_cannot_cross_fails_alone(project: Project) -> None:

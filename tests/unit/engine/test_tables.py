@@ -404,3 +404,16 @@ def test_a_panic_is_its_records() -> None:
         return frame
 
     assert set(run(panic, {"a": 1}).conditions.values()) == {Condition.OPERATOR_ERROR}
+
+
+def test_a_table_of_values_has_the_fields_of_all_of_them() -> None:
+    """Not only those of the first record: the others would lose theirs without a word."""
+
+    def same(value: dict) -> dict:
+        return value
+
+    def op(rows: pa.Table) -> pa.Table:
+        return rows
+
+    ran = run(chain_of(same, op), {"a": 1}, {"b": 2})
+    assert ran.values == [{"a": 1, "b": None}, {"a": None, "b": 2}]
