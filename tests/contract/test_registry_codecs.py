@@ -313,11 +313,12 @@ def test_objects_of_a_class_are_checked_as_the_json_they_become(url: str, topic:
 
 
 def test_a_source_with_a_schema_still_wants_the_id_of_one(url: str, topic: str) -> None:
-    kit.register(url, f"{topic}-value", {}, "JSON")
-    source = build(url, "json_schema", schema={})
-    headed = build(url, "json_schema", schema={}, schema_id="header")
+    schema = {"type": "object"}
+    kit.register(url, f"{topic}-value", schema, "JSON")
+    source = build(url, "json_schema", schema=schema)
+    headed = build(url, "json_schema", schema=schema, schema_id="header")
     assert headed.decode_with is not None
-    assert source.decode(build(url, "json_schema", topic).encode(67)) == 67
+    assert source.decode(build(url, "json_schema", topic).encode({"n": 67})) == {"n": 67}
     for decode in (source.decode, lambda data: headed.decode_with(data, [])):  # type: ignore[misc]
         with pytest.raises(ValueError, match="not in the schema registry's format"):
             decode(b"1234567")

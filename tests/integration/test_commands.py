@@ -164,9 +164,10 @@ def test_a_run_says_why_and_the_command_it_names_shows_it(folder: Path, kafka: K
     assert done.process.returncode == 0
     said = done.said()
     assert said.count("first dead letter of its kind") == 2
-    assert "dead letters: 5 OperatorError in pick: kafka_etl.errors.Permanent: " in said
-    assert "dead letters: 1 DecodeError" in said
-    words = said.rpartition("kafka-etl dlq show ")[2].split()
+    end = json.loads(said.splitlines()[-1])
+    assert end["causes"][0].startswith("5 OperatorError in pick: kafka_etl.errors.Permanent: ")
+    assert end["causes"][1].startswith("1 DecodeError")
+    words = end["look"].removeprefix("kafka-etl dlq show ").split()
     one = command("dlq", "show", *words[:2], cwd=folder)
     assert one.returncode == 0, one.stderr
     assert "ends with 3" in one.stdout

@@ -133,7 +133,7 @@ def test_unknown_topics_are_named_before_anything_runs(tmp_path: Path, kafka: Ka
     near = f"{project.source}-s"
     done = run_to_end(tmp_path, str(project.file), "--set", f"source.with.topics=[{near}]")
     assert done.process.returncode == 1
-    assert f"error[E302]: source topic {near} does not exist" in done.said()
+    assert f'"code":"E302","error":"source topic {near} does not exist' in done.said()
     assert f"Did you mean {project.source}? " in done.said()
     assert f"--create --topic {near} " in done.said()
     missing = kafka.name()
@@ -211,7 +211,7 @@ def test_a_listener_that_speaks_tls_is_said_at_once(tmp_path: Path, kafka: Kafka
         setting = f"kafka.bootstrap.servers={address}"
         done = run_to_end(tmp_path, str(project.file), "--set", setting)
     assert done.process.returncode == 1
-    shown = done.said().partition("error[E301]")[2]
+    shown = done.said().partition('"code":"E301"')[2]
     assert f"{address} speaks TLS, but `security.protocol` is PLAINTEXT" in shown
     assert "Correct `security.protocol`" in shown
 
@@ -286,7 +286,7 @@ def test_a_wrong_password_is_said(tmp_path: Path, guarded: Cluster) -> None:
     project.write()
     done = run_to_end(tmp_path, str(project.file))
     assert done.process.returncode == 1
-    assert "error[E303]" in done.said()
+    assert '"code":"E303"' in done.said()
     assert "The login failed: correct" in done.said()
     assert "wrong" not in done.said().replace("wrong password", "")
 

@@ -262,7 +262,7 @@ def test_without_operators_values_are_not_written_as_bytes(folder: Path) -> None
 
 @pytest.mark.parametrize("part", ["value", "key"])
 def test_a_codec_of_the_sink_that_would_do_nothing_is_named(folder: Path, part: str) -> None:
-    sink = "sink: {use: kafka, with: {topic: orders-eur, %s: »json}}" % part
+    sink = f"sink: {{use: kafka, with: {{topic: orders-eur, {part}: »json}}}}"
     text = pipeline("source: {use: kafka, with: {topics: [orders]}}", sink)
     (finding,) = findings_in(folder, text)
     assert [place_of(finding)] == places(text)
