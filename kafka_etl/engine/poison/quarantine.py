@@ -12,7 +12,7 @@ from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partit
 
 
 class Quarantine:
-    """Records that killed their workers, and records that the sink refused on their own."""
+    """Records that killed their workers, and records that the sink refused when committed alone."""
 
     def __init__(self, suspects: CrashSuspects) -> None:
         self.suspects = suspects

@@ -29,7 +29,7 @@ Explain = Callable[[Any, BaseException], BaseException]
 
 
 class EscapedStopIteration(Exception):
-    """The function let a bare StopIteration escape, which would end any loop over it."""
+    """The function let a bare StopIteration escape, which would end a loop over results early."""
 
     def __init__(self) -> None:
         super().__init__("the function let a StopIteration escape; did it call next() on its own?")

@@ -18,15 +18,15 @@ from kafka_etl.record import Batch, offset_of, partition_of
 from kafka_etl.settle import settle
 
 _CAREFUL: Final = 0.1
-"""Seconds of work that a worker puts at stake while any record may kill the worker."""
+"""Seconds of work after which finished slices are committed while a record may kill the worker."""
 
 
 class StreamEngine:
     """Moves batches from a source through the operators to a sink, each record exactly once.
 
-    `step` is the whole path: gather, run, settle, commit, advance. What was not committed is read
-    again. User code never runs inside a transaction of its own outputs, so user code may take its
-    time.
+    `step` is the whole path: gather, run, settle, commit, advance. Records that were not committed
+    are read again. User code never runs inside a transaction of its own outputs, so user code may
+    take its time.
 
     A pipeline that is behind does not wait for its commits: the next batch is run while the commit
     of the last one is under way (commit_protocol.py).
@@ -48,7 +48,7 @@ class StreamEngine:
         """Gather one batch and settle it.
 
         Raises:
-            KafkaEtlError: The pipeline must pause or stop; what was not committed comes again.
+            KafkaEtlError: The pipeline must pause or stop; uncommitted records are read again.
             Reconnect: The source needs a new client.
             Abandoned: The worker is stopping; everything finished is committed.
         """
@@ -62,7 +62,7 @@ class StreamEngine:
                 self._process(batch, uncommitted)
         except CommitFailed as failed:
             self._recovery.after(failed)
-        except Aborted as abort:  # by this batch, before its commit
+        except Aborted as abort:  # a partition of this batch left before the commit
             self._join()
             self._recovery.aborted(abort, uncommitted)
         except Unavailable as away:
@@ -77,7 +77,9 @@ class StreamEngine:
         self._parts.hooks.sleep(0.1)
 
     def end(self) -> None:
-        """Leave no commit under way: the source goes, and the next begins at committed offsets.
+        """Wait for the commit under way, because the next source begins at the committed offsets.
+
+        Called before the worker closes its source.
 
         Raises:
             Abandoned: The worker is stopping, and there was no time to wait.
@@ -119,7 +121,7 @@ class StreamEngine:
         return batch
 
     def _process(self, batch: Batch, uncommitted: Uncommitted) -> None:
-        """Run a batch in slices, and commit in part where that is due."""
+        """Run a batch in slices, and commit the finished slices whenever a commit is due."""
         rest = batch
         while True:
             part, rest = rest.split(self._slice_size(rest))
@@ -138,7 +140,7 @@ class StreamEngine:
         self._protocol.commit(uncommitted, overlap=self._is_behind(batch))
 
     def _is_behind(self, batch: Batch | None) -> bool:
-        """Whether to go on during a commit: all is well, and there is more to read."""
+        """Whether to run the next batch during a commit: this batch is full, and nothing fails."""
         parts = self._parts
         return (
             self._protocol.may_overlap
@@ -148,7 +150,7 @@ class StreamEngine:
         )
 
     def _is_due(self, uncommitted: Uncommitted) -> bool:
-        """Whether to settle the batch in part."""
+        """Whether the finished slices of the batch must be committed now."""
         parts = self._parts
         worked = parts.hooks.clock() - uncommitted.since
         patience = _CAREFUL if parts.quarantine else parts.limits.settle_after
@@ -184,7 +186,12 @@ class StreamEngine:
             raise record_failed(settled.stop)
 
     def _invoke(self, invocation: Invocation, uncommitted: Uncommitted) -> Outcome:
-        """Run the operators; slices finished before stay finished if a codec cannot go on."""
+        """Run the operators on a slice.
+
+        Raises:
+            Unavailable: A system that a codec needs is away.
+            KafkaEtlError: The pipeline must pause or stop; the slices before are committed.
+        """
         parts, part = self._parts, invocation.batch
         parts.recorder.phase("operator")
         self._record_operating(part)
@@ -216,7 +223,11 @@ class StreamEngine:
             parts.recorder.in_hand(partition_of(first), offset_of(first))
 
     def _trip(self, uncommitted: Uncommitted) -> None:
-        """Too many dead letters in a row: commit the slices before them, and pause."""
+        """Commit the slices before too many dead letters in a row.
+
+        Raises:
+            BreakerTripped: The pipeline must pause.
+        """
         self._protocol.commit(uncommitted)
         self._parts.source.rewind()
         raise BreakerTripped(self._parts.breaker.reason())
