@@ -127,7 +127,7 @@ def _of_rows(given: Any, rows: Any) -> Any:
 
 
 def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
-    """The column of the entries, as they were before any table operator; made once per sheet."""
+    """The column of the entries, as they were when the sheet was made; made once per sheet."""
     if name not in sheet.besides:
         arrow = pyarrow()
         read, type_of = _COLUMNS[name]

@@ -51,7 +51,7 @@ def decode_table(flow: Flow, codec: Codec) -> None:
         reading = Reading(codec, values)
         table = reading.table
     except BaseException as failed:
-        if not is_nobodys(failed):  # tables that were read one by one cannot be joined
+        if not is_nobodys(failed):  # tables of several parts do not fit each other
             fault = Fault(failed, Condition.DECODE_ERROR, codec.name)
             raise GroupFault(fault, splittable=True) from failed
         if len(entries) > 1:

@@ -35,8 +35,8 @@ class Evidence:
 
     Attributes:
         ranges: Partition -> first and next offset of the slice in hand.
-        in_hand: Partition and offset of the record in hand; None: the worker was not in careful
-            mode, and any record of `ranges` may be to blame.
+        in_hand: Partition and offset of a record that was run alone; None: several records were in
+            hand, and any record of `ranges` may be to blame.
         reason: How the worker died, as a text.
         condition: WORKER_CRASHED, or TIMEOUT when the daemon killed a worker that stood still.
     """

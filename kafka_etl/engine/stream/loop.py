@@ -179,8 +179,8 @@ class StreamEngine:
         )
         uncommitted.add(part, settled.settlement, outcome.dropped)
         if settled.stop is not None or rejected is not None:
-            # Durable before the next suspect runs: a second killer would take this one's place in
-            # the note, and the two would take turns for ever.
+            # The dead letter must be durable before the next suspect runs: a second killer would
+            # replace this record in the note, and the two records would kill workers in turn.
             self._protocol.commit(uncommitted)
         if settled.stop is not None:
             raise record_failed(settled.stop)
@@ -200,8 +200,8 @@ class StreamEngine:
         try:
             outcome = parts.invoker.run(invocation, self.wait)
         except Unavailable:
-            # The next try takes half as many records, until those before the one that needs the
-            # missing schema are settled.
+            # The next attempt is at half as many records, until the records before the one that
+            # needs the missing schema are settled.
             parts.pace.failed(len(part))
             raise
         except KafkaEtlError:
@@ -209,8 +209,8 @@ class StreamEngine:
             parts.source.rewind()
             raise
         parts.recorder.phase("settle")
-        # A wait before a retry is no work: slices must not shrink for it, because all records of a
-        # slice that failed are tried again after one wait.
+        # Slices must not shrink because of waits before retries: all failed records of a slice share
+        # one wait, so that larger slices wait less.
         parts.pace.ran(len(part), parts.hooks.clock() - started - self._waited)
         return outcome
 

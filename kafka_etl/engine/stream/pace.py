@@ -44,7 +44,8 @@ class Pace:
     def ran(self, records: int, seconds: float) -> None:
         """Adapt the slice size: a slice of `records` records took `seconds` seconds."""
         fitting = int(records * self._slice_seconds / max(seconds, 1e-6))
-        # A slice cut short by the end of its batch says little; only a full one makes it grow.
+        # A slice cut short by the end of its batch proves little: only a full slice may be followed
+        # by a larger one.
         largest = self._slice * _GROWTH if records >= self._slice else self._slice
         self._slice = max(self._smallest, min(fitting, largest))
 
