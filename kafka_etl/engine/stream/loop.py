@@ -209,8 +209,8 @@ class StreamEngine:
             parts.source.rewind()
             raise
         parts.recorder.phase("settle")
-        # A wait before a retry must not make slices smaller: all failed records of a slice share one
-        # wait, so larger slices wait less often.
+        # A wait before a retry must not make slices smaller: all failed records of a slice share
+        # one wait, so larger slices wait less often.
         parts.pace.ran(len(part), parts.hooks.clock() - started - self._waited)
         return outcome
 
