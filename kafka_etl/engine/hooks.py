@@ -1,4 +1,4 @@
-"""What the engine of a pipeline needs of its worker, and its limits."""
+"""The interface between the stream engine and its worker: hooks, flight recorder and limits."""
 
 from __future__ import annotations
 
@@ -10,33 +10,45 @@ from kafka_etl.record import Partition
 
 
 class Recorder(Protocol):
-    """Where the engine leaves what it is about, for whoever watches it or succeeds it."""
+    """The flight recorder: the engine notes its phase and the offsets in hand.
+
+    The daemon reads the notes while the worker runs; after a death, they tell the worker's
+    successor which records to suspect. All methods are called on the worker's main thread.
+    """
 
     def phase(self, name: str) -> None:
-        """The part of the path that begins now."""
+        """Note that a phase begins: `gather`, `operator`, `settle`, `commit`, `wait` or `idle`."""
         ...
 
     def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
-        """The offsets operators are about to see, until the next call."""
+        """Note the offsets of the slice that the operators are about to be given.
+
+        Args:
+            ranges: Partition -> first and next offset; replaces the ranges of the last call.
+        """
         ...
 
     def in_hand(self, partition: Partition, offset: int) -> None:
-        """Operators are about to see this record alone."""
+        """Note that the operators are about to be given this record alone (careful mode)."""
         ...
 
     def count(self, counters: Mapping[tuple[str, str], float]) -> None:
-        """Something was committed: (metric, label value) -> count so far."""
+        """Note the worker's counters after a commit.
+
+        Args:
+            counters: (metric, label value) -> count since the worker started.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch is settled in part, and what happens to what fails.
+    """When a batch is settled in part, and whether failed records may become dead letters.
 
     Attributes:
-        dead_letters: Whether there is a place for them.
+        dead_letters: Whether the pipeline has a place for dead letters.
         settle_after: Seconds of work after which the finished slices are committed.
-        settle_bytes: Bytes of outputs after which they are.
+        settle_bytes: Bytes of outputs after which the finished slices are committed.
     """
 
     dead_letters: bool
@@ -46,17 +58,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the engine needs of its worker.
+    """Functions of the worker that the engine calls, all on the worker's main thread.
 
     Attributes:
-        stopping: Whether to finish the slice in hand and gather no more; asked between slices,
-            where the worker has a moment to talk to its daemon.
-        sleep: Waits some seconds; raises `Abandoned` when the worker is stopping.
-        fenced: Told that another client took our id; raises when that happens too often.
-        trouble: Told in a few words what is in the way, and None when it is gone.
-        clock: Seconds, monotonic.
-        now_ms: Milliseconds since the epoch.
-        random: 0 to 1.
+        stopping: Whether the worker is stopping: the engine then finishes the slice in hand and
+            gathers no more. Called between slices; the worker also talks to its daemon in the call.
+        sleep: Waits a number of seconds; raises `Abandoned` when the worker is stopping.
+        fenced: Called with the reason when another client took the worker's transactional id;
+            raises when that happens too often.
+        trouble: Called with a short text on the obstacle the pipeline has met, for the pipeline's
+            state; called with None when the obstacle is gone.
+        clock: Monotonic time, in seconds.
+        now_ms: Wall-clock time, in milliseconds since the epoch.
+        random: A random number from 0 to 1, for the jitter of waits.
     """
 
     stopping: Callable[[], bool]

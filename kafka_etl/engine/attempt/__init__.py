@@ -1,1 +1,1 @@
-"""One attempt at records: decode, operators, encode, and who is to blame."""
+"""One attempt at records: decode, operators, encode, and which record is to blame."""

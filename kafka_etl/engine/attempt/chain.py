@@ -1,4 +1,4 @@
-"""One attempt: records through decode, operators and encode, always from their source bytes."""
+"""One attempt: records pass decode, operators and encode, always from their source bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kafka_etl.record import SourceRecord
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds spent, by part of the path."""
+    """Seconds spent since the last commit, by part of the chain."""
 
     decode: float = 0.0
     operators: float = 0.0
@@ -27,7 +27,7 @@ class Spent:
         return self.decode + self.operators + self.encode
 
     def taken(self) -> Spent:
-        """The seconds so far; the account begins anew."""
+        """Return the seconds so far, and set them to zero."""
         so_far = Spent(self.decode, self.operators, self.encode)
         self.decode = self.operators = self.encode = 0.0
         return so_far
@@ -35,11 +35,15 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The stages of a pipeline.
+    """The stages of a pipeline: decode, operators, encode.
 
     Attributes:
-        entering: Called with the number of the stage that begins (0 decode, then the operators,
-            then encode): whoever watches from outside knows what is on.
+        decode: First stage.
+        operators: Stages of the operators, in the order of the pipeline.
+        encode: Last stage.
+        entering: Called with the number of each stage that begins: 0 is decode, then come the
+            operators, then encode. The worker writes the number to its flight recorder.
+        spent: Seconds spent in each part of the chain.
     """
 
     decode: Decode
@@ -54,22 +58,22 @@ class Chain:
         return any(operate.operator.shape.mixes for operate in self.operators)
 
     def number_attempt(self, number: int) -> None:
-        """Tell the operators which attempt comes next."""
+        """Set the number of the next attempt, from 1, in the operators' `Context`."""
         for operate in self.operators:
             operate.operator.context.attempt = number
 
     def attempt(self, records: Sequence[SourceRecord]) -> tuple[Outputs, Flow]:
-        """Run the records through, from their source bytes.
+        """Run records through all stages, from their source bytes.
 
-        The only way a record is ever run: first attempt, retry, half of a split group and careful
-        mode alike, so that no try sees objects that another has touched.
+        Every attempt at a record is made here: the first attempt, a retry, half of a split group,
+        and careful mode. No attempt sees objects that an earlier attempt has changed.
 
         Returns:
-            The outputs, and the flow with the faults; positions are those in `records`.
+            The outputs, and the flow with its faults; origins are positions in `records`.
 
         Raises:
-            GroupFault: The attempt failed as a whole; the faults of single records go with it.
-            NamedFaults: Some records are bad, the others must be run again without them.
+            GroupFault: The attempt failed as a whole; faults of single records are discarded.
+            NamedFaults: Some records are bad; the others must be attempted again without them.
         """
         flow = Flow(records)
         self.entering(0)

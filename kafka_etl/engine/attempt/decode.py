@@ -1,4 +1,4 @@
-"""The first stage: source bytes to what the first operator takes."""
+"""The first stage: source bytes to the arguments of the first operator."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from kafka_etl.record import Headers
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Source bytes to what the first operator takes.
+    """The decode stage.
 
     Attributes:
-        value: None: the bytes as they are.
-        key: None: no operator looks at decoded keys.
+        value: Codec of values; None: bytes are passed on unchanged.
+        key: Codec of keys; None: keys are not decoded.
         table: Whether the first operator takes a table.
         converts_keys: Whether the sink has a codec of its own for keys.
-        keeps: Whether values that nobody changes go on as their source bytes.
+        keeps: Whether a value that no operator replaces is written as its source bytes.
     """
 
     value: Codec | None
@@ -37,9 +37,16 @@ class Decode:
     keeps: bool = False
 
     def apply(self, flow: Flow) -> None:
+        """Decode the records of a flow; records that cannot be decoded become faults.
+
+        Raises:
+            NamedFaults: Some records are bad; the others must be attempted again without them.
+            GroupFault: The values cannot be put into one table.
+            Unavailable: The codec's schema registry is away.
+        """
         read = type(flow.source[0])
         raw = list(map(read.value, flow.source))
-        flow.nulls = not all(raw) and None in raw  # b"" is no null, but rare enough to look again
+        flow.nulls = not all(raw) and None in raw  # b"" is false, too: `in` looks again
         flow.values = [NULL if v is None else v for v in raw] if flow.nulls else raw
         if self.value is not None and self.table:
             tables.decode_table(flow, self.value)
@@ -52,7 +59,7 @@ class Decode:
             flow.keys = _decoded(flow, self.key, flow.read("key"), nulls=True)
             flow.key_again = _key_again(flow, self.key)
             if self.table and flow.faults:
-                raise NamedFaults(flow.faults)  # the table has rows for them
+                raise NamedFaults(flow.faults)  # the table has rows for these records
         if flow.faults and flow.sheet is None:
             flow.without_faults()
 
@@ -65,10 +72,18 @@ def decode_for(
     converts: bool = False,
     converts_keys: bool = False,
 ) -> Decode:
-    """Decode what the operators ask for, and all that the sink has a codec of its own for.
+    """The decode stage for these operators.
 
-    What nothing decodes stays as it is. Where the sink has no codec of its own for values, those
-    that pass operators which only read go on as their source bytes.
+    A value or key is decoded if an operator asks for it, or if the sink has a codec of its own;
+    other bytes are passed on unchanged. Where all operators only read, and the sink has no codec of
+    its own for values, a value that no operator replaces is written as its source bytes.
+
+    Args:
+        operators: Operators of the pipeline.
+        value: The source's codec of values.
+        key: The source's codec of keys.
+        converts: Whether the sink has a codec of its own for values.
+        converts_keys: Whether the sink has a codec of its own for keys.
     """
     converts_keys = converts_keys and key is not BYTES
     wants_keys = converts_keys or (
@@ -110,7 +125,7 @@ def _headers(flow: Flow) -> list[Headers]:
 
 
 def _key_again(flow: Flow, codec: Codec) -> Callable[[int], Any]:
-    """Decodes the key of one record anew: an operator may have changed the first one in place."""
+    """A function that decodes the key of an origin anew: operators may change keys in place."""
 
     def decoded(origin: int) -> Any:
         data: bytes = flow.read("key")[origin]
@@ -122,7 +137,7 @@ def _key_again(flow: Flow, codec: Codec) -> Callable[[int], Any]:
 
 
 def _spread(decode_with: Callable[[bytes, Headers], Any]) -> Callable[[Any], Any]:
-    """For pairs of bytes and headers; null is no bytes."""
+    """A function of (bytes, headers) pairs; null is not given to the codec."""
     return lambda pair: None if pair[0] is None else decode_with(*pair)
 
 

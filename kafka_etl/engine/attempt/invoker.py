@@ -1,4 +1,4 @@
-"""Calling user code: attempts, waves of retries, and finding the guilty record of a batch."""
+"""The invoker: attempts, waves of retries, and the search for the record to blame."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAID: Final = 200
 """Characters of an error's text in the reason of a wait."""
 
 Group = Sequence[int]
-"""Indices into the invocation's records that are attempted together."""
+"""Indices of records of the invocation that are attempted together."""
 
 Wait = Callable[[float, str], None]
 """Waits some seconds, for a reason, keeping the membership alive; may raise `Abandoned`."""
@@ -36,14 +36,16 @@ Wait = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Invoker:
-    """Runs an invocation to its end and returns what came of it; never decides what follows.
+    """Runs an invocation until each record has succeeded or failed for good.
+
+    The invoker returns an outcome, and `settle` decides whether failed records become dead letters.
 
     Attributes:
-        chain: The stages.
-        policy: Which errors are tried again, and when.
-        policies: Operator -> its own policy.
-        now_ms: The wall clock, for the attempts in a dead letter.
-        random: 0 to 1, for jitter.
+        chain: Stages of the pipeline.
+        policy: Retry policy: which errors are retried, and when.
+        policies: Name of an operator -> the operator's own retry policy.
+        now_ms: Wall-clock time in milliseconds since the epoch, for the attempts of a dead letter.
+        random: A random number from 0 to 1, for the jitter of waits.
     """
 
     chain: Chain
@@ -53,18 +55,20 @@ class Invoker:
     random: Callable[[], float]
 
     def run(self, invocation: Invocation, wait: Wait) -> Outcome:
-        """Attempt all records, then in waves those that may succeed yet.
+        """Attempt all records, then retry, in waves, the records that may still succeed.
 
-        A wave tries everything that failed together, after one wait. A group that failed without
-        naming a record is retried as a group while its error allows, then halved until the
-        guilty records are found.
+        After one wait, a wave attempts all failed records whose errors may be retried. A group
+        without a record to blame is retried as a group for as long as its error allows, and then
+        halved until the records to blame are found.
 
         Args:
             invocation: The slice.
             wait: Called between two waves.
 
         Raises:
-            Abandoned: The worker stops during a wait; nothing of this invocation counts.
+            Abandoned: The worker is stopping; the invocation has no outcome.
+            Unavailable: A system that a codec needs is away.
+            KafkaEtlError: The pipeline must pause or stop.
         """
         run = _Run(self, invocation)
         groups: list[Group] = [range(len(invocation.batch))]
@@ -80,7 +84,15 @@ class Invoker:
 
 @dataclass(slots=True)
 class _NextWave:
-    """The records that failed attempt `number` and are tried again, after `delay` seconds."""
+    """The records to attempt in the next wave.
+
+    Attributes:
+        number: Number of the attempt that failed, from 1.
+        groups: Groups to attempt.
+        singles: Records with a fault of their own; one group of the wave holds them all.
+        delay: Seconds to wait before the wave.
+        errors: Text of an error and its operator -> records that failed with the error.
+    """
 
     number: int
     groups: list[Group] = field(default_factory=list[Group])
@@ -99,7 +111,7 @@ class _NextWave:
 
 
 class _Run:
-    """The state of one invocation: what is done, what failed for good, and every attempt."""
+    """The state of one invocation: outputs so far, final failures, and every failed attempt."""
 
     def __init__(self, invoker: Invoker, invocation: Invocation) -> None:
         self._invoker = invoker
@@ -111,7 +123,12 @@ class _Run:
         self._dropped = 0
 
     def wave(self, groups: list[Group], number: int) -> _NextWave:
-        """Attempt each group; halve those that are final but not yet blamed on one record."""
+        """Attempt each group; halve groups that failed for good without a record to blame.
+
+        Args:
+            groups: Groups to attempt.
+            number: Number of the attempt, from 1.
+        """
         following = _NextWave(number)
         stack = list(reversed(groups))
         while stack:
@@ -121,11 +138,17 @@ class _Run:
         return following
 
     def outcome(self) -> Outcome:
+        """The outcome, once no record is left to attempt."""
         failed = tuple(self._failed[index] for index in sorted(self._failed))
         return Outcome(_in_order(self._parts), failed, self._dropped)
 
     def _try(self, group: Group, following: _NextWave) -> list[Group]:
-        """One attempt at one group. Returns what must be attempted at once: its halves, if any."""
+        """Attempt one group.
+
+        Returns:
+            Groups to attempt at once, without a wait: the halves of the group, or the group without
+            the records that are known to be bad.
+        """
         started = self._invoker.now_ms()
         records = self._records
         if len(group) < len(records):
@@ -155,7 +178,10 @@ class _Run:
         return []
 
     def _engine_failed(self, error: BaseException) -> GroupFault:
-        """Nothing that an operator gives ends a worker: the record is found by halving."""
+        """The fault of a group for an unexpected exception in the engine.
+
+        The invoker finds the record by halving, so that no result of an operator ends a worker.
+        """
         failed = EngineFailed(error).with_traceback(error.__traceback__)
         fault = Fault(failed, Condition.OPERATOR_ERROR)
         return GroupFault(fault, splittable=not self._chain.mixes)
@@ -180,7 +206,7 @@ class _Run:
         started: int,
         following: _NextWave,
     ) -> None:
-        """Each of these records failed on its own account: try it again, or let it fail."""
+        """Schedule a retry of each of these records, or note its failure, as the policy says."""
         for row, fault in faults.items():
             index = group[row]
             delay = None if self._chain.mixes else self._delay(fault, following.number)
@@ -190,7 +216,10 @@ class _Run:
                 following.delay = max(following.delay, delay)
 
     def _first_retryable(self, faults: Mapping[int, Fault], number: int) -> Fault | None:
-        """Where rows are mixed, a record cannot be tried again without the others."""
+        """The first fault that may be retried; None: all faults are final.
+
+        For chains that mix rows: a record cannot be retried without the other records.
+        """
         return next((f for f in faults.values() if self._delay(f, number) is not None), None)
 
     def _delay(self, fault: Fault, number: int) -> float | None:
@@ -207,7 +236,7 @@ class _Run:
         *,
         final: bool,
     ) -> None:
-        """Remember a failed attempt of these records, and, if it was the last, the failure."""
+        """Note a failed attempt at these records, and, after the last attempt, the failure."""
         info = ErrorInfo.of(fault.error)
         _let_go(fault.error)
         said = f"{info.type}: {info.message}"
@@ -225,10 +254,10 @@ class _Run:
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Forget the frames of an error that has been described.
+    """Drop the traceback frames of an error that is already described as text.
 
-    They hold the whole batch, and the batch holds the error: a circle that only the garbage
-    collector would find, which runs rarely here.
+    The frames refer to the whole batch, and the batch to the error. Only the garbage collector,
+    which rarely runs in a worker, would free such a reference cycle.
     """
     while error is not None and TRACEBACK.__get__(error) is not None:
         TRACEBACK.__set__(error, None)
@@ -236,9 +265,9 @@ def _let_go(error: BaseException | None) -> None:
 
 
 def _in_order(parts: list[tuple[Group, Outputs]]) -> Outputs:
-    """The outputs of all attempts in the order of their source records.
+    """The outputs of all attempts, in the order of their source records.
 
-    Outputs without one origin stand where their group begins.
+    An output that belongs to all records of its group has the place of the group's first record.
     """
     if not parts:
         return Outputs()

@@ -1,4 +1,4 @@
-"""The stages of operators: each turns over the columns of a `Flow`."""
+"""The stages of operators: each stage calls one operator on the columns of a `Flow`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ from kafka_etl.record import Record
 from kafka_etl.value_classes import typed
 
 _MadeFrom = Sequence[int | None]
-"""The entry behind each output; None where it belongs to all of them."""
+"""The entry behind each output; None for an output that belongs to all entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operate:
-    """One operator over all entries: record by record, or as lists.
+    """The stage of one operator, which is called record by record, with lists, or with tables.
 
     Attributes:
-        convert: Makes values what the operator takes; None: they are that already.
-        pool: Calls it for several records at once; None: one after the other.
+        operator: The operator.
+        convert: Converts a value to the class that the operator takes; None: no conversion.
+        pool: Pool that calls the operator for several records at once; None: records are processed
+            one after the other.
     """
 
     operator: BoundOperator
@@ -48,6 +50,13 @@ class Operate:
     pool: Pool | None = None
 
     def apply(self, flow: Flow) -> None:
+        """Replace the entries of a flow with the outputs of the operator.
+
+        Raises:
+            GroupFault: A call on several records failed, and any record may be to blame.
+            NamedFaults: Some records are bad; the others must be attempted again without them.
+            PoolFailed: The processes of the operator cannot be used.
+        """
         if self.operator.shape.takes in TABLES:
             tables.enter(flow, self.operator)
             tables.call(flow, self.operator)
@@ -70,7 +79,7 @@ class Operate:
         results = self._each(flow, self._calls(flow), arguments, nulls=shape.nullable)
         kinds = set(map(type, results))
         if any(issubclass(kind, Iterator) for kind in kinds):
-            # A generator runs its body only now; its errors are the record's, too.
+            # A generator runs only when it is read; an error raised then is the record's error.
             results = self._each(flow, one_by_one(exhausted), results, nulls=True)
             kinds = set(map(type, results))
         collect(flow, self.operator, results, kinds)
@@ -95,7 +104,10 @@ class Operate:
 
 
 def operate_all(operators: Sequence[BoundOperator], pools: Pools) -> tuple[Operate, ...]:
-    """The stages of these operators; the first is given what `decode_for` makes."""
+    """The stages of these operators.
+
+    The first operator needs no conversion: `decode_for` has chosen a codec for its values.
+    """
     return tuple(
         Operate(
             _called_once(pools.awaited(operator), pools.of(operator)),
@@ -107,7 +119,10 @@ def operate_all(operators: Sequence[BoundOperator], pools: Pools) -> tuple[Opera
 
 
 def _called_once(operator: BoundOperator, pool: Pool | None) -> BoundOperator:
-    """The operator; one on batches whose calls are a pool's has one that tells faults apart."""
+    """The operator; the `call` of a batch operator with a pool is replaced by a call on the pool.
+
+    The new `call` raises the operator's own error, and `PoolFailed` for an error of the pool.
+    """
     if pool is None or not operator.shape.batch:
         return operator
 
@@ -121,7 +136,11 @@ def _called_once(operator: BoundOperator, pool: Pool | None) -> BoundOperator:
 
 
 def _mapped(pool: Pool, column: Sequence[Any], lanes: Lanes) -> Mapped:
-    """What the pool makes of the column. What it raises itself is nobody's, of processes."""
+    """Call the operator for a column of values through its pool.
+
+    Raises:
+        PoolFailed: A pool of processes failed by itself: no record is to blame.
+    """
     try:
         return pool.map(column, lanes)
     except BaseException as error:
@@ -131,7 +150,7 @@ def _mapped(pool: Pool, column: Sequence[Any], lanes: Lanes) -> Mapped:
 
 
 def _conversion(cls: type | None) -> Callable[[Any], Any] | None:
-    """Between operators: what is no object of the class yet is made one."""
+    """A function that makes a value an object of the class, unless the value is one already."""
     if cls is None:
         return None
     from_plain = typed(cls).from_plain
@@ -143,7 +162,11 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 class _BatchCall:
-    """One call of a batch operator per run of entries with a value; null values pass by."""
+    """The calls of a batch operator for the entries of one flow.
+
+    The operator is called once. If it does not take null values, it is called once for each stretch
+    of entries between null values, which are passed on unchanged.
+    """
 
     def __init__(self, operator: BoundOperator, flow: Flow) -> None:
         self._operator = operator
@@ -153,6 +176,7 @@ class _BatchCall:
         self._arguments = flow.as_records() if shape.takes is Takes.RECORD else flow.as_values()
 
     def run(self) -> None:
+        """Call the operator, and replace the entries of the flow with its outputs."""
         flow = self._flow
         everything = list(range(len(flow)))
         if not flow.nulls or self._operator.shape.nullable:
@@ -173,10 +197,10 @@ class _BatchCall:
         return self._made_from(entries, outputs), outputs
 
     def _runs(self, everything: list[int]) -> Iterator[tuple[bool, list[int]]]:
-        """Stretches with and without values, in order.
+        """Stretches of entries with and without values, as (has values, entries), in order.
 
-        So a tombstone keeps its place among the values of its key. An operator that mixes rows is
-        called once, and the nulls follow.
+        A tombstone thus keeps its place among the values of its key. An operator that mixes rows is
+        called once, and the null values come after its outputs.
         """
         has_value = [value is not NULL for value in self._flow.values]
         if self._mixes:
@@ -192,7 +216,7 @@ class _BatchCall:
         try:
             outputs = exhausted(self._operator.call([self._arguments[entry] for entry in entries]))
             if _is_list(outputs):
-                outputs = list(outputs)  # the operator may fill its own list anew in the next call
+                outputs = list(outputs)  # the operator may reuse its list in the next call
         except RecordErrors as named:
             raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:
@@ -219,10 +243,10 @@ class _BatchCall:
         spread.finish()
 
     def _made_from(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:
-        """The entry behind each output; None where it belongs to all of them.
+        """The entry behind each output; None for an output that belongs to all entries.
 
-        A `Record` knows where it comes from. Of anything else its place tells, where there are as
-        many outputs as entries.
+        The origin of a `Record` is its `source`. The origin of any other output is known by its
+        position, if the operator returned as many outputs as entries.
         """
         if self._mixes:
             return [None] * len(outputs)

@@ -1,6 +1,7 @@
-"""Headers, timestamps and topics as a sink can write them, whatever operators have set.
+"""Checks of headers, timestamps and topics that operators have set: can a sink write them?
 
-What plainly is as it must be is found in C; otherwise each entry is looked at.
+Each check first looks at the types of a whole column, in C; only a column with an unusual type or
+value is checked entry by entry.
 """
 
 from __future__ import annotations
@@ -23,25 +24,35 @@ _SHOWN: Final = 100
 _NO_TIMESTAMP: Final = -1
 
 Checked = tuple[list[Any], Mapping[int, BaseException]]
-"""The column with None where an entry cannot be written, and why."""
+"""The checked column, with None for each entry that cannot be written, and entry -> error."""
 
 
 def checked_headers(column: Sequence[Any]) -> Checked:
-    """Lists of (str, bytes or None) in tuples, or None."""
+    """Check headers: each entry is a list of (str, bytes or None) tuples, or None."""
     if _are_all_headers(column):
         return list(column), {}
     return _each(column, _as_headers)
 
 
 def checked_timestamps(column: Sequence[Any]) -> Checked:
-    """Milliseconds, KEEP, or 0 for the sink's own."""
+    """Check timestamps: milliseconds since the epoch, -1 or KEEP.
+
+    Returns:
+        The timestamps, with 0 for -1: the sink sets its own timestamp. KEEP stays.
+    """
     if set(map(type, column)) == {int} and min(column) > 0 and max(column) <= _LATEST:
         return list(column), {}
     return _each(column, _as_timestamp)
 
 
 def checked_topics(column: Sequence[Any], own: str | None, routes: frozenset[str]) -> Checked:
-    """Names of topics that the sink writes, or None for its own."""
+    """Check topics: each entry is the sink's topic, one of its routes, or None: the sink's topic.
+
+    Args:
+        column: One topic per entry.
+        own: The sink's topic; None: the sink has no topics.
+        routes: Further topics that the sink may write.
+    """
     allowed = {None, own, *routes}
     if set(map(type, column)) <= {str, NoneType} and set(column) <= allowed:
         return list(column), {}
@@ -101,7 +112,7 @@ def _as_header(header: Any) -> tuple[str, bytes | None]:
     match header:
         case (str() as name, bytes() | None as value):
             name = str.__str__(name)
-            # The client cuts a name at a NUL, and text that is no UTF-8 ends the process.
+            # The client cuts a name at a NUL, and a name that is not UTF-8 crashes the process.
             if "\0" in name:
                 raise ValueError(f"the name of a header has a NUL in it: {_start(ascii(name))}")
             try:
@@ -116,7 +127,11 @@ def _as_header(header: Any) -> tuple[str, bytes | None]:
 
 
 def _as_timestamp(stamp: Any) -> Any:
-    """The client takes 0 for now, and below there is no time that all consumers read."""
+    """Check one timestamp.
+
+    0 is refused, because the client would write the present time; so is a negative number, because
+    not all consumers can read one. The only exception is -1, "no timestamp", which becomes 0.
+    """
     if stamp is KEEP:
         return stamp
     if not isinstance(stamp, int) or isinstance(stamp, bool):

@@ -1,4 +1,4 @@
-"""What an operator gave for each entry, turned into columns again."""
+"""The results of an operator, turned into the columns of a `Flow`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MORE_THAN_A_VALUE: Final = (
 
 
 class _StillNull:
-    """A decoded `null` in a record that nobody emptied."""
+    """The class of _STILL_NULL: the value of a `Record` that is a decoded `null`."""
 
 
 _STILL_NULL: Final = _StillNull()
@@ -43,13 +43,19 @@ _STAMPED: Final = attrgetter("stamped")
 
 
 def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iterable[type]) -> None:
-    """Go on with what the operator gave for each entry; `kinds` are the types of that.
+    """Replace the values of a flow with the results of an operator.
 
-    Most often that is one value each, or one or none: then no Python code runs per record.
+    If each result is a value, or is dropped, as most often, no Python code runs per record.
+
+    Args:
+        flow: The attempt.
+        operator: The operator.
+        results: One result per entry.
+        kinds: The types of the results.
     """
     if not {Record, list}.isdisjoint(kinds) and type(None) in set(map(type, flow.values)):
         results = list(map(keep_null, flow.values, results))
-    kinds = _special(kinds) - {type(NULL)}  # a null value that passed by is where it was
+    kinds = _special(kinds) - {type(NULL)}  # NULL: the operator was not called
     gone = kinds & (_GONE | {type(None)} if operator.shape.may_drop else _GONE)
     flow.values = results
     if gone:
@@ -63,9 +69,13 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iter
 
 
 def keep_null(given: Any, result: Any) -> Any:
-    """What an operator gave for a value, where a decoded `null` stays one.
+    """The result of an operator for a value; a decoded `null` stays a decoded `null`.
 
-    In a `Record` it looks like a tombstone, which would delete its key.
+    A decoded `null` in a `Record` looks like a tombstone, which would delete the record's key.
+
+    Args:
+        given: The value that the operator was given.
+        result: The result of the operator, or one element of a list of results.
     """
     if given is not None:
         return result
@@ -78,12 +88,12 @@ def keep_null(given: Any, result: Any) -> Any:
 
 
 def are_plain(results: list[Any]) -> bool:
-    """Whether each is one value and no more."""
+    """Whether each result is one plain value: no list, no `Record`, nothing dropped."""
     return not _special(set(map(type, results)))
 
 
 def _special(kinds: Iterable[type]) -> set[type]:
-    """Which types are more than one plain value."""
+    """The types among these that are not one plain value."""
     return {kind for kind in kinds if issubclass(kind, _MORE_THAN_A_VALUE)}
 
 
@@ -92,7 +102,7 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def _leave_out(flow: Flow, gone: set[type]) -> None:
-    """The common case of a filter: every entry has one value or none."""
+    """Remove failed and dropped entries: the common case of a filter."""
     if type(FAILED) in gone:
         flow.without_faults()
     for nothing in (DROP, None):
@@ -103,17 +113,20 @@ def _leave_out(flow: Flow, gone: set[type]) -> None:
 
 
 def _unpacked(flow: Flow, operator: BoundOperator) -> bool:
-    """Take records apart into columns, where each entry gave one value or one record.
+    """Unpack records into columns, if each result is one value or one record.
 
-    A record an operator made itself belongs to the entry it was given for. Not done, and False,
-    where a record belongs elsewhere, or to no entry alone, or holds what raises when it is looked
-    at: then entries are taken one by one, and the guilty one is found.
+    A record that an operator made belongs to the entry for which the operator was called.
+
+    Returns:
+        Whether the records are unpacked. False if a record belongs to another entry or to all
+        entries, or if an attribute of a record raises: the caller then takes the results one by
+        one, and finds the record to blame.
     """
     if flow.shared:
         return False
     try:
         unpacked = _take_apart(flow)
-    except BaseException:  # noqa: BLE001 - of objects that an operator has set
+    except BaseException:  # noqa: BLE001 - user code: objects in the records of an operator
         return False
     if unpacked:
         flow.set_by = operator.name
@@ -143,7 +156,7 @@ def _take_apart(flow: Flow) -> bool:
 
 
 def _as_entry(value: Any) -> Any:
-    """The value of a record as a flow has it."""
+    """The value of a `Record` as an entry of a flow: NULL for a tombstone."""
     return NULL if value is None else None if value is _STILL_NULL else value
 
 
@@ -152,7 +165,7 @@ def _is_at_home(record: Record, source: SourceRecord | None) -> bool:
 
 
 def _all_extras(flow: Flow, records: list[Record]) -> Extras:
-    """Of records that all are the engine's own: nothing is left open."""
+    """The extras of records that the operator was given: no attribute of these records is KEEP."""
     stamps: list[Any] = list(map(_TIMESTAMP, records))
     topics = list(map(_DESTINATION, records))
     stamped = list(map(_STAMPED, records))
@@ -172,7 +185,7 @@ def _all_extras(flow: Flow, records: list[Record]) -> Extras:
 
 
 def _some_extras(flow: Flow, entries: list[int], records: list[Record]) -> Extras:
-    """Of records beside values, for which everything stays as it was."""
+    """The extras where only some results are records: other entries keep their extras."""
     before = flow.extras
     stamps: list[Any] = list(map(_TIMESTAMP, records))
     if not all(map(is_, stamps, repeat(KEEP))):
@@ -188,7 +201,15 @@ def _some_extras(flow: Flow, entries: list[int], records: list[Record]) -> Extra
 def _set(
     flow: Flow, before: Column, nothing: object, entries: list[int], column: list[Any]
 ) -> Column:
-    """The column, with what these entries set; most often that is nothing."""
+    """The column with the parts that some entries set; `before` itself if they set none.
+
+    Args:
+        flow: The attempt.
+        before: The column so far.
+        nothing: The element of an entry that sets nothing.
+        entries: Entries whose results are records.
+        column: The part of each of these records.
+    """
     if all(map(is_, column, repeat(nothing))):
         return before
     whole = [nothing] * len(flow.values) if before is None else before.copy()
@@ -203,7 +224,10 @@ def _extra(record: Record) -> Extra:
 
 
 def _stamp(record: Record) -> Any:
-    """The timestamp where one was set; what comes from the source is not the output's."""
+    """The timestamp that an operator has set, or KEEP.
+
+    The timestamp of the source record is not passed on to the output by default.
+    """
     stamp: Any = record.timestamp
     if record.stamped or record.source is None or stamp is KEEP:
         return stamp
@@ -220,7 +244,7 @@ def _without_empty(columns: Sequence[list[Any]]) -> Extras:
 
 
 class Spread:
-    """Collects what an operator gave where that is not simply one value per entry."""
+    """Collects results one by one, where they are more than one plain value per entry."""
 
     def __init__(self, flow: Flow, operator: BoundOperator) -> None:
         self._flow = flow
@@ -233,7 +257,13 @@ class Spread:
             self._origin_of = dict(zip(map(id, flow.source), range(len(flow.source)), strict=True))
 
     def add(self, entry: int, origin: int, result: Any) -> None:
-        """What the operator gave for one entry: an output, several, or none."""
+        """Take in the result for one entry: an output, a list of outputs, or none.
+
+        Args:
+            entry: The entry.
+            origin: The entry's origin.
+            result: The result.
+        """
         try:
             if result is None and not self._operator.shape.may_drop:
                 self._refuse(origin, "returned None; return DROP, or annotate `-> dict | None`")
@@ -242,25 +272,32 @@ class Spread:
             else:
                 for item in result if _is_list(result) else [result]:
                     self._add_output(entry, origin, item)
-        except BaseException as error:  # noqa: BLE001 - raised anew where it is no record's
+        except BaseException as error:  # noqa: BLE001 - `_blame` raises errors of no record
             self._blame(origin, error)
 
     def add_item(self, entry: int | None, origin: int, given: Any, item: Any) -> None:
-        """One output of a batch, for an entry that had the value `given`."""
+        """Take in one output of a batch operator.
+
+        Args:
+            entry: The entry behind the output; None: all entries.
+            origin: The entry's origin, or SHARED.
+            given: The entry's value before the call.
+            item: The output.
+        """
         try:
             self._add_output(entry, origin, keep_null(given, item))
-        except BaseException as error:  # noqa: BLE001 - likewise
+        except BaseException as error:  # noqa: BLE001 - `_blame` raises errors of no record
             self._blame(origin, error)
 
     def _blame(self, origin: int, error: BaseException) -> None:
-        """Whatever an operator gave that raises when it is looked at costs its own record."""
+        """Blame the origin for a result that raises when the engine reads the result."""
         if is_nobodys(error) or issubclass(type(error), GroupFault | NamedFaults):
             raise error
         fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
         self._flow.blame(origin, fault)
 
     def _add_output(self, entry: int | None, origin: int, item: Any) -> None:
-        """One output; `entry` is the one it was made from, where it was made from one."""
+        """Add one output; `entry` is the entry behind the output, None: all entries."""
         flow = self._flow
         if item is DROP:
             flow.dropped += 1
@@ -279,6 +316,7 @@ class Spread:
         self._extras.append(extra)
 
     def finish(self) -> None:
+        """Replace the columns of the flow with the collected outputs."""
         flow = self._flow
         flow.values = self._values
         flow.shared = SHARED in self._origins
@@ -291,12 +329,12 @@ class Spread:
             flow.without_faults()
 
     def _in_full(self, record: Record) -> Extra:
-        """Of an output that has no source record from which to keep anything."""
+        """The extras of an output of all records: KEEP would have no source record to refer to."""
         key, headers, timestamp, topic = _extra(record)
         flow, source = self._flow, record.source
         origin = self._origin_of.get(id(source), SHARED)
         if source is not None and not flow.converts_keys and flow.is_key_of(origin, key):
-            key = source.key()  # untouched: the bytes stay, and with them the partition
+            key = source.key()  # unchanged: the bytes stay, and the partition with them
         return (key, headers, timestamp, topic)
 
     def _refuse(self, origin: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Headers that name the schema of a record's bytes: they go with those bytes and no others."""
+"""Headers that name the schema of a record's bytes: an output with other bytes must lose them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from kafka_etl.record import Headers
 from kafka_etl.schema_registry.wire_format import VALUE_HEADER
 
 HeaderColumn = list[Headers | None] | None
-"""Headers of each output; None: there are none."""
+"""Headers of each output, None for an output without headers; None: no output has headers."""
 
 _NAME: Final = itemgetter(0)
 
 
 def names_in(headers: HeaderColumn) -> set[str]:
-    """The names of all headers."""
+    """The names of all headers in a column."""
     return set(map(_NAME, chain.from_iterable(filter(None, headers or ()))))
 
 
 def without(headers: HeaderColumn, name: str, where: Sequence[bool]) -> HeaderColumn:
-    """Without the headers of this name, where it is said."""
+    """The column, with the headers called `name` removed from some outputs.
+
+    Args:
+        headers: Headers of all outputs.
+        name: Name of the header.
+        where: True for each output that must lose the header.
+    """
     return headers and [
         [header for header in own or () if header[0] != name] if is_gone else own
         for own, is_gone in zip(headers, where, strict=True)
@@ -35,7 +41,17 @@ def moved_to_headers(
     split: Callable[[bytes], tuple[bytes, bytes]],
     where: Sequence[bool],
 ) -> tuple[HeaderColumn, list[bytes]]:
-    """With the begin of values in a header and no longer before them, where it is said."""
+    """Move the schema id from the start of values into a header.
+
+    Args:
+        headers: Headers of all outputs.
+        values: Encoded values.
+        split: Splits an encoded value into the header's value and the payload.
+        where: True for each output whose value was encoded just now.
+
+    Returns:
+        The new headers and the new values.
+    """
     column: list[Headers | None] = headers.copy() if headers else [None] * len(values)
     values = values.copy()
     for row, is_new in enumerate(where):

@@ -1,4 +1,4 @@
-"""What a record has besides its value, as columns of a table, and what operators change of it."""
+"""The parts of records besides the value, as columns of a table: `_key`, `_headers` and others."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 
 _IN_ORDER: Final = (KEY, HEADERS, TIMESTAMP, TO)
 CHANGEABLE: Final = frozenset(_IN_ORDER)
-"""Columns with which an operator sets something besides the value."""
+"""Names of the columns with which an operator sets the other parts of its outputs."""
 
 
 def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str], operator: BoundOperator) -> pa.Table:
-    """The table with these columns, where it does not have them already.
+    """The table of a sheet with the columns that an operator asks for.
+
+    Args:
+        flow: The attempt.
+        sheet: The sheet.
+        wanted: Names of the columns; a column that the table has already stays as it is.
+        operator: The operator that asks for the columns.
 
     Raises:
-        NamedFaults: An earlier operator has set something that no column can hold.
-        GroupFault: Likewise, of an output that belongs to all records.
+        NamedFaults: An earlier operator has set a part of some records that a column cannot hold.
+        GroupFault: An earlier operator has set such a part of an output of all records.
     """
     table = sheet.table
     rows = table[ROW]
@@ -42,9 +48,14 @@ def attached(flow: Flow, sheet: Sheet, wanted: Iterable[str], operator: BoundOpe
 
 
 def extras(flow: Flow, sheet: Sheet, rows: Sequence[int]) -> Extras:
-    """What operators have set besides the values, for each row of a table.
+    """The parts besides the value that operators have set, for each row of a table.
 
-    A column that is not there, or is what it was, sets nothing.
+    A column sets nothing if the table does not have the column, or if no operator has changed it.
+
+    Args:
+        flow: The attempt.
+        sheet: The sheet with the table.
+        rows: The entry of each row, or SHARED.
     """
     before = flow.extras.picked(
         lambda column: [KEEP if row == SHARED else column[row] for row in rows]
@@ -79,7 +90,7 @@ def _changed(sheet: Sheet, name: str) -> list[Any] | None:
 
 
 def _pairs(row: Any) -> Any:
-    """Headers of a row; a row of another shape stays, for the encoding to refuse."""
+    """Headers of a row; a row of another shape stays as it is, and the encode stage refuses it."""
     try:
         return [(header["name"], header["value"]) for header in row or ()]
     except (TypeError, LookupError):
@@ -87,7 +98,7 @@ def _pairs(row: Any) -> Any:
 
 
 def _is_same(column: Any, given: Any) -> bool:
-    """The types may differ by what another library makes of them: large_binary for binary."""
+    """Whether two columns are equal; a library may have changed the type, as to large_binary."""
     arrow = pyarrow()
     try:
         return bool(arrow.chunked_array(column.cast(given.type).chunks).equals(given))
@@ -96,7 +107,14 @@ def _is_same(column: Any, given: Any) -> bool:
 
 
 def _of_rows(given: Any, rows: Any) -> Any:
-    """A column of the entries, spread over rows; null for those that belong to all."""
+    """A column with one element per row, from a column with one element per entry.
+
+    A row that belongs to all records has null.
+
+    Args:
+        given: Arrow array with one element per entry.
+        rows: The column `_row` of the table.
+    """
     arrow = pyarrow()
     compute: Any = arrow.compute
     if len(rows) == len(given) and rows.equals(arrow.chunked_array([numbers(len(given))])):
@@ -109,7 +127,7 @@ def _of_rows(given: Any, rows: Any) -> Any:
 
 
 def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
-    """Made once for each sheet."""
+    """The column of the entries, as they were when the sheet was made; made once per sheet."""
     if name not in sheet.besides:
         arrow = pyarrow()
         read, type_of = _COLUMNS[name]
@@ -120,7 +138,11 @@ def _given(flow: Flow, sheet: Sheet, name: str) -> Any:
 
 
 class _NoColumn(Exception):
-    """Some entries are of a type that the column does not have."""
+    """Some entries have a part that the type of the column cannot hold.
+
+    Args:
+        errors: Entry -> error of pyarrow.
+    """
 
     def __init__(self, errors: Mapping[int, BaseException]) -> None:
         super().__init__(f"{len(errors)} entries")
@@ -155,7 +177,7 @@ def _blamed(flow: Flow, bad: _NoColumn, name: str, operator: BoundOperator) -> E
 
 
 def _keys(flow: Flow) -> list[Any]:
-    """Bytes: those of a decoded key that nobody touched, and of text."""
+    """The keys as bytes: source bytes for an unchanged decoded key, and UTF-8 for text."""
     own: list[Any] = flow.spread(flow.read("key"), None)
     for entry, key in enumerate(flow.extras.keys or ()):
         if key is not KEEP and not flow.is_own_key(entry, key):
@@ -164,7 +186,7 @@ def _keys(flow: Flow) -> list[Any]:
 
 
 def _headers(flow: Flow) -> list[Headers] | None:
-    """None where no record has any, which is most often so."""
+    """The headers of each entry; None where no record has headers, as most often."""
     if flow.extras.headers is None and not any(flow.read("headers")):
         return None
     return flow.headers_now()
@@ -188,4 +210,4 @@ _COLUMNS: Final[Mapping[str, tuple[_Read, Callable[[Any], Any]]]] = {
     PARTITION: (_numbers_of("partition"), lambda arrow: arrow.int32()),
     OFFSET: (_numbers_of("offset"), lambda arrow: arrow.int64()),
 }
-"""How to read it, for each entry, and its type."""
+"""Name of a column -> function that reads an element per entry, and the column's Arrow type."""

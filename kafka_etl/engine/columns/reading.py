@@ -1,4 +1,4 @@
-"""Bytes to a table, without those that are bad."""
+"""Values as bytes to the rows of a table, and back; values and rows that fail are reported."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ PARTITION: Final = "_partition"
 OFFSET: Final = "_offset"
 TO: Final = "_to"
 RESERVED: Final = frozenset((ROW, KEY, HEADERS, TIMESTAMP, PARTITION, OFFSET, TO))
-"""Columns that are not part of the value."""
+"""Names of the columns that are not part of the value."""
 
 
 def values_only(table: pa.Table) -> pa.Table:
-    """Without the columns that are not part of the value."""
+    """The table without the reserved columns, such as `_row` and `_key`."""
     own = [name for name in table.column_names if name not in RESERVED]
-    untyped: Any = table  # without numpy the hints for `select` are half unknown
+    untyped: Any = table  # without numpy, parts of the type hints of `select` are unknown
     return table if len(own) == table.num_columns else untyped.select(own)
 
 
 def without_reserved(table: pa.Table) -> pa.Table:
-    """A table of values, which must not hold anything under a name of ours."""
+    """A table of values without the reserved columns, which must be null.
+
+    Raises:
+        RecordErrors: Some values have a field with a reserved name.
+    """
     taken = [name for name in table.column_names if name in RESERVED]
     if not taken:
         return table
@@ -48,12 +52,20 @@ def without_reserved(table: pa.Table) -> pa.Table:
 
 
 class Reading:
-    """Reads values into one table, and finds those that cannot be.
+    """Reads values into one table, and finds the values that cannot be read.
 
-    The codec names them, or each is tried by itself; what that does not find is found by halving.
+    If the codec names the bad values, these are left out. Otherwise each value is decoded by
+    itself, and if that finds no bad value, the values are halved until the bad ones are found.
+
+    Args:
+        codec: The source's codec of values.
+        values: Values, none of which is null.
 
     Attributes:
-        bad: Position -> why it is not in the table.
+        bad: Position in `values` -> error of a value that has no row in the table.
+
+    Raises:
+        Unavailable: The codec's schema registry is away.
     """
 
     def __init__(self, codec: Codec, values: Sequence[bytes]) -> None:
@@ -67,7 +79,7 @@ class Reading:
 
     @property
     def table(self) -> pa.Table:
-        """A row for each value that is not bad."""
+        """The table, with a row for each value that is not bad, in order."""
         arrow = pyarrow()
         if len(self._tables) == 1:
             return self._tables[0]
@@ -107,18 +119,26 @@ class Reading:
         self._read(rows[half:])
 
     def _leave_out(self, rows: Sequence[int], errors: Mapping[int, BaseException]) -> None:
-        """Positions in `errors` are those in `rows`."""
+        """Note the errors of some rows, and read the others; `errors` has positions in `rows`."""
         self.bad.update({rows[at]: error for at, error in errors.items()})
         self._read([row for at, row in enumerate(rows) if at not in errors])
 
 
 def _value_by_value(codec: Codec) -> Callable[[Sequence[bytes]], pa.Table]:
-    """For a codec without a way of its own to tables."""
+    """A function that reads values into a table through plain data, for any codec."""
     return lambda values: of_values([codec.decode(value) for value in values])
 
 
 def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int, BaseException]]]:
-    """The bytes of each row, FAILED where there are none, and (row, error) of those."""
+    """Encode each row of a table.
+
+    Returns:
+        Bytes of each row, with FAILED for a row that cannot be encoded, and (row, error) of these
+        rows.
+
+    Raises:
+        Unavailable: The codec's schema registry is away.
+    """
     if codec.table is not None:
         try:
             return list[Any](codec.table.encode(table)), []
@@ -126,7 +146,8 @@ def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int
             return _write_others(codec, table, named.errors)
         except BaseException as error:
             if is_nobodys(error):
-                raise  # else each row tells below
+                raise
+            # Each row is encoded by itself below, which finds the rows to blame.
     values = rows_of(table)
     written, failed = map_each(codec.encode, len(values), values)
     return written, explained(codec.explain, values, failed)
@@ -135,7 +156,7 @@ def write_rows(codec: Codec, table: pa.Table) -> tuple[list[Any], list[tuple[int
 def _write_others(
     codec: Codec, table: pa.Table, errors: Mapping[int, BaseException]
 ) -> tuple[list[Any], list[tuple[int, BaseException]]]:
-    """The bytes of the rows that the codec has not named."""
+    """Encode the rows without an error; returns the same as `write_rows`, for all rows."""
     good = [row for row in range(table.num_rows) if row not in errors]
     encoded: list[Any] = [FAILED] * table.num_rows
     written, failed = write_rows(codec, table.take(good)) if good else ([], [])

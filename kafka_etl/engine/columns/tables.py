@@ -1,4 +1,4 @@
-"""Operators on tables: the records of an attempt as columns, in and out of a `Flow`."""
+"""Operators on tables: the values of a `Flow` become a table, and values or bytes again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
 
 def decode_table(flow: Flow, codec: Codec) -> None:
-    """From raw values to a table; null values are set aside, bad ones become faults."""
+    """Decode the values of a flow into a table.
+
+    Null values are set aside; records whose values cannot be decoded become faults.
+
+    Raises:
+        GroupFault: The values cannot be put into one table.
+        Unavailable: The codec's schema registry is away.
+    """
     values = flow.values
     entries: Sequence[int] = range(len(values))
     if flow.nulls:
@@ -44,11 +51,11 @@ def decode_table(flow: Flow, codec: Codec) -> None:
         reading = Reading(codec, values)
         table = reading.table
     except BaseException as failed:
-        if not is_nobodys(failed):  # of tables that were read apart and do not fit each other
+        if not is_nobodys(failed):  # tables of several parts do not fit each other
             fault = Fault(failed, Condition.DECODE_ERROR, codec.name)
             raise GroupFault(fault, splittable=True) from failed
         if len(entries) > 1:
-            raise  # it may be any of them: what is tried next time is half as many
+            raise  # any record may be the cause: the engine retries half as many records
         raise with_record(failed, flow.source[flow.origin(entries[0])]) from failed
     for at, error in reading.bad.items():
         flow.fail(entries[at], Fault(error, Condition.DECODE_ERROR, codec.name))
@@ -58,7 +65,16 @@ def decode_table(flow: Flow, codec: Codec) -> None:
 
 
 def enter(flow: Flow, operator: BoundOperator) -> None:
-    """From values to a table, where it is none yet."""
+    """Make the values of a flow a table, unless they are one already.
+
+    Args:
+        flow: The attempt.
+        operator: The operator that takes the table; blamed for values that make no table.
+
+    Raises:
+        NamedFaults: Some values are not rows; the other records must be attempted without them.
+        GroupFault: The values cannot be put into one table.
+    """
     if flow.sheet is not None or not flow.values:
         return
     entries = flow.present()
@@ -76,10 +92,10 @@ def enter(flow: Flow, operator: BoundOperator) -> None:
 
 
 def _refuse_records(values: list[Any]) -> None:
-    """A `Record` within a `Record` is no row, though its class has fields.
+    """Refuse values that are a `Record`: an operator returned a `Record` within a `Record`.
 
     Raises:
-        RecordErrors: Names the rows that are one.
+        RecordErrors: Some values are a `Record`.
     """
     if any(issubclass(kind, Record) for kind in set(map(type, values))):
         nested = [row for row, value in enumerate(values) if issubclass(type(value), Record)]
@@ -101,23 +117,28 @@ def _become(flow: Flow, table: pa.Table, entries: Sequence[int]) -> None:
 
 
 def leave(flow: Flow) -> None:
-    """From a table to values, where it is one."""
+    """Make the table of a flow plain values, one per row, if the flow has a table."""
     if flow.sheet is not None:
         _leave(flow, flow.sheet, rows_of(values_only(flow.sheet.table)))
 
 
 def encode_table(flow: Flow, sheet: Sheet, codec: Codec) -> None:
-    """From a table to the bytes of its rows; what does not encode becomes faults."""
+    """Encode the rows of a table; records whose rows cannot be encoded become faults.
+
+    Raises:
+        GroupFault: A row that belongs to all records cannot be encoded.
+        Unavailable: The codec's schema registry is away.
+    """
     encoded, failed = write_rows(codec, values_only(sheet.table))
     for row, _ in failed:
-        encoded[row] = b""  # left out in the end, with its record
+        encoded[row] = b""  # the encode stage drops the outputs of failed records at the end
     places = _leave(flow, sheet, encoded)
     for row, error in failed:
         flow.fail(places[row], Fault(error, Condition.ENCODE_ERROR, f"codec {codec.name}"))
 
 
 def _leave(flow: Flow, sheet: Sheet, values: list[Any]) -> Sequence[int]:
-    """Go on with a value for each row, and the entries set aside in their places.
+    """Replace the table by one value per row, and put the null values back in their places.
 
     Returns:
         The new entry of each row.
@@ -154,7 +175,12 @@ def _origins(flow: Flow, rows: Sequence[int]) -> list[int] | None:
 
 
 def call(flow: Flow, operator: BoundOperator) -> None:
-    """Go on with the table that the operator makes of the one in hand."""
+    """Call the operator with the table of a flow, and replace the table by the result.
+
+    Raises:
+        NamedFaults: The operator has named bad rows; the others must be attempted without them.
+        GroupFault: The operator failed, and any record may be to blame.
+    """
     sheet, shape = flow.sheet, operator.shape
     if sheet is None or not sheet.table.num_rows:
         return
@@ -180,7 +206,7 @@ def call(flow: Flow, operator: BoundOperator) -> None:
 
 
 def _entries(table: pa.Table) -> Sequence[int]:
-    """The entry of each row, or SHARED; a range where no row was left out or moved."""
+    """The entry of each row, or SHARED; a range if no row was dropped, moved or added."""
     given: Any = table[ROW]
     if given.equals(pyarrow().chunked_array([numbers(len(given))])):
         return range(len(given))
@@ -189,11 +215,21 @@ def _entries(table: pa.Table) -> Sequence[int]:
 
 
 def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
-    """Whatever speaks Arrow: pyarrow's and polars' own, and others' results."""
+    """The result of an operator as a pyarrow table.
+
+    Args:
+        made: A table or data frame of pyarrow or polars, or any object with Arrow's C interface;
+            DROP: no rows.
+        given: The table that the operator was given.
+        may_drop: Whether None means DROP.
+
+    Raises:
+        TypeError: The result is no table.
+    """
     arrow = pyarrow()
     if made is DROP or (made is None and may_drop):
         return given.slice(0, 0)
-    for convert in ("collect", "to_arrow"):  # a LazyFrame to a DataFrame, and that to a table
+    for convert in ("collect", "to_arrow"):  # a LazyFrame to a DataFrame, a DataFrame to a table
         way = getattr(made, convert, None)
         made = way() if way is not None else made
     if isinstance(made, arrow.RecordBatch) or hasattr(made, "__arrow_c_stream__"):
@@ -206,7 +242,17 @@ def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
 
 
 def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:
-    """With a `_row` that can be relied on; null for what belongs to all records."""
+    """The result of an operator with a valid column `_row`; null: the row belongs to all records.
+
+    Args:
+        made: The result.
+        given: The table that the operator was given.
+        mixes: Whether the operator mixes rows: all its rows belong to all records.
+
+    Raises:
+        ValueError: `_row` names rows that the operator was not given, or a reserved column is there
+            more than once.
+    """
     arrow = pyarrow()
     rows: Any
     for name in RESERVED:
@@ -228,7 +274,7 @@ def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:
 
 
 def _lost(given: pa.Table, made: pa.Table) -> int:
-    """Entries that have no row any more: dropped on purpose."""
+    """The number of entries that have no row any more: the operator dropped them on purpose."""
     if made[ROW].null_count or made[ROW].equals(given[ROW]):
         return 0
     count: Any = pyarrow().compute.count_distinct

@@ -1,1 +1,1 @@
-"""Records that may not be run like others: killers of workers, refused records, run-aways."""
+"""Records that kill their worker, records the sink refuses, and long runs of dead letters."""

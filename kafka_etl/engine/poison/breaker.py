@@ -1,4 +1,4 @@
-"""Stopping a run-away: too many dead letters in a row."""
+"""The circuit breaker: pauses a pipeline after too many dead letters in a row."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Iterable
 from kafka_etl.invocation import Failure
 
 Counted = tuple[int, bool]
-"""Where the breaker stands: dead letters in a row, and whether the next run of them may pass."""
+"""State of the breaker: dead letters in a row, and whether the next trip is let pass."""
 
 
 class Breaker:
     """Counts dead letters in a row over the slices of a worker.
 
-    Trips *before* the slice that reaches the limit is committed. `let_pass` lets the next such
-    slice through, once, and starts counting anew. What was not committed is run, and counted,
-    again: `rewind` goes back to where the last `committed` was.
+    The breaker trips *before* the slice that reaches the limit is committed. After `let_pass`, the
+    next slice that reaches the limit is let through, once, and the count starts anew. Slices that
+    were not committed are run and counted again: `rewind` restores the state of the last
+    `committed`.
+
+    Args:
+        max_consecutive: The limit: dead letters in a row at which the breaker trips.
     """
 
     def __init__(self, max_consecutive: int) -> None:
@@ -27,7 +31,12 @@ class Breaker:
         self._errors: deque[str] = deque(maxlen=max_consecutive)
 
     def trips(self, records: int, failed: Iterable[Failure]) -> bool:
-        """Take in a slice of `records` of which these failed; whether the limit is reached."""
+        """Count the failures of one slice, and return whether the pipeline must pause.
+
+        Args:
+            records: Number of records in the slice.
+            failed: The failures of the slice, in the order of their records.
+        """
         run, position = self._run, 0
         longest = run
         for failure in failed:
@@ -44,24 +53,25 @@ class Breaker:
         return not passing
 
     def let_pass(self) -> None:
+        """Start counting anew, and ignore the next trip: a user has resumed the pipeline."""
         self._run, self._pass = self._settled = (0, True)
         self._errors.clear()
 
     @property
     def counted(self) -> Counted:
-        """Where it stands, with every slice taken in so far."""
+        """The state after every slice counted so far, for `committed`."""
         return (self._run, self._pass)
 
     def committed(self, counted: Counted) -> None:
-        """Every slice up to there is committed."""
+        """Keep this state for `rewind`: the slices counted up to there are committed."""
         self._settled = counted
 
     def rewind(self) -> None:
-        """The slices since then come again."""
+        """Return to the state of the last commit: the slices since then are read again."""
         self._run, self._pass = self._settled
 
     def reason(self) -> str:
-        """Why it tripped, with the commonest of the errors that made it."""
+        """Text on why the breaker tripped, with the most frequent errors among the failures."""
         errors = [f"{text} ({n} times)" for text, n in Counter(self._errors).most_common(3)]
         return (
             f"{self._max:,} or more records in a row failed, the last of them not yet dead "

@@ -1,10 +1,13 @@
 """Careful mode: which record killed the worker, and how often.
 
-A worker that dies inside an operator leaves behind which offsets it had in hand. Its successor
-runs that range record by record; where operators work on several records at once, so many at a
-time, and those that kill it again one by one. What it knows is committed as a note beside the
-*unchanged* offset first: so the count of deaths is fenced, survives any process, and follows the
-partition.
+A worker that dies inside an operator leaves the offsets in hand in its flight recorder. The
+worker's successor runs this range of offsets record by record. Where operators work on several
+records at once, the successor first runs that many together, and one by one only the records of a
+range that kills the worker again.
+
+Before any of these records is run, the suspicion and the count of deaths are committed as a note
+beside the *unchanged* offset of the partition. The note is therefore protected by fencing, survives
+every process, and follows the partition to its next owner.
 """
 
 from __future__ import annotations
@@ -23,18 +26,19 @@ from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partit
 CRASHED: Final = Condition.WORKER_CRASHED
 
 ANY: Final = maxsize
-"""So many records may be run together as there are."""
+"""Stands for: any number of records may be run together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a worker that died inside an operator left behind.
+    """The recorded state of a worker that died inside an operator.
 
     Attributes:
-        ranges: Partition -> first and next offset it was working on.
-        in_hand: The one record it was calling the operator with, if it was careful already.
-        reason: How it died, in words.
-        condition: WORKER_CRASHED, or TIMEOUT when it was killed for standing still.
+        ranges: Partition -> first and next offset of the slice in hand.
+        in_hand: Partition and offset of a record that was run alone; None: several records were in
+            hand, and any record of `ranges` may be to blame.
+        reason: How the worker died, as a text.
+        condition: WORKER_CRASHED, or TIMEOUT when the daemon killed a worker that stood still.
     """
 
     ranges: Mapping[Partition, tuple[int, int]]
@@ -45,7 +49,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A range of one partition in which a record kills workers."""
+    """A range of offsets of one partition in which a record kills workers.
+
+    Attributes:
+        first: First offset of the range.
+        next: Offset after the range.
+        offset: Offset of the record that killed a worker; None: any record of the range may have.
+        deaths: Deaths counted on `offset`, or on the whole range where `offset` is None.
+        reason: How the last worker died, as a text.
+        condition: Condition of the dead letter that the record may become.
+    """
 
     first: int
     next: int
@@ -55,6 +68,7 @@ class Suspect:
     condition: Condition = CRASHED
 
     def note(self) -> str:
+        """The suspect as a note to commit beside an offset; `from_note` reads the note."""
         return orjson.dumps(
             {
                 "suspect": [self.first, self.next],
@@ -67,7 +81,7 @@ class Suspect:
 
     @classmethod
     def from_note(cls, note: str) -> Suspect | None:
-        """None for a note that is not ours: anyone may have committed the offset."""
+        """The suspect in a note; None: another program committed the offset with its own note."""
         try:
             data = orjson.loads(note)
             first, following = data["suspect"]
@@ -87,10 +101,11 @@ class CrashSuspects:
     """The suspects among the assigned partitions.
 
     Args:
-        evidence: Of the predecessor's death, if it died inside an operator.
-        max_deaths: On one offset, before its record is given up.
-        by_range: Count deaths on the whole range: an operator mixes rows and cannot be given one.
-        together: How many records the operators work on at once.
+        evidence: Evidence of the predecessor's death; None: it did not die inside an operator.
+        max_deaths: Deaths on one offset after which the record becomes a dead letter.
+        by_range: Whether deaths are counted on the whole range: an operator mixes rows, and cannot
+            be given one record alone.
+        together: Number of records that the operators work on at once.
     """
 
     def __init__(
@@ -110,21 +125,26 @@ class CrashSuspects:
         self._unnoted: set[Partition] = set()
 
     def __bool__(self) -> bool:
-        """Whether the worker must be careful now."""
+        """Whether the worker must be in careful mode."""
         return bool(self._suspects)
 
     @property
     def evidence_is_noted(self) -> bool:
-        """Whether partitions of the evidence have come, and the notes on them are committed."""
+        """Whether the evidence is no longer needed.
+
+        True without evidence, and once a partition of the evidence was assigned and every note so
+        far is committed. The worker reports the answer to its daemon.
+        """
         if self._evidence is None or not self._evidence.ranges:
             return True
         return len(self._ranges) < len(self._evidence.ranges) and not self._unnoted
 
     def consider(self, arrivals: Mapping[Partition, Arrival]) -> dict[Partition, tuple[int, str]]:
-        """Take in newly assigned partitions.
+        """Look for suspects in newly assigned partitions, from their notes and the evidence.
 
         Returns:
-            Offsets, unchanged, and notes that must be committed before any of them is run.
+            Partition -> its unchanged offset and a note. All must be committed before a record of
+            these partitions is run.
         """
         notes: dict[Partition, tuple[int, str]] = {}
         for partition, arrival in arrivals.items():
@@ -133,7 +153,8 @@ class CrashSuspects:
                 noted = None
             suspect = self._with_evidence(partition, arrival.offset, noted)
             if suspect is None and partition in self._unnoted:
-                suspect = self._suspects.get(partition)  # the client went before the note was made
+                # The partition came back, as with a new client, before its note was committed.
+                suspect = self._suspects.get(partition)
             if suspect is None or suspect.next <= arrival.offset:
                 continue
             self._suspects[partition] = suspect
@@ -143,7 +164,7 @@ class CrashSuspects:
         return notes
 
     def noted(self, progress: Offsets) -> None:
-        """Notes were committed beside these offsets."""
+        """Take in that the notes of these partitions are committed."""
         self._unnoted -= progress.keys()
 
     def _with_evidence(
@@ -151,7 +172,7 @@ class CrashSuspects:
     ) -> Suspect | None:
         first, following = self._ranges.pop(partition, (0, 0))
         if self._evidence is None or at >= following:
-            return noted  # the death was elsewhere, or its range has been settled since
+            return noted  # the worker died in another partition, or the range is settled by now
         reason, condition = self._evidence.reason, self._evidence.condition
         hand = self._evidence.in_hand
         if self._by_range:
@@ -159,7 +180,7 @@ class CrashSuspects:
             return Suspect(max(at, first), following, None, deaths, reason, condition)
         if hand is None or hand[0] != partition or hand[1] < at:
             if noted is not None and noted.offset is not None:
-                return noted  # a count is worth more than a narrower range
+                return noted  # a count of deaths is worth more than a narrower range
             return Suspect(max(at, first), following, None, 0, reason, condition)
         again = noted is not None and noted.offset == hand[1]
         deaths = noted.deaths + 1 if noted is not None and again else 1
@@ -167,7 +188,7 @@ class CrashSuspects:
         return Suspect(at, following, hand[1], deaths, reason, condition)
 
     def company(self, record: SourceRecord) -> int:
-        """With how many records, itself included, this one may be run."""
+        """How many records, this one included, may be run together: 1, `together` or ANY."""
         suspect = self._suspects.get(partition_of(record))
         if suspect is None or self._by_range:
             return ANY
@@ -177,7 +198,7 @@ class CrashSuspects:
         return 1 if narrow else self._together
 
     def condemned(self, record: SourceRecord) -> Suspect | None:
-        """The suspect, if this record has killed enough workers."""
+        """The suspect, if the record has reached `max_deaths`; None: the record may be run."""
         suspect = self._suspects.get(partition_of(record))
         if suspect is None or suspect.deaths < self._max_deaths:
             return None
@@ -188,13 +209,13 @@ class CrashSuspects:
         return suspect if guilty else None
 
     def committed(self, progress: Offsets) -> None:
-        """Progress was committed: ranges that lie behind it are no longer suspect."""
+        """Drop the suspects whose ranges end at or before these committed offsets."""
         for partition, suspect in list(self._suspects.items()):
             if progress.get(partition, -1) >= suspect.next:
                 del self._suspects[partition]
 
     def notes(self, progress: Offsets) -> dict[Partition, str]:
-        """Notes to commit along with this progress, so that the suspicion outlives the worker."""
+        """The notes to commit beside these offsets, so that suspects outlive the worker."""
         return {
             partition: suspect.note()
             for partition, suspect in self._suspects.items()
@@ -202,7 +223,7 @@ class CrashSuspects:
         }
 
     def forget(self, partitions: frozenset[Partition]) -> None:
-        """These partitions left; their next owner reads the notes."""
+        """Drop the suspects of partitions that left; the next owner reads their notes."""
         self._unnoted -= partitions
         for partition in partitions:
             self._suspects.pop(partition, None)

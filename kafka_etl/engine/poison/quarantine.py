@@ -1,4 +1,4 @@
-"""Records that become dead letters without another call."""
+"""Quarantine: records that become dead letters without another call of the operators."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partit
 
 
 class Quarantine:
-    """Records that killed their workers, and records the sink refused when they came alone."""
+    """Records that killed their workers, and records that the sink refused when committed alone."""
 
     def __init__(self, suspects: CrashSuspects) -> None:
         self.suspects = suspects
         self._refused: dict[tuple[Partition, int], Refusal] = {}
 
     def __bool__(self) -> bool:
-        """Whether there are records that must be run apart from others, or not at all."""
+        """Whether some records must be run apart from others, or not at all."""
         return bool(self._refused) or bool(self.suspects)
 
     def refuse(self, records: Iterable[SourceRecord], refusal: Refusal) -> None:
-        """The sink refused these, and nothing else was in the commit."""
+        """Quarantine these records: the sink refused a commit that held nothing else."""
         for record in records:
             self._refused[partition_of(record), offset_of(record)] = refusal
 
     def failure(self, index: int, record: SourceRecord) -> Failure | None:
-        """Why the record may not be run again; `index` is its place in the slice."""
+        """The failure of a record that may not be run again; None: the record may be run.
+
+        Args:
+            index: Position of the record in its slice.
+            record: The source record.
+        """
         refusal = self._refused.get((partition_of(record), offset_of(record)))
         if refusal is not None:
             condition = Condition.RECORD_TOO_LARGE if refusal.too_large else Condition.REFUSED
@@ -37,13 +42,19 @@ class Quarantine:
         return None if suspect is None else _killed(index, suspect)
 
     def outcome(self, records: Sequence[SourceRecord]) -> Outcome | None:
-        """The outcome of records that may not be run again; slices are cut to hold no others."""
+        """The outcome of a slice whose records may not be run again; None: the slice may be run.
+
+        `stretch` cuts slices so that such a slice holds no other records.
+        """
         failures = [self.failure(i, record) for i, record in enumerate(records)]
         failed = tuple(failure for failure in failures if failure is not None)
         return Outcome(Outputs(origins=[]), failed) if failed else None
 
     def stretch(self, records: Sequence[SourceRecord], most: int) -> int:
-        """How many records from the first on, up to `most`, make a slice of like ones."""
+        """How many records, from the first on, make the next slice; at most `most`.
+
+        All records of that slice have the same limit on how many may be run together.
+        """
         company = self._company(records[0]) if records else ANY
         most = min(most, company or most)
         for count, record in enumerate(islice(records, most)):
@@ -52,15 +63,15 @@ class Quarantine:
         return most
 
     def is_alone(self, record: SourceRecord) -> bool:
-        """Whether the record may kill the worker, and nothing else may be in hand then."""
+        """Whether the record may kill the worker, and must therefore be run alone."""
         return self.suspects.company(record) == 1
 
     def _company(self, record: SourceRecord) -> int:
-        """With how many records, itself included, it may be run; 0: not at all."""
+        """How many records, this one included, may be run together; 0: the record may not run."""
         return 0 if self.failure(0, record) is not None else self.suspects.company(record)
 
     def committed(self, progress: Offsets) -> None:
-        """Progress was committed: what lies behind it is dealt with."""
+        """Forget the records before these committed offsets."""
         self.suspects.committed(progress)
         self._refused = {
             (partition, offset): refusal
@@ -69,6 +80,7 @@ class Quarantine:
         }
 
     def forget(self, partitions: frozenset[Partition]) -> None:
+        """Forget the records of partitions that left the worker."""
         self.suspects.forget(partitions)
         self._refused = {k: v for k, v in self._refused.items() if k[0] not in partitions}
 

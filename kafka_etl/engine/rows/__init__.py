@@ -1,1 +1,1 @@
-"""The ground of an attempt: records as columns of equal length, and the loop over them."""
+"""The data structures of an attempt: records as columns, the loop over rows, and faults."""

@@ -1,4 +1,4 @@
-"""Which records an error of a batch or table operator may concern."""
+"""Which records are to blame for an error of a batch operator or a table operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from kafka_etl.invocation import SHARED, Condition
 
 
 def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> GroupFault:
-    """Any of the records may be to blame; they can be told apart unless rows are mixed."""
+    """The fault of a call for which any of its records may be to blame.
+
+    The group may be split to find the record, unless an operator has mixed rows.
+    """
     fault = Fault(error, condition_of(error), operator.name)
     return GroupFault(fault, splittable=not (operator.shape.mixes or flow.mixed))
 
@@ -21,10 +24,21 @@ def group_fault(flow: Flow, operator: BoundOperator, error: BaseException) -> Gr
 def named_faults(
     flow: Flow, operator: BoundOperator, entries: Sequence[int], named: RecordErrors
 ) -> Exception:
-    """The operator named positions in what it was given, which are these entries."""
+    """The exception for a `RecordErrors` that an operator raised.
+
+    Args:
+        flow: The attempt.
+        operator: The operator that raised the error.
+        entries: The flow's entries, in the order in which the operator was given them.
+        named: The error; its positions are positions in `entries`.
+
+    Returns:
+        `NamedFaults` for the records behind the named positions; a `GroupFault` where the positions
+        make no sense, or where an entry belongs to all records.
+    """
     try:
         errors: dict[int, Any] = dict(named.errors)
-    except BaseException as broken:  # noqa: BLE001 - a subclass may have anything there, or nothing
+    except BaseException as broken:  # noqa: BLE001 - a subclass may have replaced `errors`
         return group_fault(flow, operator, broken)
     strangers = [row for row in errors if type(row) is not int or not 0 <= row < len(entries)]
     if strangers or not errors:
@@ -52,5 +66,5 @@ def _as_error(error: Any) -> BaseException:
         return error  # type: ignore[no-any-return]
     try:
         return Permanent(str(error))
-    except BaseException as broken:  # noqa: BLE001 - whatever the operator has named as the error
+    except BaseException as broken:  # noqa: BLE001 - `__str__` is user code
         return broken

@@ -11,7 +11,13 @@ from kafka_etl.invocation import Condition, described
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Why a record failed in this attempt."""
+    """Why a record failed in one attempt.
+
+    Attributes:
+        error: The exception.
+        condition: Condition of the dead letter that the record may become.
+        operator: Name of the operator or codec that failed; empty where there is none.
+    """
 
     error: BaseException
     condition: Condition
@@ -19,22 +25,26 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class GroupFault(Exception):
-    """A batch operator failed, or an output without one origin did: any record may be to blame.
+    """A call on several records failed, or an output of all records: any record may be to blame.
 
     Args:
-        fault: What happened.
-        splittable: Whether a part of the group may be tried alone; not after an operator that
-            mixes rows.
+        fault: The fault, for whichever records are blamed in the end.
+        splittable: Whether half of the group may be tried alone; False after an operator that mixes
+            rows.
     """
 
     def __init__(self, fault: Fault, *, splittable: bool) -> None:
-        super().__init__(fault)  # not its text: `__str__` of a user's error may raise
+        super().__init__(fault)  # not the text of the error: its `__str__` is user code
         self.fault = fault
         self.splittable = splittable
 
 
 class NamedFaults(Exception):
-    """Some records are known to be bad; the others must be run again without them."""
+    """Some records are known to be bad; the other records must be attempted again without them.
+
+    Args:
+        faults: Position of a record in the attempt -> the fault of the record.
+    """
 
     def __init__(self, faults: Mapping[int, Fault]) -> None:
         super().__init__(f"{len(faults)} records")
@@ -42,7 +52,7 @@ class NamedFaults(Exception):
 
 
 class EngineFailed(Permanent):
-    """The engine itself raised where no record could be blamed on the spot."""
+    """An unexpected exception in the engine: the record to blame must be found by halving."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(
@@ -52,7 +62,7 @@ class EngineFailed(Permanent):
 
 
 def condition_of(error: BaseException, usual: Condition = Condition.OPERATOR_ERROR) -> Condition:
-    """What an error of a call stands for in a dead letter."""
+    """The condition of a dead letter for this error; `usual` for an ordinary exception."""
     if issubclass(type(error), OperatorTimeout):
         return Condition.TIMEOUT
     return Condition.WORKER_CRASHED if issubclass(type(error), OperatorDied) else usual

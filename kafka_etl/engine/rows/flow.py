@@ -45,36 +45,46 @@ _UNCHANGEABLE: Final[frozenset[type]] = frozenset({str, bytes, int, float, bool,
 
 
 Column = list[Any] | None
-"""One thing of each entry; None: as the source records have it."""
+"""One part of every entry, such as keys; None: all entries have the part of their source record."""
 
 
 Extra = tuple[Any, Any, Any, str | None]
 """Key, headers, timestamp and topic of one entry."""
 
 NOTHING: Final[Extra] = (KEEP, KEEP, KEEP, None)
-"""All is as the source record has it, and goes to the sink's own topic."""
+"""No part set: key, headers and timestamp of the source record, and the sink's own topic."""
 
 
 @dataclass(slots=True)
 class Extras:
-    """What operators set besides the values, in columns; KEEP: as the source record has it."""
+    """The parts that operators set besides the values, in columns.
+
+    Attributes:
+        keys: Keys; KEEP: the key of the source record.
+        headers: Headers; KEEP: the headers of the source record.
+        timestamps: Milliseconds since the epoch; KEEP: not set by an operator.
+        topics: Topics; an entry of None: the sink's own topic.
+    """
 
     keys: Column = None
     headers: Column = None
     timestamps: Column = None
     topics: Column = None
-    """None for the sink's own."""
 
     @property
     def columns(self) -> tuple[Column, Column, Column, Column]:
         return (self.keys, self.headers, self.timestamps, self.topics)
 
     def picked(self, pick: Callable[[list[Any]], list[Any]]) -> Extras:
-        """The same of some entries."""
+        """The extras of some entries.
+
+        Args:
+            pick: Takes a column of all entries, and gives the column of some.
+        """
         return Extras(*(None if column is None else pick(column) for column in self.columns))
 
     def followed_by(self, other: Extras, count: int, others: int) -> Extras:
-        """Those of `count` entries, and then those of `others` more."""
+        """These extras, of `count` entries, followed by the other extras, of `others` entries."""
         pairs = zip(self.columns, other.columns, NOTHING, strict=True)
         return Extras(
             *(
@@ -88,12 +98,13 @@ class Extras:
 
 @dataclass(slots=True)
 class Sheet:
-    """The values of a flow as columns.
+    """The values of a flow as a table.
 
     Attributes:
-        table: With `_row`, the entry each row comes from.
-        aside: Entries without a value, which have no row.
-        besides: Columns of the entries besides the value, made where the table has them.
+        table: Table of the values, with the column `_row`: the entry each row comes from.
+        aside: Entries with a null value, which have no row.
+        besides: Name -> Arrow column of the entries before any table operator, such as `_key`; made
+            when an operator first asks for the column.
     """
 
     table: pa.Table
@@ -103,26 +114,30 @@ class Sheet:
 
 @dataclass(slots=True)
 class Flow:
-    """Columns: entry i has a value, an origin and perhaps changes besides the value.
+    """The entries of one attempt, in columns of equal length.
+
+    At first, each entry is a source record; operators drop entries and add others. An entry has a
+    value, an origin (its source record, or SHARED: all records) and the extras an operator set.
 
     Attributes:
-        source: The attempt's records, one per origin.
-        values: Current values; NULL for tombstones.
-        origins: Index into `source` or SHARED; None: entry i comes from record i.
-        extras: What operators set besides the value.
+        source: Source records of the attempt, one per origin.
+        values: Current values, one per entry; NULL for tombstones. Empty while `sheet` is set.
+        origins: Index into `source`, or SHARED, of each entry; None: entry i comes from record i.
+        extras: Keys, headers, timestamps and topics that operators set.
         nulls: Whether any value is NULL.
         shared: Whether any origin is SHARED.
         mixed: Whether an operator that mixes rows has run.
-        faults: Origin -> why it failed; its entries are gone from the columns.
-        dropped: Entries an operator dropped on purpose.
-        decoded: Values as they were decoded, one per origin; None: nobody asks for them.
-        keys: Decoded keys, one per origin; None: nothing decodes them.
-        key_again: Decodes the key of an origin once more.
-        converts_keys: Whether all keys are encoded anew in the end.
-        sheet: The values, as columns; None: they are in `values`, which is empty otherwise.
-        stamps: Timestamps as the operator in hand was given them.
-        set_by: The last operator that set anything besides values.
-        parts: What was read of the source records, by part.
+        faults: Origin -> fault of the record; `without_faults` removes the entries of the record.
+        dropped: Number of entries that operators dropped on purpose.
+        decoded: Decoded values, one per origin, by which the encode stage recognises values that no
+            operator has replaced; None: not kept.
+        keys: Decoded keys, one per origin; None: no codec decodes keys.
+        key_again: Function that decodes the key of an origin once more.
+        converts_keys: Whether the sink's codec encodes all keys anew.
+        sheet: The values as a table; None: the values are in `values`.
+        stamps: Timestamps as the current operator was given them, one per entry.
+        set_by: Name of the last operator that set anything besides values.
+        parts: Method of `SourceRecord` -> its results for all source records; see `read`.
     """
 
     source: Sequence[SourceRecord]
@@ -147,14 +162,19 @@ class Flow:
         return len(self.values)
 
     def origin(self, entry: int) -> int:
+        """The position of the entry's source record in the attempt, or SHARED."""
         return entry if self.origins is None else self.origins[entry]
 
     def is_own_key(self, entry: int, key: Any) -> bool:
-        """Whether this is the source record's key as it was decoded: then its bytes stay."""
+        """Whether `key` is the unchanged decoded key of the entry's source record."""
         return self.is_key_of(self.origin(entry), key)
 
     def is_key_of(self, origin: int, key: Any) -> bool:
-        """Likewise, by origin. A key that operators can change in place is decoded once more."""
+        """Whether `key` is the unchanged decoded key of this origin.
+
+        An operator may have changed a mutable key in place: such a key is compared with the key
+        decoded once more.
+        """
         if self.keys is None or origin == SHARED or key is not self.keys[origin]:
             return False
         if self.key_again is None or type(key) in _UNCHANGEABLE:
@@ -162,17 +182,25 @@ class Flow:
         return bool(self.key_again(origin) == key)
 
     def fail(self, entry: int, fault: Fault) -> None:
-        """The record behind this entry failed; without one origin, the whole attempt did."""
+        """Note the fault of the record behind an entry.
+
+        Raises:
+            GroupFault: The entry belongs to all records: the whole attempt failed.
+        """
         self.blame(self.origin(entry), fault)
 
     def blame(self, origin: int, fault: Fault) -> None:
-        """This source record failed, or, for SHARED, the whole attempt. The first fault counts."""
+        """Note the fault of a source record; the first fault of a record counts.
+
+        Raises:
+            GroupFault: The origin is SHARED: the whole attempt failed.
+        """
         if origin == SHARED:
             raise GroupFault(fault, splittable=not self.mixed)
         self.faults.setdefault(origin, fault)
 
     def keep(self, chosen: Sequence[object]) -> None:
-        """Go on with the entries for which this is true."""
+        """Keep the entries for which `chosen`, of one element per entry, is true."""
         origins = range(len(self.values)) if self.origins is None else self.origins
         if len(self.stamps) == len(self.values):
             self.stamps = list(compress(self.stamps, chosen))
@@ -181,11 +209,11 @@ class Flow:
         self.extras = self.extras.picked(lambda column: list(compress(column, chosen)))
 
     def without_faults(self) -> None:
-        """Leave out every entry of a failed record: it yields all of its outputs or none."""
+        """Remove all entries of failed records: a record yields all of its outputs or none."""
         self.keep(self.sound())
 
     def sound(self) -> Sequence[object]:
-        """For each entry, whether its record has not failed."""
+        """For each entry, true where the record behind the entry has not failed."""
         sound = bytearray(b"\x01") * len(self.source)
         for origin in self.faults:
             sound[origin] = 0
@@ -196,7 +224,7 @@ class Flow:
         return [origin == SHARED or sound[origin] for origin in self.origins]
 
     def present(self) -> list[int]:
-        """Entries that have a value."""
+        """The entries whose value is not NULL."""
         return [e for e, value in enumerate(self.values) if value is not NULL]
 
     def each(
@@ -208,11 +236,22 @@ class Flow:
         condition: Condition,
         operator: str,
     ) -> list[Any]:
-        """Apply a function to each entry of `column`; with `nulls` False, NULL passes by.
+        """Apply a function to each entry of a column.
+
+        Args:
+            apply: Calls the function.
+            column: Arguments, one per entry.
+            nulls: Whether the function is also called for entries whose value is NULL.
+            condition: Condition of the faults, where the error is an ordinary one.
+            operator: Name of the operator or codec, for the faults.
 
         Returns:
-            A result per entry, with NULL where it passed by and FAILED where the function raised;
-            those records are in `faults`.
+            A result per entry; NULL where the function was not called; FAILED where the function
+            raised, and the record is in `faults`.
+
+        Raises:
+            GroupFault: The function raised for an entry that belongs to all records.
+            Exception: The function raised an error for which no record is to blame.
         """
         if nulls or not self.nulls:
             entries: Sequence[int] = range(len(column))
@@ -232,7 +271,7 @@ class Flow:
         return results
 
     def as_values(self) -> list[Any]:
-        """The current values, None for null."""
+        """The current values, with None for NULL."""
         return [None if v is NULL else v for v in self.values] if self.nulls else self.values
 
     def as_records(self) -> list[Record]:
@@ -251,35 +290,40 @@ class Flow:
         return list(map(Record, *columns))
 
     def sources(self) -> Sequence[SourceRecord | None]:
-        """The source record of each entry; None where it belongs to all of them."""
+        """The source record of each entry; None for an entry that belongs to all records."""
         return self.source if self.origins is None else self.spread(self.source, None)
 
     def keys_now(self) -> list[Any]:
-        """The key of each entry, decoded where there is a codec for it."""
+        """The key of each entry, decoded where the source's key codec is in use."""
         given = self.keys if self.keys is not None else self.read("key")
         return _resolved(self.extras.keys, self.spread(given, None))
 
     def headers_now(self) -> list[Headers]:
-        """A list of its own for each entry: an operator may change it.
+        """The headers of each entry, as a new list per entry.
 
-        Several entries may come from one record, and an operator may have set one list for all.
+        An operator may change the list in place, while several entries may come from one record, or
+        an earlier operator may have set the same list for several entries.
         """
         given = _resolved(self.extras.headers, self.spread(self.read("headers"), None))
         if set(map(type, given)) == {list}:
             return list(map(list, given))
-        # What is no list at all is for the encoding to refuse.
+        # Headers that are not a list are left as they are: the encode stage refuses them.
         return [h.copy() if type(h) is list else [] if h is None else h for h in given]
 
     def timestamps_now(self) -> list[int]:
-        """Milliseconds, -1 for none."""
+        """The timestamp of each entry, in milliseconds since the epoch; -1: no timestamp."""
         return _resolved(self.extras.timestamps, self.spread(self.source_timestamps(), -1))
 
     def source_timestamps(self) -> list[int]:
-        """Of each source record; no pair of kind and time outlives the next, as they would cost."""
+        """The timestamp of each source record, in milliseconds since the epoch; -1: no timestamp.
+
+        Each (kind, timestamp) pair of the client is dropped before the next is made: keeping all
+        pairs would cost time.
+        """
         return list(map(_SECOND, map(type(self.source[0]).timestamp, self.source)))
 
     def extra_of(self, entry: int) -> Extra:
-        """What operators have set of this entry besides its value."""
+        """The parts that operators have set of one entry besides its value."""
         keys, headers, timestamps, topics = self.extras.columns
         return (
             KEEP if keys is None else keys[entry],
@@ -289,14 +333,24 @@ class Flow:
         )
 
     def base(self, entry: int) -> Record:
-        """What this entry's output has so far besides its value; KEEP: what its source has."""
+        """A record with all parts of an entry but its value, for an operator's own record to fill.
+
+        KEEP stands for the part of the source record.
+        """
         origin = self.origin(entry)
         source = None if origin == SHARED else self.source[origin]
         key, headers, timestamp, topic = self.extra_of(entry)
         return Record(None, key, headers, timestamp, topic, source, timestamp is not KEEP)
 
     def read(self, part: str) -> list[Any]:
-        """One thing of each source record, by the name of its method. Not to be changed."""
+        """One part of each source record, read once per attempt. The list must not be changed.
+
+        Args:
+            part: Name of the method of `SourceRecord`: `key`, `value`, `headers` …
+
+        Raises:
+            NamedFaults: The headers of some records cannot be read.
+        """
         column = self.parts.get(part)
         if column is None:
             read = getattr(type(self.source[0]), part)
@@ -308,7 +362,12 @@ class Flow:
         return column
 
     def spread(self, column: Sequence[T], shared: S) -> list[T | S]:
-        """A column of the source, over the entries; `shared` for those of all records."""
+        """A column with one element per entry, from a column with one element per source record.
+
+        Args:
+            column: One element per source record.
+            shared: The element of entries that belong to all records.
+        """
         if self.origins is None:
             return list[T | S](column)
         if not self.shared:
@@ -320,7 +379,7 @@ def _read_headers(read: Callable[[Any], Any], source: Sequence[SourceRecord]) ->
     """The headers of each record.
 
     Raises:
-        NamedFaults: Those of some records cannot be read: the others are run without them.
+        NamedFaults: The headers of some records cannot be read: the others are run without them.
     """
     column, failed = map_each(read, len(source), source)
     for row, error in failed:

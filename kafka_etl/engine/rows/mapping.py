@@ -1,4 +1,4 @@
-"""The loop over records, in C: one function for decode, operators, encode and produce."""
+"""The loop over rows, in C: `map_each`, which decode, operators and encode share."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 
 class _Failed:
-    """Of a class of its own: results are told apart by their types."""
+    """The class of FAILED: results are told apart by their types."""
 
 
 FAILED: Final = _Failed()
-"""Stands in the results where the function raised."""
+"""Takes the place of a result where the function raised."""
 
 
 Mapped = tuple[list[Any], list[tuple[int, BaseException]]]
-"""Results with FAILED where the function raised, and (row, error) of those."""
+"""Results, with FAILED for each row whose call raised, and (row, error) of these rows."""
 
 Apply = Callable[[Sequence[int], list[Any]], Mapped]
-"""Calls some function for these entries, which have these values."""
+"""Calls a function once per entry: takes entries and their values, of equal length."""
 
 Explain = Callable[[Any, BaseException], BaseException]
-"""Takes what a function raised for, and what it raised; gives an error that says more."""
+"""Takes a value and the error a function raised for the value; gives a more detailed error."""
 
 
 class EscapedStopIteration(Exception):
-    """The function let a bare StopIteration escape, which would end any loop over it."""
+    """The function let a bare StopIteration escape, which would end a loop over results early."""
 
     def __init__(self) -> None:
         super().__init__("the function let a StopIteration escape; did it call next() on its own?")
 
 
 def escaped(error: BaseException) -> BaseException:
-    """What is said of an error that a call let escape."""
+    """The error to report for an exception of a call: a StopIteration is replaced."""
     return EscapedStopIteration() if issubclass(type(error), StopIteration) else error
 
 
 def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) -> Mapped:
-    """Apply `function` to the `count` rows of `columns`; one that raises does not stop the others.
+    """Apply `function` to the `count` rows of `columns`; a row that raises does not stop the rest.
 
-    `extend` runs the loop in C and keeps what succeeded when the function raises: its length then
-    names the row that failed, and the same `map` goes on behind it. Two traps: a bare
-    StopIteration ends `extend` without an exception, so the length is checked; and a `sys.exit()`
-    in an operator is that record's error, so every BaseException is caught.
+    `list.extend` runs the loop in C and keeps the results so far when the function raises: the
+    length of the list is then the row that failed, and the same `map` goes on after that row. Two
+    traps: a bare StopIteration ends `extend` without an exception, so the length is checked; and a
+    `sys.exit()` in an operator is an error of the record in hand, so every BaseException is caught.
     """
     results: list[Any] = []
     failed: list[tuple[int, BaseException]] = []
@@ -54,7 +54,7 @@ def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) 
     while len(results) < count:
         try:
             results.extend(rows)
-        except BaseException as error:  # noqa: BLE001 - whatever user code raises is a record's
+        except BaseException as error:  # noqa: BLE001 - user code: the error of one record
             failed.append((len(results), error))
             results.append(FAILED)
         else:
@@ -67,14 +67,20 @@ def map_each(function: Callable[..., Any], count: int, *columns: Iterable[Any]) 
 def explained(
     explain: Explain | None, values: Sequence[Any], failed: list[tuple[int, BaseException]]
 ) -> list[tuple[int, BaseException]]:
-    """The errors with what else can be said of them, now that there are some."""
+    """The failed rows with more detailed errors, where there is a function to explain errors.
+
+    Args:
+        explain: Function that explains an error; None: the errors are returned unchanged.
+        values: Values of all rows.
+        failed: (row, error) of the failed rows.
+    """
     if explain is None:
         return failed
     return [(row, explain(values[row], error)) for row, error in failed]
 
 
 def one_by_one(function: Callable[[Any], Any], explain: Explain | None = None) -> Apply:
-    """Calls the function for one value after the other."""
+    """A function of type `Apply` that calls `function` for one value after the other."""
 
     def apply(_entries: Sequence[int], values: list[Any]) -> Mapped:
         results, failed = map_each(function, len(values), values)
@@ -84,7 +90,7 @@ def one_by_one(function: Callable[[Any], Any], explain: Explain | None = None) -
 
 
 def exhausted(result: Any) -> Any:
-    """A generator runs its body only now."""
+    """The result of a call, with an iterator read into a list: a generator runs only when read."""
     return list(result) if _is_iterator(result) else result
 
 
@@ -93,10 +99,10 @@ def _is_iterator(value: object) -> TypeGuard[Iterator[Any]]:
 
 
 class PoolFailed(Exception):
-    """The processes of an operator do not start, or its `open` raises there.
+    """The processes of an operator do not start, or the operator's `open` raises in a process.
 
     Attributes:
-        error: What the pool raised.
+        error: The exception that the pool raised.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -108,16 +114,19 @@ _NOBODYS: Final = (Abandoned, KafkaEtlError, PoolFailed, Unavailable)
 
 
 def is_nobodys(error: BaseException) -> bool:
-    """Whether no record is to blame.
+    """Whether no record is to blame for the error.
 
-    The worker stops, the pipeline cannot go on, or what a codec or an operator needs is away. The
-    class itself is asked: `__class__` is user code, too.
+    The worker is stopping, the pipeline cannot go on, or a system that a codec or an operator needs
+    is away. `type` is asked and not `isinstance`, because an error's `__class__` may be user code.
     """
     return issubclass(type(error), _NOBODYS)
 
 
 def with_record(error: BaseException, record: SourceRecord) -> BaseException:
-    """Nobody's error, with the record that met it, where what is missing is that record's own."""
+    """An error for which no record is to blame, with the record in its text where that helps.
+
+    A missing schema is one that this record names, so users need the offset of the record.
+    """
     tp, offset = partition_of(record), offset_of(record)
     if isinstance(error, SchemaMissing):
         return error.named_by(tp.topic, tp.number, offset)

@@ -37,7 +37,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.record import Offsets
 
 _WORTH_IT: Final = 0.25
-"""Work on a batch, as a share of its commit, from which on the two are done side by side."""
+"""A commit overlaps the next batch if work on a batch takes more than this share of a commit."""
 
 
 class CommitFailed(Exception):
@@ -57,7 +57,7 @@ class CommitFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Commit:
-    """One commit: a settlement, the batch the settlement is of, and where the breaker stood."""
+    """One commit: a settlement, the batch of the settlement, and the breaker's state."""
 
     settlement: Settlement
     uncommitted: Uncommitted
@@ -66,7 +66,7 @@ class _Commit:
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """A commit that the commit thread is at."""
+    """A commit whose end the commit thread waits for."""
 
     commit: _Commit
     submitted: SubmittedCommit
@@ -101,8 +101,9 @@ class CommitProtocol:
     def may_overlap(self) -> bool:
         """Whether the next batch may be run during a commit.
 
-        The sink must be able to, and operators must have had work to do during the last commit:
-        where a pipeline only hands bytes through, two batches in the cache cost more than waiting.
+        The sink must be a `PromptSink`, and the work on the last batch must have been long enough:
+        where a pipeline only passes bytes on, two batches in the processor's cache cost more than
+        the wait for the commit.
         """
         return self._parts.submit is not None and self._prompt is not None and self._worth_it
 
@@ -139,7 +140,7 @@ class CommitProtocol:
         self._take_in(commit, settlement.progress, seconds)
 
     def commit_notes(self) -> None:
-        """Commit what is known of deaths, beside unchanged offsets, before a suspect is run.
+        """Commit the notes on deaths, beside unchanged offsets, before a suspect is run.
 
         Raises:
             CommitFailed: The notes are not durable, or the commit under way failed.
@@ -165,10 +166,10 @@ class CommitProtocol:
         self._parts.quarantine.suspects.noted(settlement.progress)
 
     def join(self) -> None:
-        """Wait for the commit under way, if there is one, and take in that it succeeded.
+        """Wait for the commit under way, if there is one, and advance to its offsets.
 
         Raises:
-            CommitFailed: That commit failed; whatever was run since is void.
+            CommitFailed: The commit under way failed; slices that were run since are void.
         """
         under_way, self._under_way = self._under_way, None
         if under_way is None:
@@ -188,7 +189,7 @@ class CommitProtocol:
 
         Args:
             uncommitted: The finished slices, if a batch is in hand.
-            unless_fresh: Only where the membership was not proven a moment ago.
+            unless_fresh: Whether to do nothing if the membership was proven a moment ago.
         """
         if unless_fresh and self._membership.is_fresh():
             return

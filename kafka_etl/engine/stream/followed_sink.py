@@ -1,4 +1,4 @@
-"""A sink made of a writer: outputs are acknowledged first, the offsets follow. At least once."""
+"""A sink made of a writer: outputs are written first, then offsets are committed. At least once."""
 
 from __future__ import annotations
 
@@ -77,9 +77,12 @@ class FollowedSink:
         self._ledger.open()
 
     def commit(self, settlement: Settlement) -> None:
-        """Write, then move the offsets.
+        """Write the outputs, then commit offsets and dead letters.
 
-        `Permanent` raised by the writer refuses the outputs; any other error means: try again.
+        Raises:
+            Aborted: The writer refused the outputs by raising `Permanent`, or failed with another
+                error, after which the outputs are tried again.
+            Abandoned: The worker is stopping.
         """
         if len(settlement.outputs):
             try:
@@ -98,7 +101,7 @@ class FollowedSink:
         self._thread.shutdown(wait=False)
         try:
             closing.result(_CLOSING)
-        except Exception as error:  # noqa: BLE001 - of a target, and the worker is leaving
+        except Exception as error:  # noqa: BLE001 - any error of a target; the worker is ending
             self._log.warning("closing the sink failed", error=_said(error))
         self._ledger.close()
 

@@ -20,15 +20,15 @@ from kafka_etl.settle import settle
 _RETRIES_TOLD: Final = 3.0
 """Seconds of waits before retries, in slices without one in between, that make a trouble."""
 _CAREFUL: Final = 0.1
-"""Seconds of work that a worker puts at stake while any record may kill the worker."""
+"""Seconds of work after which finished slices are committed while a record may kill the worker."""
 
 
 class StreamEngine:
     """Moves batches from a source through the operators to a sink, each record exactly once.
 
-    `step` is the whole path: gather, run, settle, commit, advance. What was not committed is read
-    again. User code never runs inside a transaction of its own outputs, so user code may take its
-    time.
+    `step` is the whole path: gather, run, settle, commit, advance. Records that were not committed
+    are read again. User code never runs inside a transaction of its own outputs, so user code may
+    take its time.
 
     A pipeline that is behind does not wait for its commits: the next batch is run while the commit
     of the last one is under way (commit_protocol.py).
@@ -52,7 +52,7 @@ class StreamEngine:
         """Gather one batch and settle it.
 
         Raises:
-            KafkaEtlError: The pipeline must pause or stop; what was not committed comes again.
+            KafkaEtlError: The pipeline must pause or stop; uncommitted records are read again.
             Reconnect: The source needs a new client.
             Abandoned: The worker is stopping; everything finished is committed.
         """
@@ -66,7 +66,7 @@ class StreamEngine:
                 self._process(batch, uncommitted)
         except CommitFailed as failed:
             self._recovery.after(failed)
-        except Aborted as abort:  # by this batch, before its commit
+        except Aborted as abort:  # a partition of this batch left before the commit
             self._join()
             self._recovery.aborted(abort, uncommitted)
         except Unavailable as away:
@@ -81,7 +81,9 @@ class StreamEngine:
         self._parts.hooks.sleep(0.1)
 
     def end(self) -> None:
-        """Leave no commit under way: the source goes, and the next begins at committed offsets.
+        """Wait for the commit under way, because the next source begins at the committed offsets.
+
+        Called before the worker closes its source.
 
         Raises:
             Abandoned: The worker is stopping, and there was no time to wait.
@@ -134,7 +136,7 @@ class StreamEngine:
         return batch
 
     def _process(self, batch: Batch, uncommitted: Uncommitted) -> None:
-        """Run a batch in slices, and commit in part where that is due."""
+        """Run a batch in slices, and commit the finished slices whenever a commit is due."""
         rest = batch
         while True:
             part, rest = rest.split(self._slice_size(rest))
@@ -153,7 +155,7 @@ class StreamEngine:
         self._protocol.commit(uncommitted, overlap=self._is_behind(batch))
 
     def _is_behind(self, batch: Batch | None) -> bool:
-        """Whether to go on during a commit: all is well, and there is more to read."""
+        """Whether to run the next batch during a commit: this batch is full, and nothing fails."""
         parts = self._parts
         return (
             self._protocol.may_overlap
@@ -163,7 +165,7 @@ class StreamEngine:
         )
 
     def _is_due(self, uncommitted: Uncommitted) -> bool:
-        """Whether to settle the batch in part."""
+        """Whether the finished slices of the batch must be committed now."""
         parts = self._parts
         worked = parts.hooks.clock() - uncommitted.since
         patience = _CAREFUL if parts.quarantine else parts.limits.settle_after
@@ -192,14 +194,19 @@ class StreamEngine:
         )
         uncommitted.add(part, settled.settlement, outcome.dropped)
         if settled.stop is not None or rejected is not None:
-            # Durable before the next suspect runs: a second killer would take this one's place in
-            # the note, and the two would take turns for ever.
+            # The dead letter must be durable before the next suspect runs: a second killer would
+            # replace this record in the note, and the two records would kill workers in turn.
             self._protocol.commit(uncommitted)
         if settled.stop is not None:
             raise record_failed(settled.stop)
 
     def _invoke(self, invocation: Invocation, uncommitted: Uncommitted) -> Outcome:
-        """Run the operators; slices finished before stay finished if a codec cannot go on."""
+        """Run the operators on a slice.
+
+        Raises:
+            Unavailable: A system that a codec needs is away.
+            KafkaEtlError: The pipeline must pause or stop; the slices before are committed.
+        """
         parts, part = self._parts, invocation.batch
         parts.recorder.phase("operator")
         self._record_operating(part)
@@ -208,8 +215,8 @@ class StreamEngine:
         try:
             outcome = parts.invoker.run(invocation, self.wait)
         except Unavailable:
-            # The next try takes half as many records, until those before the one that needs the
-            # missing schema are settled.
+            # The next attempt is at half as many records, until the records before the one that
+            # needs the missing schema are settled.
             parts.pace.failed(len(part))
             raise
         except KafkaEtlError:
@@ -219,8 +226,8 @@ class StreamEngine:
         if not self._waited:
             self._retried, self._retry_trouble = 0.0, None
         parts.recorder.phase("settle")
-        # A wait before a retry is no work: slices must not shrink for it, because all records of a
-        # slice that failed are tried again after one wait.
+        # A wait before a retry must not make slices smaller: all failed records of a slice share
+        # one wait, so larger slices wait less often.
         parts.pace.ran(len(part), parts.hooks.clock() - started - self._waited)
         return outcome
 
@@ -233,7 +240,11 @@ class StreamEngine:
             parts.recorder.in_hand(partition_of(first), offset_of(first))
 
     def _trip(self, uncommitted: Uncommitted) -> None:
-        """Too many dead letters in a row: commit the slices before them, and pause."""
+        """Commit the slices before too many dead letters in a row.
+
+        Raises:
+            BreakerTripped: The pipeline must pause.
+        """
         self._protocol.commit(uncommitted)
         self._parts.source.rewind()
         raise BreakerTripped(self._parts.breaker.reason())

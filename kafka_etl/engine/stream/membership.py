@@ -1,4 +1,4 @@
-"""Membership: which partitions came and left, and how lately the engine looked."""
+"""Membership: which partitions came and left, and when the source's client was last served."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 
 _FRESH: Final = 0.5
-"""Seconds the proof of membership is good for: a rebalance may renew it while we work."""
+"""Seconds after which the client must be served before a commit: a rebalance may have begun."""
 _LONG_AGO: Final = float("-inf")
 
 
 class Membership:
-    """Takes in what the source tells of partitions.
+    """Keeps track of the partitions that the source is assigned and loses.
+
+    All methods are called on the worker's main thread.
+
+    Args:
+        source: The source.
+        quarantine: Forgets the records of partitions that left, and reads the notes of new ones.
+        counters: The worker's metrics.
+        clock: Monotonic time, in seconds.
 
     Attributes:
-        notes: Offsets, unchanged, and notes on deaths that must be committed beside them.
+        notes: Partition -> its unchanged offset, and a note on deaths to commit beside the offset.
     """
 
     def __init__(
@@ -39,15 +47,15 @@ class Membership:
         self.notes: dict[Partition, tuple[int, str]] = {}
 
     def is_fresh(self) -> bool:
-        """Whether the client was served, and the membership proven, a moment ago."""
+        """Whether the source's client was served, and its membership proven, a moment ago."""
         return self._clock() - self._served < _FRESH
 
     def doubt(self) -> None:
-        """Partitions may leave unnoted from now on: look before the next commit."""
+        """Have the client served before the next commit: partitions may leave during a wait."""
         self._served = _LONG_AGO
 
     def note_changes(self) -> frozenset[Partition]:
-        """Take in which partitions came and left; returns those that left since the last time."""
+        """Note which partitions came and left; returns the departures since the last call."""
         self._served = self._clock()
         self._note_departures()
         gone, self._gone = self._gone, frozenset()
@@ -60,15 +68,15 @@ class Membership:
         return gone
 
     def mark(self) -> None:
-        """A commit is under way from here on: note who leaves, for `departed_since_mark`."""
+        """Begin to collect departures for `departed_since_mark`: a commit is about to start."""
         self._note_departures()
         self._departed = frozenset()
 
     def departed_since_mark(self) -> frozenset[Partition]:
         """Partitions that left since `mark`.
 
-        The commit under way may hold progress of theirs, but the source does not track that
-        progress: a partition that is back by now begins where its last owner got to.
+        The commit under way may hold progress in these partitions, which the source must not take
+        in: a partition that has returned by now begins at the offset its last owner committed.
         """
         self._note_departures()
         return self._departed

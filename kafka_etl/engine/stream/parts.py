@@ -1,4 +1,4 @@
-"""The parts of one stream engine, which the worker joins and the engine's classes share."""
+"""The parts of one stream engine, assembled by the worker and shared by the engine's classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kafka_etl.metrics import Counters
 
 
 class SubmittedCommit(Protocol):
-    """A commit that the commit thread is at."""
+    """A commit that runs, or has ended, on the commit thread."""
 
     def result(self) -> float:
         """Wait for the end of the commit.
@@ -40,17 +40,17 @@ class StreamParts:
     """All that a stream engine works with.
 
     Attributes:
-        source: Where batches come from, and where the group stands.
-        sink: Where settlements become durable.
+        source: The source: gives batches, and keeps the offsets of the group.
+        sink: The sink: makes settlements durable.
         invoker: Runs the operators on a slice.
-        limits: When a batch is settled in part.
-        pace: How many records are gathered, and run at a time.
+        limits: Limits after which a batch is settled in part.
+        pace: Sizes of the next batch and the next slice.
         breaker: Pauses the pipeline after too many dead letters in a row.
         quarantine: Records that run apart from others, or not at all.
         recorder: The flight recorder.
         counters: The worker's metrics.
-        hooks: The worker's clock, waits and ears.
-        causes: Where dead letters are counted by their causes.
+        hooks: Functions of the worker that the engine calls.
+        causes: Counts of dead letters by cause.
         submit: Starts a commit on the commit thread; None: each commit is waited for.
     """
 

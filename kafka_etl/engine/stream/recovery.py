@@ -65,7 +65,10 @@ class Recovery:
         self._back_off(away.reason)
 
     def _outcome_unknown(self, unknown: OutcomeUnknown, uncommitted: Uncommitted) -> None:
-        """Open the sink, which ends whatever was left open; then the committed offsets tell."""
+        """Open the sink anew, then read the committed offsets, which tell what became durable.
+
+        Opening the sink ends a transaction that was left open.
+        """
         parts = self._parts
         parts.breaker.rewind()
         parts.pace.failed(uncommitted.records)
@@ -79,7 +82,7 @@ class Recovery:
         parts.source.reload()
 
     def _reopen(self) -> OutcomeUnknown | None:
-        """Open the sink; returns the error if that, too, came to no certain end."""
+        """Open the sink; returns the error if the outcome of this call is unknown, too."""
         try:
             self._parts.sink.open()
         except OutcomeUnknown as unknown:

@@ -45,8 +45,8 @@ class Uncommitted:
         """Drop the slices' part of partitions that left: their next owner reads those records.
 
         Raises:
-            Aborted: Some outputs belong to all records of a slice, those of the departed
-                partitions included, and cannot be told apart.
+            Aborted: Some outputs belong to all records of a slice, and therefore to records of the
+                departed partitions as well.
         """
         self.departed |= partitions
         remaining: list[tuple[Batch, Settlement]] = []
