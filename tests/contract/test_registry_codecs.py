@@ -313,7 +313,7 @@ def test_objects_of_a_class_are_checked_as_the_json_they_become(url: str, topic:
 
 
 def test_a_source_with_a_schema_still_wants_the_id_of_one(url: str, topic: str) -> None:
-    schema = {"type": "object"}
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     kit.register(url, f"{topic}-value", schema, "JSON")
     source = build(url, "json_schema", schema=schema)
     headed = build(url, "json_schema", schema=schema, schema_id="header")
