@@ -142,14 +142,14 @@ class Record(msgspec.Struct, eq=False, gc=False):
         timestamp: int | _Keep = KEEP,
     ) -> Record:
         """A copy with these parts changed; it keeps its origin, and so its place in the order."""
-        made = _copied(self)
+        made = _copied(self) if headers is KEEP else _copy(self)
+        if headers is not KEEP:
+            made.headers = headers
         if value is not KEEP:
             made.value = value
             made.emptied = value is None
         if key is not KEEP:
             made.key = key
-        if headers is not KEEP:
-            made.headers = headers
         if timestamp is not KEEP:
             made.timestamp = timestamp
             made.stamped = True

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from types import NoneType
 from typing import Any, Final
 
 from kafka_etl.engine.rows.mapping import map_each
 from kafka_etl.record import KEEP, Headers
-
-_NAME: Final = itemgetter(0)
-_VALUE: Final = itemgetter(1)
 
 _LATEST: Final = 2**63 - 1
 _SHOWN: Final = 100
@@ -88,12 +84,16 @@ def _are_all_headers(column: Sequence[Any]) -> bool:
     pairs = list(chain.from_iterable(filter(None, column) if NoneType in kinds else column))
     if not pairs:
         return True
-    if set(map(type, pairs)) != {tuple} or set(map(len, pairs)) != {2}:
+    if set(map(type, pairs)) != {tuple}:
         return False
-    names = list(map(_NAME, pairs))
-    if set(map(type, names)) != {str} or not set(map(type, map(_VALUE, pairs))) <= _VALUES:
+    try:
+        names, values = zip(*pairs, strict=True)
+        distinct = set(names)
+    except (ValueError, TypeError):  # not pairs, or names that cannot be hashed
         return False
-    all_names = "".join(set(names))
+    if set(map(type, distinct)) != {str} or not set(map(type, values)) <= _VALUES:
+        return False
+    all_names = "".join(distinct)
     return all_names.isascii() and "\0" not in all_names
 
 
