@@ -1,4 +1,4 @@
-"""The built-in codecs: bytes to values and back."""
+"""The built-in codecs that need no schema registry: `bytes`, `text` and `json`."""
 
 from kafka_etl.codecs.json.codec import JSON
 from kafka_etl.codecs.plain import BYTES, TEXT, of_class

@@ -1,6 +1,6 @@
-"""Arrow types by name, and schemas that are learnt from what comes.
+"""Arrow types by name, Arrow schemas that grow with the records, and tables as plain data.
 
-pyarrow and polars are an extra: they are imported when the first table is made.
+pyarrow and polars are an extra: this module imports them when the first table is made.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ def _check_type(wanted: Any) -> Any:
 
 
 ArrowType = Annotated[Any, AfterValidator(_check_type)]
-"""A type in a pipeline file: `int64`, `[string]`, `{city: string, zip: string}`."""
+"""A field's type in a pipeline file: `int64`, `[string]`, `{city: string, zip: string}`."""
 
 
 def arrow_schema(fields: Mapping[str, ArrowType]) -> pa.Schema:
-    """The schema with these fields, all of which may be null."""
+    """Return the Arrow schema with these fields, all of them nullable.
+
+    Raises:
+        ExtraMissing: pyarrow is not installed.
+    """
     arrow = pyarrow()
     schema: pa.Schema = arrow.schema([(name, _type(arrow, t)) for name, t in fields.items()])
     return schema
@@ -81,32 +85,48 @@ def _is_mapping(wanted: object) -> TypeGuard[dict[str, ArrowType]]:
 
 
 def pyarrow() -> Any:
-    """The module, or the error that says how to get it."""
-    _import("pyarrow.compute")  # is then there as an attribute, too
+    """Return the module `pyarrow`.
+
+    Raises:
+        ExtraMissing: pyarrow is not installed; the error says how to install it.
+    """
+    _import("pyarrow.compute")  # makes `pyarrow.compute` an attribute of `pyarrow`
     return _import("pyarrow")
 
 
 def compute() -> Any:
-    """Pyarrow's module of functions, which does not come with it by itself."""
+    """Return the module `pyarrow.compute`, which `import pyarrow` alone does not load.
+
+    Raises:
+        ExtraMissing: pyarrow is not installed.
+    """
     return _import("pyarrow.compute")
 
 
 def polars() -> Any:
-    """The module, or the error that says how to get it."""
+    """Return the module `polars`.
+
+    Raises:
+        ExtraMissing: polars is not installed; the error says how to install it.
+    """
     return _import("polars")
 
 
 def where(mask: Any) -> list[int]:
-    """The rows for which it is true."""
+    """Return the numbers of the rows in which a boolean mask is true."""
     rows: list[int] = compute().indices_nonzero(mask).to_pylist()
     return rows
 
 
 def rows_of(table: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
-    """Each row as plain data. A map is a dict there; of keys that repeat the last one counts.
+    """Return each row as a dict of plain data; a map becomes a dict with the last of equal keys.
 
-    A time that Python does not have, beyond the years 1 to 9999, is its number; so is 24:00:00,
-    of which pyarrow would make 00:00:00.
+    A date or timestamp outside the years 1 to 9999, which Python cannot hold, becomes the number
+    that the column stores. The time 24:00:00, which pyarrow would turn into 00:00:00, becomes its
+    number, too.
+
+    Raises:
+        OverflowError: Such a date or timestamp is nested in a list, a map or a struct.
     """
     try:
         if not any(map(pyarrow().types.is_time, table.schema.types)):
@@ -138,7 +158,7 @@ def _rows_with_far_times(table: Any) -> list[dict[str, Any]]:
 
 
 def far_times(column: Any) -> Any | None:
-    """A mask of the rows with times that Python does not have; None: there are none."""
+    """Return a mask of the rows whose time Python cannot hold; None: the column has no such row."""
     limits = _limits(column.type)
     if limits is None or not len(column):
         return None
@@ -155,7 +175,10 @@ def _number_of(kind: Any) -> str:
 
 
 def _limits(kind: Any) -> tuple[int, int] | None:
-    """The first and the last number of a type that stand for a time of Python's."""
+    """Return the smallest and the largest number of a type that Python has a time for.
+
+    None: the type is neither date32 nor timestamp nor time.
+    """
     types = pyarrow().types
     if types.is_date32(kind):
         return _FIRST_DAY, _LAST_DAY
@@ -168,7 +191,10 @@ def _limits(kind: Any) -> tuple[int, int] | None:
 
 
 def frame(table: pa.Table) -> Any:
-    """The table as a polars.DataFrame, which would give a field without a name one."""
+    """Return the table as a `polars.DataFrame` with the same column names.
+
+    The names are set again because polars renames a column whose name is empty.
+    """
     made = polars().from_arrow(table)
     if "" in table.column_names:
         made.columns = table.column_names
@@ -187,10 +213,16 @@ def _import(name: str) -> Any:
 
 
 def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
-    """A schema for what both describe: further fields, and numbers where one has whole numbers.
+    """Return a schema with the fields of both schemas and, for each field, a type that holds both.
+
+    An integer and a floating point type become the floating point type.
+
+    Args:
+        known: Schema so far; None: there is none, and the result is `found`.
+        found: Schema of the new records.
 
     Raises:
-        TypeError: A field has types that no other holds both of, text and a number, say.
+        TypeError: No Arrow type holds both types of a field, for example text and a number.
     """
     if known is None:
         return found
@@ -204,15 +236,18 @@ def widened(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
 
 @lru_cache(maxsize=8)
 def numbers(count: int) -> Any:
-    """An array of 0, 1, 2, …; made of a Python range it would cost 0.1 us each."""
+    """Return an Arrow array of 0 to `count` - 1.
+
+    polars makes the array, because pyarrow takes 0.1 us per number of a Python range.
+    """
     return polars().int_range(count, eager=True).to_arrow()
 
 
 def of_values(values: Sequence[Any]) -> pa.Table:
-    """A table of decoded values: objects with fields.
+    """Return a table with one row per decoded value; each value is a dict of fields.
 
     Raises:
-        RecordErrors: Some are no objects.
+        RecordErrors: Some values are not dicts; the error names their rows.
         Exception: pyarrow finds no type for a field.
     """
     strangers = {

@@ -1,4 +1,4 @@
-"""The codec `json_schema`: JSON that holds to a schema from a registry."""
+"""The codec `json_schema`: JSON that is valid against a JSON Schema from a schema registry."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from kafka_etl.value_classes import Typed, typed
 _NAME: Final = "json_schema"
 
 Check = Callable[[Any], None]
-"""Raises for a value that does not hold to a schema."""
+"""A validator of one schema; raises `ValueError` for a value that is not valid."""
 
 
 class JsonSchemaSettings(SchemaSettings):
-    """What `json_schema` can be told.
+    """Settings of the codec `json_schema`.
 
     Attributes:
-        decimal: How decimals are written: as `text`, or as a `number` with the same digits.
+        decimal: JSON form of decimals: `text`, or `number` with the same digits.
     """
 
     decimal: Decimals = "text"
@@ -78,7 +78,11 @@ def _codec(
 
 
 def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bool) -> Codec:
-    """Objects by way of JSON, in which dates and numbers are what the schema speaks of."""
+    """Return the codec for objects of a class.
+
+    The codec validates the JSON text, not the objects: the schema describes dates and numbers in
+    their JSON form.
+    """
     ways = typed(cls)
 
     def decode(data: bytes) -> Any:
@@ -98,7 +102,12 @@ def _of_class(decoder: _Decoder, encoder: _Encoder, cls: type, *, in_payload: bo
 
 
 def _check_by(schema: Schema) -> Check:
-    """The check of a schema, compiled."""
+    """Compile a schema into its validator.
+
+    Raises:
+        TypeError: The schema is an Avro or a Protobuf schema.
+        ConfigError: The schema's text is no JSON.
+    """
     import jsonschema_rs  # noqa: PLC0415 - an extra
 
     document = as_json(of_kind(schema, "JSON", _NAME).text, "the JSON Schema")
@@ -111,13 +120,16 @@ def _check_by(schema: Schema) -> Check:
 
 
 def _title(schema: Schema | None) -> str:
-    """What Confluent's serializers take for the name of a record."""
+    """Return the schema's title, which Confluent's serializers use as the name of a record."""
     document = None if schema is None else as_json(schema.text, "the JSON Schema")
     return str(document.get("title", "")) if is_mapping(document) else ""
 
 
 class _Decoder:
-    """Reads JSON and checks it: by the schema it was written with, or by the one given."""
+    """Decodes JSON and validates the value.
+
+    The validator is that of the writer's schema, or of the reader's schema if `read_as` is given.
+    """
 
     def __init__(self, checks: ByHead[Check], read_as: Check | None, part: str) -> None:
         self._checks = checks
@@ -139,7 +151,10 @@ class _Decoder:
         return value
 
     def _check(self, head: bytes) -> Check:
-        """By the schema that was given, of what has the id of any."""
+        """Return the validator for a payload with this head.
+
+        Also with a reader's schema the head must be in the wire format; its id is then ignored.
+        """
         if self._read_as is None:
             return self._checks[head]
         schema_id_of(head)
@@ -147,7 +162,10 @@ class _Decoder:
 
 
 class _Encoder:
-    """Checks values by the sink's schema, which it asks for when the first one comes."""
+    """Validates and encodes values with the sink's schema.
+
+    The encoder asks the registry for the schema when the first value comes.
+    """
 
     def __init__(self, written: Written, decimals: Decimals) -> None:
         self._written = written
@@ -156,7 +174,11 @@ class _Encoder:
         self._ready: tuple[bytes, Check] | None = None
 
     def encode(self, value: Any) -> bytes:
-        """The check is of what is written: a decimal, say, may be text there."""
+        """Validate the JSON form of a value and return it behind the head.
+
+        The value itself is validated where it already has its JSON form, which saves a parse. A
+        decimal or a UUID, for example, is text in JSON, so its text is what the schema describes.
+        """
         head, check = self._ready or self._prepare()
         try:
             text = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
@@ -164,7 +186,7 @@ class _Encoder:
             return self.encode_text(self._write(value))
         try:
             check(value)
-        except ValueError:  # also of a UUID, which it does not know
+        except ValueError:  # perhaps only because of a UUID, which the validator does not know
             check(loads(text))
         return head + text
 
@@ -175,7 +197,7 @@ class _Encoder:
         )
 
     def encode_text(self, text: bytes) -> bytes:
-        """What is JSON already."""
+        """Validate a value that is JSON text already and return it behind the head."""
         head, check = self._ready or self._prepare()
         check(loads(text))
         return head + text

@@ -1,4 +1,4 @@
-"""The codecs `bytes` and `text`, and the way to objects of a class that any codec has."""
+"""The codecs `bytes` and `text`, and codecs for objects of a class made from any other codec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ TEXT_PLUGIN: Final = CodecPlugin(Settings, lambda _settings, _place: TEXT, "UTF-
 
 
 def of_class(codec: Codec, cls: type) -> Codec:
-    """The codec for objects of a class with fields, by plain data where it has no shorter way."""
+    """Return the codec for objects of a class with fields.
+
+    Without a `Codec.of_class` of its own, the codec converts between objects and plain data.
+    """
     if codec.of_class is not None:
         return codec.of_class(cls)
     ways, decode_with = typed(cls), codec.decode_with

@@ -1,1 +1,1 @@
-"""The schema registry: its client, its settings, its wire format."""
+"""The schema registry: its client, the client's settings, and the wire format of payloads."""

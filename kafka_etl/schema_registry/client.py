@@ -1,7 +1,7 @@
-"""The one place that speaks to a schema registry, through the client of confluent-kafka.
+"""The only module that talks to a schema registry, through the client of confluent-kafka.
 
-The client looks up, registers and logs in. What it knows of payloads is not used: its own
-deserializers cost 5 to 35 times the decoding itself.
+The client logs in, looks schemas up and registers them. The codecs do not use the client's
+serializers and deserializers, which take 5 to 35 times as long as the decoding itself.
 """
 
 from __future__ import annotations
@@ -31,13 +31,19 @@ from kafka_etl.schema_registry.wire_format import SchemaId
 Kind = Literal["AVRO", "JSON", "PROTOBUF"]
 
 _AGAIN_S: Final = 1.0
-"""For so long a refusal stands for the answer to all further questions of its kind."""
+"""Seconds for which a failed request answers all further requests for the same schema.
+
+A failure of the whole registry answers the requests for all schemas.
+"""
 
 _PATIENCE_S: Final = 30.0
-"""A schema may be registered a little after its first record, and a password corrected."""
+"""Seconds that a refusal must last before it stops the pipeline.
+
+Until then a schema may still be registered, or a password corrected.
+"""
 
 _FORGOTTEN_S: Final = 120.0
-"""What has not been asked for so long begins anew: longer than any back-off."""
+"""Seconds without a request after which a refusal counts as a new one: longer than any back-off."""
 
 _NEEDED: Final = ("httpx2", "authlib", "attr", "cachetools", "certifi")
 _BUSY: Final = (408, 429)
@@ -50,17 +56,20 @@ _NO_SUCH_QUESTION: Final = (
 
 _CORRECT: Final = "Correct `registry` in the pipeline file."
 _QUOTING: Final = ("LocalProtocolError", "InvalidURL", "UnicodeEncodeError")
-"""Errors of the client's client that quote the header or the address that cannot be sent."""
+"""Errors of the HTTP client whose text quotes a header or an address, perhaps with a password."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema's text, and those it refers to.
+    """A schema's text, and the texts of the schemas that it refers to.
 
     Attributes:
-        references: Name -> text; what others refer to comes before them.
+        kind: Type of the schema, by the registry's name.
+        text: Text of the schema.
+        references: Name -> text of each schema referred to, at any depth; a schema comes after
+            those that it refers to itself.
     """
 
     kind: Kind
@@ -70,6 +79,15 @@ class Schema:
 
 @dataclass(slots=True)
 class _Trouble:
+    """A failure of the registry, or of requests for one schema.
+
+    Attributes:
+        kind: Class of the error if the failure lasts; NoneType: the pipeline waits for ever.
+        since: Time of the first failure of this kind.
+        until: Time of the next request.
+        reason: Text for the log and the pipeline's state.
+    """
+
     kind: type
     since: float
     until: float
@@ -77,11 +95,15 @@ class _Trouble:
 
 
 def registry_for(place: CodecContext, codec: str) -> SchemaRegistry:
-    """The registry that `registry` of the pipeline file names; connects to nothing yet.
+    """Return the registry that `registry` in the pipeline file names, without connecting to it.
+
+    Args:
+        place: Context of the codec, with the settings of the registry.
+        codec: Name of the codec, for errors.
 
     Raises:
-        ConfigError: It names none.
-        ExtraMissing: The client cannot be loaded.
+        ConfigError: The pipeline file names no registry.
+        ExtraMissing: A package that the client needs is not installed.
     """
     if not place.registry.get("url"):
         raise ConfigError(
@@ -93,10 +115,10 @@ def registry_for(place: CodecContext, codec: str) -> SchemaRegistry:
 
 
 def require(*modules: str) -> None:
-    """Check that modules of the extra `schema` are there; imports none of them.
+    """Check that modules of the extra `schema` are installed, without importing them.
 
     Raises:
-        ExtraMissing: One is not.
+        ExtraMissing: A module is not installed.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -108,16 +130,23 @@ def require(*modules: str) -> None:
 
 @cache
 def _shared(settings: frozenset[tuple[str, str | int | float | bool]]) -> SchemaRegistry:
-    """One for all codecs of a process: what one has found out, the others need not ask."""
+    """Return the registry that all codecs of a process share, so that they share its failures, too.
+
+    The client within caches the schemas that any of the codecs has asked for.
+    """
     return SchemaRegistry(dict(settings))
 
 
 class SchemaRegistry:
-    """Schemas by id and by subject.
+    """Looks up schemas by id and by subject, and registers them; requests block.
 
-    Every method raises `Unavailable` when there is no answer for now, and a `KafkaEtlError` when
-    waiting does not help. A refusal is remembered for a second, so that ten thousand records do
-    not ask ten thousand times.
+    Every method raises `Unavailable` while the registry gives no answer, and a `KafkaEtlError` once
+    waiting does not help. A failure is remembered for a second, so that ten thousand records do not
+    make ten thousand requests.
+
+    Args:
+        settings: Settings of the registry's client, by the client's names.
+        clock: Monotonic time in seconds; tests pass their own.
     """
 
     def __init__(
@@ -129,12 +158,19 @@ class SchemaRegistry:
 
     @cached_property
     def name(self) -> str:
-        """Its address, without credentials."""
+        """The addresses of the registry, without credentials."""
         urls = [urlsplit(url.strip()) for url in str(self._settings["url"]).split(",")]
         return ", ".join(f"{url.scheme}://{url.netloc.rpartition('@')[2]}" for url in urls)
 
     def schema(self, schema_id: SchemaId) -> Schema:
-        """A schema by its id."""
+        """Return the schema with this id.
+
+        Raises:
+            Unavailable: There is no answer now, or the registry does not know the id yet.
+            SchemaMissing: The registry has not known the id for 30 seconds.
+            RegistryRefused: The registry has refused requests for 30 seconds.
+            ConfigError: The client does not accept, or cannot send, the settings.
+        """
 
         def find(client: Any) -> Schema:
             if isinstance(schema_id, int):
@@ -144,7 +180,19 @@ class SchemaRegistry:
         return self._ask(f"schema {schema_id}", find)
 
     def latest(self, subject: str, *, by_guid: bool = False) -> tuple[SchemaId, Schema]:
-        """Id and schema of a subject's latest version."""
+        """Return id and schema of the latest version of a subject.
+
+        Args:
+            subject: Name of the subject.
+            by_guid: Whether the id is the GUID, not the number.
+
+        Raises:
+            Unavailable: There is no answer now, or the subject does not exist yet.
+            SchemaMissing: The subject has not existed for 30 seconds.
+            RegistryRefused: The registry has refused requests for 30 seconds.
+            ConfigError: The client does not accept, or cannot send, the settings; or the registry
+                has no GUIDs.
+        """
 
         def find(client: Any) -> tuple[SchemaId, Schema]:
             found = client.get_latest_version(subject)
@@ -155,7 +203,22 @@ class SchemaRegistry:
     def schema_id(
         self, subject: str, schema: Schema, *, register: bool, by_guid: bool = False
     ) -> SchemaId:
-        """The id of this very schema under a subject, where it is registered on request only."""
+        """Return the id of a given schema under a subject.
+
+        Args:
+            subject: Name of the subject.
+            schema: Schema to look up.
+            register: Whether to register the schema under the subject first.
+            by_guid: Whether the id is the GUID, not the number.
+
+        Raises:
+            Unavailable: There is no answer now, or the schema is not registered yet.
+            SchemaMissing: The schema has not been registered for 30 seconds.
+            SchemaRefused: The registry refuses to register the schema.
+            RegistryRefused: The registry has refused requests for 30 seconds.
+            ConfigError: The client does not accept, or cannot send, the settings; or the registry
+                has no GUIDs.
+        """
 
         def find(client: Any) -> SchemaId:
             from confluent_kafka.schema_registry import Schema as Text  # noqa: PLC0415 - an extra
@@ -184,6 +247,7 @@ class SchemaRegistry:
         return client
 
     def _ask(self, what: str, find: Callable[[Any], T], *, registers: bool = False) -> T:
+        """Make a request, unless a failure of the last second answers for it."""
         for key in (_EVERYTHING, what):
             trouble = self._troubles.get(key)
             if trouble is not None and self._clock() < trouble.until:
@@ -202,7 +266,7 @@ class SchemaRegistry:
         return answer
 
     def _verdict(self, what: str, error: Exception, *, registers: bool) -> Exception:
-        """Whether to wait, and for how long, or what is wrong for good."""
+        """Return `Unavailable` for an error that may pass, a `KafkaEtlError` for a lasting one."""
         said, asked = _said(error), f"when asked for {what}"
         match getattr(error, "http_status_code", None):
             case 404:
@@ -224,6 +288,13 @@ class SchemaRegistry:
                 return self._wait(_EVERYTHING, reason)
 
     def _wait(self, key: str, reason: str, lasting: KafkaEtlError | None = None) -> Exception:
+        """Note a failure, and return `lasting` if the failure has lasted too long.
+
+        Args:
+            key: Name of the schema asked for, or `_EVERYTHING` for the whole registry.
+            reason: Text of the failure.
+            lasting: Error that stops the pipeline; None: the pipeline waits for ever.
+        """
         now, kind = self._clock(), type(lasting)
         trouble = self._troubles.get(key)
         if trouble is None or trouble.kind != kind or now - trouble.until > _FORGOTTEN_S:
@@ -235,13 +306,14 @@ class SchemaRegistry:
 
 
 def _said(error: Exception) -> str:
-    """What an error says, without the passwords that some quote."""
+    """Return an error's text; an error that may quote a password is replaced by its class."""
     if _quotes_settings(error):
         return f"what `registry` holds ({type(error).__name__})"
     return str(error) or type(error).__name__
 
 
 def _quotes_settings(error: Exception) -> bool:
+    """Whether an error's text may quote a password."""
     return any(kind.__name__ in _QUOTING for kind in type(error).__mro__)
 
 
@@ -250,10 +322,10 @@ def _unavailable(key: str, reason: str) -> Unavailable:
 
 
 def _id(found: Any, *, by_guid: bool) -> SchemaId:
-    """Of a schema that is registered.
+    """Return the number or the GUID of a registered schema.
 
     Raises:
-        ConfigError: The registry knows no GUIDs.
+        ConfigError: The registry has no GUIDs.
     """
     if not by_guid:
         return int(found.schema_id)
@@ -266,13 +338,14 @@ def _id(found: Any, *, by_guid: bool) -> SchemaId:
 
 
 def _complete(client: Any, schema: Any) -> Schema:
+    """Return a schema of the client with the texts of all schemas that it refers to."""
     references: dict[str, str] = {}
     _collect(client, schema.references or (), references)
     return Schema(schema.schema_type or "AVRO", schema.schema_str or "", references)
 
 
 def _collect(client: Any, wanted: Iterable[Any], found: dict[str, str]) -> None:
-    """Those that others refer to first."""
+    """Add the schemas referred to, at any depth; a schema comes after those it refers to."""
     for reference in wanted:
         if reference.name not in found:
             schema = client.get_version(reference.subject, reference.version).schema

@@ -1,4 +1,4 @@
-"""Which settings of the schema registry's client a pipeline may give. Imports no client."""
+"""Checks the settings of the schema registry's client in a pipeline file, without the client."""
 
 from __future__ import annotations
 
@@ -59,28 +59,31 @@ _BEARER: Final[Mapping[str, Sequence[str]]] = {
     ],
     "OAUTHBEARER_AZURE_IMDS": [_CLUSTER, _ISSUER],
 }
-"""What each source of credentials needs."""
+"""Source of bearer credentials -> the further settings that the source requires."""
 
 _WEB: Final = ("http://", "https://")
 _SOCKS: Final = ("socks5://", "socks5h://")
 _HOST: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?|[\da-f.]*:[\da-f:.]*(%\w+)?")
 
 _SHOWN: Final = re.compile(r"(\w+://)?[\w.-]*(:\d+)?/?")
-"""What of an address may be quoted: with anything more, there may be a password in it."""
+"""The form of an address that errors may quote: any longer address may contain a password."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HEADER: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")
 _HEADERS: Final = frozenset([_CLUSTER, _POOL, "bearer.auth.token"])
-"""Sent as they are in headers of HTTP."""
+"""The settings that the client sends unchanged in HTTP headers."""
 
 Value = str | int | float | bool
 
 DEFAULTS: Final[Mapping[str, int]] = {"timeout": 5, "max.retries": 0}
-"""The client's own are to wait for ever, and to sleep between tries while the batch is in hand."""
+"""Values of settings that the pipeline file leaves out; the timeout is in seconds.
+
+The client's own defaults wait for ever, and sleep between retries while the worker has a batch.
+"""
 
 
 def objection(name: str) -> str | None:
-    """Why this setting may not stand under `registry`; None when it may."""
+    """Return why a setting is not allowed under `registry`; None: the setting is allowed."""
     if name in ALLOWED:
         return None
     if name in REFUSED:
@@ -89,12 +92,14 @@ def objection(name: str) -> str | None:
 
 
 def value_objection(name: str, value: Value, settings: Mapping[str, Value]) -> str | None:
-    """Why the client would not take this value; None when it would. Says no password.
+    """Return why the client would refuse a value; None: the client accepts the value.
+
+    The text quotes no password.
 
     Args:
-        name: Of the setting.
-        value: What was given for it.
-        settings: All that was given.
+        name: Name of the setting.
+        value: Value of the setting in the pipeline file.
+        settings: All settings under `registry`.
     """
     if name in _NUMBERS:
         return _number_objection(name, value)
@@ -105,12 +110,18 @@ def value_objection(name: str, value: Value, settings: Mapping[str, Value]) -> s
 
 
 def fitting(settings: Mapping[str, Value]) -> dict[str, Value]:
-    """Settings as the client wants them: a variable of the environment makes text of a number."""
+    """Return the settings in the types that the client requires.
+
+    A number that comes from an environment variable is text in the pipeline file.
+    """
     return {name: _number(value) if name in _NUMBERS else value for name, value in settings.items()}
 
 
 def _number(value: Value) -> float:
-    """-1 for what is none; whole ones as `int`, for the client counts its tries with them."""
+    """Return a number from a setting; -1: the value is no number.
+
+    A whole number is an `int`, because the client passes the number of retries to `range`.
+    """
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
     except ValueError:
@@ -148,7 +159,7 @@ def _text_objection(name: str, value: str, settings: Mapping[str, Value]) -> str
 
 
 def _sending_objection(name: str, value: str) -> str | None:
-    """What HTTP could not carry; mounted secrets often end with a line break."""
+    """Return why HTTP cannot send a value; mounted secrets, for example, end with a line break."""
     if name not in ALLOWED:
         return None
     if value.endswith("\n"):
@@ -176,7 +187,7 @@ def _url_objection(name: str, text: str) -> str | None:
 
 
 def _names_host(url: str) -> bool:
-    """Whether it names a host as one is written, and no impossible port."""
+    """Whether an address has a well-formed host and, if any, a valid port."""
     try:
         parts = urlsplit(url)
         return _HOST.fullmatch(parts.hostname or "") is not None and parts.port != 0
@@ -185,7 +196,10 @@ def _names_host(url: str) -> bool:
 
 
 def _it_is(url: str, text: str) -> str:
-    """`; it is URL`. With a user in the text, a comma in the password may have made this part."""
+    """Return `; it is URL` for an error; empty: the text may contain a password.
+
+    If the whole text names a user, this part of it may be a piece of a password with a comma.
+    """
     return f"; it is {url}" if "@" not in text and _SHOWN.fullmatch(url) else ""
 
 
@@ -213,7 +227,7 @@ def _bearer_objection(name: str, value: str, settings: Mapping[str, Value]) -> s
 
 
 def _authority(url: str) -> str:
-    """Host and port, perhaps with a user; empty for what is no URL."""
+    """Return host and port of an address, with the user if any; empty: the text is no URL."""
     try:
         return urlsplit(url).netloc
     except ValueError:

@@ -1,4 +1,4 @@
-"""What codecs with a schema registry have in common: settings, and the schema that is written."""
+"""Common parts of the codecs with a schema registry: their settings, and the sink's schema."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from kafka_etl.schema_registry.wire_format import head_of
 
 
 class SchemaSettings(Settings):
-    """What a codec with a schema registry can be told.
+    """Settings of a codec with a schema registry.
 
     Attributes:
-        schema_: At the source, what records are read as, whatever they were written with; default:
-            what they were written with. At the sink, what is written; default: the latest version
-            of the subject when the pipeline starts.
-        schema_file: A file with that schema, looked for in the pipeline's folder.
-        register_: Whether the sink may register the schema under its subject.
-        subject: The sink's subject: `orders-value` for `topic`, the record's full name for
-            `record`, both for `topic_record`.
-        schema_id: Where the id of a record's schema is: in the payload, or, for `header`, in the
-            record's header `__value_schema_id`. The source then looks in both.
+        schema_: At the source, the reader's schema; None: each record is read with the schema that
+            the record was written with. At the sink, the schema to write with; None: the latest
+            version of the subject when the first record is written.
+        schema_file: File with the schema, in place of `schema`; relative to the folder of the
+            pipeline file.
+        register_: Whether the sink registers the given schema under its subject.
+        subject: Form of the sink's subject: for `topic` the topic and the part of the record
+            (`orders-value`), for `record` the full name of the schema's type, for `topic_record`
+            the topic and the full name.
+        schema_id: Place of the schema's id: `payload`, or `header` for the record's header
+            `__value_schema_id`. With `header`, the source accepts ids in the payload, too.
     """
 
     schema_: dict[str, Any] | list[Any] | str | None = Field(default=None, alias="schema")
@@ -37,10 +39,13 @@ class SchemaSettings(Settings):
     schema_id: Literal["payload", "header"] = "payload"
 
     def text(self, folder: Path) -> str | None:
-        """The schema that was given.
+        """Return the text of the given schema; None: the settings give no schema.
+
+        Args:
+            folder: Folder of the pipeline file.
 
         Raises:
-            ConfigError: Twice, or in a file that cannot be read.
+            ConfigError: Both `schema` and `schema_file` are given, or the file cannot be read.
         """
         if self.schema_file is None:
             given = self.schema_
@@ -59,10 +64,15 @@ class SchemaSettings(Settings):
 
 
 def sound(schema: Schema, check: Callable[[Schema], object], what: str) -> Schema:
-    """The schema a pipeline gives, once `check` has made something of it.
+    """Return a schema from the pipeline file, having checked it.
+
+    Args:
+        schema: Schema to check.
+        check: Function that parses the schema, and raises for a bad one.
+        what: Kind of schema, for errors.
 
     Raises:
-        ConfigError: Nothing can be made of it.
+        ConfigError: The schema is bad.
     """
     try:
         check(schema)
@@ -74,8 +84,8 @@ def sound(schema: Schema, check: Callable[[Schema], object], what: str) -> Schem
 
 
 def _said(error: Exception) -> str:
-    """What libraries say of a schema, on one line; some give nothing but the thing they miss."""
-    unknown: Any = getattr(error, "name", None)  # fastavro's, of a type
+    """Return a parser's error on one line; a bare name in an error becomes a sentence."""
+    unknown: Any = getattr(error, "name", None)  # fastavro's errors for an unknown type have it
     if is_mapping(unknown):
         unknown = unknown.get("type")
     if isinstance(unknown, str):
@@ -86,11 +96,17 @@ def _said(error: Exception) -> str:
 
 
 class Written:
-    """The schema a sink writes, which is looked up when the first value comes.
+    """The schema that a sink writes with; the codec looks it up when the first value comes.
 
     Args:
-        given: From the settings; None: the latest of the subject.
-        name: The full name of what the schema describes; empty where it has none.
+        registry: Registry to ask.
+        settings: Settings of the codec.
+        place: Context of the codec: topic, side and part of the record.
+        given: Schema from the settings; None: the latest version of the subject.
+        name: Full name of the schema's type; empty: the type has no name.
+
+    Raises:
+        ConfigError: The settings contradict each other, or the subject's name lacks a part.
     """
 
     def __init__(
@@ -117,7 +133,12 @@ class Written:
             )
 
     def find(self) -> tuple[bytes, Schema]:
-        """What payloads begin with, and what describes the rest."""
+        """Return the head of the sink's values, and the schema of the payload.
+
+        Raises:
+            Unavailable: The registry gives no answer now.
+            KafkaEtlError: The registry gives no answer that waiting could change.
+        """
         if self._given is None:
             schema_id, schema = self._registry.latest(self._subject, by_guid=self._by_guid)
         else:
@@ -129,7 +150,7 @@ class Written:
 
 
 def _subject(settings: SchemaSettings, place: CodecContext, name: str) -> str:
-    """As Confluent's serializers name it."""
+    """Return the sink's subject, in the form that Confluent's serializers use."""
     if settings.subject != "topic" and not name:
         raise ConfigError(
             f"`subject: {settings.subject}` needs the full name of a record",
@@ -150,7 +171,7 @@ def _subject(settings: SchemaSettings, place: CodecContext, name: str) -> str:
 
 
 def for_topics(make: Callable[[str], Codec]) -> Callable[[str], Codec]:
-    """One codec per topic, however often it is asked for."""
+    """Return a function from a topic to its codec, which makes each codec once."""
     made: dict[str, Codec] = {}
 
     def for_topic(topic: str) -> Codec:
@@ -162,7 +183,16 @@ def for_topics(make: Callable[[str], Codec]) -> Callable[[str], Codec]:
 
 
 def of_kind(schema: Schema, kind: Kind, codec: str) -> Schema:
-    """The schema, when the codec can do something with it."""
+    """Return the schema, having checked that the codec supports its kind.
+
+    Args:
+        schema: Schema from the registry.
+        kind: Kind that the codec supports.
+        codec: Name of the codec, for errors.
+
+    Raises:
+        TypeError: The schema is of another kind.
+    """
     if schema.kind != kind:
         raise TypeError(
             f"written with a schema of type {schema.kind}, which codec {codec} is not for"
@@ -171,10 +201,14 @@ def of_kind(schema: Schema, kind: Kind, codec: str) -> Schema:
 
 
 def as_json(text: str, what: str) -> Any:
-    """A schema that is JSON.
+    """Return a schema's JSON text as plain data.
+
+    Args:
+        text: Text of the schema.
+        what: Name of the schema, for errors.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The text is no JSON.
     """
     try:
         return orjson.loads(text)

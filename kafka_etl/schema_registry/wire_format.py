@@ -1,6 +1,7 @@
-"""The registry's wire format: a zero byte, the id of the schema in four, and what it describes.
+"""The registry's wire format: a head, which names the schema, and the payload.
 
-Newer writers may leave the payload alone, and put a byte 1 and the schema's GUID into a header.
+A value begins with the head: a byte 0 and the schema's id in four bytes. Newer serializers may put
+the head in a header of the record instead: a byte 1 and the schema's GUID in 16 bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 HEAD: Final = 5
-"""Bytes before what the schema describes."""
+"""Length of a head with a numeric id, in bytes."""
 
 VALUE_HEADER: Final = "__value_schema_id"
 KEY_HEADER: Final = "__key_schema_id"
@@ -20,34 +21,35 @@ _FORM: Final = struct.Struct(">bI")
 _MAGIC: Final = 0
 _MAGIC_GUID: Final = 1
 GUID_HEAD: Final = 17
+"""Length of a head with a GUID, in bytes."""
 
 SchemaId = int | UUID
-"""By number within a registry, or by GUID in any of them."""
+"""A number, which is unique within one registry, or a GUID, which is the same in all registries."""
 
 T = TypeVar("T")
 
 
 class NotInWireFormat(ValueError):
-    """Bytes that were not written with a schema registry."""
+    """The bytes are not in the registry's wire format."""
 
 
 def head_of(schema_id: SchemaId) -> bytes:
-    """What payloads of this schema begin with, or, for a GUID, what stands in a header."""
+    """Return the head for a schema's id; a head with a GUID belongs in a header of the record."""
     if isinstance(schema_id, UUID):
         return bytes([_MAGIC_GUID]) + schema_id.bytes
     return _FORM.pack(_MAGIC, schema_id)
 
 
 def headed(data: bytes) -> tuple[bytes, bytes]:
-    """A head with a GUID, and the payload behind it."""
+    """Split an encoded value into its head with a GUID and the payload (see `Codec.headed`)."""
     return data[:GUID_HEAD], data[GUID_HEAD:]
 
 
 def schema_id_of(head: bytes) -> SchemaId:
-    """The id in a payload's first bytes, or the one that stands in a header.
+    """Return the schema's id in a head.
 
     Raises:
-        NotInWireFormat: There is none.
+        NotInWireFormat: The bytes are no head.
     """
     if len(head) == GUID_HEAD and head[0] == _MAGIC_GUID:
         return UUID(bytes=head[1:])
@@ -64,15 +66,17 @@ def schema_id_of(head: bytes) -> SchemaId:
 
 
 def head_length(begin: bytes) -> int:
-    """How much of these first bytes, of a payload or a header, is the id of the schema."""
+    """Return the length of the head at the beginning of a value or of a header's value."""
     return GUID_HEAD if begin[:1] == bytes([_MAGIC_GUID]) else HEAD
 
 
 class ByHead(dict[bytes, T], Generic[T]):
-    """What was made of each schema, by the head of its payloads: one look-up per record.
+    """Head -> an object made from the schema that the head names; each object is made once.
+
+    The decoders look up each record's head in such a dict.
 
     Args:
-        make: From the id of a schema.
+        make: Function that makes the object from the schema's id.
     """
 
     def __init__(self, make: Callable[[SchemaId], T]) -> None:
@@ -85,6 +89,11 @@ class ByHead(dict[bytes, T], Generic[T]):
 
 
 def head_in(headers: Iterable[tuple[str, bytes | None]], part: str) -> bytes | None:
-    """The head of a payload that stands in the record's headers; None: in the payload itself."""
+    """Return the head in a record's headers; None: the value or key itself begins with the head.
+
+    Args:
+        headers: Headers of the record.
+        part: Part of the record: `key` or `value`.
+    """
     wanted = KEY_HEADER if part == "key" else VALUE_HEADER
     return next((value for name, value in headers if name == wanted and value), None)

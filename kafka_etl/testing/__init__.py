@@ -1,14 +1,15 @@
 """For tests of pipelines and plug-ins: a broker in memory, and the suites every plug-in must pass.
 
-A suite is a class of tests. Subclass it in a test module and give it a fixture `system`, which
-knows how to reach the plug-in under test; pytest does the rest::
+A suite is a class of tests. To run a suite, subclass it in a test module and define a fixture
+`system` that returns the suite's access to the plug-in under test::
 
     class TestMySink(SinkContract):
         @pytest.fixture
         def system(self) -> Iterator[SinkSystem]:
             yield MySinkSystem()
 
-`pytest.register_assert_rewrite("kafka_etl.testing")` in a conftest shows values in failures.
+Call `pytest.register_assert_rewrite("kafka_etl.testing")` in `conftest.py`, so that failures show
+the compared values.
 """
 
 from kafka_etl.testing.codec_contract import CodecContract, CodecSystem

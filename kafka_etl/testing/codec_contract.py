@@ -1,4 +1,4 @@
-"""What every codec promises."""
+"""The suite that every codec must pass."""
 # ruff: noqa: S101 - a suite of tests says what it expects, in plain numbers
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from kafka_etl.contracts import Codec
 
 @dataclass(frozen=True, slots=True)
 class CodecSystem:
-    """A codec and what it should do.
+    """A codec and examples of values and bytes for the suite.
 
     Attributes:
-        name: Under which pipelines know it.
-        values: Values it can encode, none of them bytes.
-        undecodable: Bytes that are nothing to it.
-        unencodable: Values it must refuse.
+        codec: Codec under test.
+        name: Name of the codec in pipeline files.
+        values: Values that the codec can encode, none of them bytes.
+        undecodable: Bytes for which `decode` must raise.
+        unencodable: Values for which `encode` must raise.
     """
 
     codec: Codec
@@ -39,12 +40,12 @@ class CodecContract:
             assert system.codec.decode(system.codec.encode(value)) == value
 
     def test_it_encodes_to_bytes_and_nothing_else(self, system: CodecSystem) -> None:
-        """A sink takes the length of every value and hands it to a C client."""
+        """The sink takes the length of each encoded value and passes the value to a C client."""
         for value in system.values:
             assert type(system.codec.encode(value)) is bytes
 
     def test_equal_values_become_equal_bytes(self, system: CodecSystem) -> None:
-        """Keys are encoded, too: another encoding would be another partition."""
+        """Keys are encoded, too: a key with different bytes would go to a different partition."""
         for value in system.values:
             assert system.codec.encode(value) == system.codec.encode(value)
 
@@ -57,7 +58,7 @@ class CodecContract:
             assert _raises(system.codec.encode, value), f"encoded {value!r}"
 
     def test_any_bytes_are_decoded_or_refused(self, system: CodecSystem) -> None:
-        """Whatever arrives, the answer is a value or an `Exception`; it never takes the bytes."""
+        """`decode` returns a value or raises an `Exception` for any bytes, and changes no byte."""
         for data in (b"", b"\x00", b"\xff\xfe", b"{", b"\x80" * 100, b"a" * 10_000):
             before = bytes(bytearray(data))
             _raises(system.codec.decode, data)
@@ -67,6 +68,6 @@ class CodecContract:
 def _raises(function: Any, argument: Any) -> bool:
     try:
         function(argument)
-    except Exception:  # noqa: BLE001 - a codec may raise what it likes
+    except Exception:  # noqa: BLE001 - a codec may raise any exception
         return True
     return False

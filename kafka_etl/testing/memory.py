@@ -1,7 +1,7 @@
-"""A source and a sink over a small broker in memory: a whole pipeline without Kafka.
+"""A source and a sink on a small broker in memory, for tests of whole pipelines without Kafka.
 
-Both pass the same suites as the real ones (`SourceContract`, `SinkContract`). Beyond those a test
-can take partitions away and bring them back, have commits aborted or refused, and lose answers.
+Both pass the suites of the Kafka source and sink (`SourceContract`, `SinkContract`). Tests can also
+revoke and assign partitions, make the sink abort or refuse commits, or lose answers to commits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CREATE_TIME = 1
 
 
 class StoredRecord:
-    """One record as a source hands it out: see `kafka_etl.record.SourceRecord`."""
+    """A record of the broker in memory; implements `kafka_etl.record.SourceRecord`."""
 
     __slots__ = ("_headers", "_key", "_offset", "_partition", "_timestamp", "_topic", "_value")
 
@@ -69,11 +69,11 @@ class StoredRecord:
         return self._value
 
     def headers(self) -> Headers | None:
-        """A new list each time, as the Kafka client makes it; None where there are none."""
+        """Return a new list each time, as the Kafka client does; None: there are no headers."""
         return list(self._headers) if self._headers else None
 
     def timestamp(self) -> tuple[int, int]:
-        """(type, milliseconds), as the Kafka client has it."""
+        """Return (type, milliseconds since 1970) in the form of the Kafka client."""
         return self._timestamp
 
     def __repr__(self) -> str:
@@ -81,12 +81,12 @@ class StoredRecord:
 
 
 class MemoryBroker:
-    """Topics, and where the one group that reads them stands.
+    """A broker in memory: topics, and the committed offsets of one group.
 
     Attributes:
-        offsets: Partition -> the offset the group has committed.
-        notes: Partition -> the note beside it.
-        dead_letters: Those committed, in order.
+        offsets: Partition -> offset that the group has committed.
+        notes: Partition -> note committed with the offset.
+        dead_letters: Committed dead letters, in order.
     """
 
     def __init__(self) -> None:
@@ -98,11 +98,13 @@ class MemoryBroker:
         self._leases: list[object] = []
 
     def create(self, topic: str, partitions: int = 1) -> None:
+        """Create an empty topic with this number of partitions."""
         for number in range(partitions):
             self._logs[Partition(topic, number)] = []
             self._ends[Partition(topic, number)] = 0
 
     def partitions(self, topic: str) -> tuple[Partition, ...]:
+        """Return the partitions of a topic, by number."""
         return tuple(sorted(tp for tp in self._logs if tp.topic == topic))
 
     def append(  # noqa: PLR0913 - the parts of a Kafka record
@@ -115,7 +117,7 @@ class MemoryBroker:
         timestamp_ms: int | None = None,
         partition: int | None = None,
     ) -> StoredRecord:
-        """Store a record; without a partition given its key decides."""
+        """Append a record to a topic; by default a hash of the key chooses the partition."""
         number = partition
         if number is None:
             number = crc32(key or b"") % len(self.partitions(topic))
@@ -134,47 +136,53 @@ class MemoryBroker:
         return record
 
     def leave_gap(self, partition: Partition, offsets: int = 1) -> None:
-        """Use up offsets without records, as commit markers and aborted records do."""
+        """Skip offsets, as the markers and the aborted records of transactions do in Kafka."""
         self._ends[partition] += offsets
 
     def end(self, partition: Partition) -> int:
-        """The offset the next record will get."""
+        """Return the offset that the next record will get."""
         return self._ends[partition]
 
     def read(self, partition: Partition, offset: int, limit: int) -> list[StoredRecord]:
-        """At most `limit` records of one partition, from `offset` on."""
+        """Return at most `limit` records of a partition, from `offset` on."""
         log = self._logs[partition]
         first = bisect_left(log, offset, key=offset_of)
         return log[first : first + limit]
 
     def records(self, topic: str) -> list[StoredRecord]:
-        """All records of a topic, partition by partition."""
+        """Return all records of a topic, partition by partition."""
         return list(chain.from_iterable(self._logs[tp] for tp in self.partitions(topic)))
 
     def renew_lease(self, lease: object | None) -> object:
-        """A member takes part in a rebalance: its earlier proof is void."""
+        """Return a member's new proof of membership, as a rebalance does; void the old one.
+
+        Args:
+            lease: Proof so far; None: the member is new.
+        """
         self.void_lease(lease)
         renewed = object()
         self._leases.append(renewed)
         return renewed
 
     def void_lease(self, lease: object | None) -> None:
+        """Make a proof of membership invalid: the broker aborts commits with this proof."""
         self._leases = [known for known in self._leases if known is not lease]
 
     def is_member(self, lease: object | None) -> bool:
+        """Whether a proof of membership is valid."""
         return any(known is lease for known in self._leases)
 
 
 class MemorySource:
-    """A member of the broker's group.
+    """A source on a broker in memory; one member of the broker's group.
 
     `assign` and `revoke` take effect in the next `poll` or `serve`, as they do in a Kafka client.
-    A member that has left a partition is still a member: the broker takes commits for it, and it
-    is for the caller to make none.
+    After a revocation the source is still a member, and the broker accepts its commits, even for a
+    revoked partition: the caller must not commit for such a partition.
 
     Args:
-        broker: Where the topics are.
-        partitions: Assigned from the start.
+        broker: Broker with the topics.
+        partitions: Partitions assigned in the first `poll` or `serve`.
     """
 
     def __init__(self, broker: MemoryBroker, partitions: Iterable[Partition]) -> None:
@@ -188,25 +196,29 @@ class MemorySource:
         self._lease: object | None = None
         self.assign(*partitions)
 
-    # What a test can do
+    # Called by tests
 
     def assign(self, *partitions: Partition) -> None:
-        """These partitions arrive in the next `poll` or `serve`."""
+        """Assign partitions to the source, from the next `poll` or `serve` on."""
         self._pending.append(lambda: self._arrive(partitions))
 
     def revoke(self, *partitions: Partition) -> None:
-        """These partitions leave in the next `poll` or `serve`; until then they are ours."""
+        """Revoke partitions in the next `poll` or `serve`; until then the source keeps them."""
         self._pending.append(lambda: self._leave(partitions))
 
     def expel(self) -> None:
-        """The group goes on without this member: from now on the broker refuses its commits."""
+        """Expel the source from its group: the broker aborts its commits from now on.
+
+        The partitions are revoked in the next `poll` or `serve`, which makes the source a member
+        again.
+        """
         self._broker.void_lease(self._lease)
         self.revoke(*self._settled)
 
-    # What the engine calls
+    # Called by the engine
 
     def poll(self, limit: int) -> Batch | None:
-        """See `kafka_etl.contracts.Source`; what is there is there at once, so it never waits."""
+        """See `kafka_etl.contracts.Source`; this source never waits for records."""
         self.serve()
         logs = [self._broker.read(tp, at, limit) for tp, at in sorted(self._next.items())]
         in_turn = chain.from_iterable(zip_longest(*logs))
@@ -268,7 +280,10 @@ class MemorySource:
         self._leave(tuple(self._settled))
 
     def _progress(self, records: Sequence[StoredRecord]) -> dict[Partition, int]:
-        """Past the last record of each partition, and past the gap behind it at its end."""
+        """Return partition -> next offset after these records.
+
+        If no record follows in a partition, the next offset is the partition's end, past a gap.
+        """
         progress = next_offsets(records)
         for tp, at in self._next.items():
             if not self._broker.read(tp, progress.get(tp, at), 1):
@@ -292,7 +307,7 @@ class MemorySource:
 
 
 class Answer(Enum):
-    """What becomes of a commit to a `MemorySink`."""
+    """The outcome of a commit to a `MemorySink`."""
 
     COMMITTED = "it succeeds"
     ABORTED = "the target is away, nothing is durable"
@@ -307,14 +322,20 @@ def _nothing(_: object) -> bool:
 
 
 class MemorySink:
-    """Outputs, dead letters and offsets in one act.
+    """A sink on a broker in memory; commits outputs, dead letters and offsets as one act.
+
+    Args:
+        broker: Broker with the topics.
+        topic: Topic of outputs that name no topic.
+        answers: Outcomes of the first commits.
 
     Attributes:
-        answers: What becomes of the next commits; of all later ones COMMITTED.
-        refuses: Whether the value of an output is refused, and with it the whole settlement.
-        refuses_letter: The same for dead letters.
-        commits: What became durable, in order.
-        opened: How often it was opened.
+        answers: Outcomes of the next commits; any later commit succeeds.
+        refuses: Function that tells whether the sink refuses an output's value. A refusal aborts
+            the whole settlement.
+        refuses_letter: Function that tells the same of a dead letter.
+        commits: Settlements that became durable, in order.
+        opened: Number of calls of `open`.
     """
 
     def __init__(self, broker: MemoryBroker, topic: str, answers: Iterable[Answer] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What every sink promises."""
+"""The suite that every sink must pass."""
 # ruff: noqa: S101, PLR2004 - a suite of tests says what it expects, in plain numbers
 
 from __future__ import annotations
@@ -21,44 +21,48 @@ from kafka_etl.testing.memory import StoredRecord
 
 
 class SinkSystem(Protocol):
-    """A target that nobody else writes to, and a source partition with a group that reads it."""
+    """The suite's access to the sink under test.
+
+    The system owns a target that no other test writes to, and a group with a member that has one
+    source partition.
+    """
 
     @property
     def partition(self) -> Partition:
-        """A source partition the group's member has."""
+        """The source partition that the group's member has."""
         ...
 
     @property
     def refused(self) -> bytes | None:
-        """A value the target refuses; None when it refuses none."""
+        """A value that the target refuses; None: the target accepts any value."""
         ...
 
     def sink(self) -> Sink:
-        """A new sink with the same identity, not yet open."""
+        """Return a new sink, not yet open; each sink has the same identity (transactional id)."""
         ...
 
     def lease(self) -> object:
-        """A member's proof of membership."""
+        """Return a valid proof of the member's membership (`Source.lease`)."""
         ...
 
     def void_lease(self) -> object:
-        """A proof that was good once."""
+        """Return a proof of membership that was valid once and no longer is."""
         ...
 
     def outputs(self) -> Sequence[SourceRecord]:
-        """What a reader of the target sees, in order."""
+        """Return the outputs that a reader of the target sees, in order."""
         ...
 
     def dead_letters(self) -> Sequence[tuple[bytes | None, bytes | None]]:
-        """Key and value of each dead letter a reader sees."""
+        """Return key and value of each dead letter that a reader sees, in order."""
         ...
 
     def offset(self) -> int:
-        """Where the group stands in the partition; 0 when it has committed nothing."""
+        """Return the offset that the group has committed for the partition; 0: none."""
         ...
 
     def note(self) -> str:
-        """The note beside that offset."""
+        """Return the note that the group has committed with the offset; empty: none."""
         ...
 
 
@@ -66,10 +70,11 @@ class SinkContract:
     """A settlement becomes durable as one act: outputs, dead letters, offsets and notes."""
 
     def commit(self, sink: Sink, wanted: Settlement) -> None:
+        """Commit a settlement; subclasses of the suite commit in another way."""
         sink.commit(wanted)
 
     def aborted(self, sink: Sink, unwanted: Settlement) -> Aborted:
-        """What the sink says to a settlement it must not make durable."""
+        """Return the exception with which the sink aborts a settlement."""
         try:
             self.commit(sink, unwanted)
         except Aborted as abort:
@@ -140,7 +145,7 @@ class SinkContract:
         assert (list(system.outputs()), system.offset()) == ([], 0)
 
     def test_with_an_old_proof_nothing_is_done(self, system: SinkSystem) -> None:
-        """The partition may be somebody else's by now; and it is no reason to worry anybody."""
+        """Another member may have the partition by now; such an abort is routine, no warning."""
         old = system.void_lease()
         sink = opened(system)
         assert self.aborted(sink, settlement(system, b"one", at=1, lease=old)).routine
@@ -161,7 +166,7 @@ class SinkContract:
         assert [r.value() for r in system.outputs()] == [b"one"]
 
     def test_a_sink_of_the_same_identity_goes_on(self, system: SinkSystem) -> None:
-        """As after a crash, or after a lost answer: what is durable stays, once."""
+        """After a crash or a lost answer, a new sink repeats no output that is durable already."""
         first = opened(system)
         self.commit(first, settlement(system, b"one", at=1))
         second = opened(system)
@@ -184,7 +189,10 @@ class SinkContract:
 
 
 class PromptSinkContract(SinkContract):
-    """To begin a commit, and to wait for its end in another thread, is to commit."""
+    """`begin`, and then a wait for the commit's end in another thread, have the effect of `commit`.
+
+    The class runs all tests of `SinkContract` this way.
+    """
 
     def commit(self, sink: Sink, wanted: Settlement) -> None:
         assert isinstance(sink, PromptSink)
@@ -197,6 +205,7 @@ _CURRENT = object()
 
 
 def opened(system: SinkSystem) -> Sink:
+    """Return a new sink, open."""
     sink = system.sink()
     sink.open()
     return sink
@@ -210,7 +219,16 @@ def settlement(
     note: str = "",
     lease: object = _CURRENT,
 ) -> Settlement:
-    """A settlement of these outputs, which moves the group to offset `at`."""
+    """Return a settlement of outputs with these values, which moves the group to an offset.
+
+    Args:
+        system: System under test.
+        values: Values of the outputs.
+        at: Next offset of the source partition.
+        letter: Record for a dead letter; None: no dead letter.
+        note: Note for the source partition; empty: no note.
+        lease: Proof of membership; by default a valid one.
+    """
     tp = system.partition
     return Settlement(
         outputs=Outputs(values=list(values), keys=[b"key"] * len(values)),
@@ -222,6 +240,7 @@ def settlement(
 
 
 def dead_letter(record: SourceRecord) -> DeadLetter:
+    """Return a dead letter for a record that an operator `check` refused."""
     error = ErrorInfo("ValueError", "the record is bad")
     failure = Failure(0, Condition.OPERATOR_ERROR, error, operator="check")
     return DeadLetter(record, failure, f"{partition_of(record)}@0+1", at_ms=1_700_000_000_000)

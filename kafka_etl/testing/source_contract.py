@@ -1,4 +1,4 @@
-"""What every source promises."""
+"""The suite that every source must pass."""
 # ruff: noqa: S101, PLR2004 - a suite of tests says what it expects, in plain numbers
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from kafka_etl.record import (
 )
 
 _PATIENCE: Final = 30.0
-"""Seconds for what a real system may take its time for; a poll itself waits a moment."""
+"""Seconds that a test waits for a real system, which needs time for a rebalance, for example."""
 
 Content = tuple[Partition, int, bytes | None, bytes | None]
 """Partition, offset, key and value."""
 
 
 class SourceSystem(Protocol):
-    """A topic with two partitions that nobody else writes to, and one group that reads it."""
+    """The suite's access to the source under test.
+
+    The system owns a topic with two partitions that no other test writes to, and one group that
+    reads the topic.
+    """
 
     @property
     def topic(self) -> str: ...
@@ -38,30 +42,34 @@ class SourceSystem(Protocol):
         key: bytes | None = None,
         headers: Headers | None = None,
     ) -> None:
-        """Store a record in the topic."""
+        """Append a record to a partition of the topic."""
         ...
 
     def leave_gap(self, partition: int) -> None:
-        """Use up offsets that hold no record: of a marker, or of an aborted transaction."""
+        """Use up offsets without a readable record, by a marker or an aborted transaction."""
         ...
 
     def end(self, partition: int) -> int:
-        """The offset after the last record and gap."""
+        """Return the offset after the partition's last record or gap."""
         ...
 
     def source(self, member: int = 0) -> Source:
-        """A new source of the group; earlier ones of the same `member` are closed by then."""
+        """Return a new source in the group.
+
+        The suite closes a source before it asks for another one of the same `member`.
+        """
         ...
 
     def commit(self, source: Source, progress: Offsets, notes: Mapping[Partition, str]) -> None:
-        """Make progress durable for the group, as a sink does; the source is not told."""
+        """Commit offsets and notes for the group, as a sink does, without a call to the source."""
         ...
 
 
 class SourceContract:
-    """A source hands out batches, and keeps the offsets up to which all is settled.
+    """A source hands out batches, and keeps each partition's offset up to which all is settled.
 
-    Whoever calls it settles each batch, or rewinds, before polling for the next.
+    The caller may poll for the next batch before the last one is settled: see
+    `test_what_was_given_away_does_not_come_again_though_it_is_not_settled`.
     """
 
     def test_records_come_unchanged_and_in_order(self, system: SourceSystem) -> None:
@@ -174,7 +182,7 @@ class SourceContract:
     def test_what_was_given_away_does_not_come_again_though_it_is_not_settled(
         self, system: SourceSystem
     ) -> None:
-        """Its commit may be under way while the next batch is read."""
+        """The commit of a batch may still be under way while the engine polls for the next one."""
         fill(system, 3)
         with Reader(system) as reader:
             given = [reader.poll(2)]
@@ -202,7 +210,7 @@ class SourceContract:
         assert all(position.next == position.end == 3 for position in found.values())
 
     def test_another_member_takes_over_what_one_gives_up(self, system: SourceSystem) -> None:
-        """Between them they have everything, and never the same at the same time."""
+        """Together the two members have all partitions, and no partition has both of them."""
         fill(system, 3)
         with Reader(system) as one:
             one.join()
@@ -221,7 +229,12 @@ class SourceContract:
 
 
 class Reader:
-    """One source in use: what the engine does with it, in small pieces."""
+    """Calls a source as the engine does; closes the source at the end of the `with` block.
+
+    Attributes:
+        arrived: Partitions that the source has now, with the offset and note each began with.
+        source: Source under test.
+    """
 
     def __init__(self, system: SourceSystem, member: int = 0) -> None:
         self.arrived: dict[Partition, Arrival] = {}
@@ -235,11 +248,16 @@ class Reader:
         self.source.close()
 
     def poll(self, limit: int = 100) -> Batch:
-        """The next batch; not settled."""
+        """Return the next batch, not settled."""
         return next(self.until(lambda: False, limit))
 
     def batches(self, limit: int, records: int) -> Iterator[Batch]:
-        """Batches, settled one by one, until so many records have come."""
+        """Yield batches until this number of records has come; settle each batch afterwards.
+
+        Args:
+            limit: Largest number of records in a batch.
+            records: Number of records in all.
+        """
         while records > 0:
             batch = self.poll(limit)
             yield batch
@@ -247,7 +265,7 @@ class Reader:
             records -= len(batch)
 
     def until(self, done: Callable[[], bool], limit: int = 100) -> Iterator[Batch]:
-        """Poll until it is done."""
+        """Poll, and yield each batch, until `done` returns true; fail after 30 seconds."""
         deadline = monotonic() + _PATIENCE
         while not done():
             assert monotonic() < deadline, "this should have come about by now"
@@ -257,11 +275,16 @@ class Reader:
                 yield batch
 
     def settle(self, batch: Batch) -> None:
+        """Commit the batch's offsets, and tell the source."""
         self._system.commit(self.source, batch.progress, {})
         self.source.advance(batch.progress)
 
     def read_all(self, partitions: int = 2) -> list[SourceRecord]:
-        """Everything so many partitions hold, in order; all of it is settled."""
+        """Read and settle all records up to the ends; return them by partition and offset.
+
+        Args:
+            partitions: Number of partitions that the source has.
+        """
         records: list[SourceRecord] = []
         for batch in self.until(lambda: self._is_at_end(partitions)):
             records += batch.records
@@ -269,14 +292,15 @@ class Reader:
         return sorted(records, key=lambda r: (partition_of(r), offset_of(r)))
 
     def join(self) -> None:
-        """Become a member with both partitions."""
+        """Serve the source until it is a member with both partitions."""
         self._serve_until(lambda: len(self.arrived) == 2 and self.source.lease is not None)
 
     def share_with(self, other: Reader) -> None:
-        """Serve both until each has a part."""
+        """Serve both sources until each has one partition."""
         self._serve_until(lambda: len(self.arrived) == len(other.arrived) == 1, other)
 
     def note_changes(self) -> None:
+        """Update `arrived` with the partitions that left and arrived since the last call."""
         for tp in self.source.departures():
             self.arrived.pop(tp, None)
         self.arrived.update(self.source.arrivals())
@@ -298,11 +322,12 @@ class Reader:
 
 
 def fill(system: SourceSystem, records: int) -> None:
-    """So many records in each of the two partitions."""
+    """Append this number of records to each of the two partitions."""
     for number in range(records):
         for partition in (0, 1):
             system.append(partition, b"%d" % number)
 
 
 def contents(records: Iterable[SourceRecord]) -> list[Content]:
+    """Return partition, offset, key and value of each record, for comparisons."""
     return [(partition_of(r), offset_of(r), r.key(), r.value()) for r in records]

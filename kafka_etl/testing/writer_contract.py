@@ -1,4 +1,4 @@
-"""What every writer promises."""
+"""The suite that every writer must pass."""
 # ruff: noqa: S101 - a suite of tests says what it expects, in plain numbers
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from kafka_etl.invocation import Outputs
 
 
 class WriterSystem(Protocol):
-    """A target that nobody else writes to, and how to look into it."""
+    """The suite's access to the writer under test; the system owns a target of its own."""
 
     def writer(self) -> Writer:
-        """A new writer to the target, not yet open."""
+        """Return a new writer to the target, not yet open."""
         ...
 
     def written(self) -> Sequence[bytes | None]:
-        """The values the target holds, in the order of their arrival, None for a tombstone."""
+        """Return the values in the target, in the order of their arrival; None: a tombstone."""
         ...
 
 
 class WriterContract:
-    """`write` returns when every output is acknowledged: nothing may depend on a later call.
+    """`write` returns when the target has acknowledged every output, without any later call.
 
-    Values are JSON, which every writer should take.
+    The values are JSON, which every writer should accept.
     """
 
     def test_what_was_written_is_there(self, system: WriterSystem) -> None:
@@ -87,7 +87,7 @@ class WriterContract:
 
 
 def outputs(*values: bytes | None) -> Outputs:
-    """Outputs of these values, without keys."""
+    """Return outputs with these values, without keys."""
     return Outputs(
         values=list(values),
         keys=[None] * len(values),

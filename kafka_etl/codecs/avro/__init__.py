@@ -1,1 +1,1 @@
-"""Avro."""
+"""The codec `avro`."""

@@ -1,4 +1,4 @@
-"""Avro types as Arrow has them, and what may stand in their columns."""
+"""The Arrow types of Avro types."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _PRECISION_128: Final = 38
 
 
 def schema_of(record: AvroType) -> pa.Schema:
-    """The columns of a record's fields, all of which may be null.
+    """Return the Arrow schema for an Avro record type: one nullable column per field.
 
     Raises:
-        NotForColumns: It is no record, or has a field that no column holds.
+        NotForColumns: The type is no record, or a field has a type that no column can hold.
     """
     if record.kind != "record":
         raise NotForColumns(f"only an Avro record can be a row of a table, not a {record.kind}")

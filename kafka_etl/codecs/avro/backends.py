@@ -1,11 +1,12 @@
 """Two ways from Avro payloads to a table and back: pyruhvro in Rust, fastavro record by record.
 
-pyruhvro is forty times as fast and knows half of Avro; at the rest it gives up in Rust's own way,
-with a page of text on standard error. So it is never shown what it does not know. A good part it
-can do under another name: bytes are text that it does not look at.
+pyruhvro is forty times as fast, but supports half of Avro; for other types its Rust code panics and
+prints a page of text to standard error. So pyruhvro gets only schemas that it supports. Many other
+schemas can be rewritten to supported types with the same bytes: `bytes` are read as `string`, which
+pyruhvro does not check for UTF-8.
 
-Polars reads Avro files, which payloads can be made into, and knows more. It is not used: it takes
-union branches that do not exist, and panics at every second broken record.
+polars can read payloads if they are made into Avro files, and supports more types. The codec does
+not use polars: it accepts union branches that do not exist, and panics at many broken records.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Way = Callable[[list[bytes]], "pa.Table"]
-"""Payloads to as many rows; raises when one is bad."""
+"""Payloads of one schema -> a table with one row per payload; raises if any payload is bad."""
 
 EncodeWay = Callable[["pa.RecordBatch"], Any]
-"""Rows to an Arrow array of payloads."""
+"""Rows -> an Arrow array with one payload per row; raises if any row cannot be encoded."""
 
 _KNOWN: Final = PRIMITIVES | {"array", "record", "enum", "map"}
 _OWN_LOGICAL: Final = frozenset(["date", "timestamp-millis", "timestamp-micros"])
@@ -49,12 +50,12 @@ def _ruhvro() -> Any | None:
 
 
 def _knows(record: AvroType) -> bool:
-    """Whether pyruhvro can do it, under whatever name."""
+    """Whether pyruhvro supports the type's encoding, if need be with its types rewritten."""
     return all(part.kind in _KNOWN and part.logical != "decimal" for part in record.walk())
 
 
 def _disguised(document: Any) -> Any:
-    """The schema of the same bytes, in types that pyruhvro knows."""
+    """Return a schema that describes the same bytes in types that pyruhvro supports."""
     if is_list(document):
         return [_disguised(branch) for branch in document]
     if not is_mapping(document):
@@ -66,7 +67,16 @@ def _disguised(document: Any) -> Any:
 
 
 def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
-    """By pyruhvro; None: it does not know this schema, or is not installed."""
+    """Return the way to tables by pyruhvro.
+
+    None: pyruhvro does not support the schema, or is not installed. An error of this way does not
+    name the bad payloads.
+
+    Args:
+        document: Avro schema as plain data.
+        record: The same schema as a tree of types.
+        schema: Arrow schema of the tables.
+    """
     ruhvro = _ruhvro()
     if ruhvro is None or not _knows(record):
         return None
@@ -75,14 +85,20 @@ def fast_way(document: Any, record: AvroType, schema: pa.Schema) -> Way | None:
     def read(payloads: list[bytes]) -> pa.Table:
         rows = ruhvro.deserialize_array(payloads, text)
         table: pa.Table = arrow.Table.from_batches([rows]).cast(schema)
-        table.validate(full=True)  # what it takes for text need not be UTF-8
+        table.validate(full=True)  # pyruhvro does not check that strings are UTF-8
         return table
 
     return read
 
 
 def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
-    """By fastavro, record by record; names the bad ones."""
+    """Return the way to tables by fastavro, which raises `RecordErrors` for bad payloads.
+
+    Args:
+        document: Writer's schema as plain data.
+        read_as: Reader's schema as plain data; None: the writer's schema.
+        schema: Arrow schema of the tables.
+    """
     arrow, read_one = pyarrow(), value_reader(whole=False)
     writer = parsed(_without_uuids(document))
     reader = None if read_as is None else parsed(_without_uuids(read_as))
@@ -93,7 +109,7 @@ def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
         for number, payload in enumerate(payloads):
             try:
                 rows.append(read_one(BytesIO(payload), 0, writer, reader))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            except Exception as error:  # noqa: BLE001 - any error is this payload's
                 errors[number] = error
         if errors:
             raise RecordErrors(errors)
@@ -104,7 +120,7 @@ def slow_way(document: Any, read_as: Any | None, schema: pa.Schema) -> Way:
 
 
 def _without_uuids(document: Any) -> Any:
-    """The schema in which they are the text they are written as."""
+    """Return the schema with plain strings in place of UUIDs: the columns hold their text."""
     if is_list(document):
         return [_without_uuids(branch) for branch in document]
     if not is_mapping(document):
@@ -115,7 +131,11 @@ def _without_uuids(document: Any) -> Any:
 
 
 def fast_writer(document: Any, record: AvroType) -> EncodeWay | None:
-    """By pyruhvro; None: it does not know this schema, or is not installed."""
+    """Return the way from rows by pyruhvro.
+
+    None: pyruhvro does not support the schema, or is not installed. An error of this way does not
+    name the bad rows.
+    """
     ruhvro = _ruhvro()
     if ruhvro is None or not _knows(record):
         return None
@@ -129,7 +149,7 @@ def fast_writer(document: Any, record: AvroType) -> EncodeWay | None:
 
 
 def _recast(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same bytes as the types that pyruhvro asks for."""
+    """Return the rows with columns of the types that pyruhvro expects, bytes as strings say."""
     arrow, given, options = pyarrow(), _untyped(rows), compute().CastOptions
     columns = [
         column.cast(options=options(target_type=kind, allow_invalid_utf8=True))
@@ -140,12 +160,12 @@ def _recast(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _untyped(given: Any) -> Any:
-    """For what pyarrow's own hints leave half unknown."""
+    """Return the argument as `Any`: pyarrow's type hints are incomplete."""
     return given
 
 
 def slow_writer(document: Any) -> EncodeWay:
-    """By fastavro, record by record; names the bad ones."""
+    """Return the way from rows by fastavro, which raises `RecordErrors` for bad rows."""
     arrow, write_one = pyarrow(), value_writer(document)
 
     def write(rows: pa.RecordBatch) -> Any:
@@ -154,7 +174,7 @@ def slow_writer(document: Any) -> EncodeWay:
         for number, row in enumerate(rows_of(rows)):
             try:
                 payloads.append(write_one(row))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            except Exception as error:  # noqa: BLE001 - any error is this row's
                 errors[number] = error
         if errors:
             raise RecordErrors(errors)

@@ -1,9 +1,10 @@
-"""Looks for what fastavro passes over without a word: 6.7 written as 6, true as 1, 2**31 as int.
+"""Finds values that fastavro would silently change: 6.7 written as 6, true as 1, 2**31 as an int.
 
-It is made once for a schema, and nothing where there is nothing to look for. Most of it is one
-look at the types of a record's fields, 0.1 us, and `struct`, which knows what 32 bits hold.
-Branches of unions fastavro chooses by their values, but for the size of floats, and for objects
-that more than one branch can hold.
+A check is made once per schema; a schema without such types gets none. For most records the check
+compares the types of the fields with the expected ones, which takes 0.1 us, and packs the numbers
+with `struct`, which refuses numbers beyond 32 bits. In a union fastavro chooses the branch by the
+value, so only two cases need a check there: floats that are too large, and objects that fit more
+than one branch.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, Final
 from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
 
 BRANCH: Final = "-type"
-"""The field in which an object may name its branch of a union, as fastavro has it."""
+"""The field by which an object may name its branch of a union: fastavro's convention."""
 
 Suspects = Callable[[Any], bool]
-"""Raises, or says that a value needs a closer look: it may be written as something else."""
+"""Whether fastavro might write a value as another one; may also raise for a suspicious value."""
 
 _EXACT: Final[Mapping[str, type]] = {"int": int, "long": int, "boolean": bool}
 _OBJECTS: Final = frozenset(["record", "error", "map"])
@@ -27,14 +28,17 @@ _PACKED: Final[Mapping[str, str]] = {"int": "i", "float": "f"}
 
 
 def _is_whole(value: Any, limit: int) -> bool:
-    """Also numbers of other libraries, and 6.0."""
+    """Whether a value is whole and from -`limit` to `limit` - 1.
+
+    6.0 counts as whole, and numbers of other libraries count, too; booleans do not.
+    """
     if isinstance(value, bool | str | bytes):
         return False
     return bool(int(value) == value) and -limit <= value < limit
 
 
 def _is_float(value: Any) -> bool:
-    return bool(struct.pack("<f", value))  # the machine's own form would be infinite
+    return bool(struct.pack("<f", value))  # without "<", a number too large becomes infinite
 
 
 SIMPLE: Final[Mapping[str, Callable[[Any], bool]]] = {
@@ -43,15 +47,17 @@ SIMPLE: Final[Mapping[str, Callable[[Any], bool]]] = {
     "float": _is_float,
     "boolean": lambda value: isinstance(value, bool),
 }
-"""Types to look at, and whether a value is of one; raises when it is something else entirely."""
+"""Primitive type that needs a check -> whether a value is of the type; may raise for others."""
 
 
 def suspects(schema: Any) -> Suspects | None:
-    """What to look for in values of a parsed schema; None: nothing."""
+    """Return the check for values of a parsed schema; None: no value needs a check."""
     return _Suspects().of(schema)
 
 
 class _Suspects:
+    """Makes the checks of a schema; knows the types named so far, as types refer to names."""
+
     def __init__(self) -> None:
         self._named: dict[str, Suspects | None] = {}
         self._open: set[str] = set()
@@ -78,7 +84,7 @@ class _Suspects:
                 return None if isinstance(inner, str) else self.of(inner)
 
     def _again(self, name: str) -> Suspects | None:
-        """A type by its name, perhaps within itself."""
+        """Return the check of a named type; within the type itself, look the check up later."""
         if name not in self._open:
             return self._named.get(name)
 
@@ -102,12 +108,12 @@ class _Suspects:
         return lambda value: value is not None and any(look(value) for look in looks)
 
     def _object(self, branch: Any) -> Any | None:
-        """The branch, if an object may be one of it."""
+        """Return the branch if the branch can hold an object (a record or a map); else None."""
         found = self._records.get(branch, branch) if isinstance(branch, str) else branch
         return found if is_mapping(found) and found["type"] in _OBJECTS else None
 
     def _items(self, schema: Any) -> Callable[[Collection[Any]], bool] | None:
-        """For all values of an array or a map."""
+        """Return a check for all items of an array, or all values of a map, at once."""
         kind = _simple(schema)
         if kind is None:
             look = self.of(schema)
@@ -137,7 +143,7 @@ class _Suspects:
 
 
 def _ambiguous(objects: Collection[Any]) -> Suspects:
-    """Finds objects with the fields of several branches, and those that name theirs."""
+    """Return a check that finds objects that fit several branches, or that name their branch."""
     records = [one["fields"] for one in objects if one["type"] != "map"]
     shapes = [
         (
@@ -159,14 +165,17 @@ def _ambiguous(objects: Collection[Any]) -> Suspects:
 
 
 def _simple(kind: Any) -> str | None:
-    """The primitive type, where it is nothing but that, and one to look at."""
+    """Return the name of a primitive type without a logical type that needs a check; else None."""
     if is_mapping(kind) and "logicalType" not in kind:
         kind = kind.get("type")
     return kind if isinstance(kind, str) and kind in SIMPLE else None
 
 
 def _own(kinds: Mapping[str, str]) -> Suspects | None:
-    """A record's own fields: at once, and only those of unusual records one by one."""
+    """Return a check of a record's primitive fields.
+
+    All fields are checked at once; only for an unusual record is each field checked by itself.
+    """
     unusual = _any_of(_types(kinds), _ranges(kinds))
     if unusual is None:
         return None
@@ -175,7 +184,7 @@ def _own(kinds: Mapping[str, str]) -> Suspects | None:
     def look(value: Any) -> bool:
         try:
             is_unusual = unusual(value)
-        except Exception:  # noqa: BLE001 - a field has its default, or is something else entirely
+        except Exception:  # noqa: BLE001 - a field is absent (a default), or of quite another type
             is_unusual = True
         return is_unusual and any(name in value and not fits(value[name]) for name, fits in fields)
 
@@ -183,6 +192,7 @@ def _own(kinds: Mapping[str, str]) -> Suspects | None:
 
 
 def _types(kinds: Mapping[str, str]) -> Suspects | None:
+    """Return a check that finds fields whose Python type is not the usual one."""
     usual = {name: _EXACT[kind] for name, kind in kinds.items() if kind in _EXACT}
     if not usual:
         return None
@@ -191,6 +201,7 @@ def _types(kinds: Mapping[str, str]) -> Suspects | None:
 
 
 def _ranges(kinds: Mapping[str, str]) -> Suspects | None:
+    """Return a check that raises `struct.error` or `OverflowError` for numbers beyond 32 bits."""
     forms = {name: _PACKED[kind] for name, kind in kinds.items() if kind in _PACKED}
     if not forms:
         return None
@@ -199,6 +210,7 @@ def _ranges(kinds: Mapping[str, str]) -> Suspects | None:
 
 
 def _within(looks: Mapping[str, Suspects]) -> Suspects | None:
+    """Return the check of a record's other fields, by field name."""
     if not looks:
         return None
     pairs = tuple(looks.items())
@@ -212,6 +224,7 @@ def _any_of(first: Suspects | None, second: Suspects | None) -> Suspects | None:
 
 
 def _reader(names: Iterable[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function from a record to the tuple of these fields' values."""
     first, *others = names
     if others:
         return itemgetter(first, *others)

@@ -1,4 +1,4 @@
-"""The codec `avro`: fastavro record by record, with schemas from a registry."""
+"""The codec `avro`: fastavro for single records, with schemas from a schema registry."""
 
 from __future__ import annotations
 
@@ -71,7 +71,13 @@ def _with_document(written: Written) -> tuple[bytes, Any]:
 def _decoders(
     document: Callable[[SchemaId], Any], read_as: Any | None, part: str
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes, Headers], Any]]:
-    """Without and with the record's headers."""
+    """Return `Codec.decode` and `Codec.decode_with`.
+
+    Args:
+        document: Id of a writer's schema -> the schema as plain data.
+        read_as: Reader's schema as plain data; None: each record's own schema.
+        part: Part of the record: `key` or `value`.
+    """
     schemas = ByHead(lambda schema_id: parsed(document(schema_id)))
     reader = None if read_as is None else parsed(read_as)
     read = value_reader(whole=True)
@@ -88,7 +94,10 @@ def _decoders(
 
 
 class _Encoder:
-    """Writes values with the sink's schema, which it asks for when the first one comes."""
+    """Encodes values with the sink's schema.
+
+    The encoder asks the registry for the schema when the first value comes.
+    """
 
     def __init__(self, written: Written) -> None:
         self._written = written

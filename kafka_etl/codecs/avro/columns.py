@@ -1,4 +1,4 @@
-"""Avro payloads to Arrow tables and back, by the fastest library that does the schema right."""
+"""Avro payloads to Arrow tables and back, by the fastest library that is right for the schema."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 _HEAD: Final = itemgetter(slice(None, HEAD))
 _Prepared = tuple[Callable[[Any], list[bytes]], Place]
-"""What puts the head before payloads, and what the sink's schema wants of columns."""
+"""A function that puts the head before each payload, and the columns of the sink's schema."""
 
 _TRIED: Final = 64
-"""Payloads by which a library shows that it does the schema right."""
+"""Number of payloads for which the fast library must give the same table as the slow one."""
 
 
 def table_codec(
@@ -39,12 +39,12 @@ def table_codec(
     read_as: Any | None,
     written: Callable[[], tuple[bytes, Any]],
 ) -> TableCodec:
-    """The way to columns and back.
+    """Return a codec between Avro values and Arrow tables.
 
     Args:
-        document_of_id: A writer's schema as plain data, by its id.
-        read_as: The reader's schema; None: as written.
-        written: What payloads of the sink begin with, and their schema.
+        document_of_id: Id of a writer's schema -> the schema as plain data.
+        read_as: Reader's schema as plain data; None: each record's own schema.
+        written: Function that asks for the head and the schema of the sink's payloads.
     """
     return TableCodec(
         decode=_Decoder(document_of_id, read_as).decode, encode=_Encoder(written).encode
@@ -52,6 +52,8 @@ def table_codec(
 
 
 class _Decoder:
+    """Decodes values of any mix of schemas into one table."""
+
     def __init__(self, document_of_id: Callable[[SchemaId], Any], read_as: Any | None) -> None:
         self._tables = ByHead(lambda schema_id: _Reader(document_of_id(schema_id), read_as))
 
@@ -62,7 +64,7 @@ class _Decoder:
         return self._in_groups(values)
 
     def _in_groups(self, values: Sequence[bytes]) -> pa.Table:
-        """Schema by schema, and put back in order."""
+        """Read the payloads of each schema as one table, and put the rows in the values' order."""
         heads = list(map(_HEAD, values))
         payloads = list(map(bytes.removeprefix, values, heads))
         rows: dict[bytes, list[int]] = {}
@@ -77,7 +79,7 @@ class _Decoder:
                 errors.update((group[row], error) for row, error in named.errors.items())
             except (Unavailable, KafkaEtlError):
                 raise
-            except Exception as error:  # noqa: BLE001 - no schema can be made of this head
+            except Exception as error:  # noqa: BLE001 - the head or its schema is of no use
                 errors.update(dict.fromkeys(group, error))
         if errors:
             raise RecordErrors(errors)
@@ -106,35 +108,42 @@ class _Reader:
             return way(payloads)
         except RecordErrors:
             raise
-        except Exception:  # noqa: BLE001 - it cannot say which payload is bad; the slow way can
+        except Exception:  # noqa: BLE001 - the slow way names the bad payloads
             return self._slow(payloads)
-        except BaseException as panic:  # noqa: BLE001 - looked at
+        except BaseException as panic:  # noqa: BLE001 - raised again if it is no panic
             _check_panic(panic)
             self._way = self._slow
             return self._slow(payloads)
 
     def _choose(self, payloads: list[bytes]) -> Way:
-        """The fast way if it reads these as the slow one does, which raises if one is bad."""
+        """Choose the fast way if both ways read these payloads as the same table.
+
+        Raises:
+            RecordErrors: The slow way cannot read some payloads; the next batch chooses.
+        """
         expected = self._slow(payloads)
         self._way = self._slow
         if self._candidate is not None:
             try:
                 if self._candidate(payloads).equals(expected):
                     self._way = self._candidate
-            except BaseException as panic:  # noqa: BLE001 - looked at
+            except BaseException as panic:  # noqa: BLE001 - raised again if it is no panic
                 if not isinstance(panic, Exception):
                     _check_panic(panic)
         return self._way
 
 
 def _check_panic(error: BaseException) -> None:
-    """Let pass what a library in Rust raises when it gives up, and nothing else of that rank."""
+    """Raise the error again, such as a KeyboardInterrupt, unless it is a panic of Rust code."""
     if type(error).__name__ != "PanicException":
         raise error
 
 
 class _Encoder:
-    """Writes the rows of tables with the sink's schema."""
+    """Encodes the rows of tables with the sink's schema.
+
+    The encoder asks the registry for the schema when the first table comes.
+    """
 
     def __init__(self, written: Callable[[], tuple[bytes, Any]]) -> None:
         self._written = written
@@ -153,9 +162,9 @@ class _Encoder:
             return self._slow(rows)
         try:
             return self._fast(rows)
-        except Exception:  # noqa: BLE001 - it cannot say which row is bad; the slow way can
+        except Exception:  # noqa: BLE001 - the slow way names the bad rows
             return self._slow(rows)
-        except BaseException as panic:  # noqa: BLE001 - looked at
+        except BaseException as panic:  # noqa: BLE001 - raised again if it is no panic
             _check_panic(panic)
             return self._slow(rows)
 
@@ -169,7 +178,7 @@ class _Encoder:
 
 
 def _put_before(head: bytes) -> Callable[[Any], list[bytes]]:
-    """Puts this before each payload of an array."""
+    """Return a function that puts the head before each payload of an Arrow array."""
     arrow, join = pyarrow(), compute().binary_join_element_wise
-    begin, nothing = arrow.scalar(head), arrow.scalar(b"")  # of bytes it would make them each time
+    begin, nothing = arrow.scalar(head), arrow.scalar(b"")  # else `join` makes them in each call
     return lambda payloads: join(begin, payloads, nothing).to_pylist()

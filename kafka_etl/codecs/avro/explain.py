@@ -1,4 +1,4 @@
-"""A closer look at single values: what is wrong with one and where, and what it need not have."""
+"""A second look at values that could not be written: name the bad field, drop empty extra ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAIR: Final = 2
 
 
 class CloserLook:
-    """At values of a parsed schema, field by field: for those that could not be written."""
+    """Inspects values field by field against a parsed schema; used after a failed attempt."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
@@ -24,11 +24,15 @@ class CloserLook:
         self._write = fastavro().schemaless_writer
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with a value; None: nothing that can be seen."""
+        """Return a sentence about the first bad field of a value; None: no bad field is found."""
         return self._fault(value, self._schema, "")
 
     def known(self, value: Any) -> Any:
-        """Without what holds nothing and has no place: columns have fields of other records."""
+        """Return the value without null fields that the schema does not define.
+
+        A row of a table has such fields: those of other records. A value in a union becomes a pair
+        (name of its branch, value) if fastavro might choose another branch.
+        """
         return self._known(value, self._schema)
 
     def _resolved(self, schema: Any) -> Any:
@@ -72,7 +76,10 @@ class CloserLook:
         return misfit(path, value, f"union of {kinds}")
 
     def _named_branch(self, value: Any, branches: list[Any]) -> tuple[Any, Any] | None:
-        """The branch that a value names, and the value in it: `(name, value)`, or by `-type`."""
+        """Return the branch that a value names, and the value itself; None: no branch is named.
+
+        A value names its branch as a pair `(name, value)`, or as an object with a field `-type`.
+        """
         name, inner = None, value
         if _is_pair(value):
             name, inner = value
@@ -83,7 +90,11 @@ class CloserLook:
         return (found[0], inner) if found else None
 
     def _fitting(self, value: Mapping[Any, Any], branches: list[Any]) -> list[Any]:
-        """The branches that can hold an object; the one with just its fields before others."""
+        """Return the branches that can hold an object.
+
+        If exactly one of them has the very fields of the object, and none is a map, this branch
+        alone is returned.
+        """
         fitting = [
             one
             for one in map(self._resolved, branches)
@@ -97,8 +108,9 @@ class CloserLook:
         return exact if len(exact) == 1 and "map" not in map(_kind, fitting) else fitting
 
     def _ambiguity(self, value: Mapping[Any, Any], branches: list[Any], path: str) -> str | None:
+        """Return the fault of an object that fits several branches; None: it fits only one."""
         names = [_branch_name(one) for one in self._fitting(value, branches)]
-        if len(names) < 2:  # noqa: PLR2004 - several
+        if len(names) < 2:  # noqa: PLR2004 - an ambiguity needs two branches
             return None
         return (
             f"{f'field {path}: ' if path else ''}{value!r:.80} may be any of the branches "
@@ -124,13 +136,13 @@ class CloserLook:
         return None
 
     def _fits(self, value: Any, schema: Any) -> bool:
-        """A value that is not made of others."""
+        """Whether a value without parts can be written as this type."""
         kind, plain = _kind(schema), not (is_mapping(schema) and "logicalType" in schema)
         try:
             if plain and kind in SIMPLE:
                 return SIMPLE[kind](value)
             self._write(BytesIO(), schema, value)
-        except Exception:  # noqa: BLE001 - whatever it is, it cannot be written
+        except Exception:  # noqa: BLE001 - any error means that the value cannot be written
             return False
         return True
 
@@ -161,12 +173,12 @@ class CloserLook:
                 }
 
     def _known_in_union(self, value: Any, branches: list[Any]) -> Any:
-        """With the name of its branch, where fastavro might choose another."""
+        """Return `known` of a value in a union, as a pair with its branch if need be."""
         named = self._named_branch(value, branches)
         if named is not None:
             branch, inner = named
             return _branch_name(branch), self._known(inner, branch)
-        if _is_tuple(value):  # to fastavro it names a branch
+        if _is_tuple(value):  # fastavro would take the first item for the name of a branch
             value = list(value)
         holding = [one for one in map(self._resolved, branches) if _holds(one, value)]
         if len(holding) == 1:
@@ -196,7 +208,7 @@ def _is_pair(value: Any) -> TypeGuard[tuple[str, Any]]:
 
 
 def _branch_name(schema: Any) -> str:
-    """As fastavro calls a branch of a union."""
+    """Return fastavro's name for a branch of a union: that of a named type, else the kind."""
     return str(schema["name"]) if _kind(schema) in _NAMED else _kind(schema)
 
 
@@ -205,12 +217,15 @@ def _kind(schema: Any) -> str:
 
 
 def _said(schema: Any) -> tuple[str, tuple[str, ...]]:
-    """What errors call a type, and the symbols it has."""
+    """Return the name of a type for errors, and the symbols of an enum."""
     return said(schema), tuple(schema.get("symbols", ()) if is_mapping(schema) else ())
 
 
 def _holds(schema: Any, value: Any) -> bool:
-    """Whether a value may be one of this type, which has others within."""
+    """Whether a value has the shape of a type with parts: an object, or a list for an array.
+
+    False for any type without parts.
+    """
     match None if is_list(schema) else _kind(schema):
         case "record" | "error" | "map":
             return is_mapping(value)
@@ -221,7 +236,7 @@ def _holds(schema: Any, value: Any) -> bool:
 
 
 def _definitions(schema: Any) -> Iterator[tuple[str, Any]]:
-    """All types with a name."""
+    """Yield the name and the definition of each named type within a schema."""
     if is_list(schema):
         for branch in schema:
             yield from _definitions(branch)

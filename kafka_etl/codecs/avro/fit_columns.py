@@ -1,4 +1,7 @@
-"""Columns made those of an Avro schema, over whole columns in C; rows that do not fit are named."""
+"""Cast the columns of a table to those of an Avro schema, and name the rows that do not fit.
+
+Arrow's functions in C do the work for whole columns; single values are looked at only on failure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _Faults = defaultdict[int, list[str]]
-"""Row -> what is wrong with it."""
+"""Row -> the faults found in the row."""
 
 _MAP_PARTS: Final = 2
 _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -25,14 +28,15 @@ _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a record a column stands, and what it must be: found out once for each schema.
+    """A field of the schema and the column that it needs; made once per schema.
 
     Attributes:
-        path: As errors name it: `lines[].price`.
-        kind: Of Avro, or the logical type.
-        arrow: The type of the column.
-        parts: Of a record by their names; of an array or a map the one that it holds.
-        default: What stands for null; None: null itself, where it may.
+        path: Path of the field in errors: `lines[].price`.
+        kind: Logical type; without one, the Avro kind.
+        nullable: Whether the column may hold null.
+        arrow: Arrow type of the column.
+        parts: Name -> field of a record; `""` -> the items of an array or the values of a map.
+        default: Value written in place of null; None: no such value.
     """
 
     path: str
@@ -44,10 +48,10 @@ class Place:
 
 
 def place_of(record: AvroType) -> Place:
-    """The place of whole records.
+    """Return the place of the whole record.
 
     Raises:
-        NotForColumns: No columns hold them.
+        NotForColumns: The type is no record, or a field has a type that no column can hold.
     """
     return _place("", record, pyarrow().struct(list(schema_of(record))))
 
@@ -73,11 +77,11 @@ def _place(path: str, one: AvroType, arrow: Any) -> Place:
 
 
 def fitted(table: pa.Table, place: Place) -> pa.RecordBatch:
-    """The columns of the schema, in its order and of its types.
+    """Return the table's rows with the columns of the schema, in the schema's order and types.
 
     Raises:
-        RecordErrors: Rows do not fit.
-        ValueError: A column is missing for which the schema has no null.
+        RecordErrors: Rows do not fit; the error names each with its faults.
+        ValueError: A column is missing, and its field can be neither null nor a plain default.
     """
     faults: _Faults = defaultdict(list)
     given = {name: table.column(name).combine_chunks() for name in table.column_names}
@@ -91,7 +95,15 @@ def fitted(table: pa.Table, place: Place) -> pa.RecordBatch:
 def _fields(
     given: Mapping[str, Any], rows: int, place: Place, present: Any, faults: _Faults
 ) -> list[Any]:
-    """The columns of records, which are there in the rows of `present`; None: in all."""
+    """Return the columns of a record's fields.
+
+    Args:
+        given: Field name -> column as the table has it.
+        rows: Number of rows.
+        place: Place of the record.
+        present: Mask of the rows where the record is not null; None: all rows.
+        faults: Faults by row; new ones are added.
+    """
     _refuse_strangers(given, place, faults)
     columns: list[Any] = []
     for name, part in place.parts.items():
@@ -99,13 +111,16 @@ def _fields(
             columns.append(_field(given[name], part, present, faults))
         elif part.nullable or part.default is not None:
             columns.append(_field(pyarrow().nulls(rows), part, present, faults))
-        else:  # whose default it has, if any, is known to those who write record by record
+        else:  # the engine then encodes row by row, and fastavro knows defaults of any type
             raise ValueError(f"there is no column {part.path}, and the Avro schema has no null")
     return columns
 
 
 def _refuse_strangers(given: Mapping[str, Any], place: Place, faults: _Faults) -> None:
-    """Rows with fields that would be left out; an empty column is no record's fault."""
+    """Add a fault for each row with a value in a column that the schema lacks.
+
+    A column of nulls is dropped: no row loses a value.
+    """
     lost: dict[int, list[str]] = {}
     begin = place.path and f"{place.path}."
     for name, column in given.items():
@@ -117,7 +132,7 @@ def _refuse_strangers(given: Mapping[str, Any], place: Place, faults: _Faults) -
 
 
 def _field(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
-    """What is null has the default of its field; without one, null is what it is."""
+    """Return a field's column, with the default in place of null if the field has a default."""
     if not column.null_count or place.default is None:
         return _column(column, place, present, faults)
     held = _column(column, replace(place, nullable=True, default=None), present, faults)
@@ -125,6 +140,7 @@ def _field(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
 
 
 def _column(column: Any, place: Place, present: Any, faults: _Faults) -> Any:
+    """Return a column of the place's type; add the faults of values that do not fit."""
     if column.null_count and not place.nullable:
         lost = column.is_null()
         for row in where(lost if present is None else compute().and_(lost, present)):
@@ -175,7 +191,7 @@ def _array(column: Any, place: Place, faults: _Faults) -> Any:
 
 
 def _blame_holders(column: Any, within: _Faults, faults: _Faults) -> None:
-    """What is wrong with an item is wrong with the row whose list it is in."""
+    """Add the faults of items to the rows whose lists hold the items."""
     if within:
         holders = compute().list_parent_indices(column)
         for item, said in within.items():
@@ -183,13 +199,14 @@ def _blame_holders(column: Any, within: _Faults, faults: _Faults) -> None:
 
 
 def _offsets(lengths: Any) -> Any:
+    """Return the offsets of a list array, from the length of each list."""
     arrow, pc = pyarrow(), compute()
     ends = pc.cumulative_sum(pc.fill_null(lengths, 0).cast(arrow.int32()))
     return arrow.concat_arrays([arrow.array([0], arrow.int32()), ends])
 
 
 _Entries = tuple[Any, Any, Any]
-"""Of maps: how many each has, all keys and all values."""
+"""The entries of a column of maps: the number of entries of each map, all keys, all values."""
 
 
 def _map(entries: _Entries, column: Any, place: Place) -> Any:
@@ -200,7 +217,7 @@ def _map(entries: _Entries, column: Any, place: Place) -> Any:
 
 
 def _is_list_of_pairs(kind: Any) -> bool:
-    """A map as libraries without maps have it."""
+    """Whether a type is a list of pairs, the form of a map in libraries without maps."""
     types = pyarrow().types
     return (
         _is_list(kind)
@@ -210,8 +227,9 @@ def _is_list_of_pairs(kind: Any) -> bool:
 
 
 def _entries(column: Any, place: Place, faults: _Faults) -> _Entries:
+    """Return the entries of a column of maps, or of lists of pairs."""
     arrow, kind = pyarrow(), column.type
-    if arrow.types.is_map(kind):  # for which the functions of lists are not
+    if arrow.types.is_map(kind):  # the functions of lists do not take maps
         pair = arrow.struct([("key", kind.key_type), ("value", kind.item_type)])
         column = column.cast(arrow.list_(pair))
     within: _Faults = defaultdict(list)
@@ -222,7 +240,10 @@ def _entries(column: Any, place: Place, faults: _Faults) -> _Entries:
 
 
 def _entries_of_fields(column: Any, place: Place, faults: _Faults) -> _Entries:
-    """Of objects, which have the keys of all others as well, as null: those are left out."""
+    """Return the entries of a column of structs; each field that is not null is an entry.
+
+    In a column of structs each row has the keys of all other rows, too, with null as their values.
+    """
     arrow, pc, count = pyarrow(), compute(), column.type.num_fields
     rows: list[Any] = [arrow.array([], arrow.int64())]
     keys: list[Any] = [arrow.array([], arrow.string())]
@@ -247,7 +268,11 @@ def _entries_of_fields(column: Any, place: Place, faults: _Faults) -> _Entries:
 
 
 def _cast(column: Any, place: Place, faults: _Faults) -> Any:
-    """To the type wanted, where no value is lost but parts of a second, as with single values."""
+    """Cast a column to the place's type; add a fault for each value that would be changed.
+
+    Only parts of a second may be lost, as with single values. JSON's forms of times, decimals and
+    bytes are converted value by value.
+    """
     errors, cast = pyarrow().ArrowException, _caster(place.arrow)
     one_by_one = column_form(place.kind, place.arrow)
     if one_by_one is not None and _is_lossy(column.type, place.kind):
@@ -266,7 +291,7 @@ def _cast(column: Any, place: Place, faults: _Faults) -> Any:
 
 
 def _is_lossy(given: Any, wanted: str) -> bool:
-    """Whether pyarrow makes another value of it, and says nothing."""
+    """Whether pyarrow's cast between these types silently changes values."""
     types = pyarrow().types
     match wanted:
         case "bytes" | "fixed":
@@ -280,7 +305,7 @@ def _is_lossy(given: Any, wanted: str) -> bool:
 
 
 def _by_value(column: Any, place: Place, form: Callable[[Any], Any], faults: _Faults) -> Any:
-    """For the forms that JSON has of times, decimals and bytes, as single values are written."""
+    """Convert a column value by value, with the function that single values are written with."""
     made: list[Any] = []
     for row, value in enumerate(column.to_pylist()):
         made.append(None if value is None else form(value))
@@ -293,7 +318,11 @@ def _by_value(column: Any, place: Place, form: Callable[[Any], Any], faults: _Fa
 
 
 def _check_uuids(texts: Any, place: Place, faults: _Faults) -> None:
-    """Nearly all have the usual form."""
+    """Add a fault for each text that is no UUID.
+
+    A regular expression accepts the usual form, which nearly all texts have; Python's `UUID`
+    decides about the others.
+    """
     form = column_form("uuid", place.arrow)
     for row in where(compute().invert(compute().match_substring_regex(texts, _UUID))):
         if form is not None and form(texts[row].as_py()) is None:
@@ -301,6 +330,7 @@ def _check_uuids(texts: Any, place: Place, faults: _Faults) -> None:
 
 
 def _caster(kind: Any) -> Any:
+    """Return a function that casts a column, and raises `ArrowException` if a value is lost."""
     arrow, pc = pyarrow(), compute()
     options = pc.CastOptions(target_type=kind, allow_time_truncate=True)
 
@@ -314,7 +344,10 @@ def _caster(kind: Any) -> Any:
 
 
 def _refuse_new_infinities(column: Any, made: Any) -> None:
-    """A number too large for 32 bits becomes one, which pyarrow takes for no loss."""
+    """Raise `ArrowInvalid` if the cast to 32 bits made a finite number infinite.
+
+    pyarrow does not count an infinity as a loss.
+    """
     pc = compute()
     if pc.any(pc.is_inf(made)).as_py() and not pc.is_inf(made).equals(pc.is_inf(column)):
         raise pyarrow().ArrowInvalid("too large for 32 bits")

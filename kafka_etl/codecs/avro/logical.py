@@ -1,10 +1,12 @@
-"""Values of Avro's logical types, and of bytes: which forms are written, and how.
+"""Values of Avro's logical types, and of bytes: the forms the codec accepts, and their conversion.
 
-fastavro writes any text as a UUID, 6.7 as a date, and nothing of what JSON has in place of a
-time, a decimal or bytes. So a schema that is written by names types of ours, which fastavro calls
-back for each value (`fastavro.write.LOGICAL_WRITERS` is made for that): nobody else's are changed.
-A schema that is read by does so only for records which fastavro cannot read: a timestamp beyond
-the years 1 to 9999 is then its number, and a text that is no UUID the text.
+fastavro writes any text as a UUID and 6.7 as a date, but refuses JSON's forms of times, decimals
+and bytes. So the encoder's schema has logical types of this module in place of Avro's; fastavro
+calls their functions for each value. They are registered in `fastavro.write.LOGICAL_WRITERS`, which
+is meant for that, under names of their own: other users of fastavro in the process see no change.
+
+The decoder's schema has such types only for records that fastavro itself cannot read: a timestamp
+outside the years 1 to 9999 is then read as its number, and text that is no UUID as text.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from kafka_etl.codecs.avro.schema import HOLDERS, PRIMITIVES, fastavro
 from kafka_etl.schema_registry.codec_settings import is_list, is_mapping
 
 Write = Callable[[Any, Any], Any]
-"""A value and its schema to what fastavro writes; None where the value is none of the type."""
+"""Value and schema -> the number, text or bytes that fastavro writes; None: not of the type."""
 
 _WRITTEN: Final = "kafka-etl"
 _READ: Final = "kafka-etl-read"
@@ -39,37 +41,37 @@ _TIMES: Final[Mapping[str, str]] = {
     "local-timestamp-millis": "long",
     "local-timestamp-micros": "long",
 }
-"""Logical types of numbers, and the number."""
+"""Logical type of a date or a time -> the Avro type of its number."""
 
 _NUMBERS: Final = frozenset(["int", "long", "float", "double", "decimal", *_TIMES])
 _TEXTS: Final = frozenset(["string", "enum", "uuid", "bytes", "fixed", "decimal", *_TIMES])
-"""What could take a number, or a text, of a union's branches."""
+"""The types of a union's branches that accept a number (`_NUMBERS`) or a text (`_TEXTS`)."""
 
 _DECIMAL: Final = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d{1,4})?", re.ASCII)
 _EXACT_DIGITS: Final = sys.float_info.dig
-"""Digits of a decimal that a floating point number always holds."""
+"""Number of decimal digits that a floating point number always holds exactly."""
 
 
 class DefaultText(str):
-    """A text of a schema's default, in which a character stands for a byte."""
+    """Text in a schema's default; for bytes, each character stands for one byte (Avro's rule)."""
 
     __slots__ = ()
 
 
 def written_form(document: Any) -> Any:
-    """The parsed schema to write by, in which types of ours stand for logical ones and bytes."""
+    """Return the encoder's parsed schema: this module's types replace logical types and bytes."""
     _register()
     return fastavro().parse_schema(_written(document, text=True, number=True))
 
 
 def read_form(parsed: Any) -> Any:
-    """The parsed schema to read by what this one cannot read."""
+    """Return the parsed schema for records that cannot be read with the given parsed schema."""
     _register()
     return fastavro().parse_schema(_read(parsed))
 
 
 def said(schema: Any) -> str:
-    """What errors call a type."""
+    """Return the name of a type for errors: the logical type, or the Avro type."""
     if not is_mapping(schema):
         return str(schema)
     logical = str(schema.get("logicalType", ""))
@@ -77,9 +79,13 @@ def said(schema: Any) -> str:
 
 
 def column_form(name: str, arrow: Any) -> Callable[[Any], Any] | None:
-    """From a value to what a column of a logical type, or of bytes, holds; None for other types.
+    """Return a function that converts a value for a column of a logical type or of bytes.
 
-    A time is its number. The value is none of the type where None comes out.
+    The function returns the number of a time, and None for a value that is not of the type.
+
+    Args:
+        name: Logical type, or `bytes` or `fixed`; for any other type the result is None.
+        arrow: Arrow type of the column.
     """
     match name:
         case "decimal":
@@ -103,7 +109,14 @@ def column_form(name: str, arrow: Any) -> Callable[[Any], Any] | None:
 
 
 def _written(document: Any, *, text: bool, number: bool) -> Any:
-    """With types that take a text or a number for what they are, where that is not ambiguous."""
+    """Return the schema with this module's types.
+
+    Args:
+        document: Schema as plain data.
+        text: Whether text is converted to the type itself; False: a union has several branches
+            that accept text.
+        number: Likewise for numbers.
+    """
     if is_list(document):
         return _written_union(document)
     if not is_mapping(document):
@@ -149,15 +162,18 @@ def _marked(default: Any) -> Any:
 
 
 def _written_union(branches: list[Any]) -> list[Any]:
-    """A text is a text where that is a branch, and a number a number."""
+    """Return a union whose branches convert text, or numbers, only if one branch accepts them.
+
+    With a branch `string`, for example, text stays text and is not read as a date.
+    """
     kinds = [_name(branch) for branch in branches]
-    text = len(_TEXTS.intersection(kinds)) < 2  # noqa: PLR2004 - one that takes it
+    text = len(_TEXTS.intersection(kinds)) < 2  # noqa: PLR2004 - at most one branch accepts text
     number = len(_NUMBERS.intersection(kinds)) < 2  # noqa: PLR2004
     return [_written(branch, text=text, number=number) for branch in branches]
 
 
 def _name(branch: Any) -> str:
-    """The logical type, where there is one that we know."""
+    """Return a branch's logical type if this module knows the type; else the Avro type."""
     if not is_mapping(branch):
         return str(branch)
     kind, logical = str(branch.get("type")), str(branch.get("logicalType"))
@@ -183,7 +199,7 @@ def _read(parsed: Any) -> Any:
     return {
         key: _read(inner) if key in HOLDERS else inner
         for key, inner in parsed.items()
-        if not key.startswith("__")  # that it has been parsed
+        if not key.startswith("__")  # fastavro's marks of a parsed schema
     }
 
 
@@ -195,7 +211,7 @@ def _known() -> frozenset[str]:
 
 @cache
 def _register() -> None:
-    """Tell fastavro of our types, once a process."""
+    """Register this module's types with fastavro, once per process."""
     readers: dict[str, Any] = import_module("fastavro.read").LOGICAL_READERS
     writers: dict[str, Write] = import_module("fastavro.write").LOGICAL_WRITERS
     for text in (True, False):
@@ -209,6 +225,8 @@ def _register() -> None:
 
 
 def _or_itself(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a reader that keeps the stored number or text if the given reader fails."""
+
     def read_or_keep(data: Any, *schemas: Any) -> Any:
         try:
             return read(data, *schemas)
@@ -221,7 +239,7 @@ def _or_itself(read: Callable[..., Any]) -> Callable[..., Any]:
 def _writers(
     known: Mapping[str, Write], *, text: bool, number: bool
 ) -> list[tuple[str, str, Write]]:
-    """Kind, logical type, and how its values are written."""
+    """Return the Avro type, the logical type and the function for each type of this module."""
     made: list[tuple[str, str, Write]] = [
         ("string", "uuid", _uuid),
         ("bytes", "bytes", _bytes(text=text)),
@@ -245,7 +263,10 @@ def _writers(
 
 
 def _or_number(take: Write, kind: str) -> Write:
-    """A number is written as what it is: some stand for times that Python does not have."""
+    """Return a function that also accepts the number of a time.
+
+    The decoder returns numbers for times that Python cannot hold; the encoder writes them back.
+    """
     fits = SIMPLE[kind]
 
     def write(value: Any, schema: Any) -> Any:
@@ -262,7 +283,7 @@ def _timestamp(prepare: Write, *, text: bool, is_local: bool) -> Write:
             value = _parsed_timestamp(value, is_local=is_local)
         if not isinstance(value, datetime):
             return None
-        if value.tzinfo is None and not is_local:  # to fastavro it would be the machine's own zone
+        if value.tzinfo is None and not is_local:  # fastavro would assume the machine's time zone
             value = value.replace(tzinfo=UTC)
         return prepare(value, schema)
 
@@ -285,7 +306,7 @@ def _date(prepare: Write, *, text: bool) -> Write:
             except ValueError:
                 return None
         if isinstance(value, datetime) and (not text or value.time() != time.min):
-            return None  # its time would be lost
+            return None  # a date would lose the time of day
         return prepare(value, schema) if isinstance(value, date) else None
 
     return write
@@ -304,7 +325,7 @@ def _time(prepare: Write, *, text: bool) -> Write:
 
 
 def _uuid(value: Any, _schema: Any) -> str | None:
-    """Text in any form that is read as a UUID stays as it is."""
+    """Return the text of a UUID; text in any form that Python's `UUID` accepts stays as given."""
     if isinstance(value, UUID):
         return str(value)
     try:
@@ -352,7 +373,13 @@ def _decimal(*, text: bool, number: bool) -> Write:
 
 
 def as_decimal(value: Any, *, text: bool = True, number: bool = True) -> Decimal | None:
-    """The decimal that a number or a text stands for, if that is no guess."""
+    """Return the decimal for a number or a text; None: the digits are not certain.
+
+    Args:
+        value: Value to convert; floating point numbers of more than 15 digits are not certain.
+        text: Whether text is accepted.
+        number: Whether numbers are accepted.
+    """
     if isinstance(value, str):
         return Decimal(value) if text and _DECIMAL.fullmatch(value) else None
     if not number or isinstance(value, bool):
@@ -364,12 +391,12 @@ def as_decimal(value: Any, *, text: bool = True, number: bool = True) -> Decimal
     found = Decimal(repr(value))
     if not found.is_finite():
         return None
-    # Of a number in JSON with more digits, those that a floating point number has are left.
+    # A JSON number of more digits has lost some of them as a float.
     return found if len(found.normalize().as_tuple().digits) <= _EXACT_DIGITS else None
 
 
 def _unscaled(value: Decimal, schema: Any) -> int | None:
-    """A decimal as Avro counts: in units of its scale, if that is exact and no more digits."""
+    """Return a decimal as Avro's unscaled integer; None: digits beyond precision or scale."""
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):  # NaN, Infinity
         return None

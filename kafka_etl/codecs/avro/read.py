@@ -1,4 +1,4 @@
-"""Reads single values with fastavro, and says what is wrong with those that it cannot read."""
+"""Decodes single values with fastavro; names the field of a payload that cannot be read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from kafka_etl.codecs.avro.schema import fastavro
 from kafka_etl.schema_registry.codec_settings import is_mapping
 
 Read = Callable[[BytesIO, int, Any, Any], Any]
-"""Reads a stream, in which the value begins there, with the writer's and the reader's schema."""
+"""Stream, position of the payload's start, writer's schema, reader's schema or None -> value.
+
+Both schemas are parsed ones, and the stream stands at the payload's start.
+"""
 
 
 def value_reader(*, whole: bool) -> Read:
-    """Reads what the schema describes.
+    """Return a function that decodes a payload.
 
-    It raises ValueError where there is too little (an `EOFError` would be tried again), or, for
-    `whole`, something behind it. Times that Python does not have are their numbers.
+    The function raises `ValueError` for a payload that cannot be read: the engine would retry the
+    record after fastavro's own `EOFError`. Times that Python cannot hold become their numbers.
+
+    Args:
+        whole: Whether bytes after the value are an error.
     """
     read_one, forms = fastavro().schemaless_reader, _Forms()
 
@@ -37,7 +43,7 @@ def value_reader(*, whole: bool) -> Read:
     def read_otherwise(
         stream: BytesIO, begin: int, schema: Any, read_as: Any, error: Exception
     ) -> Any:
-        with suppress(Exception):  # the first error says more
+        with suppress(Exception):  # the error of the first attempt is reported below
             stream.seek(begin)
             return read_one(stream, forms.of(schema), read_as and forms.of(read_as))
         raise ValueError(_said(error, stream.getvalue()[begin:], schema)) from error
@@ -46,26 +52,26 @@ def value_reader(*, whole: bool) -> Read:
 
 
 class _Forms:
-    """The schemas to read by what others cannot, each made once."""
+    """Parsed schema -> its form for values that fastavro cannot read (`read_form`), made once."""
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def of(self, schema: Any) -> Any:
         known = self._made.get(id(schema))
-        if known is None:  # the schema is kept: another one may not have its identity
+        if known is None:  # a schema kept alive here shares its `id` with no other schema
             known = self._made[id(schema)] = schema, read_form(schema)
         return known[1]
 
 
 def _said(error: Exception, payload: bytes, schema: Any) -> str:
-    """What fastavro's errors mean, and the field where it gives up."""
+    """Return the meaning of fastavro's error, with the field where reading fails."""
     name = _field(payload, schema)
     at = f" in field {name}" if name else ""
     match error:
         case EOFError():
             return f"the payload ends before its Avro schema does{at}"
-        case IndexError() if str(error).startswith("string"):  # within a number
+        case IndexError() if str(error).startswith("string"):  # the payload ends within a number
             return f"the payload ends before its Avro schema does{at}"
         case IndexError():
             return f"the payload has a symbol or a branch{at} that its Avro schema does not have"
@@ -76,13 +82,13 @@ def _said(error: Exception, payload: bytes, schema: Any) -> str:
 
 
 def _field(payload: bytes, schema: Any) -> str | None:
-    """The first of a record's fields up to which it cannot be read."""
+    """Return the first field of a record at which reading fails; None: no field does."""
     fields: list[Any] = schema.get("fields", []) if is_mapping(schema) else []
     for count, field in enumerate(fields, 1):
         try:
             fastavro().schemaless_reader(
                 BytesIO(payload), {**schema, "fields": fields[:count]}, None
             )
-        except Exception:  # noqa: BLE001 - whatever it is, here it is
+        except Exception:  # noqa: BLE001 - any error shows the field
             return str(field["name"])
     return None

@@ -1,4 +1,4 @@
-"""Avro schemas: made self-contained, parsed, and as a tree of types."""
+"""Avro schemas: as self-contained plain data, as fastavro parses them, and as trees of types."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PRIMITIVES: Final = frozenset(
     ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
 )
 HOLDERS: Final = frozenset(["type", "items", "values", "fields"])
-"""Keys under which a schema holds others."""
+"""The keys of a schema whose values are or contain further schemas."""
 
 _PLAIN: Final = PRIMITIVES - {"bytes"} | {"enum"}
-"""Types whose defaults are written in a schema as what they are."""
+"""The types whose default in a schema is the value itself; bytes, for example, are text there."""
 
 _FORMS: Final = {
     "int": " of 32 bits",
@@ -42,17 +42,20 @@ _FORMS: Final = {
         ": a datetime is wanted, text without a zone like '2026-01-31T12:30:00', or the number",
     ),
 }
-"""What errors say of a type besides its name."""
+"""Type -> the words that follow its name in errors: the accepted forms of its values."""
 
 
 class NotForColumns(TypeError):
-    """A schema that no Arrow type holds the values of."""
+    """No Arrow type can hold the values of this schema."""
 
 
 def document_of(schema: Schema) -> Any:
-    """The schema as plain data, with the definitions it refers to in the places of their names.
+    """Return the schema as plain data, with referenced definitions in place of their names.
 
-    So it can be handed to libraries that know nothing of a registry.
+    The result needs no registry, so any Avro library can parse it.
+
+    Raises:
+        ConfigError: The schema, or a schema that it refers to, is no JSON.
     """
     document = as_json(schema.text, "the Avro schema") if _is_json(schema.text) else schema.text
     if not schema.references:
@@ -62,24 +65,24 @@ def document_of(schema: Schema) -> Any:
 
 
 def _is_json(text: str) -> bool:
-    """`string` is a schema, too, and nobody would put it into quotes twice."""
+    """Whether a schema's text is JSON, not the bare name of a primitive type such as `string`."""
     return text.strip() not in PRIMITIVES
 
 
 def fastavro() -> Any:
-    """The module: an extra, loaded when it is needed."""
+    """Return the module `fastavro`, an extra that is imported on first use."""
     import fastavro  # noqa: PLC0415
 
     return fastavro
 
 
 def parsed(document: Any) -> Any:
-    """The schema as fastavro wants it."""
+    """Return fastavro's parsed schema of a schema given as plain data."""
     return fastavro().parse_schema(interned(document))
 
 
 def interned(document: Any) -> Any:
-    """With the very strings that a program's own literals are: names are then told by identity."""
+    """Return the schema with interned strings, which Python compares by identity, so faster."""
     if is_list(document):
         return [interned(inner) for inner in document]
     if is_mapping(document):
@@ -88,7 +91,14 @@ def interned(document: Any) -> Any:
 
 
 def misfit(path: str, value: Any, kind: str, symbols: Sequence[str] = ()) -> str:
-    """What is wrong with a value that is none of its type."""
+    """Return the error's text for a value that is not of its type.
+
+    Args:
+        path: Path of the field; empty for the whole value.
+        value: Value that does not fit.
+        kind: Avro type or logical type that is expected.
+        symbols: Symbols of an enum; empty for other types.
+    """
     if value is None:
         return f"field {path} is null and must not be" if path else "null is not what is wanted"
     field = f"field {path}: " if path else ""
@@ -98,7 +108,7 @@ def misfit(path: str, value: Any, kind: str, symbols: Sequence[str] = ()) -> str
 
 
 def full_name(document: Any, namespace: str = "") -> str:
-    """Of a named type, as Avro counts it; empty for all others."""
+    """Return the full name of a named type, namespace included; empty for other types."""
     if not is_mapping(document) or "name" not in document:
         return ""
     name, own = str(document["name"]), str(document.get("namespace", namespace))
@@ -106,7 +116,10 @@ def full_name(document: Any, namespace: str = "") -> str:
 
 
 def _inlined(document: Any, definitions: dict[str, Any], namespace: str) -> Any:
-    """With each definition in the place of the first use of its name."""
+    """Return the schema with each definition in place of the first use of its name.
+
+    Definitions that have been used are removed from `definitions`.
+    """
     if is_list(document):
         return [_inlined(branch, definitions, namespace) for branch in document]
     if is_mapping(document):
@@ -118,24 +131,26 @@ def _inlined(document: Any, definitions: dict[str, Any], namespace: str) -> Any:
     name = document if "." in document or not namespace else f"{namespace}.{document}"
     if document in PRIMITIVES or name not in definitions:
         return document
-    absolute = {"namespace": "", **definitions.pop(name)}  # not that of the place where it is put
+    absolute = {"namespace": "", **definitions.pop(name)}  # not the namespace around the name
     return _inlined(absolute, definitions, "")
 
 
 @dataclass(frozen=True, slots=True)
 class AvroType:
-    """A type with all names replaced by what they mean.
+    """An Avro type with all names replaced by their definitions.
 
     Attributes:
-        kind: A primitive, `record`, `enum`, `fixed`, `array`, `map` or `union`.
-        nullable: Whether null may stand for it; a union of null and one other is that other.
-        logical: Its logical type; empty without one.
-        parts: Name -> type: fields of a record, branches of a union, what an array or map holds.
-        size: Of a fixed.
-        precision: Of a decimal.
-        scale: Likewise.
-        again: Whether it is a name that was defined before.
-        default: Of a field, where it is a plain one that is not null.
+        kind: Primitive type, `record`, `enum`, `fixed`, `array`, `map` or `union`.
+        nullable: Whether null is allowed; a union of null and one other type is the other type,
+            nullable.
+        logical: Logical type; empty: none.
+        parts: Pairs of name and type: fields of a record, branches of a union, items of an array,
+            values of a map.
+        size: Size in bytes of a fixed; else 0.
+        precision: Number of digits of a decimal; else 0.
+        scale: Number of digits after the decimal point; else 0.
+        again: Whether the schema uses the name of a type defined earlier.
+        default: Default of the field if a plain value (text, number or boolean); else None.
     """
 
     kind: str
@@ -149,22 +164,25 @@ class AvroType:
     default: str | float | None = None
 
     def walk(self) -> Iterator[AvroType]:
-        """It and all it is made of."""
+        """Yield this type and all types within it."""
         yield self
         for _, part in self.parts:
             yield from part.walk()
 
 
 def type_of(document: Any) -> AvroType:
-    """The tree of a whole schema.
+    """Return the tree of types of a schema given as plain data.
 
     Raises:
-        NotForColumns: It holds itself.
+        NotForColumns: A type contains itself.
+        TypeError: The schema is no Avro schema, or uses a name that it does not define.
     """
     return _Resolver().resolve(document, "")
 
 
 class _Resolver:
+    """Builds a tree of types; knows the names defined so far, and those being defined."""
+
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, str]] = {}
         self._open: set[str] = set()

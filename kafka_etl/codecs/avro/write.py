@@ -1,4 +1,4 @@
-"""Writes single values with fastavro, and refuses those that it would write as something else."""
+"""Encodes single values with fastavro; refuses values that fastavro would silently change."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from kafka_etl.codecs.avro.schema import fastavro, interned
 
 
 def value_writer(document: Any, head: bytes = b"") -> Callable[[Any], bytes]:
-    """Writes a value behind a head, or raises ValueError, which names the field.
+    """Return a function that encodes a value behind a head.
 
-    What holds nothing and has no place in the schema is left out.
+    The function leaves out null fields that the schema does not define. It raises `ValueError` for
+    a value that does not fit; the error names the field.
+
+    Args:
+        document: Schema as plain data.
+        head: Bytes before each payload.
     """
     schema = written_form(interned(document))
     write_one, look, usual = fastavro().schemaless_writer, CloserLook(schema), suspects(schema)
@@ -25,9 +30,9 @@ def value_writer(document: Any, head: bytes = b"") -> Callable[[Any], bytes]:
             if suspect is None or not suspect(value):
                 stream = BytesIO()
                 stream.write(head)
-                write_one(stream, schema, value, strict_allow_default=True)  # no further fields
+                write_one(stream, schema, value, strict_allow_default=True)  # refuse extra fields
                 return stream.getvalue()
-        except Exception as error:  # noqa: BLE001 - looked at
+        except Exception as error:  # noqa: BLE001 - the second look finds the reason
             return write_closely(value, suspect, error)
         return write_closely(value, suspect)
 

@@ -1,1 +1,1 @@
-"""JSON."""
+"""The codec `json`."""

@@ -1,4 +1,4 @@
-"""What is wrong with bytes that are no JSON, where the parser does not say it well."""
+"""Clearer errors for bytes that are no JSON, where the parser's own error says little."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ _MARKS: Final[Mapping[bytes, str]] = {
 _HALF: Final = re.compile(
     rb"\\\\|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|(\\ud[89a-f][0-9a-f]{2})", re.IGNORECASE
 )
-"""Backslashes, whole characters of UTF-16, and, as the group, half of one."""
+"""Matches escaped backslashes, escaped surrogate pairs and, as group 1, a lone surrogate.
+
+The first two are matched so that the search skips them.
+"""
 
 
 def explain_broken(data: bytes, error: BaseException) -> BaseException:
-    """The error in better words, where there are some."""
+    """Return a clearer error for bytes that the decoder refused; else the same error."""
     for mark, said in _MARKS.items():
         if data.startswith(mark):
             return ValueError(f"the value begins with {said}")

@@ -1,14 +1,14 @@
 """The codec `json`: msgspec and orjson record by record, pyarrow and polars for whole columns.
 
-msgspec reads a small flat object in three quarters of orjson's time, and an integer of more than 64
-bits as what it is (orjson makes it a float). It writes sets as if they were JSON, where orjson
-refuses them. Of what other codecs read and JSON does not have, decimals become text, in which they
-are exact, or numbers with all their digits, and bytes base64 (`codecs/json/write.py`).
+msgspec decodes: it takes three quarters of orjson's time for a small flat object, and keeps an
+integer of more than 64 bits exact, where orjson returns a float. orjson encodes: it refuses sets,
+which msgspec writes as lists. Decimals, which JSON lacks, become text or numbers with all their
+digits, and bytes become base64 text (`codecs/json/write.py`).
 
-JSON has no NaN and no Infinity. What comes with one is refused, but for fields of columns that
-`schema` leaves out. Numbers in columns are looked at before they are written. In other values both
-libraries write null: to look for it would cost each record 0.07 us at the least, a twentieth of
-what it costs in all, and a walk through the value where there is a null.
+JSON has no NaN and no Infinity. The decoders refuse values that contain them, except in fields that
+the setting `schema` leaves out of a table. The encoder of tables refuses them, too. The encoder of
+single values writes null for them, as both libraries do: a check would cost each record at least
+0.07 us, a twentieth of the whole cost of a record, and a walk through each value with a null.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ _write: Final = writer("text")
 loads: Final = msgspec.json.Decoder().decode
 
 _LONGEST: Final = 20
-"""Steps of a path that helps."""
+"""Limit of the length of a path in an error, and of the search in a value that contains itself."""
 
 _HOLDERS: Final = (dict, list, tuple)
-"""No classes of a user's, whose code may do anything."""
+"""Exact types whose parts the search visits: a user's subclass may run any code when visited."""
 
 
 class JsonSettings(Settings):
-    """What `json` can be told.
+    """Settings of the codec `json`.
 
     Attributes:
-        decimal: How decimals are written: as `text`, or as a `number` with the same digits, of
-            which many readers of JSON keep no more than 15.
-        schema_: Field -> type: a name (`int64`, `float64`, `string`, `bool`, `timestamp`, ...), a
-            list of one (`[string]`), or a mapping of fields. Other fields are left out: NaN may
-            stand there, but nothing that is no UTF-8. Without it types follow from the records: a
-            new field is taken in when it first appears. Only operators that take tables look at it.
+        decimal: JSON form of decimals: `text`, or `number` with the same digits, of which many
+            JSON readers keep no more than 15.
+        schema_: Field -> type, for operators that take tables; other operators ignore the setting.
+            A type is a name (`int64`, `float64`, `string`, `bool`, `timestamp`, ...), a list of
+            one type (`[string]`) or a mapping of fields. Fields not named are left out of the
+            table; they may hold NaN, but must be UTF-8. None: types follow from the records, and
+            a new field becomes a column when the field first appears.
     """
 
     decimal: Decimals = "text"
@@ -92,7 +93,7 @@ def _build(settings: JsonSettings, _place: CodecContext) -> Codec:
 
 
 def _located(value: Any, error: BaseException) -> BaseException:
-    """The error with the path to what orjson refuses, which it does not tell."""
+    """Return the error with the path to the part that orjson refuses; orjson itself names none."""
     path = ""
     for _ in range(_LONGEST):
         found = _refused_part(value)
@@ -100,7 +101,7 @@ def _located(value: Any, error: BaseException) -> BaseException:
             return TypeError(f"{error}, at {path.removeprefix('.')}") if path else error
         name, value = found
         path += name
-    return error  # nested without end
+    return error  # nested too deep, or the value contains itself
 
 
 def _refused_part(value: Any) -> tuple[str, Any] | None:
@@ -113,7 +114,7 @@ def _refused_part(value: Any) -> tuple[str, Any] | None:
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:
-    """What stands in it, by name or number."""
+    """Return the parts of a container, each with its piece of a path: `.name` or `[number]`."""
     match value if type(value) in _HOLDERS else None:
         case {**fields}:
             return ((f".{name}", part) for name, part in fields.items() if type(name) is str)
@@ -125,4 +126,4 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
 
 PLUGIN: Final = CodecPlugin(JsonSettings, _build, "JSON, one value a record")
 JSON: Final = PLUGIN.build(JsonSettings(), CodecContext("source", "value"))
-"""As it is without settings."""
+"""The codec `json` with default settings."""

@@ -1,4 +1,4 @@
-"""JSON to Arrow tables and back: pyarrow reads lines, polars writes rows."""
+"""JSON to Arrow tables and back: pyarrow parses lines of JSON, polars writes rows as JSON."""
 
 from __future__ import annotations
 
@@ -41,17 +41,25 @@ _LAST: Final = itemgetter(slice(-1, None))
 
 
 def table_codec(schema: Mapping[str, ArrowType] | None, decimals: Decimals) -> TableCodec:
-    """With these fields, or with whichever turn up."""
+    """Return a codec between JSON objects and Arrow tables.
+
+    The decoder keeps the types it has learnt: make one codec per source.
+
+    Args:
+        schema: Fields of the tables; None: the fields that appear in the records.
+        decimals: JSON form of decimals.
+    """
     return TableCodec(decode=_Reader(schema).read, encode=partial(write, decimals=decimals))
 
 
 class _Reader:
-    """Reads values of one topic; remembers what it has learnt of their schema.
+    """Decodes JSON objects into tables; remembers the schema learnt from earlier batches.
 
-    A field keeps the type it first had, that of most records where they differ, but for whole
-    numbers, which become floating point ones when such a number comes, and for null, which becomes
-    anything. So the columns of one batch are those of the batch before it, and perhaps some more,
-    up to a limit: records with fields beyond it are refused.
+    A field keeps the type that it first had. Where the records of the first batch differ, the type
+    of most of them counts. There are two exceptions: an integer field becomes floating point when
+    a floating point number comes, and a null field takes any type. So each batch has the columns
+    of the batch before it, and perhaps further ones, up to a limit; records with fields beyond the
+    limit are refused.
     """
 
     def __init__(self, schema: Mapping[str, ArrowType] | None) -> None:
@@ -68,7 +76,7 @@ class _Reader:
             table = _parsed(lines, self._known, "ignore")
         else:
             table = self._learn(lines, values)
-        if table.num_rows != len(values):  # as long as each line begins an object: more, not less
+        if table.num_rows != len(values):  # each value holds an object or more: see `_lines`
             raise ValueError("a value holds more than one JSON object")
         check_numbers(table, values, learnt=self._given is None)
         return table
@@ -95,11 +103,11 @@ class _Reader:
 
 
 def _lines(values: Sequence[bytes]) -> bytes:
-    """Each value after a line break, and each of them an object, or several.
+    """Join the values with line breaks, having checked that each value is one object or more.
 
-    The parser counts objects, not lines. What begins and ends with a brace holds at least one, as
-    no line break may stand within a text, and none of `{` after `}`: so as many objects as values
-    are one in each.
+    The parser counts objects, not lines. No object can span two values that begin and end with a
+    brace: neither a line break within a string nor `{` right after `}` within an object is JSON.
+    So each value holds at least one object, and as many objects as values means one in each.
     """
     if set(map(_FIRST, values)) != {b"{"} or set(map(_LAST, values)) != {b"}"}:
         values = _objects(values)
@@ -121,7 +129,7 @@ def _objects(values: Sequence[bytes]) -> list[bytes]:
 
 
 def _parsed(lines: bytes, schema: pa.Schema | None, unexpected: str) -> pa.Table:
-    """One block, so that all values have their part in the types that are inferred."""
+    """Parse lines of JSON as a single block, so that pyarrow infers types from all values."""
     from pyarrow import json  # noqa: PLC0415 - an extra
 
     pa = pyarrow()
@@ -138,15 +146,15 @@ def _inferred(lines: bytes) -> pa.Schema:
 
 
 def _of_most(values: Sequence[bytes]) -> pa.Schema:
-    """The schema of values that differ: for each field the type that most have."""
+    """Return the schema of values whose types differ: for each field, the most frequent type."""
     arrow = pyarrow()
     found: Counter[Any] = Counter()
     for value in values:
-        with suppress(arrow.ArrowInvalid):  # no JSON: said of this value later on
+        with suppress(arrow.ArrowInvalid):  # a later parse reports a value that is no JSON
             found.update(_inferred(value))
     schema: pa.Schema = arrow.schema([])
     for column, _ in found.most_common():
-        with suppress(TypeError, ValueError):  # of another type, or too deep
+        with suppress(TypeError, ValueError):  # a rarer type of the field, or nested too deep
             both = widened(schema, arrow.schema([column]))
             check_depth(both)
             if is_too_wide(both):
@@ -156,7 +164,11 @@ def _of_most(values: Sequence[bytes]) -> pa.Schema:
 
 
 def _without_guesses(schema: pa.Schema) -> pa.Schema:
-    """Text that looks like a time stays text: it would be written in another form."""
+    """Return the schema with text in place of timestamps.
+
+    pyarrow takes text that looks like a timestamp for one; the encoder would then write the text
+    in another form.
+    """
     arrow = pyarrow()
     fields: Any = schema
     plain: pa.Schema = arrow.schema([(f.name, _as_text(arrow, f.type)) for f in fields])
@@ -174,7 +186,12 @@ def _as_text(pa: Any, kind: Any) -> Any:
 
 
 def write(table: pa.Table, decimals: Decimals = "text") -> list[bytes]:
-    """The rows as JSON objects."""
+    """Encode each row as a JSON object: polars if it writes all column types right, else orjson.
+
+    Raises:
+        RecordErrors: Rows hold NaN or Infinity.
+        TypeError: JSON has no form of a value.
+    """
     check_finite(table)
     if not table.num_columns or not _polars_can(table):
         return list(map(writer(decimals), rows_of(table)))
@@ -188,20 +205,23 @@ def write(table: pa.Table, decimals: Decimals = "text") -> list[bytes]:
 
 
 def _polars_can(table: pa.Table) -> bool:
-    """Whether polars can hold and write it: it panics at wide decimals and at far times."""
+    """Whether polars can hold and write a table.
+
+    polars panics at decimals of 256 bits and at times that Python cannot hold.
+    """
     is_wide = any("decimal256" in str(kind) for kind in table.schema.types)
     return not is_wide and all(far_times(column) is None for column in table.columns)
 
 
 def _is_plain(pl: Any, kind: Any, decimals: Decimals) -> bool:
-    """Whether a column is written by polars as values are one by one."""
+    """Whether polars writes a column's values in the same form as orjson writes single values."""
     if isinstance(kind, pl.Decimal):
         return decimals == "text"
     return _is_plain_within(pl, kind) or isinstance(kind, pl.Date | pl.Datetime | pl.Binary)
 
 
 def _is_plain_within(pl: Any, kind: Any) -> bool:
-    """Whether that is so within others, too."""
+    """Whether polars does so for a type within a list or a struct, too."""
     if isinstance(kind, pl.List | pl.Array):
         return _is_plain_within(pl, kind.inner)
     if isinstance(kind, pl.Struct):

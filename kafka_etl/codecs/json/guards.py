@@ -1,4 +1,4 @@
-"""What pyarrow reads of JSON as something else without a word, or does not survive."""
+"""Checks for JSON that pyarrow silently reads as something else, or that crashes the process."""
 
 from __future__ import annotations
 
@@ -17,38 +17,45 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EXACT: Final = 2.0**53
-"""Below it, each whole number is a floating point one, too."""
+"""Below this number, every whole number has an exact floating point form."""
 
 _LONG: Final = 16_384
-"""Bytes in which levels may be nested so deep that pyarrow's parser exhausts the stack."""
+"""Length in bytes up to which no value can overflow the stack of pyarrow's parser."""
 
 _DEEPEST: Final = 60
-"""Levels of a column; 64 is what Arrow hands from one library to another."""
+"""Largest number of nested levels in a column; Arrow's interface between libraries allows 64."""
 
 _MOST_FIELDS: Final = 1_000
-"""Fields of a column's types, nested ones too; more are those of objects used as maps."""
+"""Largest number of fields of a schema, nested ones included; more mean objects used as maps."""
 
 _loads: Final = msgspec.json.Decoder().decode
 
 
 def check_long(values: Sequence[bytes]) -> None:
-    """Refuse what is nested without end, which another parser survives.
+    """Refuse values that are nested too deep for pyarrow's parser.
+
+    msgspec, which raises an error where pyarrow's parser would overflow the stack, parses the long
+    values first.
 
     Raises:
-        RecordErrors: There is some.
+        RecordErrors: Long values are nested too deep, or are no JSON.
     """
     if max(map(len, values), default=0) > _LONG:
         _check_each(values, (row for row, value in enumerate(values) if len(value) > _LONG), None)
 
 
 def check_text(lines: bytes, values: Sequence[bytes]) -> None:
-    """Refuse what is no UTF-8, in names and in fields that are left out as well.
+    """Refuse values that are not UTF-8, be it in a name or in a field left out of the table.
 
-    pyarrow takes any bytes for text, and polars, which relies on it, ends the process. All values
-    are looked at in one go, where they are: `lines` has them, with ASCII in between.
+    pyarrow's JSON parser takes any bytes for text, and polars, which trusts Arrow text to be UTF-8,
+    would end the process.
+
+    Args:
+        lines: All values, joined with ASCII: checked as one string, without a copy.
+        values: The same values one by one, to find those that are not UTF-8.
 
     Raises:
-        RecordErrors: There is some.
+        RecordErrors: Values are not UTF-8.
     """
     arrow = pyarrow()
     ends = arrow.array([0, len(lines)], arrow.int64()).buffers()[1]
@@ -68,31 +75,31 @@ def _not_text(values: Sequence[bytes]) -> Iterator[tuple[int, BaseException]]:
 
 
 def check_depth(schema: pa.Schema) -> None:
-    """Refuse a schema of more levels than columns can have.
+    """Refuse a schema of more nested levels than columns can have.
 
     Raises:
-        ValueError: It is one.
+        ValueError: A column has too many levels.
     """
     if any(_depth(kind) > _DEEPEST for kind in schema.types):
         raise ValueError(f"nested deeper than the {_DEEPEST} levels that columns can have")
 
 
 def is_too_wide(schema: pa.Schema) -> bool:
-    """Whether it has more fields than columns can have: each record would have all of them."""
+    """Whether a schema has too many fields: each row of a table takes memory for all of them."""
     return sum(map(_width, schema.types)) > _MOST_FIELDS
 
 
 def check_strangers(values: Sequence[bytes], known: pa.Schema) -> None:
-    """Refuse records with fields that the columns do not have, where no more can be taken in.
+    """Refuse records with unknown fields, once the schema can take in no further ones.
 
     Raises:
-        RecordErrors: There are some.
+        RecordErrors: Records have fields that are not in `known`.
     """
     fields: Any = known
     names = _names(fields)
     errors: dict[int, BaseException] = {}
     for row, value in enumerate(values):
-        with suppress(ValueError):  # no JSON, which others say
+        with suppress(ValueError):  # a later parse reports a value that is no JSON
             stranger = _stranger(_loads(value), names)
             if stranger:
                 errors[row] = ValueError(
@@ -105,7 +112,7 @@ def check_strangers(values: Sequence[bytes], known: pa.Schema) -> None:
 
 
 def _names(fields: Iterable[Any]) -> dict[str, Any]:
-    """The fields within each field; empty for those that have none."""
+    """Return field -> the fields within the field, as a tree; lists count as what they hold."""
     found: dict[str, Any] = {}
     for field in fields:
         kind = field.type
@@ -116,6 +123,7 @@ def _names(fields: Iterable[Any]) -> dict[str, Any]:
 
 
 def _stranger(value: Any, names: dict[str, Any]) -> str:
+    """Return the path of the first field that is not in `names`; empty: there is none."""
     match value:
         case {**fields}:
             for name, item in fields.items():
@@ -142,12 +150,18 @@ def _depth(kind: Any) -> int:
 
 
 def check_numbers(table: pa.Table, values: Sequence[bytes], *, learnt: bool) -> None:
-    """Refuse NaN and Infinity, which JSON does not have, and whole numbers that became others.
+    """Refuse NaN and Infinity, which JSON lacks, and integers rounded by a floating point column.
 
-    Where the types are not learnt but given, a whole number may be rounded: the pipeline says so.
+    Only rows with suspicious numbers are parsed once more, by msgspec.
+
+    Args:
+        table: Rows as pyarrow parsed them.
+        values: JSON text of the same rows.
+        learnt: Whether types were learnt from records. If the pipeline file gives them, an integer
+            may be rounded: the author of the pipeline asked for floating point.
 
     Raises:
-        RecordErrors: There are some.
+        RecordErrors: Rows hold such numbers.
     """
     suspects = sorted(_suspects(table))
     if suspects:
@@ -155,23 +169,24 @@ def check_numbers(table: pa.Table, values: Sequence[bytes], *, learnt: bool) -> 
 
 
 def _check_each(values: Sequence[bytes], rows: Iterable[int], schema: pa.Schema | None) -> None:
+    """Parse the values of these rows with msgspec, and compare them with the schema, if any."""
     errors: dict[int, BaseException] = {}
     for row in rows:
         try:
             value = _loads(values[row])
             if schema is not None:
                 _check_fields("", value, zip(schema.names, schema.types, strict=True))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+        except Exception as error:  # noqa: BLE001 - any error is this record's
             errors[row] = error
     if errors:
         raise RecordErrors(errors)
 
 
 def check_finite(table: pa.Table) -> None:
-    """Refuse numbers that JSON does not have: null would be written in their place.
+    """Refuse NaN and Infinity, which JSON lacks: polars and orjson would write null for them.
 
     Raises:
-        RecordErrors: There are some.
+        RecordErrors: Rows hold NaN or Infinity.
     """
     errors: dict[int, BaseException] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -191,7 +206,7 @@ def _is_finite(leaf: Any) -> bool:
 
 
 def _is_odd(value: Any) -> bool:
-    """Whether it is, or holds, a number that JSON does not have."""
+    """Whether a value is, or contains, NaN or Infinity."""
     match value:
         case float():
             return not math.isfinite(value)
@@ -204,13 +219,13 @@ def _is_odd(value: Any) -> bool:
 
 
 def _suspects(table: pa.Table) -> set[int]:
-    """Rows with numbers that may be others than those in the text."""
+    """Return the rows whose numbers may differ from those in the JSON text."""
     rows: set[int] = set()
     for column in table.columns:
         if column.type.num_fields == 0:
             rows.update(_odd(column))
         elif any(_odd(leaf) for leaf in _leaves(column.combine_chunks())):
-            rows.update(range(table.num_rows))  # any of them: which one, the text tells
+            rows.update(range(table.num_rows))  # a nested number: parsing tells which row has it
     return rows
 
 
@@ -226,7 +241,7 @@ def _leaves(array: Any) -> Iterator[Any]:
 
 
 def _odd(column: Any) -> list[int]:
-    """Positions of what is no number, and of those too large to be all whole numbers there are."""
+    """Return the positions of NaN, of infinities and of numbers too large for exact integers."""
     pc = compute()
     if not pyarrow().types.is_floating(column.type):
         return []
@@ -238,6 +253,7 @@ def _odd(column: Any) -> list[int]:
 
 
 def _check_fit(name: str, value: Any, kind: Any) -> None:
+    """Raise `ValueError` if a floating point column rounds an integer of the value."""
     types = pyarrow().types
     if types.is_floating(kind):
         if isinstance(value, int) and int(float(value)) != value:

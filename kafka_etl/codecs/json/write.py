@@ -1,4 +1,4 @@
-"""Values to JSON: what other codecs read and JSON does not have, and how it is written."""
+"""Values to JSON, including decimals and bytes, which other codecs decode and JSON lacks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from typing import Any, Final, Literal
 import orjson
 
 Decimals = Literal["text", "number"]
-"""How decimals are written."""
+"""The JSON form of decimals: text, or a number with the same digits."""
 
 _LONGEST: Final = 1_000
-"""Digits that are spelled out: 1E+999999 is a short text, and would be a long one."""
+"""Largest number of digits written out; 1E+999999, a short text, would become a megabyte."""
 
 
 @cache
 def writer(decimals: Decimals) -> Callable[[Any], bytes]:
-    """Writes values; raises TypeError for those that JSON has no form of."""
+    """Return a function that encodes a value as JSON.
+
+    The function raises `TypeError` for a value that has no JSON form.
+    """
     other, dumps = _number_or_text if decimals == "number" else _text, orjson.dumps
     return lambda value: dumps(value, other)
 
 
 def _text(value: Any) -> str:
-    """Of what orjson does not know."""
+    """Return the text of a value whose type orjson does not know."""
     if isinstance(value, Decimal):
         return decimal_text(value)
     if isinstance(value, bytes | bytearray):
@@ -38,7 +41,11 @@ def _number_or_text(value: Any) -> Any:
 
 
 def decimal_text(value: Decimal) -> str:
-    """All digits of a decimal, and no more: 12.50 keeps its zero."""
+    """Return a decimal as text with exactly its own digits: 12.50 keeps its zero.
+
+    Raises:
+        TypeError: The decimal is NaN or Infinity.
+    """
     if not value.is_finite():
         raise TypeError(f"JSON has no {value}")
     return f"{value:f}" if abs(value.adjusted()) < _LONGEST else str(value)

@@ -1,1 +1,1 @@
-"""Protobuf."""
+"""The codec `protobuf`."""

@@ -37,15 +37,16 @@ from kafka_etl.schema_registry.wire_format import (
 
 _NAME: Final = "protobuf"
 _FIRST: Final = b"\0"
-"""The indexes of a file's first type, which nearly everybody writes."""
+"""The encoded indexes of a file's first type, by far the most frequent ones."""
 
 
 class ProtobufSettings(SchemaSettings):
-    """What `protobuf` can be told.
+    """Settings of the codec `protobuf`.
 
     Attributes:
-        message: The type: its full name in the schema, or `module:Class` of a generated one.
-            Default: at the source as each record says, at the sink the first of the schema.
+        message: Type of the values: the type's full name in the schema, or `module:Class` for a
+            generated class. Empty: at the source the type that each record names, at the sink the
+            first type of the schema.
     """
 
     message: str = Field(default="", pattern=r"^[\w.:]*$")
@@ -63,7 +64,13 @@ def _build(settings: ProtobufSettings, place: CodecContext) -> Codec:
 
 
 def _own_class(name: str, given: Schema | None) -> Any | None:
-    """The class that settings name, where that can be told before a record comes."""
+    """Return the class that the settings name.
+
+    None: only the registry knows the type, so the codec finds the class with the first record.
+
+    Raises:
+        ConfigError: The class cannot be imported, or the given schema does not define the type.
+    """
     try:
         if ":" in name:
             module, _, attribute = name.partition(":")
@@ -102,7 +109,13 @@ def _codec(
 def _decoders(
     registry: SchemaRegistry, own: Any | None, part: str
 ) -> tuple[Callable[[bytes], Any], Callable[[bytes, Headers], Any]]:
-    """Without and with the record's headers."""
+    """Return `Codec.decode` and `Codec.decode_with`.
+
+    Args:
+        registry: Registry of the writers' schemas.
+        own: Class that all payloads are read as; None: the type that each record names.
+        part: Part of the record: `key` or `value`.
+    """
     files = ByHead(
         lambda schema_id: compiled(of_kind(registry.schema(schema_id), "PROTOBUF", _NAME))
     )
@@ -123,18 +136,21 @@ def _end_of_indexes(data: bytes) -> int:
     try:
         return read_indexes(data)[1]
     except NotInWireFormat:
-        schema_id_of(data[:HEAD])  # says it of what is not from a registry at all
+        schema_id_of(data[:HEAD])  # gives a clearer error if the bytes have no schema id at all
         raise
 
 
 def _headed(data: bytes) -> tuple[bytes, bytes]:
-    """The header names the type, too."""
+    """Split an encoded value into the header's value and the payload.
+
+    The header's value is the GUID of the schema and the indexes of the type.
+    """
     _, end = read_indexes(data, GUID_HEAD)
     return data[:end], data[end:]
 
 
 class _Readers(dict[bytes, Callable[[bytes], Any]]):
-    """Bytes to plain data, by all that stands before them: the head and the indexes."""
+    """The bytes before a payload (head and indexes) -> function from payload to plain data."""
 
     def __init__(self, files: ByHead[Any], own: Callable[[bytes], Any] | None) -> None:
         super().__init__()
@@ -148,7 +164,7 @@ class _Readers(dict[bytes, Callable[[bytes], Any]]):
             return self._own
         indexes, _ = read_indexes(begin, end)
         usual = begin[:end] + written_indexes(indexes) if min(indexes) >= 0 else begin
-        if usual != begin:  # the same number in more bytes: such forms are without end
+        if usual != begin:  # a longer form of the same numbers, of which there are endlessly many
             return self[usual]
         made = self[begin] = _reader(class_at(self._files[begin[:end]], indexes))
         return made
@@ -162,14 +178,17 @@ def _reader(cls: Any) -> Callable[[bytes], Any]:
     def read(data: bytes) -> Any:
         try:
             return plain(parse(data))
-        except DecodeError as error:  # is no ValueError, and would be tried again
+        except DecodeError as error:  # no ValueError: the engine would retry the record
             raise ValueError(f"the payload is no Protobuf message {name}: {error}") from error
 
     return read
 
 
 class _Encoder:
-    """Writes values as the sink's type, which it asks for when the first one comes."""
+    """Encodes values as the sink's type.
+
+    The encoder asks the registry for the schema when the first value comes.
+    """
 
     def __init__(self, written: Written, name: str, own: Any | None) -> None:
         self._written = written

@@ -1,4 +1,4 @@
-"""A closer look at values that Protobuf did not take: what JSON has otherwise, or what is wrong."""
+"""A second look at values that Protobuf refused: convert JSON's forms, or name the bad field."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def fitted(value: dict[str, Any], descriptor: Any, path: str = "") -> dict[str, Any]:
-    """A value as the type takes it, with what text stands for in Protobuf's own form as JSON.
+    """Return a value whose fields Protobuf's class accepts.
+
+    Texts in the forms of Protobuf's JSON mapping are converted: base64 to bytes, and the text keys
+    of maps to numbers and booleans. Null fields are left out.
+
+    Args:
+        value: Fields by name.
+        descriptor: Type that the value shall have.
+        path: Path of the value, for errors; empty for the whole value.
 
     Raises:
-        ValueError: A field does not fit; it is named.
+        ValueError: A field does not fit; the error names the field.
     """
     begin, fields = path and f"{path}.", fields_of(descriptor)
     strangers = [f"{begin}{name}" for name in value if name not in fields]
@@ -41,7 +49,7 @@ def fitted(value: dict[str, Any], descriptor: Any, path: str = "") -> dict[str, 
 
 
 def misfit(path: str, value: Any, kind: str) -> ValueError:
-    """Says what is wrong with a value that is none of its type."""
+    """Return the error for a value that is not of its type."""
     if value is None and path:
         return ValueError(f"field {path} is null and must not be")
     field = f"field {path}: " if path else ""
@@ -65,12 +73,16 @@ def _field(item: Any, field: Any, path: str) -> Any:
 
 
 def _has_parts(item: Any) -> TypeGuard[Iterable[Any]]:
-    """Some have been used up by the first try, and text is none that anybody means."""
+    """Whether an item counts as the parts of a repeated field.
+
+    An iterator does not count, because the first attempt to write the value may have consumed the
+    iterator. Text, bytes and mappings do not count: their characters, bytes or keys are no parts.
+    """
     return isinstance(item, Iterable) and not isinstance(item, str | bytes | Mapping | Iterator)
 
 
 def _key(key: Any, field: Any, path: str) -> Any:
-    """JSON has no other keys than text."""
+    """Return a map's key; text, the only kind of key in JSON, is converted to the key's type."""
     if isinstance(key, str):
         match kind_of(field):
             case "string":
@@ -85,7 +97,7 @@ def _key(key: Any, field: Any, path: str) -> Any:
 
 
 def _one(item: Any, field: Any, path: str) -> Any:
-    """A value that is alone, or one of those of a field."""
+    """Return the value of a single field, or one part of a repeated field or a map."""
     within, kind = field.message_type, kind_of(field)
     if within is not None and within.full_name != STRUCT and is_mapping(item):
         return fitted(item, within, path)
@@ -109,7 +121,7 @@ def _too_large(item: Any) -> bool:
 
 
 def _from_base64(text: str, path: str) -> bytes:
-    """In either alphabet, and with or without what fills it up, as Protobuf reads JSON."""
+    """Decode base64 as Protobuf's JSON mapping does: either alphabet, padding optional."""
     bare = text.rstrip("=").translate(_URL_SAFE)
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -123,7 +135,7 @@ def _takes(field: Any, item: Any) -> bool:
     try:
         holder = message_factory.GetMessageClass(field.containing_type)
         holder(**{field.name: [item] if field.is_repeated else item})
-    except Exception:  # noqa: BLE001 - whatever it is, it cannot be written
+    except Exception:  # noqa: BLE001 - any error means that the item cannot be written
         return False
     return item is not None
 

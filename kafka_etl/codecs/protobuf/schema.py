@@ -1,4 +1,4 @@
-"""Protobuf schemas: compiled from their text, and their values as plain data."""
+"""Protobuf schemas: compile their text, find their types, and turn values into plain data."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from kafka_etl.schema_registry.client import Schema
 from kafka_etl.schema_registry.wire_format import HEAD, NotInWireFormat
 
 STRUCT: Final = "google.protobuf.Struct"
-"""Is made of any dict, whatever its fields."""
+"""A type that holds any dict, so its fields are not checked."""
 
 _MAIN: Final = "schema.proto"
 _PATIENCE_S: Final = 30
 _MORE: Final = 0x80
 
 Indexes = tuple[int, ...]
-"""Where a type stands in its file: its number there, then the number in that one, and so on."""
+"""The position of a type in its file: the index of the outermost type, then of each nested one."""
 
 
 def compiled(schema: Schema) -> Any:
-    """The file descriptor of a schema's text, by the compiler of Protobuf itself.
+    """Compile a schema's text with protoc, and return the file descriptor.
 
     Raises:
-        ValueError: It is no Protobuf, or needs a file that the registry does not name.
+        ValueError: The text is no Protobuf, or imports a file that the registry does not name.
+        ExtraMissing: protoc is not installed.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool  # noqa: PLC0415 - an extra
 
@@ -69,7 +70,11 @@ def _compile(folder: Path) -> bytes:
 
 
 def protoc() -> str:
-    """The compiler that comes as a Python package, or the machine's own."""
+    """Return the path of protoc: that of a Python package, else the first on the search path.
+
+    Raises:
+        ExtraMissing: protoc is not installed.
+    """
     found = shutil.which("protoc", path=sysconfig.get_path("scripts")) or shutil.which("protoc")
     if found is None:
         raise ExtraMissing(
@@ -80,7 +85,11 @@ def protoc() -> str:
 
 
 def class_at(file: Any, indexes: Indexes) -> Any:
-    """The class for a type of a file."""
+    """Return the class for the type at a position of a file.
+
+    Raises:
+        ValueError: The file has no type at this position.
+    """
     from google.protobuf import message_factory  # noqa: PLC0415 - an extra
 
     found: Any = None
@@ -94,7 +103,11 @@ def class_at(file: Any, indexes: Indexes) -> Any:
 
 
 def class_named(file: Any, name: str) -> Any:
-    """The class for a type by its full name; without a name for the file's first."""
+    """Return the class for the type with a full name; without a name, for the file's first type.
+
+    Raises:
+        KeyError: The schema has no type of this name.
+    """
     from google.protobuf import message_factory  # noqa: PLC0415 - an extra
 
     if not name:
@@ -103,7 +116,7 @@ def class_named(file: Any, name: str) -> Any:
 
 
 def indexes_of(descriptor: Any) -> Indexes:
-    """Where a type stands in its file."""
+    """Return the position of a type in its file."""
     if descriptor.containing_type is None:
         names = list(descriptor.file.message_types_by_name)
         return (names.index(descriptor.name),)
@@ -112,14 +125,25 @@ def indexes_of(descriptor: Any) -> Indexes:
 
 
 def written_indexes(indexes: Indexes) -> bytes:
-    """As they stand between a payload's head and what is described."""
+    """Encode indexes in the form that stands between head and payload."""
     if indexes == (0,):
         return b"\0"
     return b"".join(map(_varint, (len(indexes), *indexes)))
 
 
 def read_indexes(data: bytes, start: int = HEAD) -> tuple[Indexes, int]:
-    """The indexes that follow a head, and where they end."""
+    """Decode the indexes that follow a head.
+
+    Args:
+        data: Bytes with a head, indexes and perhaps a payload.
+        start: Length of the head.
+
+    Returns:
+        The indexes, and the position in `data` after them.
+
+    Raises:
+        NotInWireFormat: The data ends within the indexes, or an index is too large.
+    """
     count, place = _read_varint(data, start)
     if count == 0:
         return (0,), place
@@ -131,7 +155,7 @@ def read_indexes(data: bytes, start: int = HEAD) -> tuple[Indexes, int]:
 
 
 def _varint(number: int) -> bytes:
-    """Zigzag, of a number that is not negative."""
+    """Encode a number as a zigzag varint; the number must not be negative."""
     left, written = number << 1, bytearray()
     while left >= _MORE:
         written.append(left & ~_MORE & 0xFF | _MORE)
@@ -142,7 +166,7 @@ def _varint(number: int) -> bytes:
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     number = shift = 0
-    while place < len(data) and shift < 32:  # noqa: PLR2004 - bits: no file has so many types
+    while place < len(data) and shift < 32:  # noqa: PLR2004 - bits; no file has more types
         byte = data[place]
         place += 1
         number |= (byte & 0x7F) << shift
@@ -154,13 +178,13 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
 
 @cache
 def is_map(field: Any) -> bool:
-    """Whether it is a `map`, which to Protobuf is a repeated type of a key and a value."""
+    """Whether a field is a `map`; a descriptor has it as a repeated type of a key and a value."""
     return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
 
 
 @cache
 def kind_of(field: Any) -> str:
-    """What a schema calls the type of a field: `int64`, or `message` or `enum` for all of these."""
+    """Return a field's kind by Protobuf's name: `int64`, say, or `message` or `enum`."""
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto  # noqa: PLC0415 - an extra
 
     return FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
@@ -168,19 +192,19 @@ def kind_of(field: Any) -> str:
 
 @cache
 def fields_of(descriptor: Any) -> dict[str, Any]:
-    """By their names."""
+    """Return name -> descriptor for the fields of a type."""
     return {field.name: field for field in descriptor.fields}
 
 
 @cache
 def rivals(descriptor: Any) -> list[tuple[str, list[str]]]:
-    """The name of each `oneof`, and of the fields of which it takes one."""
+    """Return the name of each `oneof` with several fields, and the names of these fields."""
     found = [(one.name, [field.name for field in one.fields]) for one in descriptor.oneofs]
     return [(name, fields) for name, fields in found if len(fields) > 1]
 
 
 def reached(descriptor: Any, known: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A type, and all that its fields are of, and theirs, by their full names."""
+    """Return full name -> descriptor for a type and all types that its fields use, at any depth."""
     known = {} if known is None else known
     if descriptor.full_name not in known and descriptor.full_name != STRUCT:
         known[descriptor.full_name] = descriptor
@@ -191,10 +215,11 @@ def reached(descriptor: Any, known: dict[str, Any] | None = None) -> dict[str, A
 
 
 def plain_form(descriptor: Any, known: dict[str, Callable[[Any], Any]] | None = None) -> Any:
-    """A function from an object of a type to plain data: a dict with the names of the schema.
+    """Return a function from an object of a type to a dict with the schema's field names.
 
-    All fields are in it; None stands for those that are not set and can tell. Enums are names,
-    bytes are bytes, and types that Google has defined are dicts like any other.
+    The dict has all fields; a field with presence that is not set is None. Enums are names (a
+    number without a name stays a number), bytes are bytes, and Google's well-known types are dicts
+    like any other type.
     """
     known = {} if known is None else known
     if descriptor.full_name in known:

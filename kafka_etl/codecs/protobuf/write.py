@@ -1,4 +1,4 @@
-"""Writes single values as Protobuf, and refuses those that it would write as something else."""
+"""Encodes single values as Protobuf; refuses values that Protobuf would silently change."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from kafka_etl.schema_registry.codec_settings import is_mapping
 
 _INFINITE: Final = b"\0\0\x80\x7f"
 _MINUS_INFINITE: Final = b"\0\0\x80\xff"
-"""What a number becomes, silently, that is too large for a `float`."""
+"""The encoded infinities, which Protobuf silently writes for numbers too large for a `float`."""
 
 Suspects = Callable[[Any], bool]
-"""Whether a value has to be looked at, though it can be written."""
+"""Whether a value needs a second look, although Protobuf can write the value."""
 
 
 def value_writer(cls: Any, head: bytes) -> Callable[[Any], bytes]:
-    """Writes dicts, and objects of generated classes, behind a head.
+    """Return a function that encodes a dict, or an object of the class, behind a head.
 
-    It raises ValueError, which names the field.
+    The function raises `ValueError` for a value that does not fit; the error names the field.
+
+    Args:
+        cls: Class of the sink's type.
+        head: Bytes before each payload: the schema's id and the indexes of the type.
     """
     own = cls.DESCRIPTOR.full_name
     types = reached(cls.DESCRIPTOR)
@@ -46,7 +50,7 @@ def value_writer(cls: Any, head: bytes) -> Callable[[Any], bytes]:
                 data = serialized(value)
                 if not has_floats or not (_INFINITE in data or _MINUS_INFINITE in data):
                     return head + data
-        except Exception:  # noqa: BLE001 - looked at
+        except Exception:  # noqa: BLE001 - the second look finds the reason
             return write_closely(value)
         return write_closely(value)
 
@@ -57,13 +61,16 @@ def value_writer(cls: Any, head: bytes) -> Callable[[Any], bytes]:
         try:
             return head + serialized(known)
         except Exception as error:
-            raise ValueError(str(error)) from error  # an `EncodeError` would be tried again
+            raise ValueError(str(error)) from error  # the engine would retry an `EncodeError`
 
     return write
 
 
 def _suspects(descriptor: Any, known: dict[str, Suspects]) -> Suspects:
-    """Finds two members of one `oneof`: the last would be written, and the others dropped."""
+    """Return a function that finds values with two fields of one `oneof`.
+
+    Protobuf would write the last of the fields and drop the others.
+    """
     if descriptor.full_name in known:
         return known[descriptor.full_name]
     unions = [names for _, names in rivals(descriptor)]
