@@ -55,6 +55,7 @@ def collect(flow: Flow, operator: BoundOperator, results: list[Any], kinds: Iter
     """
     if not {Record, list}.isdisjoint(kinds) and type(None) in set(map(type, flow.values)):
         results = list(map(keep_null, flow.values, results))
+    flow.nulls = flow.nulls or type(NULL) in kinds
     kinds = _special(kinds) - {type(NULL)}  # NULL: the operator was not called
     gone = kinds & (_GONE | {type(None)} if operator.shape.may_drop else _GONE)
     flow.values = results
