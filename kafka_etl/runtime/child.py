@@ -99,6 +99,11 @@ class Child(_Process):
         """Whether it says no more: it has ended, or is about to."""
         return self.mailbox.is_closed
 
+    @property
+    def is_garbled(self) -> bool:
+        """Whether the child's connection carries something else than values."""
+        return self.mailbox.is_broken
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to it alone; what it has started is its own to end."""
         if self.exit_status() is None:

@@ -15,6 +15,8 @@ from typing import Any, Final
 _LENGTH: Final = struct.Struct("!i")
 _LONG_LENGTH: Final = struct.Struct("!Q")
 _LONGEST: Final = 0x7FFFFFFF
+_LARGEST: Final = 1024 * 1024 * 1024
+"""Bytes of a value; more is the length of no value."""
 _AT_ONCE: Final = 256 * 1024
 _MOST_AT_ONCE: Final = 4 * 1024 * 1024
 """Bytes read from one process before the others have their turn."""
@@ -25,6 +27,7 @@ class Mailbox:
 
     Attributes:
         is_closed: Whether the other process is known to have let go of its end.
+        is_broken: Whether bytes came that are no value: user code wrote into the connection.
     """
 
     def __init__(self, ours: socket.socket) -> None:
@@ -32,6 +35,7 @@ class Mailbox:
         self._arrived = bytearray()
         self._unsent = bytearray()
         self.is_closed = False
+        self.is_broken = False
 
     def fileno(self) -> int:
         """For selectors."""
@@ -70,10 +74,15 @@ class Mailbox:
         self._read()
         values: list[Any] = []
         at = 0
-        while (span := self._span(at)) is not None:
-            first, at = span
-            with memoryview(self._arrived) as arrived:
-                values.append(pickle.loads(arrived[first:at]))  # noqa: S301 - our own process
+        try:
+            while (span := self._span(at)) is not None:
+                first, at = span
+                with memoryview(self._arrived) as arrived:
+                    values.append(pickle.loads(arrived[first:at]))  # noqa: S301 - our own process
+        except Exception:  # noqa: BLE001 - bytes of anybody's may raise anything
+            self.is_broken = True
+        if self.is_broken:
+            at = len(self._arrived)
         del self._arrived[:at]
         return values
 
@@ -107,4 +116,6 @@ class Mailbox:
             if len(self._arrived) < first:
                 return None
             (length,) = _LONG_LENGTH.unpack_from(self._arrived, at)
+        if length > _LARGEST:
+            raise ValueError(length)
         return (first, first + length) if len(self._arrived) >= first + length else None

@@ -55,6 +55,8 @@ class WorkerTask:
         until_end: Stop once the group has committed the end offsets of `preflight`.
         evidence: Of the predecessor's death, if it died inside an operator.
         paused: Whether to begin paused.
+        cautious: Whether to begin with batches of one record, and to name the record of each such
+            batch in the flight recorder: predecessors died, and not in an operator.
     """
 
     document: Document
@@ -66,6 +68,7 @@ class WorkerTask:
     evidence: Evidence | None
     paused: bool
     logs: LogSettings
+    cautious: bool = False
 
 
 @dataclass(frozen=True, slots=True)

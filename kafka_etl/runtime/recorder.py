@@ -10,11 +10,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import time
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic_ns  # by name: user code may patch the module
 from typing import Final
 
 import orjson
@@ -88,7 +88,7 @@ class Recorder:
         self._state("closed")
 
     def _state(self, phase: str, stage: int = 0) -> None:
-        since = time.monotonic_ns()
+        since = monotonic_ns()
         self._write(_STATE_AT, _STATE.pack(PHASES.index(phase), stage, since))
 
     def _write_text(self, length_at: int, at: int, end: int, text: bytes) -> None:
@@ -191,7 +191,7 @@ def _state_of(head: bytes) -> tuple[int, str, int, float]:
     _, pid = _HEADER.unpack_from(head)
     phase: int
     phase, stage, since = _STATE.unpack_from(head, _STATE_AT)
-    return pid, PHASES[phase], stage, (time.monotonic_ns() - since) / 1e9
+    return pid, PHASES[phase], stage, (monotonic_ns() - since) / 1e9
 
 
 def _pack_ranges(ranges: Mapping[Partition, tuple[int, int]]) -> bytes:

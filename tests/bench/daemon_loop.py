@@ -60,6 +60,10 @@ class FakeChild:
     def has_hung_up(self) -> bool:
         return self.mailbox.is_closed
 
+    @property
+    def is_garbled(self) -> bool:
+        return self.mailbox.is_broken
+
     def send(self, value: object) -> None: ...
 
     def exit_status(self) -> int | None:

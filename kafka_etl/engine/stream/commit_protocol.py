@@ -231,6 +231,7 @@ class CommitProtocol:
         spent = parts.invoker.chain.spent.taken()
         self._worth_it = spent.total > seconds * _WORTH_IT
         self._count(commit, spent, seconds)
+        parts.recorder.operating({})  # no record is in hand any more
         parts.recorder.count(parts.counters.snapshot())
         parts.pace.succeeded()
         parts.breaker.committed(commit.counted)

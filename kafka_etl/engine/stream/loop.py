@@ -236,7 +236,8 @@ class StreamEngine:
         parts = self._parts
         parts.recorder.operating(part.ranges)
         first = part.records[0]
-        if parts.quarantine and parts.quarantine.is_alone(first):
+        is_suspect = bool(parts.quarantine) and parts.quarantine.is_alone(first)
+        if is_suspect or (parts.cautious and len(part) == 1):
             parts.recorder.in_hand(partition_of(first), offset_of(first))
 
     def _trip(self, uncommitted: Uncommitted) -> None:

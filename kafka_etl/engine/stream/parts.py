@@ -51,6 +51,8 @@ class StreamParts:
         counters: The worker's metrics.
         hooks: Functions of the worker that the engine calls.
         causes: Counts of dead letters by cause.
+        cautious: Whether a record that runs alone is named in the flight recorder, though it is no
+            suspect: predecessors of the worker died outside of operators.
         submit: Starts a commit on the commit thread; None: each commit is waited for.
     """
 
@@ -65,4 +67,5 @@ class StreamParts:
     counters: Counters
     hooks: Hooks
     causes: Causes = field(default_factory=Causes)
+    cautious: bool = False
     submit: SubmitCommit | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from kafka_etl.log import Logger
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.child import RESTARTS, WORKER, Child, describe_exit
 from kafka_etl.runtime.messages import Died, Ended, Snapshot, WorkerTask
-from kafka_etl.runtime.recorder import RecorderFile
+from kafka_etl.runtime.recorder import RecorderFile, Recording
 from kafka_etl.units import show_duration
 
 _STARTING_LIMIT: Final = 600.0
@@ -25,6 +25,10 @@ _CODEC_LIMIT: Final = 300.0
 _SLACK: Final = 0.5
 """Seconds for a worker to cancel an async operator itself."""
 _AFTER_BLAME: Final = 0.2
+_PROVEN: Final = 60.0
+"""Seconds a worker lives before its slot is trusted again after deaths nobody could explain."""
+_GARBLED: Final = "user code wrote into the connection to the daemon"
+_LATER: Final = frozenset({"settle", "commit", "gather", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class WorkerSlot:
         self._counters = Counters()
         self._causes = Causes()
         self._deaths = 0
+        self._cautious = False
+        self._started_at = 0.0
         self.unexplained_deaths = 0
         self.snapshot: Snapshot | None = None
         self.ended: Ended | None = None
@@ -97,7 +103,7 @@ class WorkerSlot:
         """Hear the worker, watch it, bury it, start the next: whatever is due."""
         if self._child is None:
             if self.ended is None and self._start_at is not None and now >= self._start_at:
-                self._start()
+                self._start(now)
             return
         self._hear()
         status = self._child.exit_status()
@@ -171,8 +177,9 @@ class WorkerSlot:
 
     # Life and death
 
-    def _start(self) -> None:
-        task = self._make_task(self._evidence)
+    def _start(self, now: float) -> None:
+        task = replace(self._make_task(self._evidence), cautious=self._cautious)
+        self._started_at = now
         self._killed_for = self._last_word = None
         self._recorder.close()  # the worker makes the file anew, should somebody have deleted it
         self._child = self._next_child or Child(WORKER)
@@ -189,10 +196,21 @@ class WorkerSlot:
                     self._death = None
                 if message.noted:
                     self._evidence = None  # its notes are committed: a second count would be wrong
+            elif isinstance(message, Ended) and message.how == "drained" and self._is_wanted:
+                self.snapshot = message.snapshot
+                self._last_word = "a signal ended it that was not the daemon's"
             elif isinstance(message, Ended):
                 self.snapshot, self.ended = message.snapshot, message
             elif isinstance(message, Died):
                 self._last_word = message.reason
+        if self._child is not None and self._child.is_garbled and self._killed_for is None:
+            self._killed_for = _GARBLED
+            self._child.kill()
+
+    @property
+    def _is_wanted(self) -> bool:
+        """Whether a worker is to run here: the daemon has not told the worker to end."""
+        return self._start_at is not None
 
     def _news(self) -> object:
         said = self.snapshot
@@ -210,7 +228,7 @@ class WorkerSlot:
         if self.snapshot is not None:
             self._causes.include(self.snapshot.causes)
         self.snapshot = None
-        if self._start_at is None:
+        if not self._is_wanted:
             return
         reason = self._killed_for or describe_exit(status)
         self._counters.add("worker_deaths", 1, reason if self._killed_for is None else "stuck")
@@ -218,6 +236,8 @@ class WorkerSlot:
             self._evidence = self._find_evidence(child.pid, self._last_word or reason)
         self._death = f"a worker died: {self._last_word or reason}"
         wait = self._count_death(progressed=counts.get(("commits", ""), 0) > 0)
+        lived = now - self._started_at
+        self._cautious = (self._cautious and lived < _PROVEN) or self.unexplained_deaths > 1
         self._start_at = now + wait
         self._log.error(
             "a worker died",
@@ -258,11 +278,23 @@ class WorkerSlot:
     def _find_evidence(self, pid: int, reason: str) -> Evidence | None:
         """What the dead worker had in hand, if it died inside user code."""
         recording = self._recorder.read()
-        blamed = {"operator"} if self._last_word is None else {"operator", "settle"}
-        if recording.pid != pid or recording.phase not in blamed:
+        if recording.pid != pid or not self._is_blamed(recording):
             return self._evidence  # it died before it could use what its predecessor left
-        condition = Condition.TIMEOUT if self._killed_for else Condition.WORKER_CRASHED
+        stuck = self._killed_for not in {None, _GARBLED}
+        condition = Condition.TIMEOUT if stuck else Condition.WORKER_CRASHED
         return Evidence(recording.ranges, recording.hand, reason, condition)
+
+    def _is_blamed(self, recording: Recording) -> bool:
+        """Whether the records in hand are to blame for a death.
+
+        An operator may also ruin its process (close the files, stop the clock), which dies later:
+        after several such deaths workers begin with batches of one record, and the one record
+        whose commit a worker did not live to see is to blame.
+        """
+        phase, alone = recording.phase, self._cautious and recording.hand is not None
+        if phase == "operator" or (phase == "settle" and (self._last_word or alone)):
+            return True
+        return alone and self._killed_for in {None, _GARBLED} and phase in _LATER
 
     def _left_by_a_daemon(self) -> Evidence | None:
         """Of workers that died with their daemon: a reason to be careful, not to count a death.

@@ -131,10 +131,13 @@ def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine
     )
 
 
-def make_pace(pipeline: Pipeline) -> Pace:
+def make_pace(pipeline: Pipeline, *, cautious: bool) -> Pace:
     """The pace: batches as the source is told, slices as the operators' timeouts ask."""
     batch = pipeline.source_settings.batch
-    return Pace(batch.max_records, slice_seconds(pipeline), smallest_slice(pipeline))
+    pace = Pace(batch.max_records, slice_seconds(pipeline), smallest_slice(pipeline))
+    if cautious:
+        pace.failed(1)
+    return pace
 
 
 def slice_seconds(pipeline: Pipeline) -> float:

@@ -6,9 +6,9 @@ import os
 import random
 import signal
 import socket
-import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from time import monotonic, sleep, time_ns  # by name: user code may patch the module
 from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline
@@ -87,7 +87,7 @@ class Worker:
         self._quarantine = assemble.make_quarantine(pipeline, task.evidence)
         self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
         self._commit_thread = CommitThread(self._alive)
-        self._pace = assemble.make_pace(pipeline)
+        self._pace = assemble.make_pace(pipeline, cautious=task.cautious)
 
     def run(self) -> Ended:
         """Work until the pipeline ends, the daemon says stop, or an error stops the pipeline.
@@ -121,7 +121,7 @@ class Worker:
         """Finish what is in hand and leave; called from a signal handler, so it only notes it."""
         if self._drain_by is not None:
             os._exit(128 + signal.SIGTERM)
-        self._drain_by = time.monotonic() + self._pipeline.spec.drain_timeout
+        self._drain_by = monotonic() + self._pipeline.spec.drain_timeout
 
     # The loop
 
@@ -149,7 +149,7 @@ class Worker:
     def _is_over(self) -> bool:
         if self._stopping():
             return True
-        now = time.monotonic()
+        now = monotonic()
         if not self._task.until_end or now - self._looked_at < _LOOK_FOR_END_EVERY:
             return False
         self._looked_at = now
@@ -178,6 +178,7 @@ class Worker:
                 counters=self._counters,
                 hooks=self._hooks_of_worker(),
                 causes=self._causes,
+                cautious=self._task.cautious,
                 submit=self._commit_thread.begin,
             )
         )
@@ -189,7 +190,7 @@ class Worker:
         self._log.warning("reconnecting", reason=reason.reason)
         self._counters.add("reconnects")
         if reason.fenced:
-            self._fencing.note(time.monotonic(), reason.reason)
+            self._fencing.note(monotonic(), reason.reason)
         if self._engine is not None:
             self._engine.end()  # else what is under way and a new producer would fence each other
         if self._source is not None:
@@ -228,9 +229,9 @@ class Worker:
         return Hooks(
             stopping=self._talk_and_see,
             sleep=self._sleep,
-            fenced=lambda reason: self._fencing.note(time.monotonic(), reason),
+            fenced=lambda reason: self._fencing.note(monotonic(), reason),
             trouble=self._trouble.note,
-            clock=time.monotonic,
+            clock=monotonic,
             now_ms=now_ms,
             random=random.random,
         )
@@ -253,13 +254,13 @@ class Worker:
         return self._stopping()
 
     def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
             self._recorder.tick()
             self._talk()
             if self._stopping():
                 raise Abandoned
-            time.sleep(min(left, _NAP))
+            sleep(min(left, _NAP))
 
     def _pulse(self, waiting_for: str) -> None:
         """In the waits of source and sink: those are worth finishing while there is time."""
@@ -278,7 +279,7 @@ class Worker:
         self._talk()
 
     def _leave_in_time(self) -> None:
-        if self._drain_by is not None and time.monotonic() > self._drain_by:
+        if self._drain_by is not None and monotonic() > self._drain_by:
             raise Abandoned
 
     # What the daemon asks of us
@@ -288,7 +289,7 @@ class Worker:
         try:
             while self._connection.poll():
                 self._obey(self._connection.recv())
-            due = time.monotonic() - self._told_at >= _TELL_EVERY
+            due = monotonic() - self._told_at >= _TELL_EVERY
             if due or self._news() != self._told:
                 self._tell()
         except (EOFError, OSError):
@@ -310,7 +311,7 @@ class Worker:
         self._tell()
 
     def _tell(self) -> None:
-        self._told_at, self._told = time.monotonic(), self._news()
+        self._told_at, self._told = monotonic(), self._news()
         self._connection.send(self._snapshot())
 
     def _visible_state(self) -> WorkerState:
@@ -338,4 +339,4 @@ class Worker:
 
 
 def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return time_ns() // 1_000_000

@@ -101,3 +101,18 @@ def test_what_was_said_before_the_end_is_heard(
     assert mailbox.is_closed
     mailbox.send(LARGE)
     assert not mailbox.has_unsent
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\x00\x00\x05hello", b"\xff\xff\xff\xff" + b"\xff" * 8, b"\xff" * 4096]
+)
+def test_bytes_that_are_no_value_break_it_and_nothing_else(garbage: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        mailbox = Mailbox(ours)
+        theirs.sendall(garbage)
+        assert mailbox.received() == []
+        assert mailbox.is_broken
+        theirs.sendall(garbage)
+        assert mailbox.received() == []
+        mailbox.close()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from kafka_etl.errors import StateFolderUnusable
 from kafka_etl.record import Partition
+from kafka_etl.runtime import recorder as recorder_module
 from kafka_etl.runtime.recorder import PHASES, Recorder, RecorderFile
 
 ORDERS = Partition("orders", 3)
@@ -140,7 +141,7 @@ def test_a_phase_has_lasted_since_it_was_entered_or_ticked(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100 * 10**9
-    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    monkeypatch.setattr(recorder_module, "monotonic_ns", lambda: now)
     recorder = Recorder(path)
     recorder.entering(2)
     now += 7 * 10**9

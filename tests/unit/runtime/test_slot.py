@@ -28,8 +28,14 @@ class FakeChild:
         self.status: int | None = None
         self.says: list[object] = []
         self.has_hung_up = False
+        self.is_garbled = False
+        self.given: list[WorkerTask] = []
 
-    def send(self, task: object) -> None: ...
+    def send(self, task: WorkerTask) -> None:
+        self.given.append(task)
+
+    def kill(self) -> None:
+        self.status = KILLED
 
     def received(self) -> list[object]:
         said, self.says = self.says, []
@@ -38,12 +44,14 @@ class FakeChild:
     def exit_status(self) -> int | None:
         return self.status
 
+    def signal(self, number: int) -> None: ...
+
     def close(self) -> None: ...
 
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
-    children = [FakeChild() for _ in range(4)]
+    children = [FakeChild() for _ in range(8)]
     following = iter(children[1:])
     monkeypatch.setattr(module, "Child", lambda _module: next(following))
     return children
@@ -63,11 +71,21 @@ def evidence() -> list[Evidence | None]:
 @pytest.fixture
 def slot(children: list[FakeChild], recorder: Path, evidence: list[Evidence | None]) -> WorkerSlot:
     first = cast("Child", children[0])
-    task: Any = WorkerTask
+    nothing: Any = None
 
     def make_task(left: Evidence | None) -> WorkerTask:
         evidence.append(left)
-        return cast("WorkerTask", task)
+        return WorkerTask(
+            nothing,
+            0,
+            "",
+            recorder,
+            nothing,
+            until_end=True,
+            evidence=left,
+            paused=False,
+            logs=nothing,
+        )
 
     return WorkerSlot(make_task, recorder, Watch([]), first, get_logger("daemon"))
 
@@ -98,7 +116,7 @@ def test_a_death_loses_nothing_of_what_was_counted(
 def test_why_a_worker_died_is_said_until_the_next_one_runs(
     slot: WorkerSlot, children: list[FakeChild]
 ) -> None:
-    first, second, third, _ = children
+    first, second, third, *_ = children
     slot.tick(0)
     first.says, first.status = [Snapshot("starting", 0), Died("ValueError: no such model")], 1
     slot.tick(1)
@@ -127,7 +145,7 @@ def test_evidence_is_kept_until_notes_of_it_are_committed(
     evidence: list[Evidence | None],
 ) -> None:
     """Partitions come before their notes: a worker that died in between took the evidence along."""
-    first, second, third, _ = children
+    first, second, third, *_ = children
     slot.tick(0)
     written = Recorder(recorder)
     written.operating({Partition("orders", 0): (5, 9)})
@@ -197,3 +215,74 @@ def test_figures_alone_are_no_news(
     assert slot.hear() is new
     children[0].has_hung_up = True
     assert slot.hear()
+
+
+def died(slot: WorkerSlot, child: FakeChild, now: float, status: int = 1) -> None:
+    child.status = status
+    slot.tick(now)
+
+
+def test_a_process_that_an_operator_has_ruined_is_led_back_to_its_record(
+    slot: WorkerSlot, children: list[FakeChild], recorder: Path, evidence: list[Evidence | None]
+) -> None:
+    """The worker dies later, in any phase: its successors take one record at a time."""
+    orders = Partition("orders", 3)
+    for number, child in enumerate(children[:4]):
+        slot.tick(100 * number)
+        written = Recorder(recorder)
+        written.operating({orders: (41, 42)})
+        written.in_hand(orders, 41)
+        written.phase("commit")
+        died(slot, child, 100 * number + 1)
+    slot.tick(1000)
+    assert [child.given[0].cautious for child in children[:5]] == [False, False, True, True, True]
+    assert [found is not None for found in evidence] == [False, False, False, True, True]
+    assert evidence[-1] is not None
+    assert evidence[-1].in_hand == (orders, 41)
+    assert evidence[-1].reason == "exit status 1"
+
+
+def test_a_commit_that_stands_still_is_no_records_fault(
+    slot: WorkerSlot,
+    children: list[FakeChild],
+    recorder: Path,
+    evidence: list[Evidence | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_OTHER_LIMIT", -1.0)
+    orders = Partition("orders", 3)
+    for number, child in enumerate(children[:5]):
+        slot.tick(100 * number)
+        written = Recorder(recorder)
+        written.operating({orders: (41, 42)})
+        written.in_hand(orders, 41)
+        written.phase("commit")
+        slot.tick(100 * number + 1)
+        died(slot, child, 100 * number + 2, KILLED)
+    assert evidence == [None] * 5
+
+
+def test_a_worker_that_somebody_else_has_told_to_end_is_started_again(
+    slot: WorkerSlot, children: list[FakeChild]
+) -> None:
+    slot.tick(0)
+    children[0].says = [Ended("drained", Snapshot("draining", 0))]
+    died(slot, children[0], 1, 0)
+    assert slot.ended is None
+    slot.tick(100)
+    assert children[1].given
+    slot.drain()
+    children[1].says = [Ended("drained", Snapshot("draining", 0))]
+    died(slot, children[1], 101, 0)
+    assert slot.over
+
+
+def test_a_worker_that_writes_what_is_no_value_is_ended(
+    slot: WorkerSlot, children: list[FakeChild]
+) -> None:
+    slot.tick(0)
+    children[0].is_garbled = True
+    slot.tick(1)
+    assert children[0].status == KILLED
+    slot.tick(2)
+    assert slot.trouble == "a worker died: user code wrote into the connection to the daemon"

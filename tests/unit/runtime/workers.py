@@ -25,6 +25,7 @@ class FakeWorker:
 
     connection = None
     has_hung_up = False
+    is_garbled = False
 
     def __init__(self, among: FakeWorkers) -> None:
         self.pid = next(_pids)
