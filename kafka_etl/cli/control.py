@@ -57,7 +57,7 @@ def pause(
 def resume(
     name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
 ) -> None:
-    """Resume a paused pipeline; a slice (about 1 s of work) that tripped the breaker may pass."""
+    """Resume a pipeline; the slice (about 1 s of work) that tripped the breaker is let through."""
     _order(http, state_dir, name, "resume", wait)
 
 

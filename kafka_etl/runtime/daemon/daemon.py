@@ -40,7 +40,7 @@ _RATE_WINDOW: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A pipeline's records a second, averaged over about the last ten seconds."""
+    """A pipeline's records a second, averaged over the last ten views, that is, 2 s to 10 s."""
 
     records_in: float
     records_out: float
