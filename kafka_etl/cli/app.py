@@ -1,4 +1,4 @@
-"""All commands, and how their errors end."""
+"""Registers all commands, and shows errors of the project as text instead of a traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     help="Kafka pipelines in YAML and plain Python: exactly once, dead letters included.",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode=None,  # help must come at once, and rich takes its time
+    rich_markup_mode=None,  # importing rich would delay the help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,7 +65,7 @@ def root(
 
 
 def run_app() -> None:
-    """Run the command line; a user's mistake ends in one readable error, never in a traceback."""
+    """Run the command line; a `KafkaEtlError` ends the process with its text and exit status."""
     try:
         app()
     except KafkaEtlError as error:

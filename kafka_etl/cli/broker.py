@@ -1,4 +1,4 @@
-"""`kafka-etl broker start|stop|status`: a real Kafka on this machine."""
+"""`kafka-etl broker start|stop|status`: runs a real Kafka broker on this machine."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def status(folder: Folder = None) -> None:
 
 @contextmanager
 def download_progress() -> Generator[Progress]:
-    """Draws the download of Kafka on stderr, from its first byte on."""
+    """Yield a callback that shows the progress of the download of Kafka on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 

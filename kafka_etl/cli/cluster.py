@@ -1,4 +1,4 @@
-"""Which Kafka a command means, and which pipeline: shared by the commands on topics and groups."""
+"""Finds the cluster and the pipeline of a command; shared by the commands on topics and groups."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ PipelineOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Settings of clients, by their kind.
+    """The client settings for one Kafka cluster.
 
     Attributes:
-        spec: The pipeline they are of, if any.
+        admin: Settings of admin clients.
+        consumer: Settings of consumers.
+        producer: Settings of producers.
+        spec: Pipeline that the settings come from; None: no pipeline file was given.
     """
 
     admin: Mapping[str, Any]
@@ -45,9 +48,19 @@ class Cluster:
 def find_cluster(
     kafka: str | None, pipeline: Path | None, overrides: Mapping[str, str] | None = None
 ) -> Cluster:
-    """The cluster of a pipeline file, or the one that is named, or the usual one."""
+    """Make the client settings of a command.
+
+    Args:
+        kafka: Bootstrap servers of the option `--kafka`, which come first; then come the pipeline
+            file, `$KAFKA` and the default address.
+        pipeline: Pipeline file with further client settings, if any.
+        overrides: Place in the pipeline file -> YAML text of its value.
+
+    Raises:
+        ConfigError: The pipeline file is not valid.
+    """
     spec = None if pipeline is None else read_one(pipeline, overrides or {})
-    # What the client logs, our errors say.
+    # Our own errors report the failures that the client would log.
     settings: dict[str, Any] = {"log_level": 0, **(spec.kafka if spec else {})}
     if kafka is not None:
         settings["bootstrap.servers"] = kafka
@@ -61,17 +74,17 @@ def find_cluster(
 
 
 def is_file(given: str) -> bool:
-    """Whether a pipeline file is meant, rather than a topic or a group."""
+    """Whether an argument names a pipeline file or folder, rather than a topic or a group."""
     path = Path(given)
     pipelines = [*path.glob("*.yaml"), *path.glob("*.yml")] if path.is_dir() else []
     return given.endswith((".yaml", ".yml")) or "/" in given or path.is_file() or bool(pipelines)
 
 
 def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
-    """The one pipeline of a file or folder; imports no plug-in.
+    """Read the one pipeline of a file or folder; imports no plug-in.
 
     Raises:
-        ConfigError: The file is not right, or there are several.
+        ConfigError: The file is not valid, or the folder holds several pipelines.
     """
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.errors import ConfigError
@@ -84,11 +97,15 @@ def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
 
 
 def source_of(cluster: Cluster, file: object) -> tuple[str, KafkaSourceSettings]:
-    """The pipeline's name, and the settings of its Kafka source.
+    """Return the pipeline's name, and the settings of its Kafka source.
+
+    Args:
+        cluster: Cluster of a pipeline file.
+        file: Path of the file, for the errors.
 
     Raises:
-        NotKafka: The source is another.
-        ConfigError: The settings are not right.
+        NotKafka: The pipeline's source is not Kafka.
+        ConfigError: The settings of the source are not valid.
     """
     from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""`kafka-etl status|pause|resume|restart`: talking to a running daemon."""
+"""`kafka-etl status|pause|resume|restart`: sends requests to a running daemon."""
 
 from __future__ import annotations
 
@@ -50,26 +50,31 @@ def status(
 def pause(
     name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
 ) -> None:
-    """Stop fetching; the workers stay members of their group."""
+    """Pause a pipeline: workers stop fetching, and stay members of their group."""
     _order(http, state_dir, name, "pause", wait)
 
 
 def resume(
     name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
 ) -> None:
-    """Go on after a pause; lets the slice that tripped the breaker pass, about a second's work."""
+    """Resume a pipeline; the slice (about 1 s of work) that tripped the breaker is let through."""
     _order(http, state_dir, name, "resume", wait)
 
 
 def restart(
     name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
 ) -> None:
-    """Check the file again and swap versions; what runs now stays if the check fails."""
+    """Restart a pipeline from its file; if the file's check fails, the old version runs on."""
     _order(http, state_dir, name, "restart", wait)
 
 
 def _order(http: str | None, state_dir: Path | None, name: str, verb: str, wait: float) -> None:
-    """Give an order, and say what comes of it."""
+    """Give an order, wait for its outcome, and print its progress and outcome.
+
+    Raises:
+        OutcomeOpen: The order is not settled after `wait` seconds.
+        KafkaEtlError: The daemon refused the order, or the order failed.
+    """
     from urllib.parse import quote
 
     from kafka_etl.errors import OutcomeOpen
@@ -90,7 +95,12 @@ def _order(http: str | None, state_dir: Path | None, name: str, verb: str, wait:
 
 
 def _ask(http: str | None, state_dir: Path | None, method: str, path: str) -> Any:
-    """The daemon's answer as data; what it refuses is raised here."""
+    """Send a request to the daemon and return the answer as data.
+
+    Raises:
+        DaemonUnreachable: No daemon answers at the address.
+        KafkaEtlError: The daemon answered with an error, which is raised here.
+    """
     from http.client import HTTPException
 
     import orjson

@@ -1,4 +1,4 @@
-"""The daemon a command is meant for: where the daemon answers, and a connection to that place."""
+"""Finds the address of the daemon that a command is meant for, and connects to the daemon."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kafka_etl.runtime.daemon.control_socket import address_of, path_in
 from kafka_etl.runtime.daemon.state_folder import default_folder
 
 _STARTS_WITHIN: Final = 2.0
-"""Seconds from the start of a daemon's program until its address is taken."""
+"""The longest time, in seconds, from the start of a daemon until it listens on its address."""
 _ANSWERS_WITHIN: Final = 30.0
-"""Seconds until a daemon that starts on a busy machine answers."""
+"""The longest time, in seconds, until a daemon that starts on a busy machine answers."""
 
 
 class _ControlConnection(HTTPConnection):
-    """HTTP through the socket in a daemon's state folder."""
+    """An HTTP connection through the control socket in a daemon's state folder."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=_ANSWERS_WITHIN)
@@ -34,15 +34,15 @@ class _ControlConnection(HTTPConnection):
 
 
 def connect(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnection]:
-    """Connect to the daemon; a daemon that was started a moment ago is waited for.
+    """Connect to the daemon; wait a moment for a daemon that is about to listen.
 
-    A daemon takes its address before anything else, and answers once the daemon has started.
+    A daemon listens on its address early in its start, and answers once its start is complete.
 
     Returns:
         The address in words, and the open connection.
 
     Raises:
-        DaemonUnreachable: Nobody takes the connection.
+        DaemonUnreachable: No process accepts a connection at the address.
     """
     deadline = time.monotonic() + _STARTS_WITHIN
     while True:
@@ -59,11 +59,11 @@ def connect(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnecti
 
 
 def candidate(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnection]:
-    """The address in words, and a connection to the address that is not open yet.
+    """Return the daemon's address in words, and a connection that is not open yet.
 
-    The first of: the address that was asked for; the socket in the state folder, if a daemon
-    listens there; the address daemons serve by default. A folder that was asked for is the last
-    word: else another daemon might be given the order.
+    The address is the first of: `http`; the control socket in the state folder, if a daemon listens
+    on the socket; the default HTTP address. If `state_dir` is given, only its socket is tried: at
+    the default address another daemon might take the order.
     """
     if http is None:
         path = path_in(state_dir or default_folder())
@@ -74,7 +74,7 @@ def candidate(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnec
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens: a daemon that was killed leaves its socket behind."""
+    """Whether a daemon listens on the socket: a killed daemon leaves the socket's file behind."""
     connection = _ControlConnection(path)
     try:
         connection.connect()

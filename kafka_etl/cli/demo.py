@@ -1,4 +1,4 @@
-"""`kafka-etl demo`: a real Kafka, a pipeline, its outputs and a dead letter, in half a minute."""
+"""`kafka-etl demo`: runs a pipeline on a real Kafka, and shows its outputs and a dead letter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def demo(
         typer.Option(metavar="HOST:PORT", help="Use this Kafka instead of starting one."),
     ] = None,
 ) -> None:
-    """Run a pipeline on a real Kafka that is started for it, and show what came out."""
+    """Run a pipeline on a real Kafka, started for the demo, and show outputs and a dead letter."""
     from kafka_etl.log import configure
 
     configure({"": "warning"})
@@ -60,7 +60,7 @@ def demo(
 
 
 def _next_commands(name: str, folder: Path) -> list[tuple[str, str]]:
-    """What to type now, and what for."""
+    """Return (command, purpose) of the commands to try after the demo."""
     return [
         (f"{name} broker start", "a Kafka that stays, on localhost:9092"),
         (f"{name} demo --kafka localhost:9092", "the same there"),
@@ -96,7 +96,7 @@ def _show(folder: Path, bootstrap: str) -> None:
 
 
 def demo_orders() -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values, the same each time."""
+    """Yield (key, value) of each order of the demo; the orders are the same in every run."""
     chance = random.Random(7)  # noqa: S311 - the same orders each time
     places = sorted(chance.sample(range(_ORDERS), len(_BAD)))
     bad = dict(zip(places, _BAD, strict=True))
@@ -112,7 +112,7 @@ def demo_orders() -> Iterator[tuple[bytes, bytes]]:
 
 
 def _run(folder: Path, bootstrap: str) -> None:
-    """The pipeline, in processes of their own as the daemon runs it."""
+    """Run the pipeline with `kafka-etl run --until-end`, in a process of its own."""
     arguments = ["run", str(folder), "--until-end"]
     _say(f"Running: KAFKA={bootstrap} {program()} {' '.join(arguments)}")
     with tempfile.TemporaryDirectory() as state:

@@ -1,4 +1,4 @@
-"""`kafka-etl dlq show`: the first look at dead letters."""
+"""`kafka-etl dlq show`: shows dead letters and their causes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
 app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
 
 _SUMMED_UP: Final = 20_000
-"""Offsets at the end of the topic that the summary is made of."""
+"""The most offsets, at the end of the topic's partitions, that the summary covers."""
 _SLASHES: Final = re.compile(r"(?:(?P<topic>[A-Za-z0-9._-]+)/)?(?P<partition>\d+)/(?P<offset>\d+)")
 _BRACKETS: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 
@@ -50,7 +50,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Show the newest dead letters and what they have in common; changes nothing.
+    """Show the newest dead letters and a summary by cause; changes nothing.
 
     Example: kafka-etl dlq show pipeline.yaml -n 3
     """
@@ -72,7 +72,13 @@ def show(  # noqa: PLR0913 - one parameter per option
 
 
 class Wanted(NamedTuple):
-    """An ID as it was given; without a topic, of a dead letter or of a record."""
+    """The ID of a dead letter, or of the record that failed, as the user gave it.
+
+    Attributes:
+        topic: Topic of the dead letter or the record; None: the user gave no topic.
+        partition: Number of the partition.
+        offset: Offset in the partition.
+    """
 
     topic: str | None
     partition: int
@@ -83,7 +89,7 @@ class Wanted(NamedTuple):
         return place if self.topic is None else f"{self.topic}/{place}"
 
     def names(self, letter: StoredLetter) -> bool:
-        """Whether the ID is that of this dead letter, or of the record that failed."""
+        """Whether the ID names this dead letter, or the record that failed."""
         return any(
             (place.partition, place.offset) == (self.partition, self.offset)
             and self.topic in {None, place.topic}
@@ -92,7 +98,11 @@ class Wanted(NamedTuple):
 
 
 def parse_id(text: str) -> Wanted:
-    """`orders.dlq/2/17`, `orders[1]@421`, or `2/17`."""
+    """Parse an ID: `orders.dlq/2/17`, `orders[1]@421`, or `2/17`.
+
+    Raises:
+        typer.BadParameter: The text is no ID.
+    """
     found = _SLASHES.fullmatch(text) or _BRACKETS.fullmatch(text)
     if found is None:
         raise typer.BadParameter(f"`{text}` is not TOPIC/PARTITION/OFFSET", param_hint="ID")
@@ -119,7 +129,7 @@ def _find_topic(
 def _show_newest(
     cluster: Cluster, topic: str, ranges: Ranges, count: int, *, json: bool
 ) -> StoredLetter | None:
-    """Show them; the newest, if there is any."""
+    """Show the newest dead letters; return the newest one, or None if there is none."""
     from kafka_etl.cli.letters import as_json, brief, shown_kinds, summed_up
     from kafka_etl.dead_letters import decode_raw
     from kafka_etl.kafka.topics import last_records
@@ -146,7 +156,7 @@ def _show_newest(
 
 
 def _window(ranges: Ranges) -> tuple[Ranges, bool]:
-    """The end of the topic, and whether that is all of the topic."""
+    """Return the ranges that the summary covers, and whether they cover the whole topic."""
     each = max(1, _SUMMED_UP // max(1, len(ranges)))
     window = {tp: (max(begin, end - each), end) for tp, (begin, end) in ranges.items()}
     return window, window == ranges
@@ -180,7 +190,10 @@ def _show_one(cluster: Cluster, topic: str, ranges: Ranges, wanted: Wanted, *, j
 
 
 def _find(cluster: Cluster, topic: str, ranges: Ranges, wanted: Wanted) -> list[StoredLetter]:
-    """Dead letters the ID may mean: one of this topic is where it says, others are looked for."""
+    """Return the dead letters that the ID may name.
+
+    An ID in the dead-letter topic is read directly; for any other ID, the whole topic is searched.
+    """
     from kafka_etl.record import Partition
 
     if wanted.topic == topic:

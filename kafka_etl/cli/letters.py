@@ -1,4 +1,4 @@
-"""Dead letters for people and for programs."""
+"""Renders dead letters as text for people, and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ERROR: Final = 300
 
 
 def brief(letter: StoredLetter) -> str:
-    """A dead letter of a topic: its ID, what failed, where, why, and the payload."""
+    """Render a dead letter of a topic on a few lines, beginning with its ID and its time."""
     return f"{letter.at.id}  {time_of(letter.written_ms)}  {briefly(letter)}"
 
 
 def briefly(letter: StoredLetter) -> str:
-    """What failed, where, why, and the payload, on a few lines."""
+    """Render a dead letter on a few lines: condition, operator, error, record, key and value."""
     tries = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
     lines = [
         _failure(letter, _ERROR),
@@ -33,7 +33,7 @@ def briefly(letter: StoredLetter) -> str:
 
 
 def full(letter: StoredLetter) -> str:
-    """Everything about a dead letter."""
+    """Render a dead letter completely, with headers, traceback and context."""
     lines = [
         f"letter     {letter.at.id}, written {time_of(letter.written_ms)}",
         f"record     {letter.source}",
@@ -54,7 +54,7 @@ def full(letter: StoredLetter) -> str:
 
 
 def as_json(letter: StoredLetter) -> str:
-    """A dead letter on one line, with its whole context."""
+    """Render a dead letter as JSON on one line, with its whole context."""
     parts: dict[str, Any] = {
         "id": letter.at.id,
         "written": time_of(letter.written_ms),
@@ -89,10 +89,14 @@ def _plain(text: str) -> str:
 
 @dataclass(slots=True)
 class Kind:
-    """Dead letters of one fingerprint.
+    """A summary of the dead letters of one fingerprint.
 
     Attributes:
-        example: The newest of them.
+        count: Number of dead letters.
+        first_ms: Time of the first dead letter, in milliseconds since the epoch.
+        last_ms: Time of the newest dead letter, in milliseconds since the epoch.
+        failure: Condition, operator and error of the newest dead letter.
+        example: Place of the newest dead letter.
     """
 
     count: int
@@ -103,7 +107,7 @@ class Kind:
 
 
 def summed_up(letters: Iterable[StoredLetter]) -> list[Kind]:
-    """Dead letters by fingerprint, the commonest first."""
+    """Sum up dead letters by fingerprint, the commonest first."""
     kinds: dict[str, Kind] = {}
     for letter in letters:
         at = letter.written_ms
@@ -120,7 +124,7 @@ def summed_up(letters: Iterable[StoredLetter]) -> list[Kind]:
 
 
 def shown_kinds(kinds: Iterable[Kind]) -> str:
-    """A summary: one cause after the other."""
+    """Render the kinds of dead letters as text, two lines for each kind."""
     return "\n".join(
         f"{kind.count:>7,}  {kind.failure}\n"
         f"         first {time_of(kind.first_ms)}, last {time_of(kind.last_ms)}, "

@@ -1,4 +1,4 @@
-"""`kafka-etl offsets show|reset`: where a group stands, and where to set it."""
+"""`kafka-etl offsets show|reset`: shows and sets the committed offsets of a group."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ Topics = Annotated[
 
 
 class Group(NamedTuple):
-    """A consumer group.
+    """A consumer group and its cluster.
 
     Attributes:
-        source: Partitions the pipeline reads; empty where no pipeline is named.
+        admin: Admin client of the cluster.
+        name: Name of the group.
+        source: Partitions that the pipeline's source reads; empty: no pipeline file was given.
     """
 
     admin: Admin
@@ -50,7 +52,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Show what a group has committed and what there is to read, by partition.
+    """Show a group's committed offsets and lag, by partition.
 
     Example: kafka-etl offsets show pipeline.yaml
     """
@@ -89,7 +91,7 @@ def reset(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Set where a group goes on, while it has no members; says first what that means.
+    """Set the offsets of a group without members; shows the changes first.
 
     Example: kafka-etl offsets reset pipeline.yaml --to -1h --topic orders:3
     """
@@ -170,7 +172,7 @@ def _change_row(change: Change) -> tuple[str, ...]:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns that stand one below the other; the last is a text."""
+    """Align rows as columns: the first and the last to the left, the others to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options, arguments and parsers that several commands share."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ StateDir = Annotated[
 
 
 def show_address(listener: socket.socket) -> str:
-    """What a daemon is asked at: its port is another one where 0 was given."""
+    """Return HOST:PORT of a listening socket; the port is the real one, also for port 0."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def program() -> str:
-    """The name by which this program can be called from the folder it was called in."""
+    """Return the command that calls this program from the current folder."""
     own = Path(sys.executable).with_name("kafka-etl")
     if not own.exists():
         return f"{sys.executable} -m kafka_etl"
@@ -56,7 +56,11 @@ def program() -> str:
 
 
 def parse_sets(sets: list[str]) -> dict[str, str]:
-    """KEY=VALUE texts as a mapping."""
+    """Parse texts of the form KEY=VALUE into a mapping.
+
+    Raises:
+        typer.BadParameter: A text does not have this form.
+    """
     parsed: dict[str, str] = {}
     for text in sets:
         key, separator, value = text.partition("=")
@@ -67,7 +71,11 @@ def parse_sets(sets: list[str]) -> dict[str, str]:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """HOST:PORT as a pair."""
+    """Parse HOST:PORT into a pair; an empty host stands for 127.0.0.1.
+
+    Raises:
+        typer.BadParameter: The text does not have this form.
+    """
     host, separator, port = text.rpartition(":")
     if not separator or not port.isdecimal() or int(port) > _LAST_PORT:
         raise typer.BadParameter(f"`{text}` is not HOST:PORT", param_hint="--http")

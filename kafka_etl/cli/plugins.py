@@ -1,4 +1,4 @@
-"""`kafka-etl plugins`: what is installed, broken plug-ins included."""
+"""`kafka-etl plugins`: lists the installed plug-ins, including broken ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run goes, on a terminal and elsewhere."""
+"""Shows the progress of a run, on a terminal or in the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _LOG_EVERY: Final = 10.0
 
 
 class Progress:
-    """One line that is overwritten on a terminal; one log line each ten seconds elsewhere."""
+    """Shows the daemon's views: one overwritten line on a terminal, else log lines every 10 s.
+
+    All methods are called in the daemon's main thread.
+
+    Args:
+        until_end: Whether the run ends at the end offsets; then the line estimates the time left.
+    """
 
     def __init__(self, *, until_end: bool) -> None:
         self._until_end = until_end
@@ -27,7 +33,7 @@ class Progress:
         self._logged_at = time.monotonic()
 
     def show(self, view: View) -> None:
-        """Take in the daemon's view, about once a second."""
+        """Show a view; called by the daemon about once a second."""
         if self._terminal:
             texts = [
                 self._line(status, view.rates[name]) for name, status in view.pipelines.items()
@@ -40,7 +46,7 @@ class Progress:
                 self._log.info("progress", pipeline=name, **_numbers(status, view))
 
     def finish(self, view: View) -> None:
-        """Say what became of each pipeline; the log has told why one of them failed."""
+        """Show the final state of each pipeline; errors are in the log already."""
         for name, status in view.pipelines.items():
             said = _end(status)
             if self._terminal:
@@ -77,25 +83,25 @@ def _end(status: PipelineStatus) -> str:
 
 
 def _causes(status: PipelineStatus) -> list[str]:
-    """The commonest causes of dead letters, and the command that shows one."""
+    """Return lines with the commonest causes of dead letters, and the command that shows one."""
     lines = [f"  dead letters: {cause}" for cause in status.causes[:_SHOWN_CAUSES]]
     return [*lines, f"    {_look(status)}"] if lines else []
 
 
 def _causes_as_fields(status: PipelineStatus) -> dict[str, Any]:
-    """The same for a log line."""
+    """Return the commonest causes of dead letters as fields of a log line."""
     if not status.causes:
         return {}
     return {"causes": list(map(str, status.causes[:_SHOWN_CAUSES])), "look": _look(status)}
 
 
 def _look(status: PipelineStatus) -> str:
-    """The command that shows a dead letter of the commonest cause."""
+    """Return the command that shows a dead letter of the commonest cause."""
     return f"kafka-etl dlq show {shlex.quote(status.file)} {status.causes[0].example.id}"
 
 
 def _columns() -> int:
-    """Of the terminal that is written to; stdout may be a pipe."""
+    """Return the width of the terminal on standard error, since standard output may be a pipe."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except OSError:

@@ -1,4 +1,4 @@
-"""Records for people: bytes as text where they are text, else as hex."""
+"""Renders records for people and as JSON: bytes as text if they are text, else as hex."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _ALLOWED: Final = frozenset("\t\n\r")
 
 
 def text_of(data: bytes | None) -> str | None:
-    """Bytes as text; None where they are none: a control character would act on a terminal."""
+    """Decode bytes as UTF-8 text; None: the bytes are no text, or hold control characters.
+
+    Control characters are refused, except tab and line ends, since they would act on a terminal.
+    """
     try:
         text = (data or b"").decode()
     except UnicodeDecodeError:
@@ -27,7 +30,12 @@ def text_of(data: bytes | None) -> str | None:
 
 
 def shown(data: bytes | None, limit: int = 0) -> str:
-    """Bytes on a terminal, cut where a limit is given."""
+    """Render bytes for a terminal, as text or hex.
+
+    Args:
+        data: The bytes; None is shown as `(null)`.
+        limit: The most characters to show; 0: no limit.
+    """
     if data is None:
         return "(null)"
     text = text_of(data)
@@ -38,7 +46,7 @@ def shown(data: bytes | None, limit: int = 0) -> str:
 
 
 def data_of(name: str, data: bytes | None) -> dict[str, Any]:
-    """Bytes as a part of a JSON object: JSON as it stands, text, or `NAME_hex`."""
+    """Return bytes as one entry of a JSON object: `NAME` with text, or `NAME_hex` with hex."""
     if data is None:
         return {name: None}
     text = text_of(data)
@@ -46,7 +54,10 @@ def data_of(name: str, data: bytes | None) -> dict[str, Any]:
 
 
 def value_of(data: bytes | None) -> dict[str, Any]:
-    """A value as a part of a JSON object; JSON keeps its digits and its order."""
+    """Return a value as one entry of a JSON object; a JSON value is embedded unchanged.
+
+    An embedded value keeps its digits and the order of its keys; only line ends become spaces.
+    """
     if data is None:
         return {"value": None}
     try:
@@ -61,7 +72,7 @@ def headers_of(headers: Headers) -> list[dict[str, Any]]:
 
 
 def as_json(record: SourceRecord) -> str:
-    """A record on one line."""
+    """Render a record as JSON on one line."""
     place = partition_of(record)
     parts = {
         "topic": place.topic,
@@ -76,7 +87,7 @@ def as_json(record: SourceRecord) -> str:
 
 
 def as_text(record: SourceRecord) -> str:
-    """A record for people: where, when, key; then headers; then the value."""
+    """Render a record for people: a line with place, time and key; then headers; then the value."""
     at = f"{partition_of(record)}@{offset_of(record)}"
     lines = [f"{at}  {time_of(record.timestamp()[1])}  key {shown(record.key())}"]
     headers: Headers = record.headers() or []
@@ -89,7 +100,10 @@ def indented(text: str) -> str:
 
 
 def time_of(ms: int | None) -> str | None:
-    """Milliseconds since the epoch as ISO 8601; None where there are none."""
+    """Render milliseconds since the epoch as ISO 8601 in UTC; None for None or a negative number.
+
+    A number beyond the years of Python's `datetime` is rendered as the number itself.
+    """
     if ms is None or ms < 0:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`kafka-etl run`: the daemon."""
+"""`kafka-etl run`: runs the daemon."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def run(  # noqa: PLR0913 - one parameter per option
         typer.Option(metavar="[COMPONENT=]LEVEL", help=f"One of {', '.join(_LEVELS)}."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Run pipelines until SIGTERM or SIGINT, or until the end."""
+    """Run pipelines until SIGTERM or SIGINT, or until the end offsets with --until-end."""
     from kafka_etl.runtime.daemon.listener import listen
 
-    # Taken first: who asks a daemon that is starting is answered once it has started.
+    # The address is bound first, so that a client of a starting daemon waits instead of failing.
     address = http or ("off" if until_end else DEFAULT_HTTP)
     listener = None if address == "off" else listen(*parse_address(address))
 
@@ -104,10 +104,10 @@ def run(  # noqa: PLR0913 - one parameter per option
 
 
 def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]:
-    """Read pipeline files as far as that goes without importing plug-ins.
+    """Read pipeline files, and check them without importing plug-ins.
 
     Raises:
-        ConfigError: With every finding.
+        ConfigError: A file has findings; the error's text holds all of them.
     """
     from kafka_etl.config.report import config_error
 
@@ -124,7 +124,10 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
 def read_what_is_good(
     paths: list[Path], overrides: dict[str, str]
 ) -> tuple[list[Loaded], dict[Path, ConfigError]]:
-    """The pipelines of files without a finding, and the errors of the other files."""
+    """Return the pipelines of the files without findings, and the errors of the other files.
+
+    Called by the daemon on SIGHUP.
+    """
     from kafka_etl.config.report import config_error
 
     good, findings = _read(paths, overrides)

@@ -1,4 +1,4 @@
-"""`kafka-etl send`: lines into a topic."""
+"""`kafka-etl send`: sends the lines of a file to a topic, one record each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SHOWN = 3
 
 
 class Line(NamedTuple):
-    """How a line becomes a record.
+    """The rules by which a line becomes a record.
 
     Attributes:
-        separator: Between key and value; None: the line is the value.
-        key: The key of all records.
-        null: A value that stands for none: a tombstone.
+        separator: Separator between key and value; None: the whole line is the value.
+        key: Key of all records, without a separator; None: records have no key.
+        null: Text of a value that makes the record a tombstone; None: no text does.
     """
 
     separator: bytes | None
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     null: bytes | None
 
     def parted(self, line: bytes) -> tuple[bytes | None, bytes | None] | None:
-        """Key and value of a line; None where the separator is missing."""
+        """Split a line into key and value; None: the line lacks the separator."""
         key, value = self.key, line
         if self.separator is not None:
             key, found, value = line.partition(self.separator)
@@ -71,7 +71,7 @@ def send(  # noqa: PLR0913 - one parameter per option
     ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Of a topic that is created.")] = 1,
 ) -> None:
-    """Send lines to a topic, one record each, and say how many the broker has.
+    """Send lines to a topic, one record each, and print the number of records that arrived.
 
     Example: kafka-etl send orders orders.txt --key-separator TAB --create
     """
@@ -94,7 +94,7 @@ def send(  # noqa: PLR0913 - one parameter per option
 
 
 def _send_lines(sender: Sender, lines: BinaryIO, line: Line, headers: Headers) -> str:
-    """Send up to the first line that fails; what was wrong with the line itself, if anything."""
+    """Send lines until one fails; return why sending stopped early, apart from failed records."""
     try:
         for number, text in enumerate(lines, 1):
             parted = line.parted(text.removesuffix(b"\n").removesuffix(b"\r"))
@@ -110,7 +110,7 @@ def _send_lines(sender: Sender, lines: BinaryIO, line: Line, headers: Headers) -
 
 
 def _prepare(settings: Mapping[str, Any], topic: str, *, create: bool, partitions: int) -> int:
-    """See to the topic; returns the bytes of the largest record the topic takes."""
+    """Check the topic, or create it; return the largest record that the topic takes, in bytes."""
     from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import existing_partitions
 

@@ -1,4 +1,4 @@
-"""`kafka-etl show`: the records of a topic."""
+"""`kafka-etl show`: prints records of a topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of `kafka-etl status`, and below it what has more to say than a number."""
+"""Renders the table of `kafka-etl status`, and the remarks below the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class _Column:
     """A column of the table.
 
     Attributes:
-        leaves: Its turn to be left out where the terminal is too narrow; None: it stays.
+        title: Title of the column.
+        cell: Function from a pipeline's description to the text of the cell.
+        is_text: Whether cells are aligned to the left.
+        leaves: Rank in which columns are left out on a narrow terminal, 1 first; None: the column
+            always stays.
     """
 
     title: str
@@ -57,11 +61,12 @@ _COLUMNS: Final = (
 
 
 def table(pipelines: Sequence[Answer], width: int | None) -> Iterator[str]:
-    """A line for each pipeline under one of titles.
+    """Yield a line of titles, then one line for each pipeline.
 
     Args:
-        pipelines: As the daemon describes them.
-        width: Of the terminal, where columns that matter less are left out; None: a pipe.
+        pipelines: Descriptions of the pipelines, from the daemon.
+        width: Width of the terminal, for which less important columns are left out; None: the
+            output is no terminal, and all columns stay.
     """
     texts = [(c, [c.title, *map(c.cell, pipelines)]) for c in _COLUMNS]
     columns = [(column, cells, max(map(len, cells))) for column, cells in texts]
@@ -78,7 +83,10 @@ def table(pipelines: Sequence[Answer], width: int | None) -> Iterator[str]:
 
 
 def remarks(pipeline: Answer) -> Iterator[str]:
-    """Deaths, troubles and the error of a pipeline; the error's own lines stay lines."""
+    """Yield remarks on a pipeline: worker deaths, trouble, error, causes of dead letters.
+
+    An error with several lines stays on several lines.
+    """
     name, deaths = pipeline["name"], pipeline["counts"]["worker_deaths"]
     if deaths:
         yield f"{name}: {deaths:,} worker {'death' if deaths == 1 else 'deaths'}"
@@ -90,7 +98,7 @@ def remarks(pipeline: Answer) -> Iterator[str]:
 
 
 def _causes(pipeline: Answer) -> Iterator[str]:
-    """The commonest causes of dead letters, and the command that shows one."""
+    """Yield the commonest causes of dead letters, and the command that shows one."""
     causes = pipeline.get("causes", [])[:_SHOWN_CAUSES]
     for cause in causes:
         where = f" in {cause['operator']}" if cause["operator"] else ""

@@ -1,4 +1,4 @@
-"""`kafka-etl try`: a pipeline on some real records, with nothing written anywhere."""
+"""`kafka-etl try`: runs a pipeline's operators on some real records, and writes no outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.record import SourceRecord
 
 _REGISTRY_PATIENCE: Final = 10
-"""Further tries, a second apart, while a codec has no answer from its registry."""
+"""The number of further tries, a second apart, while the schema registry does not answer."""
 
 
 def try_out(  # noqa: PLR0913 - one parameter per option
@@ -40,11 +40,11 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Run a pipeline's operators on real records and print what comes out; writes nothing.
+    """Run a pipeline's operators on real records and print the outputs; writes nothing.
 
-    Outputs go to standard output, dead letters to standard error. No group is joined, no offset
-    committed, no schema registered. Operators run in this process, also those with `isolation`,
-    and what they do themselves, they do.
+    Outputs go to standard output, dead letters to standard error. The command joins no group,
+    commits no offset and registers no schema. All operators run in this process, also those with
+    `isolation`; their own side effects, such as requests to a service, do happen.
 
     Example: kafka-etl try pipeline.yaml -n 3
     """
@@ -54,7 +54,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     if not records:
         typer.echo("the source's topics have no records", err=True)
         return
-    # What operators print when they are imported or called is no output of the pipeline.
+    # Standard output is for the pipeline's outputs: operators' own prints go to standard error.
     with contextlib.redirect_stdout(sys.stderr):
         pipeline, settlement, dropped = _run(path, overrides, records)
     _print_outputs(settlement.outputs, pipeline.sink_settings.topics, json=json)
@@ -122,10 +122,10 @@ def _invoked(pipeline: Pipeline, records: Sequence[SourceRecord]) -> tuple[Settl
 
 
 def _patiently(run: Any) -> Any:
-    """Run again while a codec has no answer from its registry.
+    """Call `run`, and call it again while a codec gets no answer from the schema registry.
 
     Raises:
-        TryEnded: The registry does not answer.
+        TryEnded: The registry has not answered after the last try.
     """
     from kafka_etl.contracts import Unavailable
     from kafka_etl.errors import TryEnded
@@ -143,7 +143,7 @@ def _patiently(run: Any) -> Any:
 
 
 def registering_nothing(document: Document) -> Document:
-    """The same pipeline, with a sink that registers no schema."""
+    """Return the document with `register: false` in the sink's codecs that set `register`."""
     from kafka_etl.config.parse import is_mapping
 
     sink = document.data.get("sink")
@@ -182,7 +182,7 @@ def _print_outputs(outputs: Outputs, topics: Sequence[str], *, json: bool) -> No
 
 
 def _print_dead_letters(pipeline: Pipeline, settlement: Settlement) -> None:
-    """Dead letters as they would be written."""
+    """Print dead letters as the pipeline would write them."""
     from kafka_etl.cli.letters import briefly
     from kafka_etl.contracts import Preflight
     from kafka_etl.dead_letters import stored

@@ -1,4 +1,4 @@
-"""`kafka-etl validate`: every problem of pipeline files at once, without Kafka."""
+"""`kafka-etl validate`: checks pipeline files without Kafka, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def validate(
     findings = loaded.findings
     sound: list[tuple[Document, Pipeline]] = []
     for document in loaded.documents:
-        # What an operator's module prints when it is imported is not our answer.
+        # Standard output is for the results: prints of imported operators go to standard error.
         with importable(document.folder), contextlib.redirect_stdout(sys.stderr):
             pipeline = examine(document, registry)
         if isinstance(pipeline, Pipeline):

@@ -1,1 +1,1 @@
-"""From a YAML file to a built pipeline."""
+"""Reads, checks and builds pipelines from YAML files."""

@@ -1,4 +1,4 @@
-"""The only place that constructs: from a document and the registry to a pipeline."""
+"""Builds a pipeline from a document and the plug-in registry; no other module builds one."""
 
 from __future__ import annotations
 
@@ -46,11 +46,15 @@ Part = Literal["value", "key"]
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """How bytes become values and back.
+    """The codecs of a pipeline, for values and keys.
 
     Attributes:
-        converts: Whether the sink names a codec for values: all of them are then encoded.
-        converts_keys: Likewise, for keys.
+        source_value: Codec that decodes the source's values.
+        source_key: Codec that decodes the source's keys.
+        sink_value: Codec that encodes values: the sink's own, else the source's.
+        sink_key: Codec that encodes keys: the sink's own, else the source's.
+        converts: Whether the sink names a codec of values; then every value is encoded anew.
+        converts_keys: Whether the sink names a codec of keys; then every key is encoded anew.
     """
 
     source_value: Codec
@@ -62,20 +66,22 @@ class Codecs:
 
     @property
     def name_schemas(self) -> bool:
-        """Whether any of them says in a record which schema describes it."""
+        """Whether any of the codecs writes the schema's id into records."""
         codecs = (self.source_value, self.source_key, self.sink_value, self.sink_key)
         return any(codec.names_schema for codec in codecs)
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A pipeline ready to run; no behaviour.
+    """A pipeline that is built and ready to run; plain data.
 
     Attributes:
-        folder: Where its operators' modules are.
-        config_hash: Changes with the file.
-        retry: Of faults outside an operator of its own policy.
-        retries: Operator -> its own policy.
+        spec: Model of the pipeline file.
+        folder: Folder of the pipeline file, from which operators' modules are imported.
+        config_hash: Hash of the file's text.
+        guarantee: Guarantee of the file, else the one that the sink holds.
+        retry: Retry policy of all faults without a policy of their operator.
+        retries: Operator's name -> the operator's own retry policy.
     """
 
     spec: PipelineSpec
@@ -93,15 +99,15 @@ class Pipeline:
 
 
 def read_spec(document: Document) -> PipelineSpec | list[Finding]:
-    """The pipeline file as a model, or what is wrong with it; imports no plug-in."""
+    """Return the model of a pipeline file, or the findings of the file; imports no plug-in."""
     return check(PipelineSpec, document.data, document)
 
 
 def build(document: Document, registry: PluginRegistry) -> Pipeline:
-    """Everything a pipeline file names, put together.
+    """Build the pipeline of a file; imports plug-ins and operators.
 
     Raises:
-        ConfigError: With every finding.
+        ConfigError: The file has findings; the error's text holds all of them.
     """
     pipeline = examine(document, registry)
     if not isinstance(pipeline, Pipeline):
@@ -110,7 +116,7 @@ def build(document: Document, registry: PluginRegistry) -> Pipeline:
 
 
 def examine(document: Document, registry: PluginRegistry) -> Pipeline | list[Finding]:
-    """The pipeline, or everything that is wrong with it."""
+    """Build the pipeline of a file, or return all findings; imports plug-ins and operators."""
     findings: list[Finding] = []
     spec = read_spec(document)
     if not isinstance(spec, PipelineSpec):
@@ -127,10 +133,10 @@ def examine(document: Document, registry: PluginRegistry) -> Pipeline | list[Fin
 
 
 def build_operator(document: Document, registry: PluginRegistry, name: str) -> BoundOperator:
-    """One operator of a pipeline that was built before, for a process of its own.
+    """Build one operator of a valid pipeline; called in the operator's own process.
 
     Raises:
-        ConfigError: It cannot be built here.
+        ConfigError: The operator cannot be built in this process.
     """
     spec = read_spec(document)
     if not isinstance(spec, PipelineSpec):
@@ -143,7 +149,7 @@ def build_operator(document: Document, registry: PluginRegistry, name: str) -> B
 
 
 def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
-    """Findings for pipelines that have the name of an earlier one."""
+    """Return a finding for each pipeline that has the name of an earlier pipeline."""
     first: dict[str, Document] = {}
     findings: list[Finding] = []
     for document, spec in read:
@@ -155,7 +161,14 @@ def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
 
 
 class _Builder:
-    """Collects findings, so that one run names them all."""
+    """Builds one pipeline, and collects findings instead of stopping at the first one.
+
+    Args:
+        document: The pipeline file.
+        spec: Model of the file, or of its valid part.
+        registry: Registry of plug-ins.
+        known: Earlier findings of the file; consulted for the section `registry` only.
+    """
 
     def __init__(
         self,
@@ -220,7 +233,7 @@ class _Builder:
         )
 
     def operator(self, name: str) -> BoundOperator | None:
-        """The operator of this name, and no other."""
+        """Build the operator of this name, and no other part."""
         uses = ((label, use, i) for i, (label, use) in enumerate(self._labelled()) if label == name)
         label, use, index = next(uses)
         return self._operator(label, use, ("operators", index))
@@ -239,7 +252,7 @@ class _Builder:
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
         code = Code(error.code) if error.code in set(Code) else Code.INVALID_VALUE
-        told = error.next_step != ConfigError.advice  # that is to validate, which this does
+        told = error.next_step != ConfigError.advice  # the advice is to validate, as done here
         self._find(code, error.what, loc, hint=error.next_step if told else "")
 
     def _settings(self, model: type[S], data: Mapping[str, Any], at: Loc) -> S | None:
@@ -252,7 +265,7 @@ class _Builder:
     # Parts
 
     def _labelled(self) -> Iterator[tuple[str, OperatorUseSpec]]:
-        """Operators with names that differ: a second `filter` is `filter-2`."""
+        """Yield the operators with unique names: a second `filter` becomes `filter-2`."""
         seen: dict[str, int] = {}
         for use in self._spec.operators:
             count = seen[use.label] = seen.get(use.label, 0) + 1
@@ -271,7 +284,7 @@ class _Builder:
         except KafkaEtlError as error:
             self._object(error, (*at, "use"))
             return None
-        except Exception as error:  # noqa: BLE001 - reading a signature runs anybody's code
+        except Exception as error:  # noqa: BLE001 - reading a signature may run user code
             message = f"{use.use} is no operator: {type(error).__name__}: {error}"
             self._find(Code.OPERATOR_SIGNATURE, message, (*at, "use"))
             return None
@@ -294,7 +307,7 @@ class _Builder:
             return bound
         except KafkaEtlError as error:
             self._object(error, (*at, "use"))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - so does a class or factory
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - binding runs user code
             message = f"{use.use} does not accept these settings: {type(error).__name__}: {error}"
             self._find(Code.INVALID_VALUE, message, (*at, "with"))
         return None
@@ -321,7 +334,10 @@ class _Builder:
     def _sink_codec(
         self, own: CodecUse | None, of_source: CodecUse, part: Part, topic: str
     ) -> Codec | None:
-        """The sink's, or the source's, made for the sink: findings then stand at the source."""
+        """Build a codec of the sink: the sink's own, else the source's codec, built for the sink.
+
+        A finding about the source's codec is reported at the source's place in the file.
+        """
         at: Side = "sink" if own else "source"
         return self._codec(own or of_source, at, part, CodecContext("sink", part, topic))
 
@@ -341,7 +357,11 @@ class _Builder:
         return self._try(loc, lambda: plugin.build(settings, hooks))
 
     def _schema_registry(self) -> Mapping[str, Any]:
-        """As the file has it; what is wrong with it is not found again at each codec."""
+        """Return the settings of the schema registry's client.
+
+        If the section `registry` has findings, a placeholder URL stands in for a missing one:
+        otherwise each codec would report the missing URL again.
+        """
         given = self._spec.registry
         known = any(f.loc[:1] == ("registry",) for f in (*self._known, *self.findings))
         return {"url": "http://unknown", **given} if known else given

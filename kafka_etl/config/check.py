@@ -1,4 +1,4 @@
-"""Checks a document against the models, every problem at once."""
+"""Checks a document against pydantic models, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,17 @@ _LIMITS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "l
 def check(
     model: type[S], data: Mapping[str, Any], document: Document, at: Loc = ()
 ) -> S | list[Finding]:
-    """An instance of `model`, or what is wrong with `data`, which stands at `at` in the file."""
+    """Validate a part of a document.
+
+    Args:
+        model: Model of the part.
+        data: The part as plain data.
+        document: The document, for the positions of findings.
+        at: Place of the part in the document.
+
+    Returns:
+        An instance of `model`, or the findings.
+    """
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
@@ -57,11 +67,14 @@ def check(
 
 
 class _Problem:
-    """What pydantic says of one place.
+    """One error of pydantic, with its place in the data.
 
     Attributes:
-        loc: The location without the names pydantic adds for the options of a union.
-        given: What stands there.
+        type: Pydantic's type of the error.
+        message: Pydantic's text of the error.
+        context: Pydantic's further data, such as the limit of a number.
+        loc: Place in the data, without the names that pydantic adds for the options of a union.
+        given: Data at the place.
     """
 
     def __init__(self, details: Any, data: Any) -> None:
@@ -81,7 +94,7 @@ class _Problem:
 
     @property
     def choices(self) -> list[str]:
-        """What an enumeration allows."""
+        """The values that an enumeration allows; empty for another type of error."""
         if self.type not in {"enum", "literal_error"}:
             return []
         found = re.findall(r"'([^']*)'|(\w+)", str(self.context["expected"]))
@@ -89,7 +102,7 @@ class _Problem:
 
     @property
     def objections(self) -> list[str]:
-        """What is wrong; several for an enumeration, one for each choice."""
+        """The objections in words: one, or one for each choice of an enumeration."""
         if self.type in _WANTED:
             return [f"should be {_WANTED[self.type]}"]
         if self.choices:
@@ -106,10 +119,10 @@ class _Problem:
 
 
 def _by_place(problems: Iterable[_Problem]) -> Iterator[Sequence[_Problem]]:
-    """Problems by their place.
+    """Group problems by place; each group becomes one finding.
 
-    Where several types are allowed there is a problem for each: those of one place are one
-    finding, and those of a place above another tell of types that were not meant.
+    For a value of a union, pydantic reports a problem for each type of the union. A problem at a
+    place that contains another problem's place is left out: the user did not mean its type.
     """
     found: dict[Loc, list[_Problem]] = {}
     for problem in problems:
@@ -146,10 +159,10 @@ def _finding(
 
 
 def _unknown(document: Document, place: Loc, allowed: Sequence[str]) -> Finding:
-    """A key that nothing knows where it stands: misspelt, or at home elsewhere."""
+    """Make the finding of a key that is unknown at its place: misspelt, or valid elsewhere."""
     key, at = str(place[-1]), place[:-1]
     near, home = did_you_mean(key, allowed), home_of(key, at)
-    in_plugin = at[-1:] == ("with",)  # a plug-in's own words come first there
+    in_plugin = at[-1:] == ("with",)  # among a plug-in's settings, a misspelling is likelier
     return document.finding(
         Code.UNKNOWN_KEY,
         f"unknown key {_name(place)}",
@@ -161,7 +174,10 @@ def _unknown(document: Document, place: Loc, allowed: Sequence[str]) -> Finding:
 
 
 def _astray_in_client(document: Document, problem: _Problem, place: Loc) -> Finding | None:
-    """A mapping among the settings of clients: a section in another, or dots written as levels."""
+    """Make the finding of a mapping among client settings; None: the problem is another.
+
+    Such a mapping is a section at the wrong place, or a dotted name written as nested keys.
+    """
     if len(place) != 2 or place[0] not in CLIENTS or not is_mapping(problem.given):  # noqa: PLR2004
         return None
     section, key = place
@@ -174,7 +190,7 @@ def _astray_in_client(document: Document, problem: _Problem, place: Loc) -> Find
 
 
 def _objection(problems: Sequence[_Problem]) -> str:
-    """` should be earliest, latest or a date and time`."""
+    """Join objections into one text: ` should be earliest, latest or a date and time`."""
     if problems[0].given is None:
         return " has no value"
     first, *others = dict.fromkeys(text for problem in problems for text in problem.objections)
@@ -185,13 +201,13 @@ def _objection(problems: Sequence[_Problem]) -> str:
 
 
 def _name(place: Loc) -> str:
-    """`topics[1]`: the last key, and where in its list."""
+    """Name a place by its last key and the position in a list: `topics[1]`."""
     last_key = max((i for i, part in enumerate(place) if isinstance(part, str)), default=0)
     return f"`{show_loc(place[last_key:])}`"
 
 
 def _in_unit_of(given: Any, limit: Any) -> str:
-    """A limit as the value was written: 3600 is 1h where a duration stands."""
+    """Show a limit in the unit of the given value: 3600 as `1h` if the value is a duration."""
     if isinstance(given, str):
         try:
             parse_duration(given)
@@ -202,7 +218,7 @@ def _in_unit_of(given: Any, limit: Any) -> str:
 
 
 def _flaw(pattern: str) -> str:
-    """Why a text is no regular expression, and at which position."""
+    """Return Python's reason why a text is no regular expression, with the position."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Whether the parts of a pipeline fit together; what does not is found, with where it stands."""
+"""Checks whether the parts of a pipeline fit together, and reports findings with their places."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kafka_etl.functions.signature import TABLES, Takes
 
 
 class Find(Protocol):
-    """Takes down a finding."""
+    """A function that records a finding."""
 
     def __call__(self, code: Code, message: str, loc: Loc, **more: Any) -> None: ...
 
 
 def check_operators(operators: Sequence[BoundOperator], find: Find) -> None:
-    """Bytes and text are asked of the source only by the first operator."""
+    """Check that an operator after the first takes bytes or text only from an operator's output."""
     for index, (before, after) in enumerate(pairwise(operators), 1):
         wanted, given = after.shape.takes, before.shape.gives
         if wanted in (Takes.BYTES, Takes.TEXT) and given not in (None, wanted):
@@ -34,7 +34,10 @@ def check_operators(operators: Sequence[BoundOperator], find: Find) -> None:
 
 
 def check_tables(operators: Sequence[BoundOperator], value: Codec, find: Find) -> None:
-    """A table is made of the bytes of values alone."""
+    """Check that a table operator comes first only if no codec of values reads headers.
+
+    Tables are decoded from the bytes of values, without the records' headers.
+    """
     if operators and operators[0].shape.takes in TABLES and value.decode_with is not None:
         find(
             Code.OPERATORS_DO_NOT_FIT,
@@ -46,7 +49,7 @@ def check_tables(operators: Sequence[BoundOperator], value: Codec, find: Find) -
 
 
 def check_conversion(source: Codec, sink: Codec, find: Find) -> None:
-    """Without operators, what the source's codec makes of bytes is what the sink's is given."""
+    """Check, for a pipeline without operators, that the sink's codec can encode source values."""
     if sink is BYTES and source not in (BYTES, TEXT):
         find(
             Code.OPERATORS_DO_NOT_FIT,
@@ -74,7 +77,14 @@ def check_decoded(part: Literal["value", "key"], source: Codec, sink: Codec, fin
 def check_topics(
     source: SourceSettings, sink: SinkSettings, dead_letters: str | None, find: Find
 ) -> None:
-    """A pipeline must not read what it writes, nor mix dead letters with outputs."""
+    """Check that a pipeline reads no topic it writes, and keeps dead letters apart from outputs.
+
+    Args:
+        source: Settings of the source.
+        sink: Settings of the sink.
+        dead_letters: Dead-letter topic, if there is one.
+        find: Records a finding.
+    """
     places: list[tuple[str, Loc]] = [
         (topic, ("sink", "with", "topic") if i == 0 else ("sink", "with", "routes", i - 1))
         for i, topic in enumerate(sink.topics)

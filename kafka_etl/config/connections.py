@@ -1,7 +1,7 @@
-"""Whether the clients of Kafka and of the schema registry take what a pipeline file tells them.
+"""Checks the settings of the clients of Kafka and of the schema registry in a pipeline file.
 
-The files of a secure connection are looked for here, as files with schemas and secrets are: a
-client that does not find one names neither the file nor, often, the setting.
+The files that TLS settings name are opened here. A client that cannot open a file reports neither
+the file nor, often, the setting.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import show_duration
 
 _SYSTEM: Final = "probe"
-"""Of Kafka's client: the certificates are where this system has them."""
+"""A value of certificate settings: Kafka's client finds the system's certificates itself."""
 
 _FOLDERS_TOO: Final = frozenset({"ssl.ca.location", "ssl.crl.location", "https.ca.location"})
 _CERTIFICATE: Final = "ssl.certificate.location"
@@ -39,7 +39,7 @@ _FILES: Final = (*_FOLDERS_TOO, _CERTIFICATE, _KEY, "ssl.keystore.location")
 
 
 def check_connections(spec: PipelineSpec, find: Find) -> None:
-    """Settings that are unknown, refused or missing; files; for the registry also other values."""
+    """Report client settings that are unknown, refused, missing or out of range, and bad files."""
     for section in SECTIONS:
         given: Mapping[str, Any] = getattr(spec, section)
         for name, value in given.items():
@@ -58,9 +58,10 @@ def check_connections(spec: PipelineSpec, find: Find) -> None:
 
 
 def _check_poll_interval(spec: PipelineSpec, find: Find) -> None:
-    """The client waits for a worker as long as its operators may take.
+    """Check `max.poll.interval.ms` against the operators' timeouts.
 
-    Timeouts that nobody gave do not add up: hardly any record uses up one of them.
+    The sum counts only timeouts that the file gives: a default timeout is long, and hardly any
+    record uses it up.
     """
     if not spec.operators:
         return
@@ -92,7 +93,7 @@ def _check_registry(spec: PipelineSpec, find: Find) -> None:
 def _check_kafka_files(
     section: str, common: Mapping[str, Any], own: Mapping[str, Any], find: Find
 ) -> None:
-    """Those that a section names itself; a client without TLS opens none."""
+    """Check the files that a section itself names; a client without TLS opens no files."""
     settings = {**common, **own}
     if "ssl" in str(settings.get("security.protocol", "")).lower():
         for name, wrong in _file_objections(settings, needs_key=False):
@@ -115,11 +116,12 @@ def _check_setting(
 
 
 def _file_objections(settings: Mapping[str, Any], *, needs_key: bool) -> Iterator[tuple[str, str]]:
-    """(setting, what is wrong with the file it names) for a client with these settings.
+    """Yield (setting, objection) for each file that a client with these settings cannot use.
 
     Args:
-        settings: All that the client is given.
-        needs_key: Whether it looks for the key beside the certificate when none is named.
+        settings: All settings of the client.
+        needs_key: Whether the client expects the key in the certificate's file if no setting names
+            a key.
     """
     sound = set[str]()
     for name in _FILES:
@@ -157,7 +159,7 @@ def _file_objection(name: str, path: Path) -> str | None:
 
 
 def _belong_together(settings: Mapping[str, Any], key: str) -> bool:
-    password = str(settings.get("ssl.key.password", ""))  # without one it would be asked for
+    password = str(settings.get("ssl.key.password", ""))  # with None, OpenSSL prompts
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
             settings[_CERTIFICATE], settings[key], password

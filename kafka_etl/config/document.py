@@ -1,4 +1,4 @@
-"""A pipeline file as it was read: data, and where each part of it stands."""
+"""A pipeline file as it was read: its data, and the position of each part in the file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from kafka_etl.errors import Code
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One pipeline file: its data, and where each part of it stands.
+    """One pipeline file: its data, and the position of each part in the file.
 
     Attributes:
-        keys: Where the key of a place stands (for a list entry: the entry).
-        values: Where its value stands.
+        path: Path of the file.
+        data: Content of the file as plain data, with overrides and variables applied.
+        keys: Place -> position of the place's key, or of the entry in a list.
+        values: Place -> position of the place's value.
+        lines: Lines of the file's text.
         overridden: Places whose value comes from `--set`.
-        secrets: What variables hold -> the variable as it is written; findings show the latter.
+        secrets: Value of a variable -> the variable as written in the file; findings show the
+            variable instead of its value.
     """
 
     path: Path
@@ -32,7 +36,7 @@ class Document:
 
     @property
     def folder(self) -> Path:
-        """Where its operators' modules are looked for."""
+        """The folder of the file, from which operators' modules are imported."""
         return self.path.resolve().parent
 
     def finding(  # noqa: PLR0913 - a finding has that many parts
@@ -45,7 +49,16 @@ class Document:
         allowed: Iterable[str] = (),
         hint: str = "",
     ) -> Finding:
-        """A finding at `loc`, or at the nearest enclosing place that stands in the file."""
+        """Make a finding at `loc`, or at the nearest enclosing place that the file contains.
+
+        Args:
+            code: Code of the finding.
+            message: Text of the finding.
+            loc: Place in the document.
+            at_key: Whether the finding points at the key rather than the value.
+            allowed: Keys that are allowed at the place.
+            hint: Advice to the user.
+        """
         override = self._override_of(loc)
         mark = None if override else self._mark(loc, at_key=at_key)
         return Finding(
@@ -61,7 +74,7 @@ class Document:
         )
 
     def _override_of(self, loc: Loc) -> str:
-        """The option `--set` that gave what stands at `loc`, or the part of it that is unknown."""
+        """Return the option `--set` that gave the data at `loc`; empty: the data is in the file."""
         for place in self.overridden:
             given = loc[: len(place)] == place
             made = place[: len(loc)] == loc and loc not in self.keys
@@ -72,7 +85,7 @@ class Document:
     def _mark(self, loc: Loc, *, at_key: bool) -> Mark:
         marks = self.keys if at_key else self.values
         while loc and loc not in marks:
-            # A bare string is short for `use`: its value stands for both.
+            # A bare string is short for `use: …`: the position of the string serves for both.
             marks = self.values if loc[-1] == "use" else self.keys
             loc = loc[:-1]
         return marks.get(loc, Mark(1, 1))

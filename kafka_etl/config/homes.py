@@ -1,4 +1,4 @@
-"""Where in a pipeline file a key belongs that stands in another place."""
+"""Finds the right place of a key that stands at a wrong place in a pipeline file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 
 
 def home_of(key: str, at: Loc) -> str:
-    """The place of a key that is unknown at `at`; empty if no place has it, or several do."""
+    """Return a hint at the place of a key that is unknown at `at`.
+
+    The hint is empty if no place, or more than one, has the key.
+    """
     homes = [home for home in _HOMES.get(key, []) if home != _without_numbers(at)]
     if () in homes:
         return f"`{key}` belongs at the top of the file"
@@ -24,7 +27,7 @@ def home_of(key: str, at: Loc) -> str:
 
 
 def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models an annotation mentions."""
+    """Yield the pydantic models that a type annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):
@@ -53,7 +56,7 @@ def _homes() -> dict[str, list[Loc]]:
     for model, at in parts:
         for key, home in _keys_under(model, at):
             under_operator = home[:1] == ("operators",) and len(home) > 1
-            if not under_operator:  # what is there belongs, in the first place, to the pipeline
+            if not under_operator:  # `retry` and its keys belong to the pipeline first
                 homes.setdefault(key, []).append(home)
     return homes
 

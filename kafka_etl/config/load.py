@@ -1,4 +1,4 @@
-"""Reading pipeline files: YAML with positions, `--set`, and variables."""
+"""Reads pipeline files: YAML with positions, overrides by `--set`, and variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|registry|.+\.cre
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of reading: documents, and what is wrong with the files."""
+    """The result of reading files: the documents, and the findings of all files."""
 
     documents: list[Document] = field(default_factory=list[Document])
     findings: list[Finding] = field(default_factory=list[Finding])
@@ -29,12 +29,12 @@ class Loaded:
 def load(
     paths: Iterable[Path], *, env: Mapping[str, str], overrides: Mapping[str, str] | None = None
 ) -> Loaded:
-    """Read pipeline files, and all `*.yaml` and `*.yml` of folders.
+    """Read pipeline files, and all files `*.yaml` and `*.yml` of folders.
 
     Args:
         paths: Files and folders.
-        env: For `${VAR}`.
-        overrides: `source.with.batch.max_records` -> YAML text of the value.
+        env: Environment variables, for `${VAR}`.
+        overrides: Place, such as `source.with.batch.max_records` -> YAML text of the value.
     """
     loaded = Loaded()
     for file in _files(paths, loaded.findings):
@@ -89,7 +89,7 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
 
 
 def _without_notes(document: Document) -> Document:
-    """The document without the top-level keys `x-…`, which hold what others refer to."""
+    """Drop the top-level keys `x-…`, which hold parts that YAML aliases refer to."""
     data = {key: value for key, value in document.data.items() if not key.startswith("x-")}
     return replace(document, data=data)
 
@@ -132,7 +132,7 @@ def _refused(document: Document, place: str, loc: Loc, message: str) -> Finding:
 
 
 def _loc(place: str) -> Loc:
-    """`operators.0.with.rate`; some keys have dots of their own."""
+    """Parse a place such as `operators.0.with.rate`; names of client settings keep their dots."""
     dotted = _HAS_DOTTED_KEYS.fullmatch(place)
     parts = [*dotted[1].split("."), dotted[2]] if dotted else place.split(".")
     return tuple(int(part) if part.isdecimal() else part for part in parts)

@@ -1,4 +1,4 @@
-"""The pipeline file as a frozen model. What a plug-in can be told is in its own model."""
+"""The frozen models of a pipeline file; each plug-in has its own model of its settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class BackoffSpec(Settings):
-    """Waits before the attempts after the first."""
+    """The waits before the attempts after the first one.
+
+    Attributes:
+        initial: Wait before the second attempt, in seconds.
+        factor: Factor by which each wait exceeds the one before.
+        max: Longest wait, in seconds.
+        jitter: `full`: a random part of the wait; `none`: the whole wait.
+    """
 
     initial: Duration = Field(default=0.2, ge=0)
     factor: float = Field(default=2.0, ge=1, le=100)
@@ -40,12 +47,13 @@ class BackoffSpec(Settings):
 
 
 class RetrySpec(Settings):
-    """Which errors are tried again, how often, and after how long.
+    """The retry policy: the errors that are retried, the number of attempts, and the waits.
 
     Attributes:
-        max_attempts: Attempts in all, the first included.
-        never: Further exception classes that are never tried again.
-        only: When given, nothing else is tried again.
+        max_attempts: Number of attempts, including the first.
+        backoff: Waits before further attempts.
+        never: Names of exception classes that are not retried, besides the built-in list.
+        only: Names of the only exception classes that are retried; None: all classes but `never`.
     """
 
     max_attempts: int = Field(default=4, ge=1, le=1000)
@@ -55,19 +63,20 @@ class RetrySpec(Settings):
 
 
 class OperatorUseSpec(UseSettings):
-    """An operator, its settings, and the policies beside them.
+    """One use of an operator in a pipeline: the operator's settings and policies.
 
     Attributes:
-        name: In dead letters, logs and metrics; default: the last part of `use`.
-        timeout: How long one record may take: then its worker is killed, or, where the operator
-            is async, the call is cancelled, or, with `isolation`, its own process is killed.
-        concurrency: Records in hand at the same time, of an operator that takes one at a time:
-            in threads, or, where it is async, as tasks.
-        order: Records that wait for each other: those of one key, of one partition, or none.
-            Outputs stand in the order of the source in any case.
-        isolation: `process`: in processes of its own, as many as `concurrency` says. One that dies
-            or is killed costs the record in its hand, and nothing else.
-        retry: Default: the pipeline's.
+        name: Name in dead letters, logs and metrics; None: the last part of `use`.
+        timeout: Seconds that a call may take for one record. After the timeout the call of an async
+            operator is cancelled, the process of an operator with `isolation` is killed, and for
+            any other operator the worker is killed.
+        concurrency: Number of records that an operator of single records processes at the same
+            time, in threads, or as tasks if the operator is async.
+        order: Records that are processed one after the other: records of one key, records of one
+            partition, or none. Outputs keep the order of the source in any case.
+        isolation: `process`: the operator runs in `concurrency` processes of its own, and the death
+            of such a process costs only the record in its hand.
+        retry: Retry policy of the operator; None: the pipeline's.
     """
 
     name: Name | None = None
@@ -87,18 +96,25 @@ OperatorUse = Annotated[OperatorUseSpec, BeforeValidator(bare_string_is_use)]
 
 
 class LimitSpec(Settings):
-    """When too many records fail, the pipeline pauses instead of emptying its source."""
+    """The limit of the breaker, which pauses the pipeline after too many dead letters in a row.
+
+    Attributes:
+        max_consecutive: Number of dead letters in a row that pauses the pipeline.
+    """
 
     max_consecutive: int = Field(default=1000, ge=1)
 
 
 class DeadLetterSpec(Settings):
-    """Where records go that failed for good.
+    """The dead-letter topic, for records that fail permanently.
 
     Attributes:
-        topic: On the pipeline's own cluster, written in the same transaction as the outputs.
-        format: `raw`: the original record, with everything about its failure in headers.
-        create: Created when missing, with the source's number of partitions; `false` not to.
+        topic: Topic on the pipeline's own cluster; with an exactly-once sink, dead letters are
+            written in the same transaction as outputs.
+        format: `raw`: the original record, with the data of its failure in headers.
+        create: Settings with which preflight creates a missing topic, by default with the source's
+            number of partitions; False: a missing topic is an error.
+        limit: Limit of the breaker.
     """
 
     topic: Topic
@@ -108,17 +124,23 @@ class DeadLetterSpec(Settings):
 
 
 class PipelineSpec(Settings):
-    """One pipeline file.
+    """The content of one pipeline file.
 
     Attributes:
-        name: Unique in a daemon; part of the group member's and the producer's id.
-        kafka: Client settings for every client, by librdkafka's names.
-        consumer: Further ones for the consumer.
-        producer: Further ones for the producer.
-        registry: Settings of the schema registry's client, by its own names.
-        guarantee: Left out: the strongest the parts can hold. Given: enforced.
-        workers: Processes, each one member of the consumer group.
-        drain_timeout: How long to finish what is in hand when told to stop.
+        name: Name of the pipeline, unique in a daemon; a part of the workers' member ids and
+            transactional ids.
+        kafka: Settings of every Kafka client, by librdkafka's names.
+        consumer: Further settings of the consumer, by librdkafka's names.
+        producer: Further settings of the producer, by librdkafka's names.
+        registry: Settings of the schema registry's client, by that client's names.
+        source: Source plug-in and its settings.
+        operators: Operators, in the order in which records pass them.
+        sink: Sink plug-in and its settings.
+        guarantee: Guarantee that the pipeline must hold; None: the guarantee of the sink.
+        retry: Retry policy of all operators without their own.
+        dead_letter: Dead-letter topic; None: a record that fails permanently stops the pipeline.
+        workers: Number of worker processes, each one member of the consumer group.
+        drain_timeout: Seconds that a stopping worker may take to finish the records in hand.
     """
 
     name: Name

@@ -1,6 +1,6 @@
-"""YAML 1.2 as plain data: text, numbers, true, false, null, lists, mappings; and where each stands.
+"""Parses YAML 1.2 into plain data: text, numbers, booleans, None, lists, mappings; with positions.
 
-Scalars are resolved here by YAML's core schema, whatever a `%YAML` directive says: `no`, `12:30:45`
+Scalars are resolved here by YAML's core schema, regardless of a `%YAML` directive: `no`, `12:30:45`
 and dates stay text. Keys are always text.
 """
 
@@ -26,7 +26,7 @@ from ruamel.yaml.tokens import (
 
 from kafka_etl.config.report import Loc, Mark
 
-_MAX_NODES: Final = 100_000  # aliases may multiply what a small file holds
+_MAX_NODES: Final = 100_000  # aliases can multiply the nodes of a small file
 
 _TAG: Final = "tag:yaml.org,2002:"
 _MAPPING: Final = _TAG + "map"
@@ -50,7 +50,14 @@ _SPECIAL_FLOAT: Final = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a text as YAML."""
+    """A problem of a text as YAML.
+
+    Attributes:
+        message: Text of the problem.
+        mark: Position in the text; None: unknown.
+        loc: Place in the document, as far as known.
+        hint: Advice to the user.
+    """
 
     message: str
     mark: Mark | None = None
@@ -60,12 +67,14 @@ class Problem:
 
 @dataclass(slots=True)
 class Parsed:
-    """What a text says.
+    """The result of parsing a text.
 
     Attributes:
-        data: None when it is empty or cannot be parsed.
-        keys: Where the key of a place stands (for a list entry: the entry).
-        values: Where its value stands; behind an alias or a merge key: at the anchor.
+        data: Plain data; None: the text is empty or cannot be parsed.
+        keys: Place -> position of the place's key, or of the entry in a list.
+        values: Place -> position of the place's value; for an alias or a merge key, the position
+            at the anchor.
+        problems: Problems of the text.
     """
 
     data: Any = None
@@ -100,7 +109,7 @@ class _TooLarge(Exception):
 
 
 class _Reader:
-    """Walks the nodes that the YAML library found."""
+    """Turns the nodes of the YAML library into plain data and positions."""
 
     def __init__(self) -> None:
         self._parsed = Parsed()
@@ -125,14 +134,14 @@ class _Reader:
 
     def _entry(self, part: str | int, key: Any, value: Any, loc: Loc) -> Any:
         place = (*loc, part)
-        # Where nothing is written, the library points at whatever comes next.
+        # For an empty value, the library gives the position of the next token.
         nothing = isinstance(value.value, str) and value.start_mark.index == value.end_mark.index
         self._parsed.keys[place] = _mark(key)
         self._parsed.values[place] = _mark(key if nothing else value)
         return self._plain(value, place)
 
     def _entries(self, node: Any, loc: Loc) -> Iterator[tuple[str, Any]]:
-        """The entries of a mapping: its own, then what is merged in with `<<`."""
+        """Yield the entries of a mapping: its own, then the entries merged in with `<<`."""
         seen: dict[str, int] = {}
         merged: list[Any] = []
         for key, value in node.value:
@@ -152,7 +161,7 @@ class _Reader:
                 yield key.value, self._entry(key.value, key, value, loc)
 
     def _merged(self, node: Any, loc: Loc) -> Iterator[tuple[Any, Any]]:
-        """The entries of a mapping, or of a list of them, that is merged into another."""
+        """Yield the entries of a mapping, or of a list of mappings, after `<<`."""
         self._count()
         if node.tag == _SEQUENCE:
             for item in node.value:
@@ -177,12 +186,12 @@ class _Reader:
 
 
 def is_mapping(data: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether what was read is a mapping; its keys are text."""
+    """Whether parsed data is a mapping, whose keys are always text."""
     return isinstance(data, dict)
 
 
 def is_list(data: Any) -> TypeGuard[list[Any]]:
-    """Whether what was read is a list."""
+    """Whether parsed data is a list."""
     return isinstance(data, list)
 
 
@@ -213,7 +222,11 @@ def _unprintable(text: str, error: Any) -> Problem:
 
 
 def _unclosed(text: str, error: Any) -> Problem | None:
-    """Where a bracket or a quote begins that is not closed: what comes next is only met there."""
+    """Make the problem of a bracket or quote that is not closed; None: the error is another.
+
+    The problem points at the beginning of the bracket or quote: the library's error points at the
+    token where parsing failed.
+    """
     context, problem, met = error.context or "", error.problem or "", error.problem_mark
     ended = "end of stream" in problem or "<stream end>" in problem
     if context == "while scanning a quoted scalar" and ended:
@@ -230,7 +243,7 @@ def _unclosed(text: str, error: Any) -> Problem | None:
 
 
 def _innermost_bracket(text: str) -> Any:
-    """The mark of the last bracket that is open at the end of the text."""
+    """Return the library's mark of the last bracket that is open at the end of the text."""
     yaml: Any = YAML(typ="safe", pure=True)
     opened: list[Any] = []
     with contextlib.suppress(YAMLError):
@@ -247,13 +260,13 @@ def _at(mark: Any) -> Mark:
 
 
 def _malformed(error: Any) -> Problem:
-    unfinished = "end of stream" in (error.problem or "")  # then the beginning says more
+    unfinished = "end of stream" in (error.problem or "")  # then the beginning helps more
     at = error.context_mark if unfinished and error.context_mark else error.problem_mark
     at = at or error.context_mark
     mark = _at(at) if at else None
     what = " ".join(part for part in (error.context, error.problem) if part)
     hint = ""
-    if name := _NAMES.search(what):  # perhaps a password that should be in quotes
+    if name := _NAMES.search(what):  # hidden: the name may be an unquoted password
         what = what.replace(name[0], name[1])
         hint = "put text that begins with * or ! in quotes"
     elif "'\\t'" in what:

@@ -1,4 +1,4 @@
-"""Findings in pipeline files: where, what, what is allowed, and how they are shown.
+"""Findings in pipeline files: their place, text, allowed values, and how findings are shown.
 
 The line that a finding quotes never shows a password.
 """
@@ -30,7 +30,7 @@ OPEN: Final = frozenset(
         "drain_timeout",
     ]
 )
-"""Sections without settings of clients. Another word may be `kafka`, misspelt."""
+"""The sections without client settings; any other section's name may be `kafka`, misspelt."""
 
 CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
 
@@ -49,7 +49,7 @@ _ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?[\w.:/-]+[\"']?"
 _HARMLESS: Final = re.compile(
     rf"(?:(?:{'|'.join(CLIENTS)})\s*:\s+\{{)?\s*{_ENTRY}(?:,\s+{_ENTRY})*\s*,?\s*\}}?\s*"
 )
-"""Settings that are no secrets, and values that cannot hold one: in one line, and nothing else."""
+"""A line that holds only settings that are no secrets, with values that cannot hold a secret."""
 _FIRST_WORD: Final = re.compile(r"([^\s#][^\s:]*)")
 
 Loc = tuple[str | int, ...]
@@ -66,16 +66,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem in one file.
+    """One problem in one pipeline file.
 
     Attributes:
-        loc: Where in the document.
-        mark: Where in the file; None when the file could not be read at all, or the value at
-            `loc` does not come from it.
-        source: The line of text at the mark, without passwords.
-        allowed: What could stand there; shown if that is a short list.
-        hint: What to do.
-        override: The option that gave the value, as far as its `=`; empty if the file did.
+        code: Code of the problem.
+        message: Text of the problem.
+        path: Path of the file.
+        loc: Place in the document.
+        mark: Position in the file; None: the file could not be read, or the value at `loc` does not
+            come from the file.
+        source: Line of text at the mark, without passwords.
+        allowed: Keys that are allowed at the place; shown if the list is short.
+        hint: Advice to the user.
+        override: Option that gave the value, up to its `=`; empty: the file gave the value.
     """
 
     code: Code
@@ -89,7 +92,7 @@ class Finding:
     override: str = ""
 
     def render(self) -> str:
-        """Several lines for a reader; the second begins with file:line:column."""
+        """Render the finding as several lines; the second line holds file:line:column."""
         place = f"{self.path}:{self.mark.line}:{self.mark.column}" if self.mark else str(self.path)
         if self.override:
             place = f"{self.override}, for {self.path}"
@@ -109,7 +112,7 @@ class Finding:
 
 
 def show_loc(loc: Loc) -> str:
-    """`operators[0].with.rate`."""
+    """Show a place as text: `operators[0].with.rate`."""
     shown = ""
     for part in loc:
         shown += f"[{part}]" if isinstance(part, int) else f".{part}" if shown else part
@@ -117,11 +120,11 @@ def show_loc(loc: Loc) -> str:
 
 
 def excerpt(lines: Sequence[str], mark: Mark, loc: Loc) -> str:
-    """The line at `mark`, every column where it was before the mark.
+    """Return the line at `mark` with possible secrets hidden; columns up to the mark stay in place.
 
-    A line among clients' settings is shown if all it holds are settings that are no secrets. Of
-    any other, and beside anything that looks secret, no more is shown than the section and the
-    keys that `loc` has itself: what else stands there need not be understood to be hidden.
+    A line among client settings is shown if the line holds only settings that are no secrets. Of
+    any other such line, and of a line that looks as if it held a secret, only the section and the
+    keys in `loc` are shown. The rest is hidden without being parsed.
     """
     if mark.line > len(lines):
         return ""
@@ -130,12 +133,12 @@ def excerpt(lines: Sequence[str], mark: Mark, loc: Loc) -> str:
 
 
 def overlap(one: Loc, other: Loc) -> bool:
-    """Whether they are the same place, or one holds the other."""
+    """Whether two places are the same, or one place contains the other."""
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def without_echoes(findings: Sequence[Finding]) -> list[Finding]:
-    """Without what may only follow from a variable that is not set."""
+    """Drop the findings that may be mere consequences of a variable that is not set."""
     unset = [(f.path, f.loc) for f in findings if f.code is Code.VARIABLE_NOT_SET]
     own_reasons = {Code.VARIABLE_NOT_SET, Code.UNKNOWN_KEY, Code.MISSING_KEY}
     return [
@@ -146,7 +149,7 @@ def without_echoes(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def config_error(findings: Sequence[Finding]) -> ConfigError:
-    """All findings as one error, in the order of their files and lines."""
+    """Make one error of all findings, in the order of their files and lines."""
 
     def place(finding: Finding) -> tuple[str, int, int]:
         mark = finding.mark or Mark(0, 0)
@@ -158,7 +161,7 @@ def config_error(findings: Sequence[Finding]) -> ConfigError:
 
 
 def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
-    """Whether no secret can be in the line at the mark."""
+    """Whether the line at the mark can hold no secret."""
     line = lines[mark.line - 1]
     names = [*_KEY.findall(line), *(part for part in loc if isinstance(part, str))]
     if _LOGIN.search(line) or any(_SECRET.search(name) for name in names):
@@ -169,7 +172,8 @@ def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
         return not loc or loc[0] in OPEN
     if section in CLIENTS:
         return _HARMLESS.fullmatch(line) is not None and not _SECRET.search(line)
-    # A word of its own in the first column; beside a client's name misspelt stand its secrets.
+    # An unknown section is shown only for a finding at its own first line, and only if its name
+    # does not look like a client's section, misspelt: such a section may hold secrets.
     return (
         loc == (section,)
         and _FIRST_WORD.match(line) is not None

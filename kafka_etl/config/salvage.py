@@ -1,4 +1,4 @@
-"""What is sound of a pipeline file that has mistakes: so one look finds those behind them, too."""
+"""Extracts the valid part of a pipeline file with mistakes, so that one run finds further ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from kafka_etl.config.report import Finding, Loc
 def sound_part(
     document: Document, data: Mapping[str, Any], findings: Sequence[Finding]
 ) -> PipelineSpec | None:
-    """The pipeline without what is wrong with its file, so that one run names the rest, too."""
+    """Return the model of a file without the places of its findings; None: nothing valid is left.
+
+    Args:
+        document: The file.
+        data: The file's data.
+        findings: Findings of the data.
+    """
     sound = reduce(_without, (finding.loc for finding in findings if finding.loc), data)
     spec = check(PipelineSpec, {"name": "unnamed", **sound}, document)
     if isinstance(spec, PipelineSpec):
@@ -25,12 +31,12 @@ def sound_part(
 
 
 def _without(data: Any, loc: Loc) -> Any:
-    """`data` without the entry at `loc`, or without the list it stands in."""
+    """Copy `data` without the entry at `loc`, or without the whole list that holds the entry."""
     while isinstance(loc[-1], int):
         loc = loc[:-1]
     first, *rest = loc
     copy: Any = data.copy()
-    with contextlib.suppress(LookupError):  # it has gone with what held it
+    with contextlib.suppress(LookupError):  # an earlier finding removed the entry
         if rest:
             copy[first] = _without(copy[first], tuple(rest))
         else:

@@ -1,4 +1,4 @@
-"""Variables in pipeline files: `${VAR}`, `${VAR:-default}`, `${file:PATH}`."""
+"""Replaces variables in pipeline files: `${VAR}`, `${VAR:-default}`, `${file:PATH}`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from kafka_etl.errors import Code
 
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_LENGTH: Final = 8  # shorter ones would be found, and hidden, in any text
+_SECRET_LENGTH: Final = 8  # hiding shorter values would garble unrelated texts
 _FORMS: Final = "${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a literal ${"
 
 
 def interpolate(document: Document, env: Mapping[str, str], findings: list[Finding]) -> Document:
-    """Replace variables in scalars, after parsing: what they hold cannot change the structure."""
+    """Replace variables in scalars, after parsing, so that a value cannot change the structure.
+
+    Args:
+        document: The document.
+        env: Environment variables.
+        findings: List to which a finding is added for each variable without a value.
+    """
     secrets: dict[str, str] = {}
 
     def visit(node: Any, loc: Loc) -> Any:

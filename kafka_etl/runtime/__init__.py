@@ -1,1 +1,1 @@
-"""Processes: the daemon, its workers, and what they leave behind for each other."""
+"""Processes: the daemon, its workers, and the files and values they exchange."""

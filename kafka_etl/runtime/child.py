@@ -1,4 +1,4 @@
-"""A process of ours: started fresh, given a task, connected by a socket that carries values."""
+"""Child processes: each is a new interpreter with one task and a socket to its parent."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from kafka_etl.runtime import process_family
 from kafka_etl.runtime.mailbox import Mailbox
 
 WORKER: Final = "kafka_etl.runtime.worker.main"
-"""The module of a worker, which does the preflight as well."""
+"""The module that a worker's process runs; the same process can run the preflight first."""
 RESTARTS: Final = Backoff(initial=0.2, max=30.0)
-"""How long to wait before the successor of one that died."""
+"""The waits, in seconds, before a process that died is started again."""
 _PR_SET_PDEATHSIG: Final = 1
 
 _ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": str(2**27), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-"""For glibc: keep what a batch has freed for the next one.
+"""Settings of glibc's allocator: memory freed by one batch stays in the process for the next batch.
 
-By default the top of the heap goes back to the kernel and comes again many times in a batch: an
-`orjson.dumps` then takes 1.4 us instead of 0.2.
+By default glibc returns the top of the heap to the kernel, and requests the memory again, many
+times in a batch: one `orjson.dumps` then takes 1.4 us instead of 0.2 us.
 """
 
 
 class _Process:
-    """Runs `python -m module`, which waits for its task once it has imported what it needs.
+    """A process that runs `python -m module`, and waits for its task once its imports are done.
 
-    Never a fork: a forked process would share the Kafka client's sockets without its threads. In a
-    session and a process group of its own, so that Ctrl-C reaches the daemon alone, and so that
-    whatever operators have started in it can be killed along with it.
+    The process is never a fork: a fork would share the Kafka client's sockets, but not the client's
+    threads. The process has a session and a process group of its own: Ctrl-C then reaches the
+    daemon alone, and the processes that operators start can be killed together with the worker.
 
     Args:
-        module: Whose `main` it runs.
-        shared: Descriptors of files that it has, too, by the same numbers.
+        module: The module to run.
+        shared: File descriptors that the process inherits under the same numbers.
     """
 
     def __init__(self, module: str, *shared: int) -> None:
@@ -59,9 +59,9 @@ class _Process:
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """None while it runs; the exit status, or minus the signal that killed it.
+        """Return None while the process runs, else its exit status, or minus the killing signal.
 
-        What it had started dies with it.
+        The first call after the process has ended kills the processes that it started.
         """
         if self._process.returncode is None and self._is_dead():
             process_family.kill(self.pid, self._family)
@@ -69,34 +69,41 @@ class _Process:
         return self._process.returncode
 
     def end(self) -> str:
-        """Kill it with whatever it has started, and wait until it is gone; says how it ended."""
+        """Kill the process and all processes it started, wait for its end, and describe the exit.
+
+        Returns:
+            A text of `describe_exit`, such as `killed by SIGKILL`.
+        """
         if self._process.returncode is None:
             process_family.kill(self.pid, self._family)
         return describe_exit(self._process.wait())
 
     def _is_dead(self) -> bool:
-        """Whether it has ended. It is not reaped yet: its id still means its process group."""
+        """Whether the process has ended.
+
+        The process is not reaped here: until it is, its id still names its process group.
+        """
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 class Child(_Process):
-    """A process the daemon talks with, without ever waiting for it."""
+    """A child process of the daemon; no call but `end` waits for the process."""
 
     def __init__(self, module: str, *shared: int) -> None:
         super().__init__(module, *shared)
         self.mailbox: Final = Mailbox(self._socket)
 
     def send(self, value: object) -> None:
-        """Send a value; a child that is gone is noticed elsewhere."""
+        """Send a value; a dead child raises no error here, and is found by `exit_status`."""
         self.mailbox.send(value)
 
     def received(self) -> list[Any]:
-        """Every value that has arrived since the last call."""
+        """Return the values that have arrived completely since the last call."""
         return self.mailbox.received()
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether it says no more: it has ended, or is about to."""
+        """Whether the child has closed its end of the socket: the child has ended, or will soon."""
         return self.mailbox.is_closed
 
     @property
@@ -105,12 +112,12 @@ class Child(_Process):
         return self.mailbox.is_broken
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it alone; what it has started is its own to end."""
+        """Send a signal to the child alone; the child itself ends the processes it started."""
         if self.exit_status() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill it with whatever it has started, without waiting."""
+        """Kill the child and all processes it started, without waiting for their end."""
         if self._process.returncode is None:
             process_family.kill(self.pid, self._family)
 
@@ -119,14 +126,14 @@ class Child(_Process):
 
 
 class OperatorChild(_Process):
-    """A process a worker talks with, and waits for."""
+    """A child process of a worker, for one operator; the worker waits for its answers."""
 
     def __init__(self, module: str, *shared: int) -> None:
         super().__init__(module, *shared)
         self.connection: Connection[Any, Any] = Connection(self._socket.detach())
 
     def send(self, value: object) -> None:
-        """Send a value; a child that is gone is noticed elsewhere."""
+        """Send a value; a dead child raises no error here, and is found by `exit_status`."""
         with suppress(OSError):
             self.connection.send(value)
 
@@ -135,10 +142,11 @@ class OperatorChild(_Process):
 
 
 def task_of_child() -> tuple[Any, Connection[Any, Any]]:
-    """In the child: its task, and the connection to its parent.
+    """Return the child's first task and the connection to its parent; called in the child.
 
-    From here on it dies with its parent: a worker without a daemon would work unwatched. A copy of
-    it that an operator forks has no connection: it would speak for it.
+    After this call the child dies with its parent, on Linux: a worker without a daemon would run
+    unwatched. The connection is closed in processes that an operator forks from the child: a value
+    that a fork sends would pass for the child's own.
     """
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     os.register_at_fork(after_in_child=connection.close)
@@ -148,15 +156,15 @@ def task_of_child() -> tuple[Any, Connection[Any, Any]]:
 
 
 def next_task(connection: Connection[Any, Any]) -> Any:
-    """In the child: what it is to do after that."""
+    """Wait for the child's next task; called in the child, which exits if its parent is dead."""
     try:
         return connection.recv()
-    except EOFError:  # the parent died before we could ask to die with it
+    except EOFError:  # the parent died before `prctl` tied the child's life to the parent's
         os._exit(1)
 
 
 def describe_exit(status: int) -> str:
-    """`killed by SIGSEGV`, `exit status 1`."""
+    """Describe an exit status in words: `killed by SIGSEGV`, `exit status 1`."""
     if status >= 0:
         return f"exit status {status}"
     try:

@@ -1,7 +1,7 @@
-"""Values to and from another process, for a loop that never waits for one of them.
+"""A socket end that sends and receives pickled values without blocking, for the daemon's loop.
 
-The other end is a `multiprocessing.connection.Connection`; the framing here is that of such a
-connection: a length of four bytes, or -1 and a length of eight, then the pickled value.
+The other end is a `multiprocessing.connection.Connection`, and the framing is the one of such a
+connection: a length of four bytes, or -1 and a length of eight bytes, then the pickled value.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ _LARGEST: Final = 1024 * 1024 * 1024
 """Bytes of a value; more is the length of no value."""
 _AT_ONCE: Final = 256 * 1024
 _MOST_AT_ONCE: Final = 4 * 1024 * 1024
-"""Bytes read from one process before the others have their turn."""
+"""The most bytes that one call reads from one process, so that no process starves the others."""
 
 
 class Mailbox:
-    """What has arrived in part waits for its rest, and what does not fit waits to be sent.
+    """A non-blocking end of a socket, with buffers for values that are sent or received in part.
 
     Attributes:
-        is_closed: Whether the other process is known to have let go of its end.
-        is_broken: Whether bytes came that are no value: user code wrote into the connection.
+        is_closed: Whether a read has found that the other process closed its end.
+        is_broken: Whether the socket carried bytes that are no value: user code in the other
+            process wrote into the connection.
     """
 
     def __init__(self, ours: socket.socket) -> None:
@@ -38,16 +39,16 @@ class Mailbox:
         self.is_broken = False
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the socket's descriptor, so that a selector can register the mailbox."""
         return self._socket.fileno()
 
     @property
     def has_unsent(self) -> bool:
-        """Whether `flush` is to be called once the socket takes bytes again."""
+        """Whether bytes wait to be sent: call `flush` once the socket is writable again."""
         return bool(self._unsent) and not self.is_closed
 
     def send(self, value: object) -> None:
-        """Send a value, or as much of it as the socket takes now; `flush` sends the rest."""
+        """Send as much of a value as the socket takes now; `flush` sends the rest."""
         body = pickle.dumps(value)
         if len(body) > _LONGEST:
             self._unsent += _LENGTH.pack(-1) + _LONG_LENGTH.pack(len(body))
@@ -57,20 +58,20 @@ class Mailbox:
         self.flush()
 
     def flush(self) -> None:
-        """Send what the socket takes of what is unsent."""
+        """Send as many of the unsent bytes as the socket takes now."""
         with suppress(BlockingIOError):
             while self._unsent:
                 try:
                     sent = self._socket.send(self._unsent, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     raise
-                except OSError:  # a process that is gone is noticed by its exit status
+                except OSError:  # the process is dead, which the daemon sees by its exit status
                     self._unsent.clear()
                     return
                 del self._unsent[:sent]
 
     def received(self) -> list[Any]:
-        """Every value that has arrived in full."""
+        """Return the values that have arrived completely since the last call."""
         self._read()
         values: list[Any] = []
         at = 0
@@ -87,7 +88,7 @@ class Mailbox:
         return values
 
     def close(self) -> None:
-        """Let go of our end."""
+        """Close our end of the socket."""
         self._socket.close()
 
     def _read(self) -> None:
@@ -106,7 +107,10 @@ class Mailbox:
                 return
 
     def _span(self, at: int) -> tuple[int, int] | None:
-        """Where the value whose frame begins at `at` begins and ends; None: it is not all here."""
+        """Begin and end, in the buffer, of the value whose frame starts at `at`.
+
+        None: the frame has not arrived completely.
+        """
         first = at + _LENGTH.size
         if len(self._arrived) < first:
             return None

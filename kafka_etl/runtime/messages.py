@@ -1,4 +1,4 @@
-"""What the daemon and its child processes tell each other: values that cross a pipe."""
+"""The values that the daemon, its workers and the operators' processes send each other."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
 
 Command = Literal["pause", "resume", "drain"]
-"""What the daemon asks of a worker."""
+"""A command of the daemon to a worker."""
 
 WorkerState = Literal["starting", "running", "paused", "draining"]
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How processes log: component -> level, "" for all others."""
+    """The log levels of a process.
+
+    Attributes:
+        levels: Component -> level; the component "" stands for all components without an entry.
+    """
 
     levels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightTask:
-    """Check one pipeline against its cluster: the answer is `Checked`, or `Ended` with a problem.
+    """The task to check one pipeline against its cluster.
 
-    The first worker does so before its `WorkerTask` comes: it has imported everything by then.
+    The process answers with `Checked`, or with `Ended` and a problem. After `Checked` the same
+    process gets a `WorkerTask` and becomes the first worker, with all imports done.
+
+    Attributes:
+        member: Member id under which the preflight connects to the cluster.
     """
 
     document: Document
@@ -40,7 +48,11 @@ class PreflightTask:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Preflight found nothing wrong."""
+    """The result of a preflight that found no problem.
+
+    Attributes:
+        guarantee: The guarantee that the pipeline runs with.
+    """
 
     preflight: Preflight
     guarantee: Guarantee
@@ -48,15 +60,17 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """Run one worker of one pipeline.
+    """The task to run one worker of one pipeline.
 
     Attributes:
-        member: Its id in the group and towards the transaction coordinator.
-        until_end: Stop once the group has committed the end offsets of `preflight`.
-        evidence: Of the predecessor's death, if it died inside an operator.
-        paused: Whether to begin paused.
-        cautious: Whether to begin with batches of one record, and to name the record of each such
-            batch in the flight recorder: predecessors died, and not in an operator.
+        worker: Number of the worker in its pipeline, from 0.
+        member: Member id in the consumer group, and transactional id of the producer.
+        recorder: Path of the flight recorder's file.
+        until_end: Whether to stop once the group has committed the end offsets of `preflight`.
+        evidence: Evidence of the predecessor's death inside an operator; None: no such death.
+        paused: Whether the worker begins paused.
+        cautious: Whether the worker begins with batches of one record, and names the record of each
+            such batch in the flight recorder: predecessors died outside of operators.
     """
 
     document: Document
@@ -73,11 +87,13 @@ class WorkerTask:
 
 @dataclass(frozen=True, slots=True)
 class OperatorTask:
-    """Run one operator of one pipeline for its worker.
+    """The task to run one operator of one pipeline in a process of its own.
 
     Attributes:
-        operator: By the name it has in the pipeline.
-        hand: Descriptor of the file that says what it has in hand.
+        operator: Name of the operator in the pipeline.
+        worker: Number of the worker that calls the operator.
+        member: Member id of that worker.
+        hand: Descriptor of the call clock's shared memory, which names the call in progress.
     """
 
     document: Document
@@ -90,12 +106,14 @@ class OperatorTask:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far partitions are, all of them together.
+    """The progress of several partitions, summed up.
 
     Attributes:
-        partitions: How many there are.
-        lag: Records not settled, over all of them; None: there is none, or of one it is unknown.
-        settled_to_ms: Up to which time the one furthest behind is settled; None: none is behind.
+        partitions: Number of partitions.
+        lag: Sum of the partitions' lags, in records; None: there is no partition, or the lag of one
+            is unknown.
+        settled_to_ms: Time up to which the partition furthest behind is settled, in milliseconds
+            since the epoch; None: no partition has a lag.
     """
 
     partitions: int = 0
@@ -104,7 +122,7 @@ class Standing:
 
     @classmethod
     def of_all(cls, standings: Iterable[Standing]) -> Standing:
-        """Several of them as one; those without a partition have no part in it."""
+        """Sum up several standings; a standing without partitions is left out."""
         held = [standing for standing in standings if standing.partitions]
         lags = [standing.lag for standing in held if standing.lag is not None]
         settled = [at for standing in held if (at := standing.settled_to_ms) is not None]
@@ -117,16 +135,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a worker says of itself, twice a second and when its state changes.
+    """A worker's report to the daemon, sent twice a second and whenever the worker's state changes.
 
     Attributes:
+        at_ms: Time of the report, in milliseconds since the epoch.
         counters: (metric, label value) -> count since the worker began.
-        standing: How far its partitions are.
-        noted: Whether what it knows of its predecessor's death stands beside the offsets, for good.
-        joined: Whether the group has given it an assignment, be it empty.
-        trouble: What is in the way right now.
-        problem: Why it paused.
-        causes: Why records became dead letters, the commonest first.
+        standing: Progress of the worker's partitions.
+        noted: Whether the evidence of a predecessor's death is committed, as a note beside the
+            offsets.
+        joined: Whether the group has given the worker an assignment, possibly an empty one.
+        trouble: Obstacle that the worker waits for at present, in words; None: no obstacle.
+        problem: Problem for which the worker paused by itself; None: no such pause.
+        causes: Causes of the worker's dead letters, the commonest first.
     """
 
     state: WorkerState
@@ -142,10 +162,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A worker's last word. Without one, or with `Died`, it died.
+    """The last value that a worker sends; a worker that ends without an `Ended` has died.
 
     Attributes:
-        how: `finished`: the end offsets are committed; `drained`: as it was told; `failed`.
+        how: `finished`: the end offsets are committed; `drained`: the worker stopped on a command
+            or signal; `failed`: an error stopped the worker.
+        problem: Problem that stopped the worker; None unless `how` is `failed`.
     """
 
     how: Literal["finished", "drained", "failed"]
@@ -155,10 +177,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The last word of a process that ends by an exception: the daemon starts another.
+    """The last value of a process that an unexpected exception ends.
+
+    The daemon restarts such a worker, and gives up such a preflight.
 
     Attributes:
-        reason: The exception, on one line.
+        reason: Type and text of the exception.
     """
 
     reason: str

@@ -1,8 +1,9 @@
-"""What a process has started, and what those have started: found and killed when it ends.
+"""Process families: a process and all its descendants, found and killed when the process ends.
 
-A process group is not enough: what has made a session of its own has left it, and the processes of
-isolated operators are in groups of their own. All of them inherit a variable of the environment,
-which the system shows; so members are found however deep they are, and whoever their parent is now.
+A process group does not hold all descendants: a process that starts a session of its own leaves the
+group, and the processes of isolated operators have groups of their own. All descendants inherit an
+environment variable, which `/proc` shows. So a descendant is found at any depth, also after its
+parent has died.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Final
 VARIABLE: Final = "KAFKA_ETL_FAMILY"
 _PROCESSES: Final = Path("/proc")
 _ROUNDS: Final = 10
-"""A process may start another one while the others are being killed."""
+"""The most rounds of killing: a process may start another while its family is being killed."""
 
 
 def found(folder: Path) -> None:
-    """Make this process the first of the family of a folder, which no other process may be then.
+    """Make this process the first of the family that a folder identifies; called by the daemon.
 
-    Who is of that family already was left behind by a predecessor that was killed, and is killed.
+    The caller must hold the lock of the folder. Processes that belong to the family already were
+    left behind by a daemon that was killed: this call kills them.
     """
     identity = folder.stat()
     family = f"{identity.st_dev:x}-{identity.st_ino:x}"
@@ -32,19 +34,19 @@ def found(folder: Path) -> None:
 
 
 def member() -> str:
-    """A value for VARIABLE of a process that is to be started here, below our own."""
+    """Make a family for a process to be started: a new value of VARIABLE, below our own."""
     return f"{os.environ.get(VARIABLE, '')}/{secrets.token_hex(8)}"
 
 
 def kill(leader: int, family: str) -> None:
-    """Kill the group that this process leads, and all who have this family in their environment."""
+    """Kill the process group of `leader`, and all processes of its family."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
     kill_family(family)
 
 
 def kill_family(family: str) -> None:
-    """Kill all who have this family in their environment, or one below."""
+    """Kill all processes whose environment names this family, or a family below it."""
     for _ in range(_ROUNDS):
         found = members(family)
         for pid in found:
@@ -55,7 +57,7 @@ def kill_family(family: str) -> None:
 
 
 def members(family: str) -> list[int]:
-    """Processes of this family that run, ourselves left out; without /proc none is found."""
+    """Return the ids of the family's running processes, except our own; empty without `/proc`."""
     wanted = f"{VARIABLE}={family}".encode()
     return [pid for pid in _processes() if pid != os.getpid() and _belongs(pid, wanted)]
 
@@ -69,7 +71,7 @@ def _processes() -> list[int]:
 
 def _belongs(pid: int, wanted: bytes) -> bool:
     try:
-        environment = (_PROCESSES / str(pid) / "environ").read_bytes()  # empty once it is dead
+        environment = (_PROCESSES / str(pid) / "environ").read_bytes()  # empty for a zombie
     except OSError:
         return False
     for variable in environment.split(b"\0"):

@@ -1,8 +1,9 @@
-"""The flight recorder: what a worker is about, in a file that outlives it.
+"""The flight recorder: a file with a worker's phase and offsets in hand, which outlives the worker.
 
-A mapped file of fixed size. The worker writes into it without system calls; the daemon reads how
-long the worker has been at it, and after a death what it had in hand. All of the file's blocks are
-allocated when it is opened: a full disk is found then, not by a crash in the middle of a batch.
+The file is mapped and has a fixed size. The worker writes into the file without system calls. The
+daemon reads how long the worker's phase has lasted and, after a death, which offsets the worker had
+in hand. All blocks of the file are allocated when the worker opens the file, so that a full disk is
+found then, and not by a crash in the middle of a batch.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ _NOTHING: Final = (0, "closed", 0, 0.0)
 
 
 class Recorder:
-    """Written by one worker; see `kafka_etl.engine.stream.loop.Recorder`."""
+    """Writes the flight recorder's file, in the worker's main thread.
+
+    Implements `kafka_etl.engine.hooks.Recorder`.
+
+    Raises:
+        StateFolderUnusable: The file cannot be written, or the disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -62,7 +69,7 @@ class Recorder:
         self._state(name)
 
     def entering(self, stage: int) -> None:
-        """User code begins: stage 0 decodes, then come the operators, then the encoding."""
+        """Note the start of a stage: 0 for decoding, then one per operator, then encoding."""
         self._state("operator", min(stage, 255))
 
     def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
@@ -74,17 +81,21 @@ class Recorder:
         self._write_text(_HAND_LENGTH_AT, _HAND_AT, _RANGES_AT, text)
 
     def count(self, counters: Mapping[tuple[str, str], float]) -> None:
-        """What is committed is counted here, too: the daemon is told only now and then."""
+        """Note the counters as of a commit.
+
+        The daemon gets counters only twice a second: the file keeps the counts of a commit shortly
+        before a death.
+        """
         text = orjson.dumps([[*series, count] for series, count in counters.items()])
         self._write_text(_COUNTS_AT, _COUNTS_AT + _LENGTH.size, _SIZE, text)
 
     def tick(self) -> None:
-        """Still at it: a long wait inside a phase is alive."""
+        """Restart the time of the current phase: a worker that waits is alive, and not killed."""
         phase, stage = self._map[_STATE_AT], self._map[_STATE_AT + 1]
         self._state(PHASES[phase], stage)
 
     def close(self) -> None:
-        """The worker ends in good order: whatever happened is not to be blamed on a record."""
+        """Note that the worker ended without a death, so that no record is blamed for its end."""
         self._state("closed")
 
     def _state(self, phase: str, stage: int = 0) -> None:
@@ -92,9 +103,9 @@ class Recorder:
         self._write(_STATE_AT, _STATE.pack(PHASES.index(phase), stage, since))
 
     def _write_text(self, length_at: int, at: int, end: int, text: bytes) -> None:
-        """Nobody may read half of it: no length, then the text, then its length.
+        """Write a text so that a reader never sees half of it: length 0, the text, its length.
 
-        Of what does not fit nothing is written: a death will not be blamed.
+        A text that is too long for its place is left out; a death is then not blamed on a record.
         """
         fitting = text if len(text) <= end - at else b""
         self._write(length_at, _LENGTH.pack(0))
@@ -102,24 +113,26 @@ class Recorder:
         self._write(length_at, _LENGTH.pack(len(fitting)))
 
     def _write(self, at: int, data: bytes) -> None:
-        """Copied as a whole.
+        """Copy packed bytes into the file in one go.
 
-        `pack_into` zeroes the place first: the daemon would read a time long ago, and kill a worker
-        that is well.
+        `struct.pack_into` is not used, because `pack_into` zeroes the place first: the daemon could
+        read the zero as a time long ago, and kill a healthy worker.
         """
         self._map[at : at + len(data)] = data
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a recorder's file says.
+    """The content of a recorder's file.
 
     Attributes:
-        seconds: How long the phase has lasted.
-        stage: In phase `operator`: 0 decode, then the operators, then encode.
+        pid: Process id of the worker.
+        phase: One of `PHASES`.
+        stage: Stage in phase `operator`: 0 for decoding, then one per operator, then encoding.
+        seconds: Time since the phase began, or since the last `tick` in the phase.
         ranges: Partition -> first and next offset in hand.
-        hand: The one record in hand, in careful mode.
-        counters: (metric, label value) -> count when it last committed something.
+        hand: Partition and offset of the single record in hand; None outside careful mode.
+        counters: (metric, label value) -> count as of the last commit.
     """
 
     pid: int
@@ -132,10 +145,10 @@ class Recording:
 
 
 class RecorderFile:
-    """Reads a recorder's file, which may be written at the same time.
+    """Reads a recorder's file in the daemon, while a worker may be writing the file.
 
-    A file that a power cut has mixed up says nothing, as if there were none. The reader maps no
-    file: one that somebody cuts short would kill the reader.
+    A file that a power cut has corrupted reads as if there were no file. The file is not mapped
+    here: if somebody truncated a mapped file, the daemon would die of SIGBUS.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,7 +156,7 @@ class RecorderFile:
         self._file: int | None = None
 
     def state(self) -> tuple[int, str, int, float]:
-        """(pid, phase, stage, seconds since it began); phase `closed` when there is no file."""
+        """Return (pid, phase, stage, seconds in the phase); phase `closed` if there is no file."""
         try:
             if self._file is None:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -152,7 +165,7 @@ class RecorderFile:
             return _NOTHING
 
     def read(self) -> Recording:
-        """Everything; meant for after the worker's death."""
+        """Read the whole file; meant for the time after a worker's death."""
         try:
             data = self._path.read_bytes()
         except OSError:
@@ -164,7 +177,7 @@ class RecorderFile:
         return Recording(pid, phase, stage, seconds, ranges, hand, counters)
 
     def close(self) -> None:
-        """Let go of the file: the next look at the state opens it anew."""
+        """Close the file; the next call of `state` opens the file again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -174,14 +187,14 @@ class RecorderFile:
         try:
             topic, number, offset = orjson.loads(text)
             return Partition(str(topic), int(number)), int(offset)
-        except (ValueError, TypeError):  # empty, or mixed up
+        except (ValueError, TypeError):  # the text is empty or corrupt
             return None
 
     @staticmethod
     def _counters(text: bytes) -> dict[tuple[str, str], float]:
         try:
             return {(str(name), str(label)): float(n) for name, label, n in orjson.loads(text)}
-        except (ValueError, TypeError):  # empty, or mixed up
+        except (ValueError, TypeError):  # the text is empty or corrupt
             return {}
 
 
@@ -195,9 +208,10 @@ def _state_of(head: bytes) -> tuple[int, str, int, float]:
 
 
 def _pack_ranges(ranges: Mapping[Partition, tuple[int, int]]) -> bytes:
-    """Per topic: the head, its name, and columns of partitions, first and next offsets.
+    """Pack ranges by topic: a head, the topic's name, then columns of numbers and offsets.
 
-    Of 20 bytes each, ten thousand partitions fit.
+    The columns are partition numbers, first offsets and next offsets. A partition takes 20 bytes,
+    so that ten thousand partitions fit into the file.
     """
     topics: dict[str, list[tuple[int, int, int]]] = {}
     for (topic, number), (first, following) in ranges.items():
@@ -216,7 +230,7 @@ def _offsets(column: Iterable[int]) -> bytes:
 
 
 def _unpack_ranges(packed: bytes) -> dict[Partition, tuple[int, int]]:
-    """Nothing where bytes are missing, or were mixed up."""
+    """Unpack the ranges of `_pack_ranges`; empty if bytes are missing or corrupt."""
     ranges: dict[Partition, tuple[int, int]] = {}
     at = 0
     try:

@@ -1,4 +1,4 @@
-"""What is in the way of a pipeline, and since when: for people who look at its status."""
+"""The trouble of a pipeline: the obstacle that a process waits for, shown in the status."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from kafka_etl.log import Logger
 
 
 class Trouble:
-    """One trouble at a time; another reason does not make it a new one.
+    """Keeps one trouble at a time; a trouble whose reason changes keeps its start time.
 
     Attributes:
-        said: In words, with the time it began; None: nothing is in the way.
+        said: Text of the trouble, with its start time; None: no trouble.
 
     Args:
-        log: Where it is said when one begins or ends; None: nowhere.
+        log: Logger for the start and the end of a trouble; None: neither is logged.
     """
 
     def __init__(self, log: Logger | None = None) -> None:
@@ -24,7 +24,7 @@ class Trouble:
         self.said: str | None = None
 
     def note(self, reason: str | None) -> None:
-        """Take in what is in the way now."""
+        """Take in the present obstacle in words; None ends the trouble."""
         if reason is None:
             if self.said is not None and self._log is not None:
                 self._log.info("out of trouble")
@@ -36,10 +36,10 @@ class Trouble:
         self.said = f"{reason} (since {self._since})"
 
     def look(self, source: Source, *, paused: bool) -> None:
-        """Take in what the source says.
+        """Take in the source's trouble, and end a trouble that no commit can end.
 
-        A commit says that all is well again. Where none is to come, because the pipeline is paused
-        or has nothing left to read, a source that is well says it.
+        Normally the next commit ends a trouble. A pipeline that is paused, or has nothing left to
+        read, makes no commit: then a source without trouble ends the trouble.
         """
         if source.trouble is not None:
             self.note(source.trouble)

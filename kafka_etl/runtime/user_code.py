@@ -1,4 +1,4 @@
-"""User code in our processes: where its prints go, and what the processes it forks inherit."""
+"""User code in our processes: the target of its prints, and the signal setup of its forks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 def set_stdout_aside() -> int:
     """Keep standard output for sinks: prints of user code and its children go to standard error.
 
-    Called before any user module is imported, which may print as well.
+    To be called before any user module is imported, since the import itself may print.
 
     Returns:
         A descriptor of the real standard output.
@@ -22,8 +22,8 @@ def set_stdout_aside() -> int:
 def restore_signals_in_forks() -> None:
     """Give processes that user code forks the default signal handling.
 
-    A copy of a worker's handlers would make the fork deaf: `Process.terminate()` would do nothing,
-    and a `multiprocessing.Pool` would not end.
+    A fork with the worker's own signal handling would ignore SIGTERM: `Process.terminate()` would
+    do nothing, and a `multiprocessing.Pool` would not end.
     """
     os.register_at_fork(after_in_child=_restore_signals)
 

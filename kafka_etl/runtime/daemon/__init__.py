@@ -1,1 +1,1 @@
-"""The daemon: one process that starts, watches and answers for workers."""
+"""The daemon: one process that starts and watches workers, and serves their status and metrics."""

@@ -1,4 +1,4 @@
-"""Waiting for many children at once, at the cost of those that have something to say."""
+"""Waits for many child processes at once; the cost grows with the children that send."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _READ: Final = selectors.EVENT_READ
 _WRITE: Final = selectors.EVENT_WRITE
 
 Listeners = Mapping[Child, Callable[[], bool]]
-"""What hears a child, and tells whether more than its figures is new."""
+"""Child -> a function that takes in the child's values and returns whether the state is new.
+
+A function returns False if only counters and lags have changed.
+"""
 
 
 class ChildSelector:
-    """The system keeps the list of children between two waits."""
+    """Waits for children with a system selector, which keeps its list between two waits."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -26,9 +29,15 @@ class ChildSelector:
     def listen(
         self, listeners: Listeners, until: float, clock: Callable[[], float] = time.monotonic
     ) -> bool:
-        """Hear the children that speak; returns early, and True, if one says that it has changed.
+        """Call the listeners of children that send, until `until` or until a listener returns True.
 
-        Only their listeners are called: 64 children with a word each cost 64 calls.
+        Args:
+            listeners: The children to wait for.
+            until: Time on `clock` at which the wait ends.
+            clock: Clock in seconds.
+
+        Returns:
+            Whether a listener returned True.
         """
         self._follow(listeners)
         while (left := until - clock()) > 0:
@@ -41,7 +50,7 @@ class ChildSelector:
         self._selector.close()
 
     def _follow(self, children: Iterable[Child]) -> None:
-        """Wait for these from now on, and for no others; one that has hung up says no more."""
+        """Register these children and no others, without the children that hung up."""
         wanted = {
             child.mailbox.fileno(): (child, _READ | (_WRITE if child.mailbox.has_unsent else 0))
             for child in children
@@ -50,7 +59,7 @@ class ChildSelector:
         if wanted == self._followed:
             return
         for number, followed in self._followed.items():
-            if wanted.get(number) != followed:  # another child may have its number by now
+            if wanted.get(number) != followed:  # the number may belong to a new child
                 self._selector.unregister(number)
         for number, (child, interest) in wanted.items():
             if self._followed.get(number) != (child, interest):
@@ -58,9 +67,9 @@ class ChildSelector:
         self._followed = wanted
 
     def _ready(self, seconds: float) -> list[Child]:
-        """Children that have said something or hung up, as soon as there are any.
+        """Return the children that have sent bytes or hung up, after at most `seconds`.
 
-        A child with room for what is unsent is sent more of it.
+        Unsent bytes are sent to children whose sockets have become writable.
         """
         heard: list[Child] = []
         for key, happened in self._selector.select(seconds):

@@ -1,6 +1,6 @@
-"""The socket in a state folder through which a daemon takes orders, whatever HTTP address it has.
+"""The control socket in a state folder, through which a daemon takes orders besides `--http`.
 
-Only its own user may connect: that is all the login there is.
+The socket's file mode lets only the daemon's own user connect; there is no other login.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Final
 from kafka_etl.log import get_logger
 
 _LONGEST: Final = 107
-"""Bytes of a socket's path, as the system has it."""
+"""The most bytes of a Unix socket's path on Linux."""
 
 
 def path_in(folder: Path) -> Path:
-    """Where the socket of a state folder is."""
+    """Return the path of the control socket in a state folder."""
     return folder / "control.sock"
 
 
 @contextmanager
 def address_of(path: Path) -> Generator[str, None, None]:
-    """The path, or one that leads there and is short enough for a socket."""
+    """Yield the socket's path, or a path under `/proc` to the same file if the path is too long."""
     if len(os.fsencode(path)) <= _LONGEST:
         yield str(path)
         return
@@ -39,10 +39,10 @@ def address_of(path: Path) -> Generator[str, None, None]:
 
 @contextmanager
 def listen_in(folder: Path) -> Generator[socket.socket | None, None, None]:
-    """The socket of the daemon in this folder.
+    """Yield the daemon's listening control socket, and remove the socket at the end.
 
-    None, and a line in the log, where there can be none: another daemon of another instance has it,
-    or the file system has no sockets. Such a daemon takes its orders by HTTP.
+    Yields None, with a warning in the log, if a daemon of another instance has the socket or the
+    file system supports no sockets. Such a daemon takes orders by HTTP only.
     """
     log = get_logger("daemon")
     path = path_in(folder)
@@ -64,7 +64,7 @@ def listen_in(folder: Path) -> Generator[socket.socket | None, None, None]:
 
 
 def _bind(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)  # of a daemon that was killed: a living one holds the lock
+    path.unlink(missing_ok=True)  # a killed daemon left the file: a living one holds the lock
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with address_of(path) as address:

@@ -1,4 +1,4 @@
-"""The daemon: many pipelines, one loop, no Kafka client of its own."""
+"""The daemon: one main loop for all pipelines, without a Kafka client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _RATE_WINDOW: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Records a second, over the last seconds."""
+    """A pipeline's records a second, averaged over the last ten views, that is, 2 s to 10 s."""
 
     records_in: float
     records_out: float
@@ -48,7 +48,14 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The daemon at one moment: what HTTP, metrics and the progress line show."""
+    """The state of the daemon at one moment, for HTTP, metrics and the progress line.
+
+    Attributes:
+        at: Time of the view, in seconds since the epoch.
+        instance: Name of the daemon's instance.
+        pipelines: Pipeline name -> status.
+        rates: Pipeline name -> rates.
+    """
 
     at: float
     instance: str
@@ -57,24 +64,27 @@ class View:
 
     @property
     def ready(self) -> bool:
-        """Every pipeline has what it needs of its group."""
+        """Whether the workers of every pipeline are members of their group."""
         return all(status.joined for status in self.pipelines.values())
 
     @property
     def has_started(self) -> bool:
-        """Every pipeline has come as far as it will by itself, be it to its end."""
+        """Whether every pipeline has joined its group or has ended."""
         return all(status.joined or status.state in OVER for status in self.pipelines.values())
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """Beside the pipelines themselves.
+    """The settings of a daemon, besides its pipelines.
 
     Attributes:
-        reload: Reads a pipeline's file again for `restart`; raises ConfigError.
-        reload_all: Reads everything again that was given to run: what is good, and the errors of
-            the other files.
-        look: Called about once a second with the current view.
+        run: Settings for every pipeline.
+        state_folder: Folder that holds a folder for each instance.
+        instance: Name of the instance; None: the default name of the state folder.
+        reload: Reads a pipeline's file again for the order `restart`; raises ConfigError.
+        reload_all: Reads all paths of the command line again; returns the pipelines of the valid
+            files, and the errors of the other files.
+        look: Called in the main loop, about once a second, with the current view.
         fail_on_dead_letter: Whether dead letters make the exit status 3.
     """
 
@@ -88,35 +98,45 @@ class DaemonOptions:
 
 
 class Orders(Protocol):
-    """What may be asked of a daemon from other threads."""
+    """The methods of a daemon that other threads may call."""
 
     def view(self) -> View: ...
 
     def order(self, name: str, verb: Verb) -> Order:
-        """Give an order; the main loop carries it out soon, or refuses it.
+        """Give an order; the main loop carries the order out, or refuses the order, soon after.
+
+        The order `restart` reads the pipeline's file in the caller's thread.
 
         Raises:
-            UnknownPipeline: There is none of that name.
-            ConfigError: The file to restart from is wrong.
-            NameChanged: The file to restart from is that of another pipeline now.
+            UnknownPipeline: The daemon has no pipeline of this name.
+            ConfigError: The pipeline's file is not valid.
+            NameChanged: The pipeline's file now has another pipeline name.
         """
         ...
 
     def find_order(self, order_id: str) -> Order:
-        """An order that was given.
+        """Return the order of this id.
 
         Raises:
-            OrderRefused: There is none of that id.
+            OrderRefused: The daemon remembers no order of this id.
         """
         ...
 
     def ticked_at(self) -> float:
-        """When the main loop last came around, on the monotonic clock."""
+        """Return the start of the main loop's latest turn, in seconds on the monotonic clock."""
         ...
 
 
 class Daemon:
-    """Runs pipelines until they end or it is told to stop."""
+    """Runs pipelines until all of them have ended, or a signal stops the daemon.
+
+    `begin` and `run` belong to the main thread; other threads call the methods of `Orders`.
+
+    Raises:
+        ConfigError: The instance's name is not valid.
+        StateFolderUnusable: The state folder cannot be used.
+        InstanceInUse: Another daemon runs as this instance.
+    """
 
     def __init__(self, pipelines: Sequence[Loaded], options: DaemonOptions) -> None:
         self._options = options
@@ -146,7 +166,7 @@ class Daemon:
         self._ready = False
 
     def begin(self) -> None:
-        """Start everything; `run` then keeps it going."""
+        """Install the signal handling and begin the preflight of every pipeline."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._expect_hangups()
@@ -155,11 +175,12 @@ class Daemon:
             pipeline.begin()
 
     def run(self) -> int:
-        """Until everything is over.
+        """Run the main loop until every pipeline has ended.
 
         Returns:
-            The exit status: 0 done, 1 failed, 2 wrong configuration, 3 finished with dead letters;
-            128 and the signal where the end was to be reached, and was not.
+            The exit status: 0: done; 1: a pipeline failed; 2: a configuration is not valid; 3: dead
+            letters were written, and `fail_on_dead_letter` is set; 128 plus the signal's number: a
+            signal stopped a run with `--until-end` before the end.
         """
         looked_at, pids, news = 0.0, list[int](), False
         while True:
@@ -171,7 +192,8 @@ class Daemon:
                 listeners |= pipeline.listeners
             before, pids = pids, [child.pid for child in listeners]
             told = any(order.settled for order in self._open)
-            # A death is seen at once, a new state of a worker as well, or what came of an order.
+            # The view is renewed early for a dead or new process, a worker's new state, or an
+            # order's outcome: otherwise only once a second.
             if now - looked_at >= (_LOOP if news else _LOOK_EVERY) or pids != before or told:
                 looked_at, news = now, False
                 self._look_around()
@@ -181,7 +203,7 @@ class Daemon:
             news |= self._selector.listen(listeners, now + _LOOP)
         self._look_around()
         self._ended = True
-        self._obey_orders()  # those that came too late are refused
+        self._obey_orders()  # refuses the orders that came too late
         self._tell_outcomes()
         notify("STOPPING=1")
         self._selector.close()
@@ -206,7 +228,10 @@ class Daemon:
     # Parts
 
     def _turn(self, now: float) -> None:
-        """Whatever is due. Signals come first: an order to restart must not outlive a stop."""
+        """Obey signals and orders, and let every pipeline do the work that is due.
+
+        Signals come first: an order to restart must not begin a pipeline after a stop.
+        """
         self._obey_signals()
         self._obey_orders()
         for pipeline in self._pipelines.values():
@@ -229,9 +254,9 @@ class Daemon:
         return order
 
     def _expect_hangups(self) -> None:
-        """A hangup means `reload` to a daemon, and its end to what runs in a terminal."""
+        """Install the handling of SIGHUP: stop in a terminal or with `--until-end`, else reload."""
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            return  # as `nohup` wants it
+            return  # `nohup` started the daemon with SIGHUP ignored
         ends = self._options.run.until_end or os.isatty(0)
         signal.signal(signal.SIGHUP, self._on_signal if ends else self._on_hangup)
 
@@ -279,14 +304,14 @@ class Daemon:
             pipeline.restart(self._version(*loaded), order)
 
     def _tell_outcomes(self) -> None:
-        """Of orders: only now does the view show what came of them."""
+        """Wake the threads that wait for settled orders; the view shows the outcomes by now."""
         for order in self._open:
             if order.settled:
                 order.tell()
         self._open = [order for order in self._open if not order.settled]
 
     def _reload_all(self) -> None:
-        """Restart every pipeline from its file, and begin those whose files are new."""
+        """Restart every pipeline from its file, and begin the pipelines of new files."""
         if self._signals:
             return
         self._log.info("reloading")
@@ -312,7 +337,16 @@ class Daemon:
                 self._log.warning(said, pipeline=name)
 
     def _take(self, document: Document, spec: PipelineSpec, runs_as: str | None) -> None:
-        """A file that was read again, or is new."""
+        """Restart the pipeline of a file that was read again, or begin the pipeline of a new file.
+
+        Args:
+            document: The file as it was read.
+            spec: The pipeline in the file.
+            runs_as: Name of the pipeline that runs from this file; None: the file is new.
+
+        Raises:
+            ConfigError: Another file has a pipeline of the same name.
+        """
         name, path = spec.name, document.path
         if runs_as not in {None, name}:
             self._pipelines[str(runs_as)].refuse(_renamed(path, str(runs_as), name).problem)
@@ -332,7 +366,7 @@ class Daemon:
         return Version(document, spec, self._folder, self._options.run)
 
     def _is_over(self) -> bool:
-        """Nothing runs, and either it was told to stop or nothing is left to wait for."""
+        """Whether every pipeline has ended, no new version is on its way, and no order waits."""
         over = all(p.is_over and not p.begins_again for p in self._pipelines.values())
         return over and self._orders.empty()
 
@@ -368,7 +402,7 @@ class Daemon:
 
 
 def rates_of(before: PipelineStatus | None, now: PipelineStatus, seconds: float) -> Rates:
-    """Of the seconds between two views; a pipeline that is held or over has none any more."""
+    """Compute the rates between two statuses of a pipeline; 0 for a paused or ended pipeline."""
     if now.state in HELD | OVER:
         return Rates(0.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, rendered from the daemon's view and the one table of names."""
+"""Renders metrics for Prometheus from the daemon's view and the table in `kafka_etl.metrics`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Collector(Collector):
 def _series(
     metric: metrics.Metric, status: PipelineStatus, now: float
 ) -> Iterator[tuple[str, float]]:
-    """(label value, value) of one metric of one pipeline."""
+    """Yield (label value, value) for each series of one metric of one pipeline."""
     match metric.name:
         case "workers":
             yield "", status.workers
@@ -51,14 +51,15 @@ def _series(
             for state in State:
                 yield state, float(state is status.state)
         case name:
-            # An alert on an increase misses the first one of a series that was not there before.
+            # A series must exist with 0 before its first count: Prometheus sees no increase in a
+            # series that begins with 1.
             known = _CONDITIONS if name == "dead_letters" else ("",) if not metric.label else ()
             counted = {label: value for (of, label), value in status.counters.items() if of == name}
             yield from (dict.fromkeys(known, 0.0) | counted).items()
 
 
 def render(view: Callable[[], View]) -> bytes:
-    """The text Prometheus scrapes."""
+    """Render the current view as the text that Prometheus scrapes."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(view))
     return generate_latest(registry)

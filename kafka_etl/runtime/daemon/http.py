@@ -29,7 +29,7 @@ from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 
 _ALIVE_WITHIN: Final = 30.0
 _PATIENCE: Final = 2.0
-"""Seconds for which an order's outcome is waited for before the answer says how it stands."""
+"""Seconds that a request waits for an order's outcome before the answer is 202, with progress."""
 _LOOPBACK: Final = (
     "On the daemon's machine, or in its container, `kafka-etl` reaches it by the socket in its "
     "state folder: `kafka-etl resume NAME`, with the `--state-dir` of the daemon."
@@ -42,7 +42,10 @@ _HOST: Final = re.compile(r"(?:\[(.+)\]|([^:]+))(?::\d+)?")
 
 
 class HttpServer:
-    """Serves in a thread. Orders are taken from this machine only: there is no login."""
+    """Serves the application on one socket, in a thread of its own.
+
+    Orders are taken only from this machine, because there is no login.
+    """
 
     def __init__(self, listener: socket.socket, orders: Orders) -> None:
         self._socket = listener
@@ -64,7 +67,7 @@ class HttpServer:
 
 
 class Reach(StrEnum):
-    """Who can come to a socket."""
+    """The set of clients that can connect to a socket."""
 
     OWNER = "the user of the daemon"
     MACHINE = "whoever is on this machine, pages in a browser included"
@@ -72,7 +75,12 @@ class Reach(StrEnum):
 
 
 def make_app(orders: Orders, *, reach: Reach) -> Starlette:
-    """The application, apart from any socket."""
+    """Make the web application; the caller binds the application to a socket.
+
+    Args:
+        orders: The daemon.
+        reach: The clients that can connect: decides on orders and on error texts.
+    """
     handlers = _Handlers(orders, reach)
     return Starlette(
         routes=[
@@ -88,19 +96,22 @@ def make_app(orders: Orders, *, reach: Reach) -> Starlette:
 
 
 class _Handlers:
-    """One method per route."""
+    """The answers to requests, one method per route."""
 
     def __init__(self, orders: Orders, reach: Reach) -> None:
         self._orders = orders
         self._reach = reach
 
     def live(self, _request: Request) -> Response:
-        """The main loop goes round. A broker that is away is no reason to restart the daemon."""
+        """Answer 200 while the main loop turns, else 503.
+
+        Unreachable brokers do not matter here: a restart of the daemon would not help.
+        """
         age = time.monotonic() - self._orders.ticked_at()
         return _answer({"main_loop_s_ago": round(age, 1)}, 200 if age < _ALIVE_WITHIN else 503)
 
     def ready(self, _request: Request) -> Response:
-        """Every pipeline's workers are members of their group."""
+        """Answer 200 if the workers of every pipeline are members of their group, else 503."""
         statuses = self._orders.view().pipelines.values()
         waiting = [status.name for status in statuses if not status.joined]
         return _answer({"waiting_for": waiting}, 503 if waiting else 200)
@@ -109,7 +120,7 @@ class _Handlers:
         return Response(render(self._orders.view), media_type="text/plain; version=0.0.4")
 
     def page(self, request: Request) -> Response:
-        """For people who look with a browser."""
+        """Answer with an HTML page for a person with a browser."""
         if self._is_led_here(request):
             return _refused(403, _LED_HERE, _NO_PAGE)
         return Response(overview(self._orders.view()), media_type="text/html; charset=utf-8")
@@ -145,12 +156,16 @@ class _Handlers:
             return _problem(404, error)
 
     def _is_led_here(self, request: Request) -> bool:
-        """Whether the request has a name of somebody's own, whose page could read the answer."""
+        """Whether the `Host` header has a foreign name on a socket for this machine.
+
+        A foreign name that resolves to this machine lets a web page under the same name read the
+        answer (DNS rebinding).
+        """
         return self._reach is Reach.MACHINE and not _is_named_loopback(request)
 
 
 def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
-    """A pipeline as JSON-ready data; `kafka-etl status` prints it."""
+    """Describe a pipeline as JSON-ready data, the input of `kafka-etl status`."""
     rates = view.rates[status.name]
     problem = status.problem
     phases = {
@@ -198,7 +213,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
 
 
 def _outcome(order: Order) -> Response:
-    """What came of an order: 200, or why nothing did: 409; 202: it is under way after a while."""
+    """Wait a while for an order's outcome: 200: carried out; 409: failed; 202: still under way."""
     told = order.wait(_PATIENCE)
     if told and order.problem is not None:
         return _answer({"error": asdict(order.problem)}, 409)
@@ -214,7 +229,7 @@ def _outcome(order: Order) -> Response:
 
 
 def _without_texts(pipeline: dict[str, Any]) -> dict[str, Any]:
-    """A description for anyone: texts of errors are users' own, and may quote their records."""
+    """Hide the texts of errors, which may quote records, from clients on the network."""
     error, trouble = pipeline["error"], pipeline["trouble"]
     return pipeline | {
         "trouble": trouble and _NOT_SHOWN,
@@ -224,7 +239,7 @@ def _without_texts(pipeline: dict[str, Any]) -> dict[str, Any]:
 
 
 def overview(view: View) -> str:
-    """A page that names the pipelines and where to read more."""
+    """Render the HTML page: the pipelines with their states, and links to the other routes."""
     rows = "".join(
         f"<tr><td>{escape(name)}<td>{escape(status.state)}"
         for name, status in view.pipelines.items()
@@ -261,7 +276,7 @@ def _refused(status: int, what: str, next_step: str = "") -> Response:
 
 
 def _from_here(request: Request) -> bool:
-    """Whether no web page of another site is behind the request, nor a name that leads here."""
+    """Whether the request comes neither from a page of another site nor under a foreign name."""
     host = request.headers.get("host", "")
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin", f"http://{host}")

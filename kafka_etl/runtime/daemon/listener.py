@@ -1,4 +1,4 @@
-"""The daemon's address, taken before anything is started that would have to be stopped again."""
+"""Binds the daemon's HTTP address, before the daemon starts any process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from kafka_etl.errors import AddressInUse
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address; port 0 is any free one.
+    """Listen on an address; port 0 stands for any free port.
 
     Raises:
-        AddressInUse: It cannot be had, for whatever reason.
+        AddressInUse: The address cannot be bound, for any reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

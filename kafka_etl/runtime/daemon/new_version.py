@@ -1,4 +1,4 @@
-"""A new version of a pipeline: checked beside the running one, until it takes its place."""
+"""A new version of a pipeline, from its preflight until its workers replace the running ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from kafka_etl.runtime.messages import Checked
 
 @dataclass(slots=True)
 class NewVersion:
-    """What a restart is to bring.
+    """A new version of a pipeline that a restart has ordered.
 
     Attributes:
-        order: The restart that asked for the new version.
-        checking: Its preflight; that process has imported everything, and becomes worker 0.
-        paused: Whether its workers begin paused.
-        checked: What preflight found, once it has found nothing wrong.
-        warm: Processes for the other workers, started when the preflight is over.
+        version: The new version.
+        order: The order to restart.
+        checking: Preflight of the new version; its process, with all imports done, becomes
+            worker 0.
+        paused: Whether the workers of the new version begin paused.
+        checked: Result of the preflight; None until the preflight has succeeded.
+        warm: Processes for the other workers, started once the preflight has succeeded.
     """
 
     version: Version
@@ -32,7 +34,7 @@ class NewVersion:
     warm: list[Child] = field(default_factory=list[Child])
 
     def check(self, now: float) -> Problem | None:
-        """Hear of the preflight; returns why the version cannot be started."""
+        """Take in the preflight's answer; return a problem if the version cannot be started."""
         answer = self.checking.answer(now)
         if isinstance(answer, Problem):
             name = self.version.spec.name
@@ -48,12 +50,12 @@ class NewVersion:
         return None
 
     def children(self) -> list[Child]:
-        """A process for each worker; one that died while it waited is replaced."""
+        """Return a process for each worker; a process that died while waiting is replaced."""
         waited = [child for child in (self.checking.child, *self.warm) if child is not None]
         return [child if child.exit_status() is None else Child(WORKER) for child in waited]
 
     def end(self) -> None:
-        """The new version is not wanted any more, nor are its processes."""
+        """Kill the processes of the new version."""
         self.checking.end()
         for child in self.warm:
             child.end()

@@ -1,4 +1,4 @@
-"""Messages to systemd, for units of Type=notify. Nothing happens under any other parent."""
+"""Notifications to systemd, for units of Type=notify; without systemd they are not sent."""
 
 from __future__ import annotations
 

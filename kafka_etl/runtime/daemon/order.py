@@ -1,4 +1,4 @@
-"""Orders: what is asked of a pipeline from outside, and what comes of that."""
+"""Orders: requests to pause, resume or restart a pipeline, and the outcomes of the requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REMEMBERED: Final = 1000
 
 
 class Verb(StrEnum):
-    """What may be ordered of a pipeline."""
+    """The kinds of orders."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -23,17 +23,21 @@ class Verb(StrEnum):
 
 
 class Order:
-    """One order to one pipeline, from when it is given until its outcome is known.
+    """One order to one pipeline, with its progress and its outcome.
 
-    The daemon's main loop carries an order out; whoever gave the order waits in another thread.
+    The daemon's main loop carries an order out, and writes the attributes. The thread that gave the
+    order waits for the outcome.
 
     Attributes:
-        keeps_pause: Whether a restart leaves a pipeline paused that was told to pause.
-        at_ms: When the order was given, on the wall clock.
-        progress: What the daemon is doing about the order.
-        notes: What whoever gave the order should know besides.
-        problem: Why nothing came of the order; None: it is carried out, or still under way.
-        settled: Whether the outcome is known to the main loop.
+        id: Random id, by which a client asks for the outcome.
+        pipeline: Name of the pipeline.
+        verb: Kind of the order.
+        keeps_pause: Whether a restart leaves a paused pipeline paused.
+        at_ms: Time of the order, in milliseconds since the epoch.
+        progress: Present state of the order, in words.
+        notes: Remarks for the person who gave the order.
+        problem: Problem for which the order failed; None: the order is carried out or under way.
+        settled: Whether the main loop knows the outcome.
     """
 
     def __init__(self, pipeline: str, verb: Verb, *, keeps_pause: bool = False) -> None:
@@ -49,11 +53,11 @@ class Order:
         self._told = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the outcome, in any thread but the main loop's; whether the outcome is told."""
+        """Wait for the outcome and return whether `tell` was called; not for the main thread."""
         return self._told.wait(seconds)
 
     def tell(self) -> None:
-        """Let those who wait know the outcome: by now the daemon's view shows what came of it."""
+        """Wake the waiting threads; the main loop calls this once its view shows the outcome."""
         self._told.set()
 
     def succeed(self, progress: str) -> None:
@@ -62,7 +66,7 @@ class Order:
             self.settled = True
 
     def fail(self, problem: Problem) -> None:
-        """The first outcome of an order stays."""
+        """Settle the order with a problem; a settled order keeps its first outcome."""
         if not self.settled:
             self.problem = problem
             self.settled = True
@@ -73,7 +77,7 @@ class Order:
 
 
 class OrderBook:
-    """The latest orders, by their ids: whoever gave one may ask after its outcome."""
+    """The latest thousand orders, so that a client can ask for an outcome by the order's id."""
 
     def __init__(self) -> None:
         self._orders: deque[Order] = deque(maxlen=_REMEMBERED)
@@ -82,10 +86,10 @@ class OrderBook:
         self._orders.append(order)
 
     def find(self, order_id: str) -> Order:
-        """The order of this id.
+        """Return the order of this id; called in any thread.
 
         Raises:
-            OrderRefused: No such order is remembered.
+            OrderRefused: The book has no order of this id.
         """
         for order in tuple(self._orders):
             if order.id == order_id:

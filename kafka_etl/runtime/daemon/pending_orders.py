@@ -1,4 +1,4 @@
-"""What comes of the orders to a pipeline, judged by how the pipeline stands."""
+"""Settles the pending orders of a pipeline by the pipeline's state."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from kafka_etl.runtime.daemon.state import HELD, OVER, State
 from kafka_etl.runtime.messages import Snapshot
 
 _AGAIN_MS: Final = 1000
-"""Age of a resume after which a worker that is paused has paused for a reason of its own."""
+"""Age of a resume, in milliseconds, after which a paused worker has paused again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """How a pipeline stands.
+    """The state of a pipeline, as far as orders depend on the state.
 
     Attributes:
-        workers: What each worker said last.
-        begins_again: Whether a new version is on its way.
+        state: State of the pipeline as a whole.
+        problem: Problem that stopped the pipeline; None: there is none.
+        trouble: Obstacle that the pipeline waits for; None: there is none.
+        workers: Latest report of each worker; None: no report of the present process yet.
+        begins_again: Whether a new version is checked or waits for its place.
         restarts_again: Whether another restart has been ordered.
     """
 
@@ -35,7 +38,7 @@ class Outlook:
 
 
 class PendingOrders:
-    """The orders to one pipeline whose outcome is open: a restart, and a pause or a resume."""
+    """The pending orders of one pipeline: at most one restart, and one pause or resume."""
 
     def __init__(self) -> None:
         self.restart: Order | None = None
@@ -45,21 +48,21 @@ class PendingOrders:
         return self.restart is not None or self._pause is not None
 
     def hold(self, order: Order) -> None:
-        """Note a pause or a resume, which ends the one before."""
+        """Note a pause or a resume, and refuse the pending one before."""
         if self._pause is not None:
             self._pause.refuse(f"has been told to {order.verb} in between")
         order.progress = "pausing" if order.verb is Verb.PAUSE else "resuming"
         self._pause = order
 
     def refuse(self, why: str) -> None:
-        """Nothing comes of any of the orders."""
+        """Refuse all pending orders."""
         for order in (self.restart, self._pause):
             if order is not None:
                 order.refuse(why)
         self.restart = self._pause = None
 
     def settle(self, outlook: Outlook) -> None:
-        """Tell those who wait what is known by now."""
+        """Settle the orders whose outcome follows from the pipeline's state."""
         if self.restart is not None:
             _settle_restart(self.restart, outlook)
             self.restart = None if self.restart.settled else self.restart
@@ -69,12 +72,12 @@ class PendingOrders:
 
 
 def advice(order: Order, state: State) -> str:
-    """What to do with a pipeline that has ended; empty for any other."""
+    """Return the next command to type for a pipeline that has ended; empty for any other state."""
     return f"`kafka-etl restart {order.pipeline}` starts it anew." if state in OVER else ""
 
 
 def _settle_restart(order: Order, outlook: Outlook) -> None:
-    """A restart has come about when the new version runs."""
+    """Settle a restart: the restart succeeds once the new version runs, pauses or finishes."""
     state = outlook.state
     if outlook.begins_again:
         return
@@ -92,7 +95,7 @@ def _settle_restart(order: Order, outlook: Outlook) -> None:
 
 
 def _settle_pause(order: Order, outlook: Outlook) -> None:
-    """A pause has come about when all workers are paused, a resume when none is."""
+    """Settle a pause, when all workers are paused, or a resume, when no worker is paused."""
     state = outlook.state
     held = [said for said in outlook.workers if said is not None and said.state == "paused"]
     if state in OVER and not outlook.begins_again:

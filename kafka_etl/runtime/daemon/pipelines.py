@@ -1,4 +1,4 @@
-"""One pipeline under the daemon: preflight, its workers, and the state it is in as a whole."""
+"""One pipeline under the daemon: its preflight, its workers, its orders and its state."""
 
 from __future__ import annotations
 
@@ -24,24 +24,29 @@ from kafka_etl.runtime.daemon.version import Version
 from kafka_etl.runtime.messages import Checked, Standing, WorkerTask
 
 _GRACE: Final = 3.0
-"""Seconds a worker gets beyond its drain timeout before it is killed."""
+"""Seconds beyond the drain timeout after which the daemon kills a worker."""
 _GIVE_UP_AFTER: Final = 10
-"""Deaths in a row after which a run that should end by itself, or a new version, is given up."""
+"""Deaths in a row after which a run with `--until-end`, or a new version's preflight, fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """A pipeline at one moment, for people and metrics.
+    """The status of a pipeline at one moment, for people and metrics.
 
     Attributes:
-        counters: (metric, label value) -> count since the daemon began.
+        name: Name of the pipeline.
+        state: State of the pipeline as a whole.
+        guarantee: Guarantee of the pipeline; None until preflight has succeeded.
+        workers: Number of workers' processes.
         joined: Whether every worker runs and is a member of its group.
-        standing: Of the partitions assigned to this daemon's workers.
-        to_be_paused: Whether a pause was ordered that does not show in its state yet.
-        causes: Why records became dead letters, the commonest first.
-        file: The pipeline's.
-        trouble: What is in the way, as the workers tell; nothing of it once it has stopped.
-        problem: Why it paused or stopped.
+        counters: (metric, label value) -> count since the daemon began.
+        standing: Progress of the partitions that are assigned to this daemon's workers.
+        trouble: Obstacle that preflight or a worker waits for, or the reason why a restart failed;
+            None: no obstacle, or a problem has stopped the pipeline.
+        problem: Problem that paused or stopped the pipeline; None: there is none.
+        to_be_paused: Whether a pause was ordered that the state does not show yet.
+        causes: Causes of dead letters, the commonest first.
+        file: Path of the pipeline file.
     """
 
     name: str
@@ -59,23 +64,33 @@ class PipelineStatus:
 
     @property
     def lag_records(self) -> int | None:
-        """None: unknown, before the group has given partitions and brokers have told their ends."""
+        """Lag of all partitions, in records; None until partitions and their ends are known."""
         return self.standing.lag
 
     def lag_seconds(self, now: float) -> float | None:
-        """How long ago the partition furthest behind was up to date; 0: none is behind."""
+        """Return the age, in seconds, of the time up to which all partitions are settled.
+
+        0: no partition has a lag. None: the lag is unknown.
+
+        Args:
+            now: Present time, in seconds since the epoch.
+        """
         settled_to_ms = self.standing.settled_to_ms
         if self.lag_records is None:
             return None
         return 0.0 if settled_to_ms is None else max(0.0, now - settled_to_ms / 1000)
 
     def count(self, metric: str) -> float:
-        """A counter, over all its label values."""
+        """Return a counter, summed over all its label values."""
         return sum(value for (name, _), value in self.counters.items() if name == metric)
 
 
 class ManagedPipeline:
-    """Brings one pipeline up, keeps it up, and takes it down."""
+    """Starts, supervises, restarts and stops one pipeline.
+
+    All methods are called by the daemon's main loop, in the main thread. None of them waits for a
+    worker.
+    """
 
     def __init__(self, version: Version) -> None:
         self._version = version
@@ -96,7 +111,7 @@ class ManagedPipeline:
     # Orders
 
     def begin(self) -> None:
-        """Start with preflight; workers follow when it finds nothing wrong."""
+        """Begin the preflight; the workers start once the preflight has succeeded."""
         self._forget_slots()
         self._checked = None
         first, *self._warm = [Child(WORKER) for _ in range(self._version.workers)]
@@ -105,7 +120,7 @@ class ManagedPipeline:
         self._checking = PreflightProcess(task, first, give_up_after, self._log)
 
     def pause(self, order: Order) -> None:
-        """Have the workers stop fetching; those of a version to come begin paused."""
+        """Pause the workers; the workers of a new version under way begin paused, too."""
         ends = self.state in OVER or self.state is State.DRAINING
         if ends and not self.begins_again:
             order.refuse(f"cannot be paused: it is {self.state}", advice(order, self.state))
@@ -113,14 +128,17 @@ class ManagedPipeline:
             self._set_paused(order, paused=True)
 
     def resume(self, order: Order) -> None:
-        """Have the workers go on."""
+        """Resume the workers."""
         if self.state in OVER or not (self._paused or self.state in HELD):
             order.refuse(f"is not paused: it is {self.state}", advice(order, self.state))
         else:
             self._set_paused(order, paused=False)
 
     def restart(self, version: Version, order: Order) -> None:
-        """Check this version beside the one that runs, and swap; begin with it if none runs."""
+        """Begin the preflight of a new version beside the running one; `tick` swaps the versions.
+
+        A pipeline that has ended begins anew with the new version at once.
+        """
         self._orders.settle(self._outlook(restarts_again=True))
         self._drop_new("is restarted by another order")
         self._refusal = None
@@ -139,12 +157,12 @@ class ManagedPipeline:
         self._new = NewVersion(version, order, checking, paused)
 
     def refuse(self, problem: Problem) -> None:
-        """A new version cannot be had. What runs goes on, and says so until the next restart."""
+        """Note why a restart failed: the pipeline goes on, and shows the reason as its trouble."""
         self._log.error("not restarted", code=problem.code, error=problem.what)
         self._refusal = problem.what
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Drain, or not even that; whatever was ordered before comes to nothing."""
+        """Refuse the pending orders and drain; `at_once` kills the workers instead."""
         self._drop_new("is being stopped")
         self.drain()
         if at_once:
@@ -152,7 +170,7 @@ class ManagedPipeline:
                 slot.kill()
 
     def drain(self) -> None:
-        """Let the workers finish what is in hand, and stop."""
+        """Ask the workers to finish the records in hand and to end; stop a preflight."""
         if self._draining_since is None:
             self._draining_since = time.monotonic()
             for slot in self._slots:
@@ -167,7 +185,11 @@ class ManagedPipeline:
     # Life
 
     def tick(self, now: float) -> None:
-        """Do whatever is due."""
+        """Do the work that is due: hear the processes, start and kill workers, settle orders.
+
+        Args:
+            now: Time on the monotonic clock, in seconds.
+        """
         if self._checking is not None:
             self._hear_preflight(self._checking, now)
         for slot in self._slots:
@@ -181,22 +203,22 @@ class ManagedPipeline:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it runs, and nothing will without an order."""
+        """Whether no process of the pipeline runs, and only an order can start one."""
         return self._checking is None and all(slot.over for slot in self._slots)
 
     @property
     def begins_again(self) -> bool:
-        """Whether a new version is being checked, or waits for the old one's workers to end."""
+        """Whether a new version is in preflight, or waits for the old version's workers to end."""
         return self._new is not None
 
     @property
     def is_being_swapped(self) -> bool:
-        """Whether the running version ends because a new one waits for its place."""
+        """Whether the running version drains to make way for a checked new version."""
         return self._new is not None and self._new.checked is not None
 
     @property
     def listeners(self) -> dict[Child, Callable[[], bool]]:
-        """Its processes -> what hears one, and tells whether a tick is due thereafter."""
+        """The pipeline's processes, each with the listener that `ChildSelector.listen` calls."""
         listeners = {slot.child: slot.hear for slot in self._slots if slot.child is not None}
         checks = [self._checking]
         if self._new is not None and self._new.checked is None:
@@ -207,7 +229,7 @@ class ManagedPipeline:
         return listeners
 
     def status(self) -> PipelineStatus:
-        """How it stands."""
+        """Return the pipeline's present status."""
         counters = Counters()
         counters.include(self._past.snapshot())
         causes = Causes()
@@ -233,7 +255,7 @@ class ManagedPipeline:
 
     @property
     def state(self) -> State:
-        """What it is doing as a whole."""
+        """The state of the pipeline as a whole."""
         if self._checking is not None:
             return State.PREFLIGHT
         if self.is_over:
@@ -259,7 +281,7 @@ class ManagedPipeline:
 
     @property
     def _has_finished(self) -> bool:
-        """Whether a worker says that the end is reached: it asks after the partitions of all."""
+        """Whether a worker has finished: a worker checks the end offsets of all partitions."""
         return any(slot.ended is not None and slot.ended.how == "finished" for slot in self._slots)
 
     def _hear_preflight(self, checking: PreflightProcess, now: float) -> None:
@@ -279,7 +301,7 @@ class ManagedPipeline:
         self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
 
     def _forget_slots(self) -> None:
-        """Make room for other workers. Counters stay: they are the pipeline's."""
+        """Drop the old slots, and keep their counters, which belong to the pipeline."""
         for slot in self._slots:
             self._past.include(slot.counters())
         self._slots = []
@@ -288,7 +310,7 @@ class ManagedPipeline:
     # A new version
 
     def _bring(self, new: NewVersion, now: float) -> None:
-        """Hear of a new version's preflight, or give it the place of the old one."""
+        """Take in the preflight of a new version, or start the version once the old one is over."""
         if new.checked is not None:
             if self.is_over:
                 self._new = None
@@ -304,7 +326,7 @@ class ManagedPipeline:
             self.drain()
 
     def _drop_new(self, why: str) -> None:
-        """Refuse what was ordered and is not settled; a new version will not be."""
+        """Refuse the pending orders, and kill the processes of a new version."""
         self._orders.refuse(why)
         if self._new is not None:
             self._new.end()
@@ -319,17 +341,17 @@ class ManagedPipeline:
         return WorkerSlot(make_task, version.recorder(number), version.watch, child, self._log)
 
     def _end_drain(self, now: float) -> None:
-        """Kill what has not finished in time."""
+        """Kill the workers that have not ended within the drain timeout and some grace."""
         since = self._draining_since
         if since is not None and now - since > self._version.spec.drain_timeout + _GRACE:
             for slot in self._slots:
                 slot.kill()
 
     def _stop_together(self) -> None:
-        """One worker that failed for good stops the others: they would fail at the same place.
+        """Drain all workers once one has failed or finished; fail a run whose workers keep dying.
 
-        One that has reached the end does, too: another may still wait to be let into the group,
-        which takes until the session of the first one is over.
+        After a failure the other workers would fail at the same record. After the end is reached,
+        another worker may still wait to join the group, until the session of the first one ends.
         """
         for slot in self._slots:
             if slot.ended is not None and slot.ended.problem is not None:

@@ -1,4 +1,4 @@
-"""The preflight of a pipeline: in a process of its own, which then becomes the first worker."""
+"""The preflight of a pipeline, in a process of its own that then becomes the first worker."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from kafka_etl.runtime.trouble import Trouble
 from kafka_etl.units import show_duration
 
 _PASSING: Final = frozenset({BrokersUnreachable.code})
-"""What mends itself without us: a daemon waits for it, whatever else stops the pipeline."""
+"""Codes of the problems that pass by themselves: a daemon repeats the preflight after them."""
 
 
 class PreflightProcess:
-    """Waits for the answer, and begins again when something kills the process before it comes.
+    """Runs a preflight, and repeats the preflight if a signal kills its process.
 
-    One that ends by itself without an answer would do so again. A daemon also begins again while
-    no broker answers: it is shown as trouble, never the end of a pipeline.
+    A process that exits by itself without an answer is not repeated: the next would exit, too.
+    While no broker answers, a daemon repeats the preflight and shows a trouble.
 
     Args:
-        task: What to check.
+        task: The task of the process.
         child: A process that waits for its task.
-        give_up_after: Kills in a row after which there is no use, and then a broker that is away
-            is the answer; None: never.
-        log: The pipeline's.
+        give_up_after: Kills in a row after which the preflight fails; with a number here,
+            unreachable brokers fail the preflight as well. None: repeat without limit.
+        log: Logger of the pipeline.
     """
 
     def __init__(
@@ -43,14 +43,18 @@ class PreflightProcess:
         child.send(task)
 
     def answer(self, now: float) -> Checked | Problem | None:
-        """What came of it; None as long as that is open."""
+        """Return the result or the problem of the preflight; None while neither is known.
+
+        Args:
+            now: Time on the monotonic clock, in seconds.
+        """
         if self.child is None:
             if now >= self._start_at:
                 self.child = Child(WORKER)
                 self.child.send(self._task)
             return None
         status = self.child.exit_status()
-        for said in self.child.received():  # after the status: it may have spoken and gone
+        for said in self.child.received():  # read after the status: the child may send, then exit
             if not isinstance(said, Snapshot):
                 return self._judged(said, now)
             self._trouble.note(said.trouble)
@@ -58,16 +62,16 @@ class PreflightProcess:
 
     @property
     def trouble(self) -> str | None:
-        """What it waits for, if anything is in the way."""
+        """The obstacle that the preflight waits for; None: there is none."""
         return self._trouble.said
 
     def end(self) -> None:
-        """Whatever it would have found, nobody waits for it."""
+        """Kill the process of the preflight."""
         if self.child is not None:
             self.child.end()
 
     def _judged(self, said: object, now: float) -> Checked | Problem | None:
-        """Its answer, unless that is worth asking again."""
+        """Judge the process's answer; None: the problem may pass, and the preflight is repeated."""
         if isinstance(said, Checked):
             return said
         if isinstance(said, Died):
@@ -90,7 +94,7 @@ class PreflightProcess:
         return None
 
     def _begin_again(self, trouble: str, now: float) -> str:
-        """Have it made again after a while; says how long that is."""
+        """Schedule the next process after a wait; return the wait as text."""
         if self.child is not None:
             self.child.end()
             self.child.close()

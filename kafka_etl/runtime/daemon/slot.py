@@ -1,4 +1,4 @@
-"""One worker slot of a pipeline: the process in it, its deaths, and what each leaves behind."""
+"""One worker slot of a pipeline: its process, the deaths of workers, and the evidence of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STARTING_LIMIT: Final = 600.0
 _OTHER_LIMIT: Final = 60.0
 _CODEC_LIMIT: Final = 300.0
 _SLACK: Final = 0.5
-"""Seconds for a worker to cancel an async operator itself."""
+"""Seconds beyond a timeout, in which a worker itself can cancel the call of an async operator."""
 _AFTER_BLAME: Final = 0.2
 _PROVEN: Final = 60.0
 """Seconds a worker lives before its slot is trusted again after deaths nobody could explain."""
@@ -33,16 +33,16 @@ _LATER: Final = frozenset({"settle", "commit", "gather", "wait"})
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How long a worker may stand still, by what it is about.
+    """The limits on a worker's standstill, by phase and stage of the flight recorder.
 
     Attributes:
-        operators: (name, timeout) in the order of the chain.
+        operators: (name, timeout in seconds) of each operator, in the order of the chain.
     """
 
     operators: Sequence[tuple[str, float]]
 
     def limit(self, phase: str, stage: int) -> float:
-        """Seconds; `stage` counts the operators from 1 in phase `operator`."""
+        """Return the limit in seconds; in phase `operator`, operators are the stages from 1."""
         if phase == "starting":
             return _STARTING_LIMIT
         if phase != "operator":
@@ -52,7 +52,7 @@ class Watch:
         return _CODEC_LIMIT
 
     def place(self, phase: str, stage: int) -> str:
-        """Where that is, in words."""
+        """Describe a phase and stage in words."""
         if phase != "operator":
             return f"phase {phase}"
         if 1 <= stage <= len(self.operators):
@@ -61,14 +61,22 @@ class Watch:
 
 
 class WorkerSlot:
-    """Keeps one worker running: starts it, watches it, and starts it again after a death.
+    """Keeps one worker running: starts the worker, watches it, and restarts it after a death.
+
+    All methods are called by the daemon's main loop.
 
     Args:
-        make_task: The task of the next process, given the evidence its predecessor left.
-        recorder: The file of its flight recorder.
-        watch: What counts as standing still.
+        make_task: Makes the task of the next process from the evidence of a predecessor's death.
+        recorder: Path of the flight recorder's file.
+        watch: Limits on a worker's standstill.
         first: A process that waits for its task.
-        log: The pipeline's.
+        log: Logger of the pipeline.
+
+    Attributes:
+        unexplained_deaths: Deaths in a row that are not blamed on a record, without a commit in
+            between.
+        snapshot: Latest report of the worker; None: no report of the present process yet.
+        ended: Last value of a worker that has ended for good; None: no worker has.
     """
 
     def __init__(
@@ -100,7 +108,11 @@ class WorkerSlot:
         self.ended: Ended | None = None
 
     def tick(self, now: float) -> None:
-        """Hear the worker, watch it, bury it, start the next: whatever is due."""
+        """Do the work that is due: take in reports, kill a stuck worker, restart a dead one.
+
+        Args:
+            now: Time on the monotonic clock, in seconds.
+        """
         if self._child is None:
             if self.ended is None and self._start_at is not None and now >= self._start_at:
                 self._start(now)
@@ -114,7 +126,7 @@ class WorkerSlot:
             self._check_progress()
 
     def hear(self) -> bool:
-        """Take in what the worker says; returns whether more than its figures is new."""
+        """Take in the worker's reports; return whether more than counters and lags has changed."""
         before = self._news()
         self._hear()
         return self._news() != before or (self._child is not None and self._child.has_hung_up)
@@ -124,7 +136,7 @@ class WorkerSlot:
             self._child.send(command)
 
     def drain(self) -> None:
-        """Ask the worker to finish what is in hand; one that is dead stays so."""
+        """Ask the worker to finish the records in hand and to end; restart no dead worker."""
         self._start_at = None
         if self._next_child is not None:
             self._next_child.end()
@@ -133,34 +145,34 @@ class WorkerSlot:
             self._child.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the worker at once; what it had not committed is run again later."""
+        """Kill the worker; records that it had not committed are run again later."""
         if self._child is not None and self._killed_for is None:
             self._killed_for = "our own stop"
             self._child.kill()
 
     @property
     def joined(self) -> bool:
-        """Whether a worker runs here and is a member of its group."""
+        """Whether a worker runs in this slot and is a member of its group."""
         return self._child is not None and self.snapshot is not None and self.snapshot.joined
 
     @property
     def child(self) -> Child | None:
-        """The process; None between two."""
+        """The worker's process; None while no process runs."""
         return self._child
 
     @property
     def trouble(self) -> str | None:
-        """What is in its way; until it runs, also why the last one died."""
+        """The worker's trouble; until a restarted worker runs, the reason of the last death."""
         said = self.snapshot.trouble if self.snapshot is not None else None
         return said or self._death
 
     @property
     def over(self) -> bool:
-        """Whether nothing runs here and nothing will."""
+        """Whether no process runs in this slot and none will start."""
         return self._child is None and (self.ended is not None or self._start_at is None)
 
     def counters(self) -> Mapping[tuple[str, str], float]:
-        """Counts of this slot's workers, the dead ones included."""
+        """Return the counters of this slot's workers, including the dead ones."""
         total = Counters()
         total.include(self._counters.snapshot())
         if self.snapshot is not None:
@@ -168,7 +180,7 @@ class WorkerSlot:
         return total.snapshot()
 
     def causes(self) -> tuple[Cause, ...]:
-        """Why records became dead letters, of this slot's workers, the dead ones included."""
+        """Return the causes of dead letters of this slot's workers, including the dead ones."""
         total = Causes()
         total.include(self._causes.commonest())
         if self.snapshot is not None:
@@ -181,7 +193,7 @@ class WorkerSlot:
         task = replace(self._make_task(self._evidence), cautious=self._cautious)
         self._started_at = now
         self._killed_for = self._last_word = None
-        self._recorder.close()  # the worker makes the file anew, should somebody have deleted it
+        self._recorder.close()  # the worker creates a file that somebody deleted
         self._child = self._next_child or Child(WORKER)
         self._next_child = None
         self._child.send(task)
@@ -195,7 +207,7 @@ class WorkerSlot:
                 if message.state != "starting":
                     self._death = None
                 if message.noted:
-                    self._evidence = None  # its notes are committed: a second count would be wrong
+                    self._evidence = None  # committed as a note; a successor must not count again
             elif isinstance(message, Ended) and message.how == "drained" and self._is_wanted:
                 self.snapshot = message.snapshot
                 self._last_word = "a signal ended it that was not the daemon's"
@@ -247,7 +259,10 @@ class WorkerSlot:
         )
 
     def _last_counts(self, child: Child | None) -> Mapping[tuple[str, str], float]:
-        """The most that it told and that it wrote down, for it may have died before it told."""
+        """Return the larger of the reported and the recorded counts.
+
+        A worker that dies after a commit may not have reported the commit, only recorded it.
+        """
         counts = dict(self.snapshot.counters) if self.snapshot is not None else {}
         recording = self._recorder.read()
         if child is not None and recording.pid == child.pid:
@@ -256,7 +271,11 @@ class WorkerSlot:
         return counts
 
     def _count_death(self, *, progressed: bool) -> float:
-        """Seconds until the next start. Deaths that are blamed on a record come to an end."""
+        """Count a death and return the seconds until the restart.
+
+        The wait is short after a death that is blamed on a record: the count of deaths per record
+        is limited.
+        """
         self._deaths += 1
         if self._evidence is not None:
             return _AFTER_BLAME
@@ -264,11 +283,11 @@ class WorkerSlot:
         return RESTARTS.delay(self.unexplained_deaths, random.random)
 
     def _check_progress(self) -> None:
-        """Kill a worker that stands still: only from outside can that be seen."""
+        """Kill a worker that stands still, since a stuck worker cannot notice its standstill."""
         pid, phase, stage, seconds = self._recorder.state()
         if self._child is None or pid != self._child.pid:
             self._recorder.close()
-            return  # it has not opened its recorder yet, and may have to make it
+            return  # the worker has not opened its recorder yet, and may have to create the file
         limit = self._watch.limit(phase, stage)
         if seconds > limit + _SLACK:
             place = self._watch.place(phase, stage)
@@ -276,10 +295,10 @@ class WorkerSlot:
             self._child.kill()
 
     def _find_evidence(self, pid: int, reason: str) -> Evidence | None:
-        """What the dead worker had in hand, if it died inside user code."""
+        """Return the evidence of a death inside user code: the offsets in hand and the reason."""
         recording = self._recorder.read()
         if recording.pid != pid or not self._is_blamed(recording):
-            return self._evidence  # it died before it could use what its predecessor left
+            return self._evidence  # the predecessor's evidence may still be unused
         stuck = self._killed_for not in {None, _GARBLED}
         condition = Condition.TIMEOUT if stuck else Condition.WORKER_CRASHED
         return Evidence(recording.ranges, recording.hand, reason, condition)
@@ -297,9 +316,10 @@ class WorkerSlot:
         return alone and self._killed_for in {None, _GARBLED} and phase in _LATER
 
     def _left_by_a_daemon(self) -> Evidence | None:
-        """Of workers that died with their daemon: a reason to be careful, not to count a death.
+        """Return the evidence of a worker that died together with an earlier daemon.
 
-        Killing a daemon kills its workers, so the record in hand is probably innocent.
+        Such evidence starts careful mode, but counts no death: killing a daemon kills its workers,
+        so the record in hand is probably not the cause.
         """
         recording = self._recorder.read()
         if recording.phase != "operator":

@@ -11,7 +11,7 @@ from kafka_etl.runtime.messages import Snapshot
 
 
 class State(StrEnum):
-    """What a pipeline is doing."""
+    """The state of a pipeline, as people and metrics see it."""
 
     PREFLIGHT = "preflight"
     STARTING = "starting"
@@ -30,7 +30,7 @@ OVER: Final = frozenset({State.FINISHED, State.STOPPED, State.FAILED, State.FENC
 
 
 def state_of(workers: Iterable[Snapshot]) -> State:
-    """The state of a pipeline whose workers are at work, by what each of them said last."""
+    """Return the state of a running pipeline from the latest reports of its workers."""
     said = list(workers)
     paused = [worker.problem for worker in said if worker.state == "paused"]
     if any(problem and problem.code == BreakerTripped.code for problem in paused):

@@ -1,4 +1,4 @@
-"""The daemon's folder: who it is, that it is alone, and its workers' recorders."""
+"""The daemon's state folder: the instance's name, a lock, and the workers' flight recorders."""
 
 from __future__ import annotations
 
@@ -14,27 +14,34 @@ from kafka_etl.errors import ConfigError, InstanceInUse, StateFolderUnusable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MOST: Final = 100
-"""Runs at the same time under names made of one default name."""
+"""The highest number that is appended to a default name, plus one."""
 
 
 def default_folder() -> Path:
-    """`$XDG_STATE_HOME/kafka-etl`, or `~/.local/state/kafka-etl`."""
+    """Return `$XDG_STATE_HOME/kafka-etl`, or `~/.local/state/kafka-etl`."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "kafka-etl"
 
 
 class StateFolder:
-    """A locked folder for one instance of the daemon.
+    """The folder of one instance of the daemon, locked while the daemon runs.
 
     Args:
-        base: Holds a folder for each instance.
-        instance: Part of the id of every worker; default: a name made once and kept in `base`.
-        or_next: Whether `NAME-2`, `NAME-3`, … will do where another daemon has the default name:
-            for a run beside a daemon. Two runs never share a name, nor then their workers an id.
+        base: Folder that holds a folder for each instance.
+        instance: Name of the instance, a part of every worker's member id; None: the default name,
+            made at the first start and kept in `base`.
+        or_next: Whether to take `NAME-2`, `NAME-3`, … if another daemon has the default name, as a
+            run beside a daemon does. Two running daemons never share a name, so their workers never
+            share a member id.
+
+    Attributes:
+        instance: Name of the instance.
+        path: Folder of the instance.
 
     Raises:
-        StateFolderUnusable: It cannot be written.
-        InstanceInUse: Another daemon holds it.
+        ConfigError: The instance's name is not valid.
+        StateFolderUnusable: The folder cannot be written or locked.
+        InstanceInUse: Another daemon holds the instance's lock.
     """
 
     def __init__(self, base: Path, instance: str | None, *, or_next: bool = False) -> None:
@@ -56,7 +63,7 @@ class StateFolder:
         self._lock = lock
 
     def _take(self, base: Path, instance: str) -> TextIO | None:
-        """The lock of this instance's folder; None if another daemon holds it."""
+        """Lock the folder of an instance; None: another daemon holds the lock."""
         self.instance = instance
         self.path = base / instance
         self.path.mkdir(exist_ok=True)
@@ -79,7 +86,7 @@ class StateFolder:
 
 
 def _kept_name(path: Path) -> str:
-    """A name for this folder's daemon, made at its first start."""
+    """Return the default name of the instance, made at the first start and kept in a file."""
     if path.exists():
         kept = path.read_bytes().decode(errors="replace").strip()
         if not _NAME.fullmatch(kept):
@@ -90,7 +97,7 @@ def _kept_name(path: Path) -> str:
         return kept
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:50] or "host"
     name = f"{host}-{secrets.token_hex(3)}"
-    # A full disk must not leave half a name, nor two first starts take each other's file.
+    # The rename keeps a full disk from leaving half a name; the pid keeps two first starts apart.
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(name + "\n")
     unfinished.rename(path)

@@ -1,4 +1,4 @@
-"""One version of a pipeline: its file as it was read, and the tasks of its processes."""
+"""One version of a pipeline: its file as read at one time, and the tasks of its processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _APP: Final = "kafka-etl"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a daemon runs its pipelines."""
+    """The settings with which a daemon runs all its pipelines.
+
+    Attributes:
+        until_end: Whether to stop at the end offsets seen at the start.
+        workers: Workers of each pipeline; None: the number in the pipeline's file.
+        logs: Log levels of the processes.
+    """
 
     until_end: bool
     workers: int | None
@@ -41,7 +47,7 @@ class Version:
 
     @property
     def group(self) -> str:
-        """The consumer group the pipeline reads in."""
+        """The consumer group in which the pipeline reads."""
         return str(self.spec.source.with_.get("group") or self.spec.name)
 
     @property
@@ -70,13 +76,14 @@ class Version:
         )
 
     def _member(self, worker: int | str) -> str:
-        """Stays the same over restarts."""
+        """Return the member id of a worker, which stays the same over restarts."""
         return member_id(self.spec.name, self.folder.instance, worker)
 
 
 def member_id(pipeline: str, instance: str, worker: int | str) -> str:
-    """Of one worker alone: both names may have dots, which would let them run into each other.
+    """Return the member id of a worker, unique among all pipelines and instances.
 
-    The mark of an instance with dots is a capital letter, which no name of a pipeline has.
+    The names of pipelines and instances may have dots, so that two pairs of names could join into
+    one id. Therefore `I.` comes before an instance with dots: no pipeline's name has a capital.
     """
     return f"{_APP}.{pipeline}.{'I.' if '.' in instance else ''}{instance}.{worker}"

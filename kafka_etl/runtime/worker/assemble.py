@@ -1,4 +1,4 @@
-"""From a built pipeline to the parts that one worker runs."""
+"""Makes the parts that one worker runs, such as source, sink and invoker, of a built pipeline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ _SLICE: Final = 1.0
 def deployment_of(
     pipeline: Pipeline, member: str, preflight: Preflight, stdout: int = 1
 ) -> Deployment:
-    """Where and as whom this worker runs."""
+    """Make the deployment of a worker: its ids, client settings, and the results of preflight.
+
+    Args:
+        pipeline: The worker's pipeline.
+        member: Member id in the group, and transactional id.
+        preflight: Results of preflight; empty while preflight itself runs.
+        stdout: Descriptor of the real standard output.
+    """
     spec = pipeline.spec
     timeouts = [operator.timeout or 0.0 for operator in pipeline.operators]
     letters = spec.dead_letter
@@ -68,7 +75,14 @@ def make_chain(
     entering: Callable[[int], None],
     pools: Pools,
 ) -> Chain:
-    """The stages of the pipeline, with what the brokers allow."""
+    """Make the chain of the pipeline: decoding, the operators, encoding.
+
+    Args:
+        pipeline: The pipeline.
+        size_limits: Topic -> largest record, in bytes, that its broker accepts.
+        entering: Called with the number of a stage before the stage begins.
+        pools: The pools in which operators with concurrency or isolation run.
+    """
     settings = pipeline.sink_settings
     topics = settings.topics
     codecs = pipeline.codecs
@@ -102,7 +116,7 @@ def make_invoker(
     pools: Pools,
     now_ms: Callable[[], int],
 ) -> Invoker:
-    """The invoker of the pipeline's operators, with its retry policies."""
+    """Make the invoker: the chain of `make_chain`, with the pipeline's retry policies."""
     return Invoker(
         chain=make_chain(pipeline, size_limits, entering, pools),
         policy=pipeline.retry,
@@ -113,13 +127,16 @@ def make_invoker(
 
 
 def make_breaker(pipeline: Pipeline) -> Breaker:
-    """The breaker; without a dead-letter topic the first failure stops the pipeline anyway."""
+    """Make the breaker; without a dead-letter topic the breaker never trips.
+
+    Without such a topic the first failure stops the pipeline.
+    """
     letters = pipeline.spec.dead_letter
     return Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
 
 
 def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine:
-    """The quarantine, with the evidence that a predecessor left behind."""
+    """Make the quarantine, with the evidence of a predecessor's death, if there is any."""
     operators = pipeline.operators
     return Quarantine(
         CrashSuspects(
@@ -132,7 +149,7 @@ def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine
 
 
 def make_pace(pipeline: Pipeline, *, cautious: bool) -> Pace:
-    """The pace: batches as the source is told, slices as the operators' timeouts ask."""
+    """Make the pace: the source's settings limit batches, the operators' timeouts limit slices."""
     batch = pipeline.source_settings.batch
     pace = Pace(batch.max_records, slice_seconds(pipeline), smallest_slice(pipeline))
     if cautious:
@@ -141,13 +158,19 @@ def make_pace(pipeline: Pipeline, *, cautious: bool) -> Pace:
 
 
 def slice_seconds(pipeline: Pipeline) -> float:
-    """How long a slice may take: so short that one that stands still is told from a slow one."""
+    """Return the intended seconds of a slice: a quarter of the shortest timeout, at most 1 s.
+
+    Slices much shorter than the timeout let the daemon tell a stuck operator from a slow slice.
+    """
     timeouts = [operator.timeout for operator in pipeline.operators if operator.timeout]
     return min([_SLICE, *(timeout / 4 for timeout in timeouts)])
 
 
 def smallest_slice(pipeline: Pipeline) -> int:
-    """Records that are always run at once: as many as the operators take, or see, at a time."""
+    """Return the least records of a slice: as many as the operators run at the same time.
+
+    With an operator that mixes records, a slice is a whole batch.
+    """
     if any(operator.shape.mixes for operator in pipeline.operators):
         return pipeline.source_settings.batch.max_records
     return max([1, *(operator.concurrency for operator in pipeline.operators)])
@@ -160,7 +183,16 @@ def make_source(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sou
 def make_sink(
     pipeline: Pipeline, deployment: Deployment, pulse: Pulse, *, patience: float | None
 ) -> Sink:
-    """The sink; a writer is wrapped, so that the offsets follow what it acknowledged."""
+    """Make the sink; a sink that is not exactly-once is a writer, and is wrapped here.
+
+    The wrapper commits offsets once the writer has acknowledged the outputs.
+
+    Args:
+        pipeline: The pipeline.
+        deployment: The worker's deployment.
+        pulse: Called several times a second while the sink waits.
+        patience: Seconds to wait for a writer's target that cannot be opened; None: no limit.
+    """
     built = pipeline.sink.build(pipeline.sink_settings, deployment, pulse)
     if pipeline.sink.guarantee is Guarantee.EXACTLY_ONCE:
         return cast("Sink", built)

@@ -1,4 +1,4 @@
-"""The thread in which commits are waited for while the next batch is run."""
+"""The thread that waits for a commit while the main thread runs the next batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ _PIECE: Final = 0.1
 
 
 class CommitThread:
-    """Makes one call after the other in a thread of its own.
+    """Runs calls one after the other in a thread of its own.
 
     Args:
-        meanwhile: Called now and then by whoever waits for an outcome: that one thread alone
-            talks to the daemon and writes the flight recorder.
+        meanwhile: Called several times a second in the main thread while the main thread waits for
+            a call's result: only the main thread talks to the daemon and writes the flight
+            recorder.
     """
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
@@ -23,12 +24,12 @@ class CommitThread:
         self._thread = ThreadPoolExecutor(1, "commit")
 
     def begin(self, call: Callable[[], float]) -> _Outcome:
-        """See `kafka_etl.engine.stream.commits.Begin`."""
+        """Start a call on the commit thread; implements `SubmitCommit` of the stream engine."""
         return _Outcome(self._thread.submit(call), self._meanwhile)
 
     @staticmethod
     def is_here() -> bool:
-        """Whether it is that thread which asks."""
+        """Whether the caller runs in the commit thread, that is, outside the main thread."""
         return current_thread() is not main_thread()
 
     def close(self) -> None:

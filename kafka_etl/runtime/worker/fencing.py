@@ -1,4 +1,4 @@
-"""Telling a passing fence from another daemon under the same name."""
+"""Tells a single fencing, which passes, from a second daemon that uses the same ids."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _WITHIN: Final = 60.0
 
 
 class Fencing:
-    """Counts how often another client took a worker's id.
+    """Counts how often another client took over a worker's id.
 
-    Once may be our own doing: a coordinator that waited too long for us looks the same. Again and
-    again means that two are at it, each throwing the other out.
+    A single fencing can have a harmless cause: a coordinator that waited too long for the worker
+    fences the worker, too. Several within a minute mean that two clients share one id, and fence
+    each other in turn.
     """
 
     def __init__(self, member: str, host: str) -> None:
@@ -24,10 +25,14 @@ class Fencing:
         self._times: deque[float] = deque(maxlen=_TIMES)
 
     def note(self, now: float, reason: str) -> None:
-        """It happened.
+        """Count one fencing.
+
+        Args:
+            now: Time on the monotonic clock, in seconds.
+            reason: The broker's reason, for the error.
 
         Raises:
-            Fenced: Too often.
+            Fenced: This was the third fencing within 60 s.
         """
         self._times.append(now)
         if len(self._times) == _TIMES and now - self._times[0] < _WITHIN:

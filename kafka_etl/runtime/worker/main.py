@@ -1,4 +1,4 @@
-"""The process of a worker: its tasks come through a pipe, its last word goes back."""
+"""The process of a worker: receives tasks from the daemon and sends the result back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kafka_etl.runtime.worker.worker import Worker, now_ms
 
 
 def main() -> None:
-    """The process: tasks come through the pipe, the last word goes back."""
+    """Run the tasks that the daemon sends, and send `Ended` or `Died` as the last value."""
     task: PreflightTask | WorkerTask
     task, connection = task_of_child()
     stdout = set_stdout_aside()
@@ -40,10 +40,10 @@ def main() -> None:
         connection.send(_work(task, connection, stdout))
     except KafkaEtlError as error:
         connection.send(Ended("failed", Snapshot("starting", now_ms()), error.problem))
-    except BaseException as error:  # noqa: BLE001 - said in one line, and the daemon starts another
+    except BaseException as error:  # noqa: BLE001 - the daemon gets one line and restarts us
         info = ErrorInfo.of(error)
         said = f"{info.type}: {info.message}"
-        frames = "".join(format_tb(error.__traceback__))  # those of the engine, too
+        frames = "".join(format_tb(error.__traceback__))  # with the engine's frames
         get_logger("worker").error("died", error=said, traceback=frames)
         connection.send(Died(said))
         sys.exit(1)
@@ -64,7 +64,7 @@ def _work(task: PreflightTask | WorkerTask, connection: Connection[Any, Any], st
 def _checked(
     task: PreflightTask | WorkerTask, pipeline: Pipeline, connection: Connection[Any, Any]
 ) -> WorkerTask:
-    """The worker's task; before that its preflight, if it was chosen for it."""
+    """Return the worker's task; if the first task is a preflight, run the preflight before."""
     if isinstance(task, WorkerTask):
         return task
 
@@ -83,11 +83,12 @@ def _configure_logs(task: PreflightTask | WorkerTask) -> None:
 
 
 def _collect_garbage_rarely(pipeline: Pipeline) -> None:
-    """Let a batch live and die without the collector looking at it.
+    """Raise the threshold of the garbage collector, so that it runs less than once a batch.
 
-    Records, values and outputs of a batch are many objects that all go at once and hold no cycles;
-    by default the collector would visit each of them two or three times, a fifth of all work.
-    Cycles that operators make are still found, once there are as many objects as in many batches.
+    The records, values and outputs of a batch are many objects that are freed together and hold no
+    cycles. With the default threshold the collector would visit each object two or three times,
+    which costs a fifth of the worker's time. Cycles that operators make are still collected, after
+    many batches.
     """
     gc.collect()
     gc.freeze()

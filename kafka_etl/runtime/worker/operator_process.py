@@ -1,6 +1,7 @@
-"""The process of one operator with `isolation: process`: it has no Kafka client.
+"""The process of one operator with `isolation: process`; the process has no Kafka client.
 
-It is killed with its worker, not before: a worker that was told to stop still needs it.
+The process ignores SIGTERM and SIGINT, and is killed together with its worker: a worker that
+drains still calls the operator.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_asi
 
 
 def isolated(task: WorkerTask) -> Spawn:
-    """How the worker with this task starts a process for one of its operators."""
+    """Return the function with which the worker of this task starts an operator's process."""
 
     def spawn(operator: str, hand: int) -> OperatorChild:
         child = OperatorChild("kafka_etl.runtime.worker.operator_process", hand)
@@ -33,7 +34,7 @@ def isolated(task: WorkerTask) -> Spawn:
 
 
 def main() -> None:
-    """The process: a task comes through the pipe, then calls."""
+    """Receive one task from the worker, then serve the worker's calls of the operator."""
     task: OperatorTask
     task, connection = task_of_child()
     set_stdout_aside()
@@ -52,7 +53,10 @@ def main() -> None:
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Not ignored: what the operator starts would ignore it, too."""
+    """Do nothing on a signal.
+
+    SIG_IGN is not used, since processes that the operator starts would inherit SIG_IGN.
+    """
 
 
 if __name__ == "__main__":

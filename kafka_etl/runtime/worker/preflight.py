@@ -1,4 +1,4 @@
-"""Preflight: everything that can be known to be wrong before a worker joins the group."""
+"""Preflight: checks a pipeline against its cluster before a worker joins the group."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from kafka_etl.runtime.worker.assemble import deployment_of
 
 
 def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
-    """Check and prepare source, sink and dead-letter topic; `waiting` is told of what it waits for.
+    """Check source, sink and dead-letter topic, and create the topics that are missing.
+
+    Args:
+        pipeline: The pipeline to check.
+        member: Member id under which the check connects.
+        waiting: Called with the obstacle while the check waits for brokers.
 
     Raises:
-        KafkaEtlError: The first thing that is wrong with the cluster.
+        KafkaEtlError: The first problem found.
     """
     deployment = deployment_of(pipeline, member, Preflight())
-    # Before brokers are waited for, and again below with the limits the brokers set.
+    # The first check needs no broker; the check below adds the brokers' size limits.
     check_producer(deployment)
     with connections(waiting):
         found = pipeline.source.check(pipeline.source_settings, deployment)

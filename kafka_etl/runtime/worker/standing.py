@@ -1,4 +1,4 @@
-"""How far the partitions of a worker are, all of them together."""
+"""Sums up the positions of a worker's partitions for the worker's reports to the daemon."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from kafka_etl.runtime.messages import Standing
 
 
 class Positioned(Protocol):
-    """The part of a source that matters here."""
+    """The part of a source that the keeper uses."""
 
     def positions(self) -> Mapping[Partition, Position]: ...
 
 
 class StandingKeeper:
-    """Sums up positions, so that what the daemon is told is small for thousands of partitions.
+    """Sums up positions, so that a report stays small for a worker with thousands of partitions.
 
-    A partition is settled up to the time of the last record read from it, or up to when it had no
-    lag, whichever is later: a record that comes after a quiet week is not a week late. A partition
-    with lag of which nothing was read yet counts from when its lag was seen.
+    A partition counts as settled up to the later of two times: the timestamp of the last record
+    read from the partition, and the last time at which the partition had no lag. So a record that
+    arrives after a quiet week is not a week late. A partition with a lag and without a record read
+    counts as settled up to the time when its lag was first seen.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,12 @@ class StandingKeeper:
         self._behind_since: dict[Partition, int] = {}
 
     def look(self, source: Positioned | None, now_ms: int) -> Standing:
-        """Take in how far each partition is now; without a source there is none."""
+        """Take in the present positions and return their sum; None as source: no partitions.
+
+        Args:
+            source: The worker's source.
+            now_ms: Present time, in milliseconds since the epoch.
+        """
         positions: Mapping[Partition, Position] = {} if source is None else source.positions()
         caught_up_at: dict[Partition, int] = {}
         behind_since: dict[Partition, int] = {}

@@ -41,11 +41,17 @@ _TELL_EVERY: Final = 0.5
 _LOOK_FOR_END_EVERY: Final = 0.25
 _NAP: Final = 0.05
 _SINK_PATIENCE: Final = 60.0
-"""Seconds that a run to the end waits for a target that is away; a daemon waits without an end."""
+"""Seconds that a run with `--until-end` waits for a sink's target that cannot be opened.
+
+Without `--until-end` the wait has no limit.
+"""
 
 
 class Worker:
-    """Runs the engine until told otherwise, and tells the daemon how it goes."""
+    """Runs the engine, obeys the daemon's commands, and reports to the daemon.
+
+    Everything but commits runs in the main thread of the worker's process.
+    """
 
     def __init__(
         self,
@@ -90,10 +96,14 @@ class Worker:
         self._pace = assemble.make_pace(pipeline, cautious=task.cautious)
 
     def run(self) -> Ended:
-        """Work until the pipeline ends, the daemon says stop, or an error stops the pipeline.
+        """Work until the pipeline ends, the daemon stops the worker, or an error stops the worker.
 
-        An exception that nobody expected leaves the flight recorder as it stands: the daemon blames
-        the record in hand for it, as for a crash.
+        Returns:
+            The last value for the daemon.
+
+        Raises:
+            Exception: An unexpected error. The flight recorder is then not closed, so that the
+                daemon blames the record in hand, as after a crash.
         """
         try:
             ended = self._work()
@@ -113,12 +123,16 @@ class Worker:
             self._await_commit()
             return Ended("drained", self._snapshot())
         except KafkaEtlError as error:
-            self._log.info("stops", code=error.code)  # the daemon tells the error, once
+            self._log.info("stops", code=error.code)  # the daemon logs the error itself
             self._await_commit()
             return Ended("failed", self._snapshot(), error.problem)
 
     def stop(self) -> None:
-        """Finish what is in hand and leave; called from a signal handler, so it only notes it."""
+        """Note that the worker must drain; a second call ends the process at once.
+
+        Called on SIGTERM and on the command `drain`. A signal may interrupt any code, so the main
+        loop does the draining.
+        """
         if self._drain_by is not None:
             os._exit(128 + signal.SIGTERM)
         self._drain_by = monotonic() + self._pipeline.spec.drain_timeout
@@ -126,7 +140,7 @@ class Worker:
     # The loop
 
     def _turn(self) -> None:
-        """One batch, or a short rest."""
+        """Hear the daemon, then let the engine run one batch, or idle while paused."""
         self._talk()
         try:
             engine = self._engine or self._connect()
@@ -144,7 +158,7 @@ class Worker:
                 raise
             self._log.error("paused", code=error.code, error=error.what, next=error.next_step)
             self._paused, self._problem = True, error.problem
-            self._trouble.note(None)  # what was in the way has become that
+            self._trouble.note(None)  # the problem of the pause replaces the trouble
 
     def _is_over(self) -> bool:
         if self._stopping():
@@ -156,7 +170,8 @@ class Worker:
         return self._source is not None and self._source.finished(self._task.preflight.ends)
 
     def _connect(self) -> StreamEngine:
-        # The sink first: opening it settles what a predecessor left open, and offsets with that.
+        # The sink comes first: opening the sink ends a predecessor's open transaction, and with
+        # the transaction settles the offsets at which the source begins.
         self._sink.open()
         self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
         self._engine = StreamEngine(
@@ -186,13 +201,13 @@ class Worker:
         return self._engine
 
     def _reconnect(self, reason: Reconnect | OutcomeUnknown) -> None:
-        """Drop the source; the next turn makes a new one, which begins at committed offsets."""
+        """Close the source; the next turn makes a new source, which begins at committed offsets."""
         self._log.warning("reconnecting", reason=reason.reason)
         self._counters.add("reconnects")
         if reason.fenced:
             self._fencing.note(monotonic(), reason.reason)
         if self._engine is not None:
-            self._engine.end()  # else what is under way and a new producer would fence each other
+            self._engine.end()  # else a commit under way and the new producer fence each other
         if self._source is not None:
             self._source.close()
         self._source, self._engine = None, None
@@ -205,7 +220,7 @@ class Worker:
             self._pools.open(operator)
 
     def _await_commit(self) -> None:
-        """What is under way is waited for, so that the last word counts it."""
+        """Wait for a commit under way, so that the counters of `Ended` include the commit."""
         if self._engine is not None:
             with suppress(Abandoned):
                 self._engine.end()
@@ -223,7 +238,7 @@ class Worker:
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
         self._pools.close()
 
-    # What the engine asks of us
+    # Callbacks of the engine, the sink and the pools
 
     def _hooks_of_worker(self) -> Hooks:
         return Hooks(
@@ -237,10 +252,10 @@ class Worker:
         )
 
     def _entering(self, stage: int) -> None:
-        """A stage of the chain begins; a copy of the worker that an operator forked ends here.
+        """Note the start of a stage in the flight recorder; end the process if it is a fork.
 
-        The copy came back from the operator: whatever it did next would be done twice, with a
-        Kafka client whose threads it does not have.
+        An operator that forks may return in the forked copy of the worker, too. The copy would
+        repeat the worker's further work, with a Kafka client that lacks its threads.
         """
         if os.getpid() != self._pid:
             os._exit(1)
@@ -263,14 +278,24 @@ class Worker:
             sleep(min(left, _NAP))
 
     def _pulse(self, waiting_for: str) -> None:
-        """In the waits of source and sink: those are worth finishing while there is time."""
+        """Keep the worker alive in a wait of source or sink; called in either thread.
+
+        A wait goes on while the worker drains, until the drain timeout is over.
+
+        Raises:
+            Abandoned: The drain timeout is over.
+        """
         self._trouble.note(waiting_for)
         if not self._commit_thread.is_here():
             self._alive()
         self._leave_in_time()
 
     def _watching(self) -> None:
-        """In the waits for processes of operators."""
+        """Keep the worker alive in a wait for the processes of operators.
+
+        Raises:
+            Abandoned: The drain timeout is over.
+        """
         self._alive()
         self._leave_in_time()
 
@@ -282,10 +307,10 @@ class Worker:
         if self._drain_by is not None and monotonic() > self._drain_by:
             raise Abandoned
 
-    # What the daemon asks of us
+    # Commands of the daemon, and reports to the daemon
 
     def _talk(self) -> None:
-        """Hear the daemon's commands, and tell how it goes."""
+        """Obey the daemon's commands, and send a report if one is due."""
         try:
             while self._connection.poll():
                 self._obey(self._connection.recv())
@@ -293,7 +318,7 @@ class Worker:
             if due or self._news() != self._told:
                 self._tell()
         except (EOFError, OSError):
-            os._exit(1)  # the daemon is gone, and with it whoever watches us
+            os._exit(1)  # the daemon is dead: a worker must not run unwatched
 
     def _obey(self, command: str) -> None:
         match command:
@@ -320,7 +345,7 @@ class Worker:
         return "paused" if self._paused else self._state
 
     def _news(self) -> object:
-        """Of what the daemon is told at once when it changes."""
+        """Return the parts of a report whose change is reported at once."""
         return self._visible_state(), self._quarantine.suspects.evidence_is_noted
 
     def _snapshot(self) -> Snapshot:
