@@ -6,10 +6,15 @@ import fcntl
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from kafka_etl.broker import Cluster
 from tests.kit.apicurio import Apicurio, running
 from tests.kit.kafka import Kafka
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
