@@ -60,10 +60,10 @@ class Recorder:
                 os.close(file)
         except OSError as error:
             raise StateFolderUnusable.by(error, f"{path} cannot be written") from error
+        self._header = _HEADER.pack(_MAGIC, os.getpid())
         self.operating({})
         self.count({})
         self._state("starting")
-        self._write(0, _HEADER.pack(_MAGIC, os.getpid()))
 
     def phase(self, name: str) -> None:
         self._state(name)
@@ -100,7 +100,8 @@ class Recorder:
 
     def _state(self, phase: str, stage: int = 0) -> None:
         since = monotonic_ns()
-        self._write(_STATE_AT, _STATE.pack(PHASES.index(phase), stage, since))
+        # The header each time, too: user code may have written into a file it does not know.
+        self._write(0, self._header + _STATE.pack(PHASES.index(phase), stage, since))
 
     def _write_text(self, length_at: int, at: int, end: int, text: bytes) -> None:
         """Write a text so that a reader never sees half of it: length 0, the text, its length.

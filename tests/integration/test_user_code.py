@@ -146,6 +146,47 @@ def test_a_task_that_survives_its_cancellation_costs_its_record(
     assert len(project.outputs()) == 99
 
 
+def test_an_operator_that_ruins_its_process_costs_its_record(tmp_path: Path, kafka: Kafka) -> None:
+    """The process dies later, in no operator: its successors take one record at a time."""
+    code = """
+        import os
+
+        def op(order: dict):
+            if order["id"] == 41:
+                for number in range(3, 60):
+                    try:
+                        os.write(number, b"\\x00\\x00\\x00\\x05hello")
+                    except OSError:
+                        pass
+            return order
+    """
+    project = project_of(tmp_path, kafka, code)
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    (letter,) = project.dead_letters()
+    assert json.loads(letter.value or b"")["id"] == 41
+    assert letter.header("kafka_etl.condition") == "WorkerCrashed"
+    assert sorted(o["id"] for o in project.outputs()) == sorted(set(range(100)) - {41})
+
+
+def test_a_worker_that_ends_itself_by_a_signal_is_started_again(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    code = """
+        import os
+        import signal
+
+        def op(order: dict):
+            if order["id"] == 41:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return order
+    """
+    project = project_of(tmp_path, kafka, code)
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    assert sorted(o["id"] for o in project.outputs()) == list(range(100))
+
+
 def test_records_that_all_fail_are_tried_again_together(tmp_path: Path, kafka: Kafka) -> None:
     """Else every slice would shrink to the record or two that fit between two waits."""
     code = """
