@@ -8,7 +8,8 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from threading import Event
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from confluent_kafka import Consumer
@@ -24,6 +25,8 @@ from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Batch, Partition, offset_of, partition_of
 from tests.kit.kafka import Kafka, Stored
+
+T = TypeVar("T")
 
 
 def nobody(_what: str) -> None:
@@ -442,3 +445,94 @@ def test_a_worker_of_two_thousand_partitions_is_never_silent_for_long(
     assert read == {str(n).encode() for n in range(count)}
     assert len(source.positions()) == count
     assert max(calls) < 5
+
+
+class Member:
+    """A source in use by a thread of its own, which notes what each call takes."""
+
+    def __init__(self, open_source: Callable[[], KafkaSource], sink: KafkaSink | None) -> None:
+        self.held: set[Partition] = set()
+        self.left: list[Partition] = []
+        self.longest = 0.0
+        self._open, self._sink = open_source, sink
+        self._over = Event()
+        self._executor = ThreadPoolExecutor(1)
+        self._running = self._executor.submit(self._run)
+
+    def end(self) -> None:
+        self._over.set()
+        self._executor.shutdown()
+        self._running.result()
+
+    def alive(self) -> bool:
+        return not self._running.done()
+
+    def _run(self) -> None:
+        source = self._open()
+        while not self._over.is_set():
+            batch = self._timed(source.poll, 500)
+            self._timed(source.positions)
+            self._timed(source.serve)
+            departed = source.departures()
+            self.left += departed
+            self.held = (self.held - departed) | source.arrivals().keys()
+            if batch is not None and self._sink is not None and not departed:
+                try:
+                    commit(source, self._sink, batch)
+                except Aborted:  # by brokers, in the middle of a rebalance
+                    self._timed(source.rewind)
+        self._timed(source.close)
+
+    def _timed(self, call: Callable[..., T], *arguments: int) -> T:
+        started = time.monotonic()
+        result = call(*arguments)
+        self.longest = max(self.longest, time.monotonic() - started)
+        return result
+
+
+def test_two_thousand_partitions_change_hands_without_a_stall(
+    kafka: Kafka,
+    open_source: Callable[..., KafkaSource],
+    sink: KafkaSink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second member joins and leaves: nobody is thrown out, and only what must move moves."""
+    count = 2000
+    callbacks: list[float] = []
+
+    def timed(callback: Callable[..., None]) -> Callable[..., None]:
+        def timed_callback(*arguments: object) -> None:
+            started = time.monotonic()
+            callback(*arguments)
+            callbacks.append(time.monotonic() - started)
+
+        return timed_callback
+
+    monkeypatch.setattr(KafkaSource, "_on_assign", timed(KafkaSource._on_assign))
+    monkeypatch.setattr(KafkaSource, "_on_leave", timed(KafkaSource._on_leave))
+    topic = kafka.topic(count)
+    kafka.produce(topic, [{"value": str(n), "partition": n} for n in range(count)])
+    everything = {Partition(topic, n) for n in range(count)}
+    one = Member(lambda: open_source(topic, membership="dynamic"), sink)
+    other: Member | None = None
+    try:
+        wait_until(lambda: not one.alive() or one.held == everything)
+        other = joining = Member(lambda: open_source(topic, membership="dynamic"), None)
+        wait_until(
+            lambda: (
+                not (one.alive() and joining.alive())
+                or (one.held | joining.held == everything and len(joining.held) == count // 2)
+            )
+        )
+        moved = set(other.held)
+        other.end()
+        wait_until(lambda: not one.alive() or one.held == everything)
+    finally:
+        for member in (one, other):
+            if member is not None:
+                member.end()
+        kafka.delete_topic(topic)
+    assert one.held == everything
+    assert sorted(one.left) == sorted(moved)
+    assert max(callbacks) < 1
+    assert max(one.longest, other.longest) < 10  # the session timeout
