@@ -4,7 +4,8 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 - The offsets we track are the truth; the client's `position()` never is. After anything that did
   not end in a commit we seek back to what is settled; while a commit is under way we read on behind
-  what was given away.
+  what was given away. A paused client goes on by itself behind the last record it delivered, and
+  every record it delivers is given away or held: partitions that do not move need no seek.
 - The end-of-partition event carries an offset past commit markers and aborted records. It moves
   the tracked offset once all before it is settled; that is how lag comes down to 0.
 - Callbacks run inside `consume`. They note what came and left; they never commit, never raise.
