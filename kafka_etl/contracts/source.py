@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def serve(self) -> None:
-        """Keep the membership alive and refresh `lease`; fetch nothing until the next `poll`."""
+        """Keep the membership alive and refresh `lease`; gather no batch until the next `poll`."""
         ...
 
     @property

@@ -4,7 +4,8 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 - The offsets we track are the truth; the client's `position()` never is. After anything that did
   not end in a commit we seek back to what is settled; while a commit is under way we read on behind
-  what was given away.
+  what was given away. A paused client goes on by itself behind the last record it delivered, and
+  every record it delivers is given away or held: partitions that do not move need no seek.
 - The end-of-partition event carries an offset past commit markers and aborted records. It moves
   the tracked offset once all before it is settled; that is how lag comes down to 0.
 - Callbacks run inside `consume`. They note what came and left; they never commit, never raise.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import accumulate, takewhile
+from itertools import accumulate, islice, takewhile
 from time import monotonic
 from typing import Final
 
@@ -60,6 +61,14 @@ _SAMPLE: Final = 16
 _END_EVERY: Final = 0.25
 """Seconds between commits that only say that the end is reached."""
 _MOMENT: Final = 0.5
+_SERVES: Final = 10
+"""Calls of `serve` before the client is paused: each may take in one record, which is held."""
+_WAKING_SEEKS: Final = 32
+"""Seeks after a pause: enough to reach the leaders among as many brokers.
+
+Neighbouring partitions have different leaders. A leader that no seek reaches is asked within a
+second.
+"""
 
 
 class KafkaSource:
@@ -80,6 +89,7 @@ class KafkaSource:
         self._moved: set[Partition] = set()
         self._callback_error: Exception | None = None
         self._lease: object = None
+        self._serves = 0
         self._holding = False
         self._closing = False
         self._last_commit = 0.0
@@ -116,7 +126,8 @@ class KafkaSource:
         return None
 
     def serve(self) -> None:
-        if not self._holding:
+        self._serves += 1
+        if self._serves > _SERVES and not self._holding:
             self._consumer.pause(self._consumer.assignment())
             self._holding = True
         self._take_in(self._consume(1, 0))
@@ -327,26 +338,40 @@ class KafkaSource:
 
     def _go_back(self) -> None:
         """Read on from the settled offsets, and forget what was read."""
-        self._resume()
-        self._seek(self._tracked)
+        self._read_on(self._tracked)
         self._given = dict(self._tracked)
         self._held = []
 
     def _release(self) -> None:
-        """Fetch again after `serve` has paused.
+        """Fetch again after `serve`: behind what was given away, and what is held.
 
-        Resuming alone takes up to a second to show: a timer of the client's. A seek, to where each
-        partition stands anyway, wakes it up. That is behind what was given away: from what is
-        settled on, a batch whose commit is under way would be read, and written, again.
+        What is settled is behind: from there, a batch whose commit is under way would be read, and
+        written, again.
         """
+        self._serves = 0
         if self._holding:
-            self._resume()
-            self._seek(self._given | next_offsets(self._held))
+            self._read_on(self._delivered())
 
-    def _resume(self) -> None:
+    def _delivered(self) -> dict[Partition, int]:
+        """The offset behind all that the client has delivered: there it reads on by itself."""
+        return self._given | next_offsets(self._held)
+
+    def _read_on(self, offsets: Offsets) -> None:
+        """Have the client deliver what follows these offsets.
+
+        Only partitions that move are sought. Every seek is a round trip to a thread of the client,
+        and makes another look through all partitions: a second for 2,000 under load.
+        """
+        delivered = self._delivered()
+        seeks = {tp: offset for tp, offset in offsets.items() if delivered.get(tp) != offset}
+        self._serves = 0
         if self._holding:
             self._consumer.resume(self._consumer.assignment())
             self._holding = False
+            # Resuming alone takes up to a second to show: a timer of the client's. A seek wakes the
+            # client, even to where the partition stands, but not to offset 0.
+            seeks |= dict(islice(((tp, at) for tp, at in offsets.items() if at > 0), _WAKING_SEEKS))
+        self._seek(seeks)
 
     def _seek(self, offsets: Offsets) -> None:
         for tp, offset in offsets.items():

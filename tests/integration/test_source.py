@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from confluent_kafka import Consumer
@@ -16,11 +19,14 @@ from kafka_etl.envelope import Provenance
 from kafka_etl.errors import GroupTaken, OffsetsLost, TopicGone
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.kafka import membership, subscribed_topics
+from kafka_etl.kafka import source as source_module
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
-from kafka_etl.record import Batch, Partition
-from tests.kit.kafka import Kafka
+from kafka_etl.record import Batch, Partition, offset_of, partition_of
+from tests.kit.kafka import Kafka, Stored
+
+T = TypeVar("T")
 
 
 def nobody(_what: str) -> None:
@@ -145,6 +151,132 @@ def test_serving_fetches_nothing_and_loses_nothing(
         source.serve()
         commit(source, sink, batch)
     assert sorted(int(v or b"") for v in found) == list(range(3000))
+
+
+class Ledger:
+    """Checks what a source delivers, in the end, against what its topic holds.
+
+    The ledger keeps, per partition, every record and every offset that reading went back to.
+    """
+
+    def __init__(self, source: KafkaSource, sink: KafkaSink, topic: str) -> None:
+        self._source, self._sink = source, sink
+        self._partitions = [Partition(topic, n) for n in range(PARTITIONS)]
+        self._settled = dict.fromkeys(self._partitions, 0)
+        self._read: dict[Partition, list[Record | BackTo]] = {tp: [] for tp in self._partitions}
+        self._unsettled: list[Batch] = []
+
+    def poll(self, limit: int) -> None:
+        if (batch := self._source.poll(limit)) is not None:
+            self._unsettled.append(batch)
+            for record in batch.records:
+                place = partition_of(record)
+                self._read[place].append(Record(offset_of(record), record.value()))
+
+    def serve(self, times: int) -> None:
+        for _ in range(times):
+            self._source.serve()
+
+    def settle_oldest(self) -> None:
+        if self._unsettled:
+            batch = self._unsettled.pop(0)
+            commit(self._source, self._sink, batch)
+            self._settled.update(batch.progress)
+
+    def go_back(self, how: Callable[[], None]) -> None:
+        how()
+        self._unsettled = []
+        for tp, offset in self._settled.items():
+            self._read[tp].append(BackTo(offset))
+
+    def settled_all(self, ends: Mapping[int, int]) -> bool:
+        return all(self._settled[tp] >= ends[tp.number] for tp in self._partitions)
+
+    def check(self, stored: list[Stored]) -> tuple[int, int]:
+        """Each partition was read in order, each record once; returns how many, and how often."""
+        records = reads = 0
+        for tp in self._partitions:
+            log = [Record(r.offset, r.value) for r in stored if r.partition == tp.number]
+            at = 0
+            for read in self._read[tp]:
+                if isinstance(read, BackTo):
+                    at = sum(record.offset < read.offset for record in log)
+                    continue
+                assert read == log[at], f"{tp}: {read.offset} in place of {log[at].offset}"
+                at += 1
+                reads += 1
+            assert at == len(log)
+            records += len(log)
+        return records, reads
+
+
+class Record(NamedTuple):
+    offset: int
+    value: bytes | None
+
+
+class BackTo(NamedTuple):
+    offset: int
+
+
+PARTITIONS = 5
+
+
+@pytest.mark.parametrize("waking_seeks", [0, 2, 32])
+def test_whatever_is_done_to_a_source_each_record_comes_once_and_in_order(
+    kafka: Kafka,
+    open_source: Callable[..., KafkaSource],
+    sink: KafkaSink,
+    monkeypatch: pytest.MonkeyPatch,
+    waking_seeks: int,
+) -> None:
+    """Without any seek, too, the client goes on behind what it delivered before it was paused.
+
+    Transactions are written meanwhile, some are aborted, and some records are larger than a fetch.
+    """
+    monkeypatch.setattr(source_module, "_WAKING_SEEKS", waking_seeks)
+    chance = random.Random(waking_seeks)
+    topic = kafka.topic(PARTITIONS)
+    transactions = [
+        (
+            [
+                {
+                    "value": f"{n}-{m} ".encode() + bytes(chance.choice([1, 1, 1, 4_000, 60_000])),
+                    "partition": chance.randrange(PARTITIONS),
+                }
+                for m in range(chance.randrange(1, 30))
+            ],
+            chance.random() < 0.8,
+        )
+        for n in range(100)
+    ]
+    kafka.produce(topic, [{"value": "first", "partition": n} for n in range(PARTITIONS)])
+    small = {"fetch.message.max.bytes": 20_000, "queued.max.messages.kbytes": 100}
+    source = open_source(topic, small, batch={"max_wait": "10ms"})
+    ledger = Ledger(source, sink, topic)
+    acts: list[tuple[int, Callable[[], None]]] = [
+        (20, lambda: ledger.poll(chance.choice([1, 5, 50]))),
+        (6, lambda: ledger.serve(chance.choice([1, 3, 12]))),
+        (10, ledger.settle_oldest),
+        (2, lambda: ledger.go_back(source.rewind)),
+        (1, lambda: ledger.go_back(source.reload)),
+    ]
+    weights = [weight for weight, _ in acts]
+    with ThreadPoolExecutor(1) as aside:
+        written = aside.submit(kafka.produce_transactions, topic, transactions)
+        until = time.monotonic() + 8
+        while time.monotonic() < until or not written.done():
+            chance.choices(acts, weights)[0][1]()
+        written.result()
+    ledger.go_back(source.rewind)
+    ends = kafka.ends(topic)
+    until = time.monotonic() + 30
+    while not ledger.settled_all(ends):
+        assert time.monotonic() < until
+        ledger.poll(1000)
+        ledger.settle_oldest()
+    records, reads = ledger.check(kafka.read(topic))
+    assert reads > records > 500
 
 
 def test_closing_does_not_wait_for_partitions_that_have_just_come(
@@ -313,3 +445,94 @@ def test_a_worker_of_two_thousand_partitions_is_never_silent_for_long(
     assert read == {str(n).encode() for n in range(count)}
     assert len(source.positions()) == count
     assert max(calls) < 5
+
+
+class Member:
+    """A source in use by a thread of its own, which notes what each call takes."""
+
+    def __init__(self, open_source: Callable[[], KafkaSource], sink: KafkaSink | None) -> None:
+        self.held: set[Partition] = set()
+        self.left: list[Partition] = []
+        self.longest = 0.0
+        self._open, self._sink = open_source, sink
+        self._over = Event()
+        self._executor = ThreadPoolExecutor(1)
+        self._running = self._executor.submit(self._run)
+
+    def end(self) -> None:
+        self._over.set()
+        self._executor.shutdown()
+        self._running.result()
+
+    def alive(self) -> bool:
+        return not self._running.done()
+
+    def _run(self) -> None:
+        source = self._open()
+        while not self._over.is_set():
+            batch = self._timed(source.poll, 500)
+            self._timed(source.positions)
+            self._timed(source.serve)
+            departed = source.departures()
+            self.left += departed
+            self.held = (self.held - departed) | source.arrivals().keys()
+            if batch is not None and self._sink is not None and not departed:
+                try:
+                    commit(source, self._sink, batch)
+                except Aborted:  # by brokers, in the middle of a rebalance
+                    self._timed(source.rewind)
+        self._timed(source.close)
+
+    def _timed(self, call: Callable[..., T], *arguments: int) -> T:
+        started = time.monotonic()
+        result = call(*arguments)
+        self.longest = max(self.longest, time.monotonic() - started)
+        return result
+
+
+def test_two_thousand_partitions_change_hands_without_a_stall(
+    kafka: Kafka,
+    open_source: Callable[..., KafkaSource],
+    sink: KafkaSink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second member joins and leaves: nobody is thrown out, and only what must move moves."""
+    count = 2000
+    callbacks: list[float] = []
+
+    def timed(callback: Callable[..., None]) -> Callable[..., None]:
+        def timed_callback(*arguments: object) -> None:
+            started = time.monotonic()
+            callback(*arguments)
+            callbacks.append(time.monotonic() - started)
+
+        return timed_callback
+
+    monkeypatch.setattr(KafkaSource, "_on_assign", timed(KafkaSource._on_assign))
+    monkeypatch.setattr(KafkaSource, "_on_leave", timed(KafkaSource._on_leave))
+    topic = kafka.topic(count)
+    kafka.produce(topic, [{"value": str(n), "partition": n} for n in range(count)])
+    everything = {Partition(topic, n) for n in range(count)}
+    one = Member(lambda: open_source(topic, membership="dynamic"), sink)
+    other: Member | None = None
+    try:
+        wait_until(lambda: not one.alive() or one.held == everything)
+        other = joining = Member(lambda: open_source(topic, membership="dynamic"), None)
+        wait_until(
+            lambda: (
+                not (one.alive() and joining.alive())
+                or (one.held | joining.held == everything and len(joining.held) == count // 2)
+            )
+        )
+        moved = set(other.held)
+        other.end()
+        wait_until(lambda: not one.alive() or one.held == everything)
+    finally:
+        for member in (one, other):
+            if member is not None:
+                member.end()
+        kafka.delete_topic(topic)
+    assert one.held == everything
+    assert sorted(one.left) == sorted(moved)
+    assert max(callbacks) < 1
+    assert max(one.longest, other.longest) < 10  # the session timeout

@@ -80,15 +80,52 @@ def test_an_end_that_was_passed_within_a_batch_is_none(source: KafkaSource) -> N
     assert cut(source, 3) == {B: 3}
 
 
-def test_what_was_given_away_is_not_read_again_after_serving(source: KafkaSource) -> None:
+@pytest.fixture
+def sought(source: KafkaSource) -> dict[Partition, int]:
+    """Where the client was told to read on, since the test last emptied this."""
+    told: dict[Partition, int] = {}
+    source._seek = told.update  # type: ignore[method-assign]
+    return told
+
+
+def serve_until_paused(source: KafkaSource) -> None:
+    while not source._holding:
+        source.serve()
+
+
+def test_what_was_given_away_is_not_read_again_after_serving(
+    source: KafkaSource, sought: dict[Partition, int]
+) -> None:
     """A commit of it may be under way: what is settled is behind."""
-    sought: dict[Partition, int] = {}
-    source._seek = sought.update  # type: ignore[method-assign]
     source._held = [*delivered(A, 0, 4), *delivered(B, 0, 4)]
     cut(source, 6)
-    source.serve()
+    serve_until_paused(source)
     source._release()
     assert sought == {A: 4, B: 4}
+
+
+def test_a_client_that_was_served_a_few_times_is_neither_paused_nor_told_to_seek(
+    source: KafkaSource, sought: dict[Partition, int]
+) -> None:
+    for _ in range(10):
+        for _ in range(5):
+            source.serve()
+        source._release()
+    assert not source._holding
+    assert sought == {}
+
+
+def test_few_of_many_partitions_are_sought_after_a_pause(
+    source: KafkaSource, sought: dict[Partition, int]
+) -> None:
+    many = [Partition("in", number) for number in range(2000)]
+    source._tracked = dict.fromkeys(many, 7) | {A: 0, B: 0}
+    source._given = source._tracked | {many[1500]: 9}
+    serve_until_paused(source)
+    source.rewind()
+    assert len(sought) == 33
+    assert sought[many[1500]] == 7
+    assert A not in sought  # a seek to offset 0 wakes no client
 
 
 def test_offsets_that_nobody_tells_ask_for_a_new_client(
@@ -100,15 +137,33 @@ def test_offsets_that_nobody_tells_ask_for_a_new_client(
         source.reload()
 
 
-def test_after_a_rewind_all_that_was_given_away_is_read_again(source: KafkaSource) -> None:
-    sought: dict[Partition, int] = {}
-    source._seek = sought.update  # type: ignore[method-assign]
+def test_after_a_rewind_all_that_was_given_away_is_read_again(
+    source: KafkaSource, sought: dict[Partition, int]
+) -> None:
     source._held = delivered(A, 0, 4)
     cut(source, 4)
     source.rewind()
-    assert sought == {A: 0, B: 0}
+    assert sought == {A: 0}
     source._held = delivered(A, 0, 1)
     assert cut(source, 4) == {A: 1}
+
+
+def test_after_a_rewind_all_that_was_held_is_read_again(
+    source: KafkaSource, sought: dict[Partition, int]
+) -> None:
+    source._held = [*delivered(A, 0, 4), *delivered(B, 0, 4)]
+    source.advance(cut(source, 4))
+    source.rewind()
+    assert sought == {B: 0}
+
+
+def test_a_rewind_keeps_the_ends_of_partitions_that_stay_where_they_are(
+    source: KafkaSource,
+) -> None:
+    """The client reports an end once, until it is told to seek."""
+    source._ends = {A: 2}
+    source.rewind()
+    assert cut(source, 4) == {A: 2}
 
 
 class Asked:
