@@ -19,7 +19,7 @@ from kafka_etl.engine.rows.mapping import (
     Mapped,
     PoolFailed,
     exhausted,
-    is_nobodys,
+    is_not_the_operators,
     one_by_one,
 )
 from kafka_etl.errors import RecordErrors
@@ -144,7 +144,7 @@ def _mapped(pool: Pool, column: Sequence[Any], lanes: Lanes) -> Mapped:
     try:
         return pool.map(column, lanes)
     except BaseException as error:
-        if is_nobodys(error) or not isinstance(pool, ProcessPool):
+        if not isinstance(pool, ProcessPool):
             raise
         raise PoolFailed(error) from error
 
@@ -220,7 +220,7 @@ class _BatchCall:
         except RecordErrors as named:
             raise named_faults(self._flow, self._operator, entries, named) from named
         except BaseException as error:
-            if is_nobodys(error):
+            if is_not_the_operators(error):
                 raise
             raise group_fault(self._flow, self._operator, error) from error
         if outputs is DROP or (outputs is None and self._operator.shape.may_drop):

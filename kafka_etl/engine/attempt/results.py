@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard
 
 from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults
 from kafka_etl.engine.rows.flow import NOTHING, NULL, Column, Extra, Extras, Flow
-from kafka_etl.engine.rows.mapping import FAILED, is_nobodys
+from kafka_etl.engine.rows.mapping import FAILED, is_not_the_operators
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
 from kafka_etl.invocation import SHARED, Condition
@@ -292,7 +292,7 @@ class Spread:
 
     def _blame(self, origin: int, error: BaseException) -> None:
         """Blame the origin for a result that raises when the engine reads the result."""
-        if is_nobodys(error) or issubclass(type(error), GroupFault | NamedFaults):
+        if is_not_the_operators(error) or issubclass(type(error), GroupFault | NamedFaults):
             raise error
         fault = Fault(error, Condition.OPERATOR_ERROR, self._operator.name)
         self._flow.blame(origin, fault)

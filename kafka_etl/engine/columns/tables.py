@@ -20,7 +20,7 @@ from kafka_etl.engine.columns.reading import (
 from kafka_etl.engine.rows.blame import group_fault, named_faults
 from kafka_etl.engine.rows.faults import Fault, GroupFault
 from kafka_etl.engine.rows.flow import NULL, Flow, Sheet
-from kafka_etl.engine.rows.mapping import is_nobodys, with_record
+from kafka_etl.engine.rows.mapping import is_nobodys, is_not_the_operators, with_record
 from kafka_etl.errors import RecordErrors
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.declare import DROP
@@ -195,7 +195,7 @@ def call(flow: Flow, operator: BoundOperator) -> None:
     except RecordErrors as named:
         raise named_faults(flow, operator, _entries(given), named) from named
     except BaseException as error:
-        if is_nobodys(error):
+        if is_not_the_operators(error):
             raise
         raise group_fault(flow, operator, error) from error
     flow.dropped += _lost(given, made)
@@ -232,6 +232,7 @@ def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
     for convert in ("collect", "to_arrow"):  # a LazyFrame to a DataFrame, a DataFrame to a table
         way = getattr(made, convert, None)
         made = way() if way is not None else made
+        _refuse_objects(made)
     if isinstance(made, arrow.RecordBatch) or hasattr(made, "__arrow_c_stream__"):
         table: pa.Table = arrow.table(made)
         return table
@@ -239,6 +240,14 @@ def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
         f"returned {type(made).__name__}; an operator on tables returns a pyarrow.Table or a "
         "polars.DataFrame"
     )
+
+
+def _refuse_objects(made: Any) -> None:
+    """Refuse a polars frame with a column of Python objects: Arrow would have their addresses."""
+    schema = getattr(made, "schema", None)
+    if isinstance(schema, dict) and "Object" in {str(dtype) for dtype in schema.values()}:
+        names = [name for name, dtype in schema.items() if str(dtype) == "Object"]
+        raise TypeError(f"a column of Python objects cannot be written: {', '.join(names)}")
 
 
 def _checked(made: pa.Table, given: pa.Table, *, mixes: bool) -> pa.Table:

@@ -65,7 +65,9 @@ class TaskPool:
                 call.takes()
                 try:
                     results[row] = await awaited(self._call(column[row]))
+                    await _own_cancellation(call)
                 except BaseException as error:  # noqa: BLE001 - whatever it raises is its record's
+                    results[row] = FAILED
                     failed.append((row, self._meaning(error, call)))
                 call.is_done()
 
@@ -99,6 +101,14 @@ class TaskPool:
         late = OperatorTimeout(f"it took longer than {said}, and was cancelled")
         late.__cause__ = error
         return late
+
+
+async def _own_cancellation(call: _Call) -> None:
+    """Have a call that cancelled its own task meet the cancellation, and no later call."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() and call.late is None:
+        task.uncancel()
+        await asyncio.sleep(0)
 
 
 class _Call:

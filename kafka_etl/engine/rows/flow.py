@@ -9,7 +9,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafka_etl.engine.rows.faults import Fault, GroupFault, NamedFaults, condition_of
-from kafka_etl.engine.rows.mapping import Apply, is_nobodys, map_each, with_record
+from kafka_etl.engine.rows.mapping import (
+    Apply,
+    is_nobodys,
+    is_not_the_operators,
+    map_each,
+    with_record,
+)
 from kafka_etl.errors import Permanent
 from kafka_etl.invocation import SHARED, Condition
 from kafka_etl.record import (
@@ -263,7 +269,10 @@ class Flow:
             for entry, result in zip(entries, done, strict=True):
                 results[entry] = result
         for row, error in failed:
-            if is_nobodys(error):
+            passes = is_nobodys
+            if condition is Condition.OPERATOR_ERROR:
+                passes = is_not_the_operators
+            if passes(error):
                 origin = self.origin(entries[row])
                 decodes = condition is Condition.DECODE_ERROR
                 raise with_record(error, self.source[origin]) if decodes else error

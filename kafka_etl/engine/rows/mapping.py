@@ -122,6 +122,18 @@ def is_nobodys(error: BaseException) -> bool:
     return issubclass(type(error), _NOBODYS)
 
 
+_NOT_THE_OPERATORS: Final = (PoolFailed, Unavailable)
+
+
+def is_not_the_operators(error: BaseException) -> bool:
+    """Whether an error that came out of a call of an operator is nevertheless no record's fault.
+
+    An operator may raise `Unavailable`, when a system that the operator needs is away. The other
+    errors that `is_nobodys` names are the engine's own; raised by user code they cost the record.
+    """
+    return issubclass(type(error), _NOT_THE_OPERATORS)
+
+
 def with_record(error: BaseException, record: SourceRecord) -> BaseException:
     """An error for which no record is to blame, with the record in its text where that helps.
 

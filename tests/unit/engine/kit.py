@@ -162,7 +162,8 @@ class Log:
         self.phases.append(name)
 
     def operating(self, ranges: Mapping[Partition, tuple[int, int]]) -> None:
-        self.ranges.append(dict(ranges))
+        if ranges:  # none: a commit has succeeded
+            self.ranges.append(dict(ranges))
         self.hand = None
 
     def in_hand(self, partition: Partition, offset: int) -> None:

@@ -45,14 +45,23 @@ def raising(error: BaseException) -> list[Any]:
     return [by_value, by_record, by_batch, by_table, by_frame]
 
 
-@pytest.mark.parametrize("error", NOBODYS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("form", range(5))
-def test_it_passes_an_operator_of_any_form(error: BaseException, form: int) -> None:
-    operator = raising(error)[form]
-    with pytest.raises(type(error)):
+def test_an_operator_may_say_that_a_system_is_away(form: int) -> None:
+    operator = raising(Unavailable("away"))[form]
+    with pytest.raises(Unavailable):
         run(chain_of(operator), {"n": 1}, {"n": 2}, policy=ONCE)
-    with pytest.raises(type(error)):
+    with pytest.raises(Unavailable):
         run(chain_of(unchanged, operator), {"n": 1}, {"n": 2}, policy=ONCE)
+
+
+@pytest.mark.parametrize("error", [Abandoned(), SchemaMissing("no schema"), KafkaEtlError("stop")])
+@pytest.mark.parametrize("form", range(5))
+def test_errors_of_the_engines_own_cost_the_record_if_an_operator_raises_them(
+    error: BaseException, form: int
+) -> None:
+    ran = run(chain_of(raising(error)[form]), {"n": 1}, {"n": 2}, policy=ONCE)
+    assert set(ran.conditions.values()) == {Condition.OPERATOR_ERROR}
+    assert len(ran.failed) == 2
 
 
 def unchanged(value: dict) -> dict:

@@ -174,6 +174,19 @@ def test_a_task_that_is_cancelled_from_within_fails_alone() -> None:
     assert "CancelledError" in ran.failed[1]
 
 
+def test_a_task_that_cancels_itself_and_returns_costs_its_own_record() -> None:
+    async def op(value: dict) -> dict:
+        if value["id"] == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        return value
+
+    ran = run(many(op, 1), *ids(*[None] * 4))
+    assert values_of(ran) == [0, 2, 3]
+    assert "CancelledError" in ran.failed[1]
+
+
 def test_a_task_that_takes_too_long_is_cancelled() -> None:
     cancelled: list[int] = []
 

@@ -417,3 +417,13 @@ def test_a_table_of_values_has_the_fields_of_all_of_them() -> None:
 
     ran = run(chain_of(same, op), {"a": 1}, {"b": 2})
     assert ran.values == [{"a": 1, "b": None}, {"a": None, "b": 2}]
+
+
+def test_a_column_of_python_objects_is_refused() -> None:
+    """Arrow would have the addresses of the objects, and JSON those in base64."""
+
+    def op(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(pl.Series("thing", [object()] * len(rows), dtype=pl.Object))
+
+    ran = run(chain_of(op), {"a": 1})
+    assert "a column of Python objects cannot be written: thing" in ran.failed[0]
