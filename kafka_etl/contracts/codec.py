@@ -1,4 +1,4 @@
-"""The shape of codecs: bytes to values and back, or to whole columns and back."""
+"""The contract of codecs: bytes to values and back, or to whole columns and back."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:  # an extra: only those who use columns load it
 
 
 class Unavailable(Exception):
-    """What a codec needs is away for now, a schema registry, say: no record is to blame.
+    """Raised when a system that a codec or an operator needs is away: no record is to blame.
 
-    The batch is tried again from its source bytes, after a while; the pipeline's state says why.
+    The batch is read again after a back-off; the pipeline's state shows the reason.
 
     Args:
-        reason: For the log and the state.
-        of_record: Whether one record asks for it and others may not: the engine then names it.
+        reason: For the log and the pipeline's state.
+        of_record: Whether one record needs the system and others may not; the engine then names
+            that record.
     """
 
     def __init__(self, reason: str, *, of_record: bool = False) -> None:
@@ -47,29 +48,32 @@ class TableCodec:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Bytes to values and back.
+    """Decodes bytes to values and encodes values to bytes.
 
-    Both functions are called once per record: a C function given as it is costs nothing extra.
-    They raise any exception for what they cannot do; the record then becomes a dead letter.
-    `Unavailable` is no record's fault, and a `KafkaEtlError` stops the pipeline.
-    Bytes stay bytes: a codec never sees a null value, and `encode` never sees `bytes`.
+    `decode` and `encode` are called once per record, on the worker's main thread; a C function
+    costs nothing extra. Either may raise any exception: the record becomes a dead letter.
+    `Unavailable` blames no record, and a `KafkaEtlError` stops the pipeline. Neither function may
+    block for longer than a slice may take. A codec never sees a null value, and `encode` never
+    sees `bytes`: bytes are written as they are.
 
     Attributes:
-        of_class: The same codec for objects of a class with fields
-            (`kafka_etl.value_classes`), where there is a shorter way than by plain data.
-        of_container: The same codec for values that are a `dict`, or a `list`, or null: it refuses
-            others, where that costs nothing. None: an operator's annotation decides nothing.
-        explain: Takes a value that `encode` refused, and why; gives an error that says more.
-        explain_bytes: Takes bytes that `decode` refused, and why; likewise.
-        table: For operators that take tables; None: by way of plain data, record by record.
-        for_topic: The same codec for records that go to another topic than the sink's own, where
-            that makes a difference.
-        decode_with: Called instead of `decode`, with the record's headers, for a codec that looks
-            at them; None, as with nearly all: it does not.
-        names_schema: Whether what it writes says which schema describes it. A header that says
-            so of the bytes that came does not travel on with others.
-        headed: Takes what `encode` gave apart into such a header and the payload; None: all of it
-            is payload.
+        name: The name in the pipeline file.
+        decode: Bytes to a value.
+        encode: A value to bytes.
+        of_class: Gives the codec for objects of a class with fields (`kafka_etl.value_classes`);
+            None: objects are made from plain data, and become plain data.
+        of_container: Gives the codec for values that must be a `dict`, or a `list`, or null, and
+            refuses other values; None: the annotation of an operator makes no difference.
+        explain: Takes a value that `encode` refused, and the error; gives an error that says more.
+        explain_bytes: Takes bytes that `decode` refused, and the error; likewise.
+        table: The codec's own way to Arrow tables; None: tables are made from plain data.
+        for_topic: Gives the codec for another topic than the sink's own; None: the topic makes no
+            difference.
+        decode_with: Called instead of `decode`, with the record's headers; None: the codec does
+            not look at headers.
+        names_schema: Whether written bytes name their schema. A header that names the schema of
+            the source's bytes is then dropped from outputs with other bytes.
+        headed: Splits encoded bytes into such a header and a payload; None: no header.
     """
 
     name: str

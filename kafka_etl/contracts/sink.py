@@ -1,4 +1,4 @@
-"""The shape of sinks, and how a commit may end."""
+"""The contracts of sinks and writers, and the ways a commit may end."""
 
 from __future__ import annotations
 
@@ -10,37 +10,56 @@ from kafka_etl.invocation import Outputs, Settlement
 
 
 class Sink(Protocol):
-    """Makes a settlement durable as one act."""
+    """Makes a settlement durable as one act.
+
+    The engine calls `open`, `commit` and `close` on the worker's main thread, one call at a time.
+    A wait calls the `Pulse` several times a second.
+    """
 
     def open(self) -> None:
-        """Become ready; called again after `OutcomeUnknown`, it settles what was left undecided."""
+        """Become ready for commits.
+
+        Called before the first commit, and again after each `OutcomeUnknown`: the sink then ends
+        whatever the commit left undecided, so that the committed offsets tell its outcome. May
+        block until the target answers.
+
+        Raises:
+            OutcomeUnknown: The target does not say; `open` is called again after a back-off.
+            KafkaEtlError: The pipeline stops.
+            Abandoned: The worker stops, raised by the pulse.
+        """
         ...
 
     def commit(self, settlement: Settlement) -> None:
-        """Return when the whole settlement is durable.
+        """Return when the whole settlement is durable: outputs, dead letters, offsets and notes.
 
         Raises:
-            Aborted: Nothing of it is durable.
-            OutcomeUnknown: It may or may not be; `open` decides it.
-            KafkaEtlError: It never will be; the pipeline stops.
+            Aborted: Nothing of the settlement is durable; the batch is run again.
+            OutcomeUnknown: The settlement may be durable or not; `open` is called next.
+            KafkaEtlError: The settlement never will be durable; the pipeline stops or pauses.
+            Abandoned: The worker stops, raised by the pulse.
         """
         ...
 
     def close(self) -> None:
-        """Never raises."""
+        """Let go of the target; never raises."""
         ...
 
 
 @runtime_checkable
 class PromptSink(Sink, Protocol):
-    """A sink whose commit can be waited for elsewhere, while the next batch is run."""
+    """A sink whose commit can be waited for on another thread, while the next batch is run."""
 
     def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """Take the settlement over, without waiting for its end.
+        """Take the settlement over on the main thread, without waiting for the commit's end.
 
         Returns:
-            What returns when all of it is durable, or raises as `commit` does. It is called once,
-            in another thread, before anything else is asked of the sink.
+            A function that returns when the whole settlement is durable, or raises as `commit`
+            does. The function is called once, on the commit thread, before any other call.
+
+        Raises:
+            Aborted: As `commit`.
+            OutcomeUnknown: As `commit`.
         """
         ...
 
@@ -80,7 +99,13 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The target said no to a record, or to a set of records it arrived in."""
+    """The target refused a record, or a set of records.
+
+    Attributes:
+        code: The target's own name for the refusal.
+        message: The target's words.
+        too_large: Whether the target refuses the size of a record.
+    """
 
     code: str
     message: str
@@ -88,12 +113,12 @@ class Refusal:
 
 
 class Aborted(Exception):
-    """Nothing of the settlement became durable; it may be tried again from the source.
+    """Raised by a commit of which nothing became durable: the batch is read and run again.
 
     Args:
-        reason: For the log.
-        refusal: Set when the target refused records, rather than being away.
-        routine: A rebalance or the like: normal operation, not worth a warning.
+        reason: For the log and the pipeline's state.
+        refusal: The target's refusal of a record; None: the target is away, say.
+        routine: Whether this is normal operation, such as a rebalance, and no trouble.
     """
 
     def __init__(
@@ -106,12 +131,12 @@ class Aborted(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """The answer to a commit was lost; only the committed offsets can tell.
+    """Raised by a commit whose answer was lost: only the committed offsets can tell its outcome.
 
     Args:
-        reason: For the log.
-        fenced: The broker said that another client uses our id, without a fault of our own that
-            would explain it.
+        reason: For the log and the pipeline's state.
+        fenced: Whether the broker said that another client uses the worker's id, and no fault of
+            the worker's own explains that.
     """
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The shape of sources."""
+"""The contract of sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from kafka_etl.record import Batch, Offsets, Partition
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A partition that was assigned: where the group stands in it, and the note left there."""
+    """A partition that was assigned to the worker.
+
+    Attributes:
+        offset: The group's committed offset; the source begins to read there.
+        note: Text beside that offset, for the careful mode of `kafka_etl.engine.poison`.
+    """
 
     offset: int
     note: str
@@ -22,9 +27,9 @@ class Position:
     """How far one partition is.
 
     Attributes:
-        next: The offset up to which all is settled.
-        end: The offset after the last readable record; None: no broker has told it yet.
-        timestamp_ms: Of the last record read; -1: none was.
+        next: The offset up to which all records are settled.
+        end: The offset after the last readable record; None: no broker has told the end yet.
+        timestamp_ms: Timestamp of the last record read; -1: no record was read.
     """
 
     next: int
@@ -33,75 +38,101 @@ class Position:
 
     @property
     def lag(self) -> int | None:
-        """Records behind the end, markers included; None: unknown."""
+        """Offsets between `next` and the end, markers included; None: unknown."""
         return None if self.end is None else self.end - self.next
 
 
 class Source(Protocol):
-    """Hands out batches and keeps, per partition, the offset up to which all is settled.
+    """Hands out batches and tracks, per partition, the offset up to which all is settled.
 
-    Called from one thread. It never commits: progress becomes durable in the sink's commit.
-    Any method may raise `KafkaEtlError`, which stops the pipeline, or `Reconnect`.
+    The engine calls every method on the worker's main thread, one call at a time. A source never
+    commits: progress becomes durable in the sink's commit. A call may block as long as its
+    docstring says; a longer wait calls the `Pulse` several times a second.
+
+    Raises:
+        KafkaEtlError: The pipeline stops, or pauses where `pauses` is set.
+        Reconnect: The worker closes the source and makes a new one.
+        Abandoned: The worker stops, raised by the pulse.
     """
 
     def poll(self, limit: int) -> Batch | None:
-        """The next batch of at most `limit` records; None after a short wait without any."""
+        """Gather the next batch, of at most `limit` records.
+
+        Blocks for at most 0.1 s for the first record, and for `max_wait` for the rest.
+
+        Returns:
+            The batch; None if there was no record.
+        """
         ...
 
     def serve(self) -> None:
-        """Keep the membership alive and refresh `lease`; gather no batch until the next `poll`."""
+        """Keep the membership alive and refresh `lease`; gather no batch until the next `poll`.
+
+        Called between slices and before a commit; does not block. Partitions may arrive and leave.
+        """
         ...
 
     @property
     def lease(self) -> object:
-        """Proof of membership as of the last `poll` or `serve`."""
+        """Proof of membership as of the last `poll` or `serve`; None: no member, no commit."""
         ...
 
     def arrivals(self) -> Mapping[Partition, Arrival]:
-        """Partitions assigned since the last call."""
+        """Take the partitions assigned since the last call, after each `poll` and `serve`."""
         ...
 
     def departures(self) -> frozenset[Partition]:
-        """Partitions that left since the last call: nothing of theirs may be committed."""
+        """Take the partitions that left since the last call: nothing of them may be committed."""
         ...
 
     def advance(self, progress: Offsets) -> None:
-        """The commit of `progress` succeeded."""
+        """A commit of `progress` succeeded; the source tracks these offsets from here on."""
         ...
 
     def rewind(self) -> None:
-        """The commit did not happen: read again from the last settled offsets."""
+        """A commit failed: read again from the tracked offsets."""
         ...
 
     def reload(self) -> None:
-        """Whether the commit happened is unknown: the committed offsets are the truth."""
+        """The outcome of a commit is unknown: take the group's committed offsets as the truth.
+
+        Blocks for up to a minute, with pulses, until a broker answers.
+        """
         ...
 
     def positions(self) -> Mapping[Partition, Position]:
-        """How far each assigned partition is."""
+        """How far each assigned partition is; asks no broker."""
         ...
 
     @property
     def joined(self) -> bool:
-        """Whether it is a member of its group, be it without a partition."""
+        """Whether the source is a member of its group, perhaps without a partition."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """What is in its way right now, in a few words, as far as it knows."""
+        """What the source waits for, in a few words; None: nothing is in the way."""
         ...
 
     def finished(self, ends: Offsets) -> bool:
-        """Whether the group has committed these offsets, wherever its members run."""
+        """Whether the group has committed these offsets, on whichever host its members run."""
         ...
 
     def close(self) -> None:
-        """Leave. Never raises; what was not settled is read again by the next owner."""
+        """Leave the group's partitions to others.
+
+        Never raises. Records that were not settled are read again by the partition's next owner.
+        """
         ...
 
 
 class Reconnect(Exception):
-    """The client is beyond repair: build a new one and go on from the committed offsets."""
+    """Raised by a source whose client is beyond repair: the worker makes a new source.
+
+    Args:
+        reason: For the log and the pipeline's state.
+        fenced: Whether another client took the worker's id.
+    """
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:
         super().__init__(reason)
