@@ -11,7 +11,6 @@ from kafka_etl.engine.attempt.results import Spread, are_plain, collect
 from kafka_etl.engine.columns import tables
 from kafka_etl.engine.pools.lanes import Lanes, lanes
 from kafka_etl.engine.pools.pools import Pool, Pools
-from kafka_etl.engine.pools.processes import ProcessPool
 from kafka_etl.engine.rows.blame import group_fault, named_faults
 from kafka_etl.engine.rows.flow import NULL, Flow
 from kafka_etl.engine.rows.mapping import (
@@ -139,13 +138,11 @@ def _mapped(pool: Pool, column: Sequence[Any], lanes: Lanes) -> Mapped:
     """Call the operator for a column of values through its pool.
 
     Raises:
-        PoolFailed: A pool of processes failed by itself: no record is to blame.
+        PoolFailed: The pool failed by itself: no record is to blame.
     """
     try:
         return pool.map(column, lanes)
-    except BaseException as error:
-        if not isinstance(pool, ProcessPool):
-            raise
+    except BaseException as error:  # errors of the operator are among the results
         raise PoolFailed(error) from error
 
 

@@ -229,12 +229,15 @@ def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
     arrow = pyarrow()
     if made is DROP or (made is None and may_drop):
         return given.slice(0, 0)
+    is_arrow = isinstance(made, arrow.Table | arrow.RecordBatch)
     for convert in ("collect", "to_arrow"):  # a LazyFrame to a DataFrame, a DataFrame to a table
         way = getattr(made, convert, None)
         made = way() if way is not None else made
         _refuse_objects(made)
     if isinstance(made, arrow.RecordBatch) or hasattr(made, "__arrow_c_stream__"):
         table: pa.Table = arrow.table(made)
+        if is_arrow:
+            table.validate(full=True)  # anybody can build an array of text that is no UTF-8
         return table
     raise TypeError(
         f"returned {type(made).__name__}; an operator on tables returns a pyarrow.Table or a "

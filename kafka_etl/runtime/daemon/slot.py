@@ -21,7 +21,9 @@ from kafka_etl.units import show_duration
 
 _STARTING_LIMIT: Final = 600.0
 _OTHER_LIMIT: Final = 60.0
-_CODEC_LIMIT: Final = 300.0
+_CODEC_LIMIT: Final = (60.0, 300.0)
+"""Seconds for decoding or encoding a slice, in which classes of the user may hang: the longest
+timeout of an operator, within these bounds."""
 _SLACK: Final = 0.5
 """Seconds beyond a timeout, in which a worker itself can cancel the call of an async operator."""
 _AFTER_BLAME: Final = 0.2
@@ -49,7 +51,9 @@ class Watch:
             return _OTHER_LIMIT
         if 1 <= stage <= len(self.operators):
             return self.operators[stage - 1][1]
-        return _CODEC_LIMIT
+        least, most = _CODEC_LIMIT
+        timeouts = [timeout for _, timeout in self.operators]
+        return min(most, max([least, *timeouts])) if timeouts else most
 
     def place(self, phase: str, stage: int) -> str:
         """Describe a phase and stage in words."""
