@@ -188,16 +188,15 @@ class Record(msgspec.Struct, eq=False, gc=False):
         return f"<Record {self.value!r}{at}>"
 
 
-_copy: Final[Callable[[Record], Record]] = Record.__copy__  # type: ignore[attr-defined]
+_copy: Final = cast("Callable[[Record], Record]", Record.__copy__)  # type: ignore[attr-defined]
 """In C; `copy.copy` comes to it the long way."""
 
 
 def _copied(record: Record) -> Record:
     """A copy with a list of headers of its own: what is appended to one is not in the other."""
-    made: Record = _copy(record)
-    headers: Any = made.headers
-    if type(headers) is list:
-        made.headers = headers.copy()  # pyright: ignore[reportUnknownMemberType]
+    made = _copy(record)
+    if type(made.headers) is list:
+        made.headers = made.headers.copy()
     return made
 
 

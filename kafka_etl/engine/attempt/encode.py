@@ -332,7 +332,7 @@ def _unless_set(bad: Mapping[int, BaseException], column: Column) -> Mapping[int
 def _encoder_of(codec: Codec, kind: type) -> Callable[[Any], bytes]:
     if kind is bytes:
         return bytes
-    if issubclass(kind, Record):
+    if Record in kind.__mro__:
         return _refusing(TypeError(NESTED_RECORD))
     try:
         return of_class(codec, kind).encode if is_typed(kind) else codec.encode

@@ -103,8 +103,9 @@ _VALUES: Final[set[type]] = {bytes, NoneType}
 def _as_headers(headers: Any) -> Headers | None:
     if headers is None:
         return None
-    if not isinstance(headers, Sequence) or isinstance(headers, str | bytes):
-        raise TypeError(f"headers are a list of (str, bytes or None), not {type(headers).__name__}")
+    kind: type = type(headers)
+    if not issubclass(kind, Sequence) or issubclass(kind, str | bytes):
+        raise TypeError(f"headers are a list of (str, bytes or None), not {kind.__name__}")
     return [_as_header(header) for header in headers]
 
 

@@ -154,7 +154,11 @@ def _array(entries: Sequence[Any], kind: Any) -> Any:
     try:
         return arrow.array(entries, kind)
     except Exception:
-        _, failed = map_each(lambda one: arrow.array([one], kind), len(entries), entries)
+
+        def alone(entry: Any) -> Any:
+            return arrow.array([entry], kind)
+
+        _, failed = map_each(alone, len(entries), entries)
         if failed:
             raise _NoColumn(dict(failed)) from None
         raise

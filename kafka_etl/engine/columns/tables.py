@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kafka_etl.codecs.arrow import frame, numbers, of_values, pyarrow, rows_of
 from kafka_etl.contracts import Codec
@@ -247,9 +247,10 @@ def _as_table(made: Any, given: pa.Table, *, may_drop: bool) -> pa.Table:
 
 def _refuse_objects(made: Any) -> None:
     """Refuse a polars frame with a column of Python objects: Arrow would have their addresses."""
-    schema = getattr(made, "schema", None)
-    if isinstance(schema, dict) and "Object" in {str(dtype) for dtype in schema.values()}:
-        names = [name for name, dtype in schema.items() if str(dtype) == "Object"]
+    schema: Any = getattr(made, "schema", None)
+    kinds = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+    names = [name for name, kind in kinds.items() if str(kind) == "Object"]
+    if names:
         raise TypeError(f"a column of Python objects cannot be written: {', '.join(names)}")
 
 
