@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from threading import local
+from typing import Final
 
 
 def set_stdout_aside() -> int:
@@ -22,12 +24,28 @@ def set_stdout_aside() -> int:
 def restore_signals_in_forks() -> None:
     """Give processes that user code forks the default signal handling.
 
-    A fork with the worker's own signal handling would ignore SIGTERM: `Process.terminate()` would
-    do nothing, and a `multiprocessing.Pool` would not end.
+    A copy of the worker's handlers would make the fork deaf: `Process.terminate()` would do
+    nothing, and a `multiprocessing.Pool` would not end. Both signals are blocked during the fork:
+    Python forgets a signal that arrives in the copy before the copy has its own handlers.
     """
-    os.register_at_fork(after_in_child=_restore_signals)
+    os.register_at_fork(
+        before=_block, after_in_parent=_unblock, after_in_child=_restore_and_unblock
+    )
 
 
-def _restore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_mask = local()
+
+
+def _block() -> None:
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
+def _restore_and_unblock() -> None:
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    _unblock()

@@ -103,7 +103,7 @@ _VALUES: Final[set[type]] = {bytes, NoneType}
 def _as_headers(headers: Any) -> Headers | None:
     if headers is None:
         return None
-    kind: type = type(headers)
+    kind: type[object] = type(headers)
     if not issubclass(kind, Sequence) or issubclass(kind, str | bytes):
         raise TypeError(f"headers are a list of (str, bytes or None), not {kind.__name__}")
     return [_as_header(header) for header in headers]
