@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from kafka_etl.engine.rows.mapping import map_each
 from kafka_etl.record import KEEP, Headers
@@ -103,10 +103,14 @@ _VALUES: Final[set[type]] = {bytes, NoneType}
 def _as_headers(headers: Any) -> Headers | None:
     if headers is None:
         return None
-    kind: type[object] = type(headers)
-    if not issubclass(kind, Sequence) or issubclass(kind, str | bytes):
-        raise TypeError(f"headers are a list of (str, bytes or None), not {kind.__name__}")
-    return [_as_header(header) for header in headers]
+    if not _is_sequence(headers):
+        kind = type(headers).__name__
+        raise TypeError(f"headers are a list of (str, bytes or None), not {kind}")
+    return list(map(_as_header, headers))
+
+
+def _is_sequence(headers: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(headers, Sequence) and not isinstance(headers, str | bytes)
 
 
 def _as_header(header: Any) -> tuple[str, bytes | None]:
