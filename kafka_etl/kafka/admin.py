@@ -85,7 +85,7 @@ def reached(settings: Mapping[str, Any]) -> Admin:
 
 @contextmanager
 def connections(waiting: Pulse) -> Generator[None]:
-    """The clients of one preflight, which end with it; `waiting` is told what they wait for."""
+    """Close the admin clients of a preflight at its end; `waiting` is called during their waits."""
     token = _waiting.set(waiting)
     try:
         yield
@@ -144,7 +144,7 @@ class Admin:
                 return
 
     def topics(self, names: Iterable[str], right: Right) -> dict[str, int]:
-        """Those of these topics that exist, with their number of partitions.
+        """The topics among `names` that exist, with their number of partitions.
 
         Raises:
             NotAuthorized: This user lacks the right to one of them.
@@ -156,7 +156,7 @@ class Admin:
         return {name: len(topic.partitions) for name, topic in described.items()}
 
     def _described(self, names: list[str]) -> dict[str, Any]:
-        """Topic -> its description, or the refusal to give it; without those that do not exist."""
+        """Topic -> its description or the cluster's refusal; without topics that do not exist."""
 
         def ask() -> dict[str, Any]:
             asked = self._client.describe_topics(
@@ -180,7 +180,7 @@ class Admin:
             )
 
     def _raise_if_denied(self, what: str) -> None:
-        """A failed login shows as a broker that does not answer; the client tells it aside."""
+        """Raise a failed login, which the client reports only in its error callback."""
         self._client.poll(0)
         for error in self._said:
             denied = classify.final(error, what)
@@ -188,7 +188,7 @@ class Admin:
                 raise denied
 
     def _last_word(self) -> str:
-        """Of the client, on why no broker answers: a host without an address, say.
+        """The client's last error, which may say why no broker answers: a host is unknown, say.
 
         A lost connection tells less than a handshake that failed on it, and may be told later.
         """
@@ -310,7 +310,7 @@ class Admin:
         return _patiently(what, ask) if wanted else {}
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> bool:
-        """Set the offsets of a group without members. False: it has members, nothing is set."""
+        """Set the offsets of a group; False: the group has members, and no offset is set."""
         wanted = [TopicPartition(*tp, offset) for tp, offset in offsets.items()]
         # What is set at once has to fit into one batch of the brokers' own topic.
         parts = [wanted[i : i + _AT_ONCE] for i in range(0, len(wanted), _AT_ONCE)]
@@ -342,7 +342,7 @@ def _answered(what: str, request: Callable[[], Future[T]]) -> T:
 
 
 def _await(what: str, future: Future[T]) -> T:
-    """The answer, with a pulse while it takes long."""
+    """Wait for an answer, with a pulse if the answer takes long."""
     quiet_until = monotonic() + _QUIET
     while True:
         with suppress(TimeoutError):
@@ -352,7 +352,7 @@ def _await(what: str, future: Future[T]) -> T:
 
 
 def _description(what: str, future: Future[Any]) -> Any:
-    """What is told of a topic or group: None if there is no such; or the refusal to tell."""
+    """The description of a topic or group; None: none exists; or the cluster's refusal."""
     try:
         return _await(what, future)
     except KafkaException as raised:
@@ -374,7 +374,7 @@ def _unless_denied(what: str, future: Future[Any]) -> dict[str, str]:
 
 
 def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] | None = None) -> T:
-    """Ask until the cluster has an answer, and turn a refusal into an error of ours."""
+    """Ask until the cluster answers, and turn a refusal into a `KafkaEtlError`."""
     retrying = Retrying(
         retry=retry_if_exception(_is_busy),
         stop=stop_after_delay(_PATIENCE),
@@ -407,7 +407,7 @@ def _is_busy(raised: BaseException) -> bool:
 
 
 def _require(right: Right, what: str, described: Any) -> None:
-    """Whoever may not even look has neither right: each would bring that one along."""
+    """Require a right; a user who may not even describe the topic has no other right either."""
     denied = isinstance(described, KafkaException)
     allowed = () if denied else described.authorized_operations
     if allowed is not None and right not in {operation.name for operation in allowed}:

@@ -182,7 +182,7 @@ REFUSED: Final[Mapping[str, str]] = {
 
 
 def value_objection(name: str, value: str | float) -> str | None:
-    """Why the client would not take this value; None when it may. Says no value."""
+    """The reason why the client would refuse this value, without the value; None: no reason."""
     text = str(value)
     if name in CHOICES:
         *others, last = CHOICES[name]
@@ -214,7 +214,7 @@ def poll_interval(timeouts: Sequence[float]) -> int:
 
 
 def timeouts_objection(seconds: float) -> str | None:
-    """Why a record may not be so long in the operators; None when it may."""
+    """The reason why the operators' timeouts are too long together; None: they are not."""
     if seconds * 1000 <= _LONGEST_POLL:
         return None
     return (
@@ -239,12 +239,12 @@ def poll_interval_objection(given: object, seconds: float) -> str | None:
 
 
 def is_known(name: str) -> bool:
-    """Whether there is a reason for or against it, rather than a spelling mistake."""
+    """Whether the name is a setting of the client, allowed or refused, and no spelling mistake."""
     return name in REFUSED or any(name in names for names in ALLOWED.values())
 
 
 def objection(section: Section, name: str) -> str | None:
-    """Why this setting may not stand in this section; None when it may."""
+    """The reason why this setting may not stand in this section; None: the setting may."""
     if name in ALLOWED[section]:
         return None
     if name in REFUSED:

@@ -1,4 +1,4 @@
-"""Whether any broker answers: a client tells when it has lost the last one, and no more."""
+"""Whether any broker answers: a client reports the loss of its last broker, and not its return."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _OUT_FOR: Final = 5.0
 
 
 class BrokerSilence:
-    """What one client knows of its brokers.
+    """The knowledge of one client about its brokers.
 
     Attributes:
-        lasts: Whether none answers.
+        lasts: Whether no broker answers.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class BrokerSilence:
         client_logger().error("ERROR %s", error.str())  # as the client does without a callback
 
     def note(self, error: KafkaError) -> None:
-        """Take in what the client says in its error callback."""
+        """Take in an error of the client's error callback."""
         if error.name() == "_ALL_BROKERS_DOWN":
             self.lasts = True
 
@@ -45,7 +45,7 @@ class BrokerSilence:
         self.lasts = False
 
     def look(self, ask: Callable[[], object], *, joined: bool) -> None:
-        """Ask whether it is over; while there is no sign of it, this costs nothing.
+        """Ask the brokers whether the silence is over, if there is any sign of a silence.
 
         Args:
             ask: Raises KafkaException when no broker answers within a moment.
@@ -66,9 +66,9 @@ class BrokerSilence:
             self.lasts = False
 
     def explain(self, what: str, error: KafkaError) -> str:
-        """What is in the way: the brokers' silence, or the error itself.
+        """Describe a failed call: by the brokers' silence, or by the error itself.
 
-        A producer that was idle may have heard of neither their leaving nor their return.
+        An idle producer may have noticed neither the loss of the brokers nor their return.
         """
         if self.lasts and isinstance(classify.explained(error, what), BrokersUnreachable):
             return f"{NO_ANSWER} ({what}: {error.name()})"

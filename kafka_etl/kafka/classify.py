@@ -1,4 +1,4 @@
-"""What a client error means: pure decisions on the error's name and flags."""
+"""The meaning of client errors: pure decisions on the name and the flags of an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from kafka_etl.errors import (
 )
 
 
-class Verdict(enum.Enum):
-    """What to do about an error of a transactional call."""
+class Reaction(enum.Enum):
+    """The reaction to an error of a transactional call."""
 
     RETRY = "call again"
     ABORT = "abort the transaction and go back"
@@ -108,13 +108,13 @@ _PASSING: Final = _UNREACHABLE | {"_MAX_POLL_EXCEEDED", "_WAIT_COORD", "_WAIT_CA
 
 
 def error_of(raised: KafkaException) -> KafkaError:
-    """The client's error in what it raised."""
+    """The client's error in a raised exception."""
     error = raised.args[0] if raised.args else None
     return error if isinstance(error, KafkaError) else KafkaError(-1, str(raised))
 
 
 def plain(error: KafkaError) -> str:
-    """What the client says, without its own counts and times, and once."""
+    """The text of an error, once, without the client's counts and times."""
     text = error.str()
     for noise, instead in _NOISE:
         text = noise.sub(instead, text)
@@ -122,21 +122,21 @@ def plain(error: KafkaError) -> str:
 
 
 def said(error: KafkaError) -> str:
-    """The error's name, by which it is found elsewhere, and its text."""
+    """The name of an error, by which a reader can search, and its text."""
     return f"{error.name()}: {plain(error)}"
 
 
-def of_transaction(error: KafkaError) -> Verdict:
+def of_transaction(error: KafkaError) -> Reaction:
     """The order of the questions matters: a fatal error may carry the other flags, too."""
     if error.fatal():
-        return Verdict.REBUILD
+        return Reaction.REBUILD
     if error.txn_requires_abort():
-        return Verdict.ABORT
-    return Verdict.RETRY if error.retriable() else Verdict.REBUILD
+        return Reaction.ABORT
+    return Reaction.RETRY if error.retriable() else Reaction.REBUILD
 
 
 def fatal(error: KafkaError) -> bool:
-    """Whether the client is of no use any more; a consumer says it in a code, not in the flag."""
+    """Whether the client is beyond use; a consumer says so by a code, not by the fatal flag."""
     return error.fatal() or error.name() == "_FATAL"
 
 
@@ -146,12 +146,12 @@ def fenced(error: KafkaError) -> bool:
 
 
 def routine(error: KafkaError) -> bool:
-    """Whether a rebalance is behind it: normal operation."""
+    """Whether a rebalance caused the error: normal operation."""
     return error.name() in _REBALANCE
 
 
 def shut_out(error: KafkaError) -> bool:
-    """Whether the group does not take this client as a member, for the sake of those it has."""
+    """Whether the group refuses this client because of the members that the group has."""
     return error.name() in _SHUT_OUT
 
 
@@ -186,7 +186,7 @@ def sequence_gap(error: KafkaError) -> bool:
 
 
 def refusal(error: KafkaError) -> Refusal | None:
-    """The refusal, if the broker said no to what a record is, rather than being away."""
+    """The refusal of a record by a broker; None: the error has another reason."""
     if error.name() not in _REFUSED:
         return None
     said = plain(error)
@@ -196,16 +196,16 @@ def refusal(error: KafkaError) -> Refusal | None:
 
 
 def passing(error: KafkaError) -> bool:
-    """Whether the client gets over it on its own."""
+    """Whether the client recovers from the error by itself."""
     return error.retriable() or error.name() in _PASSING
 
 
 def final(error: KafkaError, what: str) -> KafkaEtlError | None:
-    """The error that stops the pipeline, if no repetition can mend this one.
+    """The error that stops the pipeline; None: a repetition may help.
 
     Args:
-        error: The client's.
-        what: What was tried, for the sentence: "reading orders[3]".
+        error: The client's error.
+        what: The action that failed, for the sentence: "reading orders[3]".
     """
     name, failed = error.name(), f"{what} failed: {said(error)}"
     if name in _LOST:

@@ -1,4 +1,4 @@
-"""Settings of the clients we make: what exactly-once needs, then what suits it, then the user's."""
+"""Settings of Kafka clients: defaults, the user's own, and the settings exactly-once needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOON: Final[Mapping[str, Any]] = {"reconnect.backoff.ms": 20}
 
 
 class ClientLog(Protocol):
-    """Where a client says what it does; as much of a `logging.Logger` as the client uses."""
+    """The part of a `logging.Logger` that a client calls with its log lines."""
 
     def log(self, level: int, text: str, facility: str, client: str, line: str, /) -> None: ...
 
@@ -28,15 +28,15 @@ class ClientLog(Protocol):
 def make_client(
     kind: Callable[..., T], settings: Mapping[str, Any], log: ClientLog | None = None
 ) -> T:
-    """A client.
+    """Make a Kafka client.
 
     Args:
-        kind: Of client.
-        settings: All that the client is given.
-        log: Where the client's log goes; default: into ours.
+        kind: Class of the client.
+        settings: All settings of the client.
+        log: Receives the client's log lines; default: the project's own log.
 
     Raises:
-        KafkaRefused: It does not take these settings.
+        KafkaRefused: The client does not take these settings.
     """
     try:
         return kind(dict(settings), logger=log or client_logger())

@@ -18,7 +18,7 @@ _PATIENCE: Final = 60.0
 
 
 class CommittedOffsets:
-    """The offsets of one group, and the notes it left beside them."""
+    """The committed offsets of one group, and the notes beside these offsets."""
 
     def __init__(self, consumer: Consumer, silence: BrokerSilence, pulse: Pulse) -> None:
         self._consumer = consumer
@@ -53,7 +53,7 @@ class CommittedOffsets:
 
 
 def partition_at(partition: TopicPartition) -> Partition:
-    """The partition in what the client says of one."""
+    """The partition of one of the client's `TopicPartition` objects."""
     return Partition(partition.topic, partition.partition)
 
 

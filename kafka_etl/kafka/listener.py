@@ -19,7 +19,7 @@ _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READI
 
 
 def mismatch(settings: Mapping[str, Any]) -> str:
-    """What is wrong with `security.protocol`, as the first listener that can be asked shows it.
+    """Compare `security.protocol` with the first listener that answers a TLS greeting.
 
     Args:
         settings: Of a client that no broker answers.

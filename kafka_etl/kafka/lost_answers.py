@@ -45,8 +45,8 @@ class LostAnswers:
     that waits for a commit. There is never more than one at a time.
 
     Attributes:
-        suspected: Whether an answer may have been lost; what is on its way is fenced only by a new
-            producer of the same id.
+        suspected: Whether an answer may have been lost; only a new producer of the same id fences
+            a request that is still on its way.
 
     Args:
         settings: Of the producer.
@@ -61,7 +61,7 @@ class LostAnswers:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes the client tell of lost connections, besides what the user has debugged."""
+        """Settings that make the client log lost connections, beside the user's `debug`."""
         contexts = [self._debugged] if self._debugged else []
         return {"debug": ",".join([*contexts, _DEBUG]), "log_level": 7}
 
@@ -77,9 +77,9 @@ class LostAnswers:
         self.suspected = True
 
     def watch(self) -> None:
-        """A transaction begins; what was told before is of no importance."""
+        """A transaction begins; log lines of the time before are of no importance."""
         self._watches = True
 
     def rest(self) -> None:
-        """A transaction has ended well, and all that was told during it has been taken in."""
+        """A transaction has ended well, and all log lines of its time have been read."""
         self._watches = False

@@ -1,4 +1,4 @@
-"""Whether a worker is in its group, what keeps it out, and what throws it out."""
+"""Membership of a worker in its group, and the reasons why the group lets no worker in."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def generation(proof: Any) -> int:
 
 
 class Membership:
-    """What one worker knows of its place in the group."""
+    """The knowledge of one worker about its place in the group."""
 
     def __init__(self, group: str) -> None:
         self._group = group
@@ -88,7 +88,7 @@ class Membership:
         self._thrown_out = 0
 
     def trouble(self, *, holds: bool) -> str | None:
-        """What keeps the worker from its partitions, or from keeping them.
+        """The reason why the worker gets no partitions, or loses its partitions; None: no reason.
 
         Args:
             holds: Whether the worker has partitions.

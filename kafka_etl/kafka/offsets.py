@@ -1,6 +1,6 @@
 """Offsets of a consumer group: where the group stands, and where it could be set to stand.
 
-What to set is decided by pure functions; `Admin` asks and sets.
+Pure functions decide which offsets to set; `Admin` asks the cluster and sets them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Target(NamedTuple):
 
 
 def parse_target(text: str, now: datetime) -> Target:
-    """What `--to` means.
+    """Parse the value of `--to`.
 
     Raises:
-        OffsetsUnclear: Nothing.
+        OffsetsUnclear: The text has no meaning.
     """
     if text == "earliest":
         return Target("earliest")
@@ -86,7 +86,7 @@ class Standing:
 
     @property
     def note(self) -> str:
-        """What is remarkable."""
+        """A remark about the partition; empty: none."""
         if self.committed is None:
             return "nothing committed"
         offset = self.committed.offset
@@ -112,7 +112,7 @@ class Change:
 
     @property
     def effect(self) -> str:
-        """What becomes of records; offsets also stand for markers, so there may be fewer."""
+        """The records that are read again or skipped, at most: offsets also stand for markers."""
         if self.old is None:
             return "nothing was committed before"
         if self.new == self.old:
@@ -125,7 +125,7 @@ class Change:
 def planned(
     standings: Iterable[Standing], target: Target, found: Mapping[Partition, int]
 ) -> list[Change]:
-    """The offsets to set: each within what its partition has.
+    """The offsets to set, each within the beginning and the end of its partition.
 
     Args:
         standings: Where the group stands.
@@ -133,7 +133,7 @@ def planned(
         found: For a time: the first offset at or after it, -1 where there is none.
 
     Raises:
-        OffsetsUnclear: A distance, and nothing is committed to count from.
+        OffsetsUnclear: The target is a distance, and the group has no offset to count from.
     """
     return [
         Change(
@@ -250,10 +250,10 @@ def _chosen(
 
 
 def require_empty(admin: Admin, group: str) -> None:
-    """Nobody is in the group.
+    """Require the group to have no members.
 
     Raises:
-        GroupInUse: Somebody is; offsets of a group in use cannot be set.
+        GroupInUse: The group has members, and offsets of a group in use cannot be set.
     """
     members = admin.members(group)
     if members:

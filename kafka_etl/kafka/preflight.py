@@ -33,7 +33,7 @@ _CREATE_OR_CORRECT: Final = (
 
 
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
-    """The source's topics can be read, and the group has an offset wherever it begins."""
+    """Check that the source's topics can be read, and set the group's first offsets."""
     group = settings.group or deployment.pipeline
     static = settings.membership == "static"
     _try_consumer(_offline(consumer_settings(deployment, group, static=static)), settings)
@@ -62,13 +62,13 @@ def check_topics(
     *,
     largest: int = 0,
 ) -> Preflight:
-    """Topics that the pipeline writes exist, perhaps since now, and may be written.
+    """Check that topics can be written, and create missing topics if the pipeline says so.
 
     Args:
-        topics: Their names.
-        create: How to create what is missing; None: not at all.
+        topics: Names of the topics.
+        create: How to create a missing topic; None: a missing topic is an error.
         deployment: Where the pipeline runs.
-        largest: A record of so many bytes should fit.
+        largest: Bytes of the largest record that should fit.
     """
     admin = _admin(deployment)
     admin.reach()
@@ -120,7 +120,7 @@ def _try_consumer(config: Mapping[str, Any], settings: KafkaSourceSettings) -> N
 
 
 def _offline(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings, for a client that is only made to see whether it can be."""
+    """The same settings without brokers, for a client that only checks its settings."""
     return {name: value for name, value in settings.items() if name != "bootstrap.servers"}
 
 
@@ -184,7 +184,7 @@ def _apply_start(
 def _ignored_start(
     settings: KafkaSourceSettings, group: str, topics: Sequence[str]
 ) -> tuple[str, ...]:
-    """That `start` was given and is not used, because the group goes on where it stands."""
+    """The note that `start` has no effect, because the group already has offsets."""
     if not topics or "start" not in settings.model_fields_set:
         return ()
     note = (

@@ -1,4 +1,4 @@
-"""What a pipeline can say about a Kafka source or sink. Read by the supervisor: no client here."""
+"""Settings of a Kafka source or sink in a pipeline file; the daemon reads them without a client."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class KafkaSinkSettings(SinkSettings):
     Attributes:
         topic: Where records go.
         routes: Where `Record.to` may send them.
-        create: Create what is missing of these topics.
+        create: How to create those of these topics that are missing; None: missing is an error.
         timestamp: `source`: outputs carry the timestamp of their source record.
     """
 

@@ -1,15 +1,18 @@
-"""A consumer group's view of topics: batches, tracked offsets, and what to do when either moves.
+"""The Kafka source: batches, tracked offsets, and the partitions that come and leave.
 
 Four rules hold everything together, each pinned by a test in tests/integration/test_source.py:
 
-- The offsets we track are the truth; the client's `position()` never is. After anything that did
-  not end in a commit we seek back to what is settled; while a commit is under way we read on behind
-  what was given away. A paused client goes on by itself behind the last record it delivered, and
-  every record it delivers is given away or held: partitions that do not move need no seek.
-- The end-of-partition event carries an offset past commit markers and aborted records. It moves
-  the tracked offset once all before it is settled; that is how lag comes down to 0.
-- Callbacks run inside `consume`. They note what came and left; they never commit, never raise.
-- No proof of membership, no commit: to a broker an empty one looks like a free consumer.
+- The tracked offsets are the truth, and the client's `position()` never is. After a failed commit
+  the source seeks back to the tracked offsets; while a commit is under way the source reads on
+  behind the last batch. A paused client goes on by itself behind the last record that the client
+  delivered, and the source holds or hands out every delivered record: partitions that do not move
+  need no seek.
+- The end-of-partition event carries an offset past commit markers and aborted records. That offset
+  becomes the tracked offset once all records before it are settled; so lag comes down to 0.
+- Callbacks run inside `consume`. A callback notes which partitions came and left; no callback
+  commits or raises.
+- Without a proof of membership there is no commit: to a broker an empty proof looks like a consumer
+  without a group.
 """
 
 from __future__ import annotations
@@ -259,7 +262,7 @@ class KafkaSource:
             self._take_in(self._consume(count, seconds))
 
     def _take_in(self, messages: list[Message]) -> None:
-        """Sort what came: records are held, events are acted upon."""
+        """Take in what the client delivered: hold the records, act on the events."""
         if any(map(Message.error, messages)):
             for message in messages:
                 if (error := message.error()) is not None:
@@ -273,7 +276,7 @@ class KafkaSource:
             self._moved = set()
 
     def _cut(self, limit: int) -> Batch | None:
-        """Take a batch from what is held: so many records and bytes, but one record at least."""
+        """Cut a batch from the held records, within the limits, but of one record at least."""
         records = self._held
         size = self._fitting(records if len(records) <= limit else records[:limit])
         self._held = []
@@ -293,9 +296,9 @@ class KafkaSource:
         return Batch(records, progress, begins) if progress else None
 
     def _fitting(self, records: Sequence[Message]) -> int:
-        """How many of them fit into a batch.
+        """Count the records, from the first on, that fit into a batch.
 
-        Looking at each of many is not worth it while a few tell that the limit is far away.
+        Of many records only a sample is measured, as long as the sample is far from the limit.
         """
         every = 1 if len(records) < 100 * _SAMPLE else _SAMPLE
         size = sum(map(len, records[::every])) * every
@@ -337,27 +340,27 @@ class KafkaSource:
     # Offsets
 
     def _go_back(self) -> None:
-        """Read on from the settled offsets, and forget what was read."""
+        """Read on from the tracked offsets, and forget the held records."""
         self._read_on(self._tracked)
         self._given = dict(self._tracked)
         self._held = []
 
     def _release(self) -> None:
-        """Fetch again after `serve`: behind what was given away, and what is held.
+        """Fetch again after `serve`, behind the records that were handed out or are held.
 
-        What is settled is behind: from there, a batch whose commit is under way would be read, and
-        written, again.
+        The tracked offsets would be too early: a batch whose commit is under way would be read,
+        and written, again.
         """
         self._serves = 0
         if self._holding:
             self._read_on(self._delivered())
 
     def _delivered(self) -> dict[Partition, int]:
-        """The offset behind all that the client has delivered: there it reads on by itself."""
+        """The offset behind the last delivered record, from which the client reads on by itself."""
         return self._given | next_offsets(self._held)
 
     def _read_on(self, offsets: Offsets) -> None:
-        """Have the client deliver what follows these offsets.
+        """Have the client deliver the records from these offsets on.
 
         Only partitions that move are sought. Every seek is a round trip to a thread of the client,
         and makes another look through all partitions: a second for 2,000 under load.

@@ -35,10 +35,10 @@ class SubscribedTopics:
         return self._known
 
     def require(self, consumer: Consumer, topic: str) -> None:
-        """A topic that is to be read to its end is there, as far as brokers answer.
+        """Require the topics of a run to the end to exist, as far as brokers answer.
 
         Raises:
-            TopicGone: No broker has known it for some seconds.
+            TopicGone: No broker has known one of the topics for some seconds.
         """
         now = monotonic()
         if now < self._ask_at:

@@ -1,7 +1,7 @@
 """Patterns of topic names that mean the same to Python and to the Kafka client.
 
 The client matches with the POSIX regular expressions of the system's C library, `validate` and
-preflight with Python's. A pattern is let through only if it keeps to what both read alike.
+preflight with Python's. Only patterns are accepted that both read alike.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _GROUPS: Final = [
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """Whether the client would read the topic; as it does, look for a match anywhere."""
+    """Whether the client would read the topic: like the client, search for a match anywhere."""
     return re.search(pattern, topic) is not None
 
 
 def objection(pattern: str) -> str | None:
-    """Why a pattern cannot be used, with what to write instead; None when it can."""
+    """The reason why a pattern cannot be used, and a replacement; None: the pattern is fine."""
     try:
         _walk(pattern)
         re.compile(pattern)
@@ -126,7 +126,7 @@ def _check_set(text: str) -> None:
 
 
 def _reason(rest: str) -> str:
-    """What stands there that is not shared, and what to write instead."""
+    """The construct that Python and POSIX do not share, and a replacement."""
     foreign = "which the Kafka client does not know"
     if rest.startswith("\\"):
         escape = rest[:2]

@@ -188,7 +188,7 @@ def _by_time(lists: Iterable[list[SourceRecord]]) -> Iterator[SourceRecord]:
 
 @dataclass(slots=True)
 class Sent:
-    """What became of records that were sent.
+    """The fate of records that were sent.
 
     Attributes:
         arrived: Records the broker has.
@@ -222,7 +222,7 @@ class Sender:
         self.sent = Sent()
 
     def send(self, value: bytes | None, key: bytes | None, headers: Headers) -> None:
-        """Hand a record over; what becomes of the record shows later in `sent`."""
+        """Hand a record to the producer; the fate of the record shows later in `sent`."""
         self._count += 1
         reported = partial(self._reported, self._count)
         given: Any = headers

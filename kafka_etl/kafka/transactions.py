@@ -5,11 +5,11 @@ that. `Transaction.finish` sends the offsets and commits; most of that is waitin
 may do it while the engine runs the next batch. The next transaction begins when `finish` has
 returned or raised: no two threads are ever in here together.
 
-A lost answer costs the producer: a request that is still on its way may end a *later* transaction
-(`kafka_etl.kafka.lost_answers` says when). The next transaction then begins with a new producer of
-the same id, whose initialisation makes the broker refuse whatever the old one has sent. Nothing is
-lost or doubled. How slow the network is does not matter: a call that waits for its first answer
-repeats nothing.
+A lost answer costs the producer, because a request that is still on its way may end a *later*
+transaction (`kafka_etl.kafka.lost_answers` says when). The next transaction then begins with a new
+producer of the same id, whose initialisation makes the broker refuse all requests of the old
+producer. No record is lost or doubled. A slow network alone costs no producer: a call that waits
+for its first answer repeats nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Transactions:
                 producer.list_topics(self._topic, _REQUEST)
 
     def close(self) -> None:
-        """Let go; between transactions nothing is lost by it."""
+        """Let go of the producer; between two transactions no record is lost by that."""
         self._producer = None
 
     def begin(
@@ -122,11 +122,11 @@ class Transactions:
         """Queue everything `write` produces, about `size` bytes, in a new transaction.
 
         Returns:
-            What ends the transaction, with the offsets in it; to be called once, from any thread,
-            before anything else is.
+            A function that sends the offsets and ends the transaction. The caller calls the
+            function once, on any thread, before any other method.
 
         Raises:
-            Aborted: Nothing of it happened.
+            Aborted: Nothing of the transaction is durable.
             OutcomeUnknown: Only the committed offsets can tell, once `open` has been called.
         """
         if lease is None:
@@ -230,7 +230,7 @@ class Transaction:
         self._answers.rest()
 
     def _close_gap(self, raised: KafkaException) -> None:
-        """Abort the first try, if a gap is all that was wrong with it."""
+        """Abort the first try, if a gap in the numbers was the only fault."""
         error = classify.error_of(raised)
         if not (classify.sequence_gap(error) and self._abort()):
             raise self._failed(error) from raised
@@ -269,10 +269,10 @@ class Transaction:
         failpoint("after_commit")
 
     def _drain(self) -> None:
-        """Wait until everything has arrived, for a while.
+        """Wait for a while until all queued records have arrived.
 
-        `flush` would have the client's thread look all the time whether it may send yet, until the
-        partitions are in the transaction.
+        `flush` would keep the client's thread busy: until the partitions are in the transaction,
+        that thread would ask all the time whether records may be sent.
         """
         until = monotonic() + _PIECE
         while len(self._producer) and monotonic() < until:
@@ -292,7 +292,7 @@ class Transaction:
                 call()
             except KafkaException as raised:
                 error = classify.error_of(raised)
-                again = classify.of_transaction(error) is classify.Verdict.RETRY
+                again = classify.of_transaction(error) is classify.Reaction.RETRY
                 if not again or monotonic() > deadline:
                     raise
                 self._wait_on(error, goes_on=call == self._commit, seconds=monotonic() - started)
@@ -316,16 +316,16 @@ class Transaction:
         self._tell("committing", error, seconds)
 
     def _tell(self, what: str, error: KafkaError, seconds: float) -> None:
-        """Say what is waited for, unless a far network alone would take as long."""
+        """Tell the pulse the reason of a wait, unless a far network alone explains the wait."""
         if seconds > _SLOW or self._silence.lasts:
             self._pulse(self._silence.explain(what, error))
 
     def _failed(self, error: KafkaError) -> Aborted | OutcomeUnknown:
-        """What a failed call means for the settlement."""
+        """Translate a failed call into the outcome of the commit."""
         said = self._silence.explain("committing", error)
         # A record too large for the client is refused without any damage to the transaction.
         refusal = classify.refusal(error)
-        if classify.of_transaction(error) is classify.Verdict.ABORT or refusal is not None:
+        if classify.of_transaction(error) is classify.Reaction.ABORT or refusal is not None:
             if classify.passing(error):
                 self._answers.suspect()  # no answer of a broker: one may be missing
             if self._abort():
@@ -336,7 +336,7 @@ class Transaction:
         return OutcomeUnknown(said, fenced=classify.fenced(error) and not explained)
 
     def _abort(self) -> bool:
-        """Abort, in pieces; whether it succeeded. If not, the producer is of no use any more."""
+        """Abort, in pieces; returns whether that succeeded. If not, the producer is given up."""
         started = monotonic()
         while True:
             try:
