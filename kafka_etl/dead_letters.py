@@ -69,7 +69,7 @@ class StoredLetter(msgspec.Struct, frozen=True):
 
     @property
     def traceback(self) -> str:
-        """Of the last attempt; empty where there is none or the traceback was cut."""
+        """Traceback of the last attempt; empty: none, or cut."""
         error = self.context.get("error")
         found = cast("dict[str, Any]", error).get("traceback") if isinstance(error, dict) else ""
         return found if isinstance(found, str) else ""
@@ -175,7 +175,7 @@ class Causes:
         self._causes: dict[str, Cause] = {}
 
     def add(self, letter: DeadLetter) -> Cause | None:
-        """Count a dead letter; its cause if none was like it before."""
+        """Count a dead letter; returns its cause if the cause is new."""
         kind = fingerprint(letter)
         known = self._causes.get(kind)
         if known is not None:
@@ -187,7 +187,7 @@ class Causes:
         return self._causes[kind]
 
     def include(self, causes: Iterable[Cause]) -> None:
-        """Add what another worker has counted."""
+        """Add the counts of another worker."""
         for cause in causes:
             known = self._causes.get(cause.fingerprint)
             if known is None:
@@ -214,7 +214,7 @@ def _cause(letter: DeadLetter, kind: str) -> Cause:
 
 
 def _one_line(text: str) -> str:
-    """The text without what would act on a terminal."""
+    """The text on one line, without control characters."""
     plain = "".join(c if c.isprintable() else " " for c in text[: 2 * _TEXT])
     line = " ".join(plain.split())
     return line if len(line) <= _TEXT else f"{line[:_TEXT]}…"

@@ -1,7 +1,7 @@
 """A dead letter as a Kafka record: the original byte for byte, and everything about its failure.
 
-What does not fit is cut in a fixed order, the traceback first and the payload last; what was cut
-is said in the context. A dead letter is never lost for being too large.
+A dead letter that is too large is cut in a fixed order, the traceback first and the payload last;
+the context names the cuts. No dead letter is lost because of its size.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _context(
 
 
 def _parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
-    """The record's own headers, and what dead-letter headers among them tell, oldest first."""
+    """The record's own headers, and the histories in dead-letter headers, oldest first."""
     own: Headers = []
     ours: dict[str, bytes] = {}
     foreign: dict[str, dict[str, Any]] = {}
@@ -285,7 +285,7 @@ def _carried_on(context: bytes) -> tuple[list[Any], int | None]:
 
 
 def _readable(value: bytes | None) -> str:
-    """A header as text; numbers of four or eight bytes are what Java systems write."""
+    """A header as text; Java systems write numbers as four or eight bytes."""
     if value is None:
         return ""
     try:
@@ -329,7 +329,7 @@ def _drop_history(encoded: Encoded, context: dict[str, Any]) -> Encoded:
 
 
 def _refer_to_value(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    """The payload is the last to go: what remains says where it still is."""
+    """Replace the payload, the last part to be cut, by a reference to the source record."""
     if encoded.value is None:
         return encoded
     digest = hashlib.sha256(encoded.value).hexdigest()
@@ -355,7 +355,7 @@ def _drop_key(encoded: Encoded, context: dict[str, Any]) -> Encoded:
 
 
 def _drop_context(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    """What is left is the core: the `kafka_etl.*` headers beside the context."""
+    """Drop the context; the `kafka_etl.*` headers beside the context stay."""
     error = {"fingerprint": context["error"]["fingerprint"]}
     truncated = [cut["what"] for cut in context["truncated"]]
     context.clear()

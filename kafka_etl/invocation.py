@@ -1,9 +1,9 @@
-"""What the engine asks of user code, what came of it, and what shall be made durable.
+"""Values between the engine, the settling of outcomes, and the sink.
 
-An `Invocation` is one slice of a batch given to the operators, an `Outcome` says what came of
-it, a `Settlement` is what the sink must make durable as one act. All are values: calling user
-code, judging it and acting on the judgement are three places (engine, settle, sink). What there
-is one of for each bad record is made by C constructors, ten times as fast as a dataclass's.
+An `Invocation` is one slice of a batch that is given to the operators, an `Outcome` is the result,
+and a `Settlement` is the part that the sink makes durable as one act. Calling user code, judging
+the outcome and acting on the judgement happen in three places (engine, settle, sink). C
+constructors make the objects of failed records, ten times as fast as those of a dataclass.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 
 class Elsewhere(Exception):
-    """The cause of an error that came from another process: what it was there."""
+    """The cause of an error from another process: the description made in that process."""
 
     def __init__(self, info: ErrorInfo) -> None:
         super().__init__(f"{info.type}: {info.message}\n{info.traceback}")
@@ -188,7 +188,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an invocation: each of its records is in the outputs, dropped, or failed."""
+    """The result of an invocation: each of its records is in the outputs, dropped, or failed."""
 
     outputs: Outputs
     failed: tuple[Failure, ...] = ()
@@ -209,8 +209,8 @@ class Settlement:
     """Outputs, dead letters and progress that become durable together or not at all.
 
     Attributes:
-        lease: The source's proof of membership, handed back to it through the sink.
-        notes: A line to keep beside a partition's offset, for its next owner.
+        lease: The source's proof of membership, which the sink commits with the offsets.
+        notes: Partition -> text beside the partition's offset, for the next owner.
     """
 
     outputs: Outputs
@@ -283,7 +283,7 @@ def _causes(error: BaseException, limit: int = 5) -> Iterator[BaseException]:
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """As a traceback would show it: `raise … from None` hides what was before."""
+    """The cause that a traceback would show: `raise … from None` hides the context."""
     shown = CAUSE if SUPPRESSED.__get__(error) else CONTEXT
     cause: BaseException | None = shown.__get__(error)
     return cause

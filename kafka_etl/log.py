@@ -108,14 +108,14 @@ class _ByComponent:
 
 
 class _Bridge(logging.Handler):
-    """Log records of libraries, as events of ours."""
+    """Log records of libraries, passed to the project's own log."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[str, float] = {}
 
     def _is_repeated(self, record: logging.LogRecord) -> bool:
-        """Whether the same was said a moment ago: a client says it for every broker and try."""
+        """Whether the same text was just logged: a client repeats a text for every broker."""
         said = record.getMessage().partition(" ")[0]
         last, self._seen[said] = self._seen.get(said, -_SELDOM), record.created
         return record.created - last < _SELDOM

@@ -47,7 +47,7 @@ _KNOWN: Final = {(metric.name, bool(metric.label)) for metric in METRICS}
 
 
 class Counters:
-    """What a worker counts. Added to once per batch or slice, never per record."""
+    """The counters of a worker, which change once per batch or slice, never per record."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], float] = defaultdict(float)

@@ -1,4 +1,4 @@
-"""What is installed: sources, sinks, codecs and operators, found by entry point."""
+"""Installed plug-ins: sources, sinks, codecs and operators, found by entry point."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EXPECTED: Final[Mapping[Kind, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One installed plug-in; nothing of it is imported before `load`."""
+    """One installed plug-in, whose code is imported by `load` and not before."""
 
     kind: Kind
     name: str
@@ -76,7 +76,7 @@ class PluginRegistry:
         return self._typed(plugin), plugin.version
 
     def summary(self, plugin: Plugin) -> str:
-        """One line about a plug-in, which is loaded for it; raises BrokenPlugin."""
+        """Load a plug-in and return one line about the plug-in; raises BrokenPlugin."""
         loaded = self._typed(plugin)
         is_operator = plugin.kind == "operators"
         text = inspect.getdoc(loaded) if is_operator else getattr(loaded, "summary", "")
@@ -156,10 +156,10 @@ def _load(plugin: Plugin) -> Any:
 
 
 def import_object(use: str) -> Any:
-    """What `module:name` stands for.
+    """The object that `module:name` names.
 
     Raises:
-        UnknownPlugin: There is no such module, or nothing of that name in it.
+        UnknownPlugin: The module does not exist, or has no such name.
         BrokenPlugin: Importing the module failed.
     """
     module_name, _, attribute = use.partition(":")

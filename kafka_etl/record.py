@@ -50,8 +50,8 @@ Offsets = Mapping[Partition, int]
 class SourceRecord(Protocol):
     """One record as a source hands it out: the shape of the Kafka client's own message.
 
-    Read through the class (`map(type(r).value, records)`) a call costs about 20 ns. That is why
-    a batch keeps the client's objects as they are and nothing of ours is made per record.
+    A method called through the class (`map(type(r).value, records)`) costs about 20 ns. Therefore a
+    batch keeps the client's objects, and the engine makes no object per record.
     """
 
     def topic(self) -> str | None: ...
@@ -67,7 +67,7 @@ R = TypeVar("R", bound=SourceRecord)
 
 
 class _Keep(Enum):
-    """Stands for: as the source record has it. An enum is the same one in every process."""
+    """The mark "as the source record has it". An enum's member is the same in every process."""
 
     KEEP = "KEEP"
 
@@ -79,25 +79,26 @@ KEEP: Final = _Keep.KEEP
 
 
 class Record(msgspec.Struct, eq=False, gc=False):
-    """One record as an operator sees it. All of it may be assigned.
+    """One record as an operator sees the record; every attribute may be assigned.
 
-    An operator that takes a `Record` is given one; any operator may return one, to set more than
-    the value. What a record of one's own leaves open is filled in from the one it was made from:
-    key and headers travel on.
+    An operator that annotates its parameter with `Record` is given one. Any operator may return a
+    `Record` to set more than the value; attributes that a new `Record` leaves open are taken from
+    the source record, so key and headers travel on.
 
-    Made once per record, and therefore by a C constructor; the garbage collector does not look at
-    it.
+    A C constructor makes the record, because there is one per record; the garbage collector does
+    not track records.
 
     Attributes:
         value: The decoded value; None: a tombstone.
         key: The key in bytes, or decoded when the source names a codec for keys; None for none.
         headers: (name, value) pairs in order.
-        timestamp: Milliseconds since the epoch; -1 where the source record has none. The output
-            has the sink's own unless one is set.
+        timestamp: Milliseconds since the epoch; -1: the source record has none. An output has the
+            sink's timestamp unless the operator sets one.
         destination: The topic given by `to`; None for the sink's own.
-        source: The source record behind it; None for a record an operator made.
-        stamped: Whether the timestamp was set, be it to what it was.
-        emptied: Whether the value was taken away, as by `tombstone`: a decoded `null` is None, too.
+        source: The source record; None: an operator made the record.
+        stamped: Whether an operator set the timestamp, perhaps to the same number.
+        emptied: Whether an operator took the value away, as `tombstone` does: the value of a
+            decoded `null` is None as well.
     """
 
     value: Any
@@ -141,7 +142,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         headers: Headers | _Keep = KEEP,
         timestamp: int | _Keep = KEEP,
     ) -> Record:
-        """A copy with these parts changed; it keeps its origin, and so its place in the order."""
+        """A copy with these attributes changed; the copy keeps its source, and so its place."""
         made = _copied(self) if headers is KEEP else _copy(self)
         if headers is not KEEP:
             made.headers = headers
@@ -162,11 +163,11 @@ class Record(msgspec.Struct, eq=False, gc=False):
         return made
 
     def tombstone(self) -> Record:
-        """A copy without a value: on a compacted topic it deletes its key."""
+        """A copy without a value, which deletes the key on a compacted topic."""
         return self.replace(value=None)
 
     def onto(self, base: Record) -> Record:
-        """This record, with what it leaves open taken from `base`."""
+        """This record, with open attributes taken from `base`."""
         if self.source is not None:
             return self
         made = _copy(base)
@@ -193,7 +194,7 @@ _copy: Final = cast("Callable[[Record], Record]", Record.__copy__)  # type: igno
 
 
 def _copied(record: Record) -> Record:
-    """A copy with a list of headers of its own: what is appended to one is not in the other."""
+    """A copy with its own list of headers, so that no change reaches the original."""
     made = _copy(record)
     if type(made.headers) is list:
         made.headers = made.headers.copy()
@@ -209,10 +210,10 @@ def headers_of(record: SourceRecord) -> Headers:
 
 
 def mark_unreadable(record: SourceRecord, error: BaseException) -> UnreadableHeaders:
-    """Have the record say from now on that its headers cannot be read.
+    """Replace the headers of a record by the mark that the headers cannot be read.
 
-    The client reads them once: asked again, a record whose headers it could not read gives a list
-    with a hole in it, and to touch that hole ends the process.
+    The client reads headers once: a second call on a record with unreadable headers gives a list
+    with a NULL in it, and any use of the NULL ends the process.
     """
     UnreadableHeaders.met = True
     unreadable = UnreadableHeaders(f"{type(error).__name__}: {error}")

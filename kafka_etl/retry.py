@@ -48,7 +48,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Which errors are tried again, how often, and after how long.
+    """The policy for retries: which errors are retried, how often, and after how long.
 
     Attributes:
         max_attempts: Attempts in all, the first included.
@@ -65,7 +65,7 @@ class RetryPolicy:
     def wait_before_next(
         self, error: BaseException, attempt: int, random: Callable[[], float]
     ) -> float | None:
-        """Seconds to wait after attempt number `attempt` failed with `error`; None: it is final."""
+        """Seconds to wait after attempt `attempt` failed with `error`; None: the error is final."""
         if attempt >= self.max_attempts or not self._retryable(error):
             return None
         after = _wanted(error) if issubclass(type(error), Retry) else None

@@ -1,4 +1,4 @@
-"""What follows from an outcome: pure functions of what came and of the pipeline's policy."""
+"""Settling: pure functions from an outcome and the pipeline's policy to a settlement."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from kafka_etl.record import Batch, Partition, next_offsets, partition_of
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A settlement, and the dead letter that stops the pipeline because it has nowhere to go."""
+    """A settlement, and the dead letter that stops a pipeline without a dead-letter topic."""
 
     settlement: Settlement
     stop: DeadLetter | None = None
 
 
 def settle(invocation: Invocation, outcome: Outcome, *, dead_letters: bool, at_ms: int) -> Verdict:
-    """Decide what becomes durable of an invocation.
+    """Decide which part of an invocation becomes durable.
 
-    With a place for dead letters: everything; each record is in the outputs, dropped on purpose,
-    or a dead letter. Without one: the records before the first that failed, and then stop.
+    With a dead-letter topic: everything; each record is in the outputs, dropped on purpose, or a
+    dead letter. Without one: the records before the first failed record; then the pipeline stops.
     """
     batch = invocation.batch
     letters = tuple(
@@ -45,10 +45,12 @@ def _before(batch: Batch, outcome: Outcome, failure: Failure) -> Settlement:
 def excluding(
     batch: Batch, settlement: Settlement, partitions: frozenset[Partition]
 ) -> Settlement | None:
-    """What remains of a settled slice when these partitions have left.
+    """The rest of a settlement after these partitions have left.
 
-    Its origins are positions in `batch.without(partitions)`. None when it cannot be told apart:
-    some outputs belong to all of the slice.
+    The origins of the rest are positions in `batch.without(partitions)`.
+
+    Returns:
+        The rest; None: some outputs belong to all records of the slice, and cannot be divided.
     """
     if partitions.isdisjoint(settlement.progress):
         return settlement

@@ -1,7 +1,7 @@
-"""The shapes a plug-in fills: sources, sinks and codecs, and what passes between them.
+"""The contracts of plug-ins: sources, sinks and codecs, and the values between them.
 
 A plug-in's package imports this module, `kafka_etl` and `kafka_etl.errors`, nothing else.
-`kafka_etl.testing` has the suites that every implementation must pass, the built-in ones first.
+`kafka_etl.testing` has the suites that every implementation must pass, built-in ones included.
 """
 
 from kafka_etl.contracts.codec import Codec, CodecContext, CodecPlugin, TableCodec, Unavailable

@@ -36,9 +36,9 @@ class TableCodec:
     """A codec's way between bytes and Arrow tables, without a Python object per record.
 
     Attributes:
-        decode: Values to a table of as many rows, in their order. When any is bad it raises:
-            `RecordErrors` names the bad ones; after anything else they are looked for with
-            `Codec.decode`, and then by halving. It never sees a null value.
+        decode: Values to a table of as many rows, in the same order. `decode` never sees a null
+            value. An exception means that some value is bad: `RecordErrors` names the bad values;
+            after any other error `Codec.decode`, and then halving, finds them.
         encode: A table to the bytes of each row; raises when any row cannot be encoded.
     """
 
@@ -92,13 +92,13 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class CodecContext:
-    """What a codec is made for.
+    """The purpose a codec is made for.
 
     Attributes:
-        side: Whether it reads what the source has or writes what the sink gets.
-        part: Of the record.
-        topic: The sink's; empty where there is none, and at the source.
-        folder: Where files that settings name are looked for.
+        side: Whether the codec decodes for the source or encodes for the sink.
+        part: The part of the record.
+        topic: The sink's topic; empty at the source, and for sinks without topics.
+        folder: Folder of files that settings name.
         registry: Settings of the schema registry's client, by its own names.
     """
 
@@ -120,7 +120,7 @@ class CodecPlugin(Generic[CodecS]):
 
     Attributes:
         settings: Model of the `with:` block.
-        build: Makes the codec; it connects to nothing before it is used.
+        build: Makes the codec, which connects to no system before its first use.
         summary: One line for `kafka-etl plugins`.
     """
 

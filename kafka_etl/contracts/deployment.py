@@ -1,4 +1,4 @@
-"""Where a worker of a pipeline runs, and what interrupts its waits."""
+"""The deployment of one worker, and the pulse of its waits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ ClientSettings = Mapping[str, str | int | float | bool]
 """Kafka client settings by librdkafka's own names."""
 
 Pulse = Callable[[str], None]
-"""Called several times a second in every wait, with what stands in the way; raises `Abandoned` when
+"""Called several times a second in every wait, with the reason of the wait; raises `Abandoned` when
 the wait must end."""
 
 
 class Abandoned(Exception):
-    """The worker must stop now; what is unsettled stays unsettled and is run again later."""
+    """Raised when the worker must stop now; unsettled records are run again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where one worker of one pipeline runs: what a source or sink is told besides its settings.
+    """Facts about one worker of one pipeline, which sources and sinks get beside their settings.
 
     Attributes:
-        pipeline: Its name.
+        pipeline: Name of the pipeline.
         member: `<app>.<pipeline>.<instance>.<worker>`: group member and transactional id.
         kafka: Client settings for every client of the pipeline.
-        consumer: Further ones for consumers.
-        producer: Further ones for producers.
-        provenance: What dead letters say about where they come from.
-        dead_letter_topic: Where they go, if anywhere.
+        consumer: Further client settings for consumers.
+        producer: Further client settings for producers.
+        provenance: Facts about the pipeline for dead letters.
+        dead_letter_topic: Topic of dead letters; None: the pipeline stops instead.
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose

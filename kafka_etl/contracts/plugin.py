@@ -1,4 +1,4 @@
-"""What stands behind the name of a source or a sink in a pipeline file."""
+"""Plug-ins behind the names of sources and sinks in a pipeline file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SinkS = TypeVar("SinkS", bound=SinkSettings)
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What preflight learnt before any worker runs.
+    """The findings of the preflight, before any worker runs.
 
     Attributes:
         partitions: Topic -> number of partitions.
         size_limits: Topic that is written -> largest record its broker takes, in bytes.
-        ends: Where the source's partitions end that the group has not read to their end.
+        ends: End offsets of the source's partitions that the group has not read to their end.
         largest_record: The largest record that the source's topics take, in bytes; 0: unknown.
-        notes: What the user should know.
+        notes: Remarks for the user.
     """
 
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -58,10 +58,10 @@ class SinkPlugin(Generic[SinkS]):
 
     Attributes:
         settings: Model of the `with:` block.
-        guarantee: The strongest it holds together with a Kafka source.
-        build: Makes the sink in a worker: a `Sink` when it holds exactly_once, else a `Writer`,
-            which is wrapped so that offsets follow its outputs.
-        check: Preflight.
+        guarantee: The strongest guarantee that the sink holds together with a Kafka source.
+        build: Makes the sink in a worker: a `Sink` for exactly_once, else a `Writer`, whose outputs
+            the offsets follow.
+        check: Checks the target before any worker runs.
         summary: One line for `kafka-etl plugins`.
     """
 

@@ -1,4 +1,4 @@
-"""What pipelines can say about any source or sink, as models."""
+"""Settings that every source and every sink has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kafka_etl.units import Duration, Size
 
 
 class Guarantee(StrEnum):
-    """What a reader of the outputs may rely on, strongest first."""
+    """Guarantees to readers of the outputs, strongest first."""
 
     EXACTLY_ONCE = "exactly_once"
     EFFECTIVELY_ONCE = "effectively_once"
@@ -29,7 +29,7 @@ class Settings(BaseModel):
 
 
 class UseSettings(Settings):
-    """A plug-in by name, and what it is told, which its own model checks."""
+    """A plug-in by name, with settings that the plug-in's own model checks."""
 
     use: str = Field(min_length=1)
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
@@ -60,7 +60,7 @@ class BatchSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """What every source can be told.
+    """Settings of every source.
 
     Attributes:
         value: Codec of values.
@@ -73,13 +73,13 @@ class SourceSettings(Settings):
     batch: BatchSettings = BatchSettings()
 
     def reads(self, topic: str) -> bool:
-        """Whether the source would read what is written to this topic."""
+        """Whether the source would read records that are written to this topic."""
         del topic
         return False
 
 
 class SinkSettings(Settings):
-    """What every sink can be told.
+    """Settings of every sink.
 
     Attributes:
         value: Codec of values; default: the source's.

@@ -1,4 +1,4 @@
-"""From what a pipeline names (a function, a class, a factory) to something the engine can call."""
+"""Binding: from the function, class or factory a pipeline names to a callable operator."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class BoundOperator:
     """An operator with its settings: ready to be opened and called.
 
     Attributes:
-        name: As the pipeline calls it.
-        call: Takes one argument of the kind `shape` says.
-        context: Filled in by the engine before each attempt; the operator may hold on to it.
+        name: Name of the operator in the pipeline.
+        call: Takes one argument of the kind that `shape` describes.
+        context: Filled in by the engine before each attempt; the operator may keep the object.
         open: Called once in the worker before the first record; may be a coroutine function.
         close: Called once when the worker stops in good order; likewise.
-        timeout: Seconds one record may take; enforced from outside the worker, or, for an async
-            operator, by cancelling it, or by killing the operator's own process.
+        timeout: Seconds that one record may take. The daemon kills a worker that takes longer; an
+            async call is cancelled, and the process of an isolated operator is killed.
         concurrency: Records in hand at the same time.
-        order: Which of them wait for each other.
-        isolation: Whether it runs in processes of its own, one for each record in hand.
+        order: Which of these records wait for each other.
+        isolation: Whether the operator runs in processes of its own, one for each record in hand.
     """
 
     name: str
@@ -72,7 +72,7 @@ class BoundOperator:
 
     @property
     def is_async(self) -> bool:
-        """Whether it needs an event loop: for its calls, or for its hooks."""
+        """Whether the calls or the hooks of the operator need an event loop."""
         return self.shape.is_async or is_async(self.open) or is_async(self.close)
 
 
@@ -148,7 +148,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
 
 
 def _declared(*places: object) -> Declaration:
-    """`@operator` may stand at what a pipeline names, or at what that returns."""
+    """The declaration of `@operator`, at the named object or at the object a factory returns."""
     found = (declaration_of(place) for place in places)
     return next((d for d in found if d != Declaration()), Declaration())
 

@@ -1,4 +1,4 @@
-"""How a plain function becomes an operator: what it takes, gives and can be set.
+"""Declaring operators: a plain function with annotations, and the optional `@operator`.
 
 Everything follows from the signature. The first parameter's annotation says what the operator
 takes, keyword-only parameters are its settings, a `Context` parameter is filled in::
@@ -35,7 +35,7 @@ META_COLUMNS: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset"
 
 @dataclass(slots=True)
 class Context:
-    """What an operator may know about its invocation; passed to a parameter annotated with it.
+    """Facts about an invocation, passed to a parameter that is annotated with `Context`.
 
     Attributes:
         pipeline: The pipeline's name.
@@ -52,7 +52,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What `@operator` adds to a signature."""
+    """The additions of `@operator` to a signature."""
 
     takes: Literal["value", "record", "batch", "table"] | None = None
     mixes: bool = False
@@ -69,17 +69,18 @@ def operator(
     columns: Sequence[str] | None = None,
     reads_only: bool = False,
 ) -> Callable[[F], F]:
-    """Say about an operator what its signature cannot; the function is returned unchanged.
+    """Declare properties of an operator; the function is returned unchanged.
 
     Args:
         takes: Overrules the annotation of the first parameter.
         mixes: The batch operator mixes rows (aggregates, sorts, joins): it is never split, and
             its outputs belong to all records of the slice.
         version: Shown in dead letters; default: of the distribution, or a hash of the source.
-        columns: What its table has besides the value's fields and `_row`, of `_key`, `_headers`,
-            `_timestamp`, `_partition` and `_offset`; default: all. Each costs 0.05 us a record.
-        reads_only: It never changes in place what it is given. A value that it returns as it was
-            given goes on as its source bytes, unless the sink has a codec of its own.
+        columns: Columns of the table beside the value's fields and `_row`: a choice of `_key`,
+            `_headers`, `_timestamp`, `_partition` and `_offset`; default: all. Each column costs
+            0.05 us a record.
+        reads_only: The operator never changes its argument in place. A value that the operator
+            returns unchanged is written as its source bytes, unless the sink names a codec.
     """
 
     def declare(target: F) -> F:

@@ -1,4 +1,4 @@
-"""Reading an operator's signature: what it takes, what it may give, what can be set."""
+"""Signatures of operators: the kind of the argument, of the results, and the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kafka_etl.value_classes import is_typed
 
 
 class Takes(enum.StrEnum):
-    """What one call, or one element of its list, is given."""
+    """The kind of the argument of a call, or of an element of its list."""
 
     VALUE = "value"
     BYTES = "bytes"
@@ -36,20 +36,20 @@ TABLES: Final = frozenset((Takes.TABLE, Takes.FRAME))
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an operator takes and gives.
+    """The arguments and results of an operator, as its signature describes them.
 
     Attributes:
-        takes: What a call, or an element of its list, is given.
-        batch: Whether a call is given a list.
-        nullable: Whether it is called for null values; else they pass by unchanged.
-        may_drop: Whether a returned None is a drop; else it is an error.
-        mixes: Whether the outputs of a batch belong to all of its records.
-        gives: What it returns, where the annotation says it plainly.
-        cls: The class with fields that its values are made objects of.
-        container: `dict` or `list`, where the annotation says so of its values.
-        is_async: Whether it is a coroutine function or an async generator.
-        columns: Of `META_COLUMNS`, those its table has.
-        reads_only: Whether it never changes in place what it is given.
+        takes: Kind of the argument, or of an element of its list.
+        batch: Whether the argument is a list.
+        nullable: Whether the operator is called for null values; else null values pass unchanged.
+        may_drop: Whether a returned None drops the record; else None is an error.
+        mixes: Whether the outputs of a batch belong to all records of the batch.
+        gives: Kind of the result, where the annotation is plain; None: unknown.
+        cls: Class with fields of which values become objects; None: plain data.
+        container: `dict` or `list`, if the annotation asks for one of them.
+        is_async: Whether the operator is a coroutine function or an async generator.
+        columns: The columns of `META_COLUMNS` that the operator's table has.
+        reads_only: Whether the operator never changes its argument in place.
     """
 
     takes: Takes = Takes.VALUE
@@ -192,8 +192,8 @@ def prefilled(
 ) -> Callable[..., Any]:
     """`function` with settings and context in place.
 
-    For a plain function they become the defaults of a copy: a call then costs what it cost
-    before, where a `functools.partial` with keywords adds 0.1 us to every record.
+    The settings become the defaults of a copy of a plain function, which costs nothing per call; a
+    `functools.partial` with keywords would add 0.1 us to every record.
     """
     given = dict(values) | contexts(function, context, name)
     if not given:
@@ -260,7 +260,7 @@ def _unresolved(function: Any) -> Iterator[tuple[str, str]]:
 
 
 def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple[Takes, bool, bool]:
-    """(takes, batch, nullable) of a parameter; what is declared overrules its annotation."""
+    """(takes, batch, nullable) of a parameter; a declaration overrules the annotation."""
     hint, nullable = _without_none(hint)
     table = _table(hint)
     if table is not None or declared.takes == "table":
@@ -294,7 +294,7 @@ def _takes(hint: Any, declared: Declaration, name: str, parameter: str) -> tuple
 
 
 def _table(hint: Any) -> Takes | None:
-    """Told by its name: neither library is loaded for those who do not use it."""
+    """The kind of table that an annotation names, found by name: neither library is imported."""
     if not isinstance(hint, type):
         return None
     return {
@@ -322,13 +322,13 @@ def _container(hint: Any, *, batch: bool) -> type | None:
 
 
 def _gives(hint: Any) -> Takes | None:
-    """What the next operator is given, where the annotation leaves no doubt."""
+    """Kind of the result, where the annotation leaves no doubt."""
     hint = _innermost(hint)
     return None if hint in (Any, object, Record) else _table(hint) or _element(hint)
 
 
 def _innermost(hint: Any) -> Any:
-    """Without `| None` and `list[...]` around it."""
+    """The annotation without `| None` and `list[...]` around."""
     hint, _ = _without_none(hint)
     if typing.get_origin(hint) is list:
         hint, _ = _without_none(*typing.get_args(hint))

@@ -1,4 +1,4 @@
-"""What the process of an operator has in hand: shared memory, readable after its death."""
+"""The call in hand of an operator's process, in shared memory that outlives the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIZE: Final = 64
 
 
 class CallClock:
-    """Written by one process for each call it makes, read by its worker.
+    """The call clock: an operator's process writes each call, and the worker reads the clock.
 
     Args:
         file: The descriptor of the shared file.
@@ -24,7 +24,7 @@ class CallClock:
         self._map = mmap.mmap(file, _SIZE)
 
     def begin(self, number: int, now: int) -> None:
-        """A call begins: the `number`-th of those it was given, from 1."""
+        """A call begins, for record `number` of those the process was given, from 1."""
         self._write(0, now)  # first: with it the old call looks young, which harms nobody
         self._write(_NUMBER_AT, number)
 
@@ -35,8 +35,8 @@ class CallClock:
     def read(self) -> tuple[int, int]:
         """(number of the call in hand, 0 for none; since when, in nanoseconds).
 
-        It may be written at the same time: a time counts when the number before and after it is
-        the same, or a new call would look as old as the one before it.
+        The process may write at the same time: a time counts only if the number before and after
+        the time is the same, or a new call would look as old as the call before.
         """
         while True:
             before = _NUMBER.unpack_from(self._map, _NUMBER_AT)
@@ -46,7 +46,7 @@ class CallClock:
                 return number, since
 
     def _write(self, at: int, word: int) -> None:
-        """All of it at once; `pack_into` would zero the place first, a time long ago."""
+        """Write a word at once; `pack_into` would zero the bytes first: a time long ago."""
         self._map[at : at + _NUMBER.size] = _NUMBER.pack(word)
 
 

@@ -27,7 +27,7 @@ class AsyncLoop:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def resolve(self, made: Any) -> Any:
-        """What an operator or a hook gave, awaited if need be."""
+        """The result of an operator or a hook, awaited if the result is awaitable."""
         return self.run(awaited(made)) if _is_async(made) else made
 
     def close(self) -> None:

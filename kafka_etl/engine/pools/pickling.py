@@ -1,7 +1,7 @@
-"""What crosses between a worker and the processes of its operators: arguments, results, errors.
+"""Pickling of arguments, results and errors between a worker and the processes of its operators.
 
-Each argument and each result is packed by itself, so that one which cannot be packed or unpacked
-costs its own record and no other.
+Each argument and each result is pickled by itself, so that an object that cannot be pickled costs
+its own record and no other record.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Packing(NamedTuple):
 
 
 def packing_of(shape: Shape) -> Packing:
-    """The client's objects behind a `Record` cannot be sent, but what operators see of them can."""
+    """How to pickle arguments; a `Record` is sent without the client's object behind the record."""
     if shape.takes is not Takes.RECORD:
         return Packing(_dumps, _loads)
     if shape.batch:
@@ -50,9 +50,10 @@ def packing_of(shape: Shape) -> Packing:
 
 
 class Carried:
-    """A source record in the process of an operator: where it comes from, and no more.
+    """A source record in the process of an operator: topic, partition and offset alone.
 
-    It returns as its place in the argument of the call: the worker has the record itself.
+    On the way back a carried record is pickled as its place in the argument of the call, because
+    the worker has the source record itself.
     """
 
     __slots__ = ("_offset", "_partition", "_topic", "place")
@@ -136,7 +137,7 @@ Packed = bytes | tuple[bytes]
 
 
 def pack_result(result: Any) -> Packed:
-    """What a call gave; never fails: what cannot be sent is the record's error."""
+    """Pickle the result of a call; a result that cannot be pickled becomes an error."""
     try:
         if isinstance(result, Record):
             source: Any = result.source
@@ -149,7 +150,7 @@ def pack_result(result: Any) -> Packed:
 
 
 def unpack_result(packed: Packed, argument: Any) -> Any:
-    """What a call gave, or `Raised`; records are of their source again."""
+    """The result of a call, or `Raised`; records are given their source records again."""
     if isinstance(packed, tuple):
         record = Record(*_loads(packed[0]))
         _bring_home(record, argument)
@@ -162,9 +163,9 @@ def unpack_result(packed: Packed, argument: Any) -> Any:
 
 
 def _bring_home(record: Record, argument: Any) -> None:
-    """Give it its source record again, of which it brought only the place.
+    """Give a record its source record again, of which the process sent only the place.
 
-    A key that is what it was is the very same again: that is how its bytes are found.
+    An unchanged key becomes the same object again, by which the engine finds the key's bytes.
     """
     place: Any = record.source
     if isinstance(place, int):
@@ -200,7 +201,7 @@ def _packed(value: object, depth: int) -> bytes:
 
 
 class _Packer(pickle.Pickler):
-    """Packs errors, also those that other errors hold, with what can be said of them here."""
+    """Pickles errors, nested errors included, with the description made in this process."""
 
     def __init__(self, buffer: io.BytesIO, depth: int) -> None:
         super().__init__(buffer, _PROTOCOL)

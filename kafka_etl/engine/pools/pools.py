@@ -25,11 +25,11 @@ class Pools:
     """The pools of a worker's operators, and the event loop of the async ones.
 
     Args:
-        operators: Those of the pipeline.
-        tick: Told of each record that is done.
-        spawn: Starts a process for an operator; None: they all run in this one.
-        watching: Called several times a second while processes are waited for; what it raises
-            ends the wait, and their calls are given up.
+        operators: The operators of the pipeline.
+        tick: Called for each finished record, as a sign of life.
+        spawn: Starts a process for an operator; None: all operators run in this process.
+        watching: Called several times a second during waits for processes; an exception ends the
+            wait, and the calls are given up.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pools:
         return replace(operator, call=waiting)
 
     def open(self, operator: BoundOperator) -> None:
-        """Make it ready, wherever it runs."""
+        """Call the operator's `open`, in this process or in the operator's own processes."""
         pool = self._pools.get(operator.name)
         if isinstance(pool, ProcessPool):
             pool.open()
@@ -76,7 +76,7 @@ class Pools:
             self.resolve(operator.open())
 
     def end(self, operator: BoundOperator) -> None:
-        """It is called no more; raises what its `close` does."""
+        """Call the operator's `close`, and raise the error of `close`."""
         pool = self._pools.get(operator.name)
         if isinstance(pool, ProcessPool):
             pool.end()
@@ -84,11 +84,11 @@ class Pools:
             self.resolve(operator.close())
 
     def resolve(self, made: Any) -> Any:
-        """What an operator or one of its hooks gave, awaited if need be."""
+        """The result of an operator or of a hook, awaited if the result is awaitable."""
         return made if self._loop is None else self._loop.resolve(made)
 
     def close(self) -> None:
-        """Nothing is in flight between two attempts; what idles goes."""
+        """Stop idle threads and loops; no call is in flight between two attempts."""
         for pool in self._pools.values():
             pool.close()
         if self._loop is not None:
@@ -113,5 +113,5 @@ class Pool(Protocol):
     def map(self, column: Sequence[Any], lanes: Lanes) -> Mapped: ...
 
     def close(self) -> None:
-        """Nothing is in flight between two calls of `map`; what idles goes."""
+        """Stop idle threads; no call is in flight between two calls of `map`."""
         ...

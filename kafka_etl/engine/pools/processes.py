@@ -41,15 +41,15 @@ class Process(Protocol):
     connection: Connection[Any, Any]
 
     def exit_status(self) -> int | None:
-        """None while it runs."""
+        """The exit status; None: the process runs."""
         ...
 
     def end(self) -> str:
-        """Kill it, and wait until it is gone; says how it ended."""
+        """Kill the process, wait for its end, and return how the process ended, in words."""
         ...
 
     def close(self) -> None:
-        """It is gone, and nothing more will be read from it."""
+        """Close the connection to a process that has ended."""
         ...
 
 
@@ -58,10 +58,10 @@ Spawn = Callable[[str, int], Process]
 
 
 class ProcessPool:
-    """Calls in as many processes as the operator's concurrency says; a `Pool`.
+    """A pool of processes, as many as the operator's `concurrency`.
 
     Args:
-        watching: Called several times a second while a call is waited for, however long it takes.
+        watching: Called several times a second during the wait for a call.
     """
 
     def __init__(self, operator: BoundOperator, spawn: Spawn, watching: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class ProcessPool:
         self._log = get_logger("engine")
 
     def open(self) -> None:
-        """Start the processes; raises what the operator's `open` does there."""
+        """Start the processes, and raise the error of the operator's `open`, if any."""
         for process in self._processes:
             process.start()
         while not all(process.is_ready for process in self._processes):
@@ -103,7 +103,7 @@ class ProcessPool:
         return results[0]
 
     def end(self) -> None:
-        """Have the operator closed in each process; raises what the first `close` does."""
+        """Have the operator closed in each process, and raise the first error of `close`."""
         resting = [
             process for process in self._processes if process.is_ready and not process.is_busy
         ]
@@ -121,9 +121,9 @@ class ProcessPool:
             process.end()
 
     def _give(self, process: _OperatorProcess, run: _Run) -> None:
-        """Send some records, of lanes that from now on are this process's own.
+        """Send a process some records, of lanes that belong to that process from now on.
 
-        Of the lanes that are left it gets half its share, so that all are busy to the end.
+        The process gets half its share of the remaining lanes, so that all stay busy to the end.
         """
         left = len(run.todo)
         for_others = max(0, left - max(1, left // (2 * len(self._processes))))
@@ -156,12 +156,12 @@ class ProcessPool:
         awaited = {m.process.connection: m for m in self._processes if m.process and m.is_awaited}
         if not awaited:
             return
-        left = min(process.left(self._timeout) for process in awaited.values())
+        left = min(process.remaining(self._timeout) for process in awaited.values())
         answered = wait(list(awaited), min(_LOOK_EVERY, max(0.0, left)))
         for connection, process in awaited.items():
             if connection in answered:
                 self._take(process, run)
-            elif process.left(self._timeout) < 0:
+            elif process.remaining(self._timeout) < 0:
                 process.kill_late()
             elif process.is_gone:
                 self._bury(process, run)
@@ -198,7 +198,7 @@ class ProcessPool:
 
 @dataclass(slots=True)
 class _Run:
-    """One call of `map`: what is to be done, and what came of it."""
+    """One call of `map`: the rows to do, the results and the failed rows."""
 
     column: Sequence[Any]
     todo: deque[Sequence[int]]
@@ -223,13 +223,13 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Death:
-    """What is known of a process that died.
+    """The facts about a process that died.
 
     Attributes:
-        row: The one in its hand.
-        late: Whether it was killed because that took too long.
-        rest: The others it had been given or kept for later.
-        proven: Whether it had answered anything: one that never does would die for ever.
+        row: The row in hand; None: no row.
+        late: Whether the process was killed because the row took too long.
+        rest: The other rows that the process was given, or that were kept for the process.
+        proven: Whether the process ever answered: a process that never does would die for ever.
     """
 
     how: str
@@ -239,7 +239,7 @@ class _Death:
     proven: bool
 
     def error(self, timeout: float | None) -> Exception:
-        """Of the record in hand."""
+        """The error of the row in hand."""
         if self.late and timeout is not None:
             said = show_duration(timeout)
             return OperatorTimeout(
@@ -272,7 +272,7 @@ class _OperatorProcess:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has something to do, or will have."""
+        """Whether the process has rows to do, or rows are kept for the process."""
         return bool(self.sent or self.rows)
 
     @property
@@ -291,7 +291,7 @@ class _OperatorProcess:
             self.process = self._spawn(self._name, self._hand.file)
 
     def takes_from(self, todo: deque[Sequence[int]], for_others: int) -> bool:
-        """Whether there is a row for it: of a lane it has begun, or of a new one."""
+        """Whether there is a row for the process: of a lane of its own, or of a new lane."""
         if not self.rows and len(todo) > for_others:
             self.rows.extend(todo.popleft())
         return bool(self.rows)
@@ -303,9 +303,10 @@ class _OperatorProcess:
         self._send((attempt, packed))
 
     def receive(self) -> Sequence[Packed] | None:
-        """Results, none for the word that it is ready; None when it has died.
+        """Receive results; an empty list: the process is ready; None: the process has died.
 
-        Raises what the operator's `open` does.
+        Raises:
+            BaseException: The error of the operator's `open`.
         """
         try:
             answer = self._connection.recv()
@@ -322,8 +323,8 @@ class _OperatorProcess:
         self._proven = True
         return results
 
-    def left(self, timeout: float | None) -> float:
-        """Seconds until it is late with what it has in hand."""
+    def remaining(self, timeout: float | None) -> float:
+        """Seconds until the call in hand is late."""
         limit = timeout if self.is_ready else _STARTING_LIMIT
         if limit is None or self._late is not None:
             return _LOOK_EVERY
@@ -331,7 +332,7 @@ class _OperatorProcess:
         return limit - (monotonic_ns() - since) / 1e9
 
     def kill_late(self) -> None:
-        """What it has sent can still be read; then comes its end."""
+        """Kill a process whose call is late; results that were sent can still be read."""
         if self.sent:
             self._late = self.sent[self._in_hand()[0]]
         if self.process is not None:
@@ -350,11 +351,11 @@ class _OperatorProcess:
         return _Death(how, row, late, rest, proven)
 
     def dismiss(self) -> None:
-        """Ask it to close the operator and go."""
+        """Ask the process to close the operator and to end."""
         self._send(None)
 
     def farewell(self, until: float) -> Any:
-        """Its last word: None or `Raised`; None, too, where there is none by then."""
+        """The last message of the process: None or `Raised`; None if none arrives in time."""
         try:
             if self._connection.poll(max(0.0, until - monotonic())):
                 return self._connection.recv()
@@ -363,7 +364,7 @@ class _OperatorProcess:
         return None
 
     def end(self) -> None:
-        """Nothing runs, and nothing is asked of it."""
+        """Kill the process, and forget the rows that were kept for the process."""
         if self.process is not None:
             self.process.end()
             self.process.close()

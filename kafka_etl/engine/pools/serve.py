@@ -22,9 +22,10 @@ call is called again."""
 def serve(
     make: Callable[[], BoundOperator], connection: Connection[Any, Any], hand: CallClock
 ) -> None:
-    """Build and open an operator, call it until its worker has had enough, and close it.
+    """Build and open an operator, call the operator for the worker's records, and close it.
 
-    What goes back first and last is None, or the error. In between come lists of results.
+    The process first sends None, or the error of building and opening; then lists of results; and
+    last None, or the error of closing.
     """
     try:
         operator = make()
