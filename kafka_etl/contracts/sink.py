@@ -10,43 +10,64 @@ from kafka_etl.invocation import Outputs, Settlement
 
 
 class Sink(Protocol):
-    """Makes a settlement durable as one act."""
+    """A sink: makes each settlement durable as one act.
+
+    The engine calls all methods on the worker's main thread, one call at a time. A wait may be
+    long if the sink calls its `Pulse` several times a second; the pulse raises `Abandoned`, which
+    the sink lets pass, when the worker must end.
+    """
 
     def open(self) -> None:
-        """Become ready; called again after `OutcomeUnknown`, it settles what was left undecided."""
+        """Become ready, and end any transaction that was left open.
+
+        The worker calls `open` before it makes a source, and again after each `OutcomeUnknown`.
+
+        Raises:
+            OutcomeUnknown: The outcome of this call is unknown, too; the sink is opened again after
+                a back-off.
+            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
+        """
         ...
 
     def commit(self, settlement: Settlement) -> None:
         """Return when the whole settlement is durable.
 
         Raises:
-            Aborted: Nothing of it is durable.
-            OutcomeUnknown: It may or may not be; `open` decides it.
-            KafkaEtlError: It never will be; the pipeline stops.
+            Aborted: Nothing of the settlement is durable; the engine rewinds the source and runs
+                the records again, in smaller batches.
+            OutcomeUnknown: The settlement may or may not be durable; the engine calls `open`, then
+                `Source.reload`, which reads the committed offsets.
+            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
         """
         ...
 
     def close(self) -> None:
-        """Never raises."""
+        """Release the clients; called once, when the worker ends. Must not raise."""
         ...
 
 
 @runtime_checkable
 class PromptSink(Sink, Protocol):
-    """A sink whose commit can be waited for elsewhere, while the next batch is run."""
+    """A sink whose commit can end on another thread while the main thread runs the next batch."""
 
     def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """Take the settlement over, without waiting for its end.
+        """Start to commit the settlement, without waiting until the settlement is durable.
+
+        The engine calls `begin` on the worker's main thread.
 
         Returns:
-            What returns when all of it is durable, or raises as `commit` does. It is called once,
-            in another thread, before anything else is asked of the sink.
+            A function that returns when the whole settlement is durable, or raises as `commit`
+            does. The engine calls the function once, on the commit thread, and calls no other
+            method of the sink before the function has ended.
+
+        Raises:
+            Exception: As `commit` does.
         """
         ...
 
 
 class Writer(Protocol):
-    """All that the author of an at-least-once sink writes.
+    """The part of an at-least-once sink that a plug-in's author writes.
 
     The framework calls a writer on one thread of its own, one call at a time. Every method may
     block for as long as the target takes: the worker's main thread keeps the membership and the
@@ -63,24 +84,34 @@ class Writer(Protocol):
         ...
 
     def write(self, outputs: Outputs) -> None:
-        """Return when every output is acknowledged.
+        """Return when the target has acknowledged every output.
 
         Raises:
-            Permanent: The target refuses the outputs; they are halved until one record is left,
-                which becomes a dead letter.
+            Permanent: The target refuses the outputs; the engine runs smaller and smaller batches
+                until a refused record is alone, and makes that record a dead letter.
             KafkaEtlError: No later try can succeed; the pipeline stops.
-            Exception: The same outputs are written again after a while.
+            Exception: The engine runs the same records, and writes their outputs, again after a
+                back-off.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the target; called once, also where `open` was not."""
+        """Disconnect from the target; called once, even if `open` never was. Errors are logged.
+
+        The worker waits 5 seconds at most for the end of this call.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The target said no to a record, or to a set of records it arrived in."""
+    """The refusal of a record, or of a set of records, by a target.
+
+    Attributes:
+        code: The target's name of the error.
+        message: The target's text of the error.
+        too_large: Whether the target refused a record for its size.
+    """
 
     code: str
     message: str
@@ -88,12 +119,13 @@ class Refusal:
 
 
 class Aborted(Exception):
-    """Nothing of the settlement became durable; it may be tried again from the source.
+    """Nothing of a settlement became durable; the engine reads and runs the records again.
 
     Args:
         reason: For the log.
-        refusal: Set when the target refused records, rather than being away.
-        routine: A rebalance or the like: normal operation, not worth a warning.
+        refusal: The target's refusal of records; None: the target was away, or failed otherwise.
+        routine: Whether the cause is normal operation, such as a rebalance: the engine then tries
+            again without a back-off.
     """
 
     def __init__(
@@ -106,12 +138,12 @@ class Aborted(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """The answer to a commit was lost; only the committed offsets can tell.
+    """The answer to a commit was lost: only the committed offsets tell whether it succeeded.
 
     Args:
         reason: For the log.
-        fenced: The broker said that another client uses our id, without a fault of our own that
-            would explain it.
+        fenced: Whether the broker reported another client with this worker's transactional id, and
+            no failure of this worker explains the report.
     """
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:

@@ -11,7 +11,12 @@ from kafka_etl.record import Batch, Offsets, Partition
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A partition that was assigned: where the group stands in it, and the note left there."""
+    """A newly assigned partition.
+
+    Attributes:
+        offset: The offset that the group has committed.
+        note: The note that the last owner committed beside the offset.
+    """
 
     offset: int
     note: str
@@ -19,12 +24,12 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far one partition is.
+    """The progress of one partition.
 
     Attributes:
-        next: The offset up to which all is settled.
-        end: The offset after the last readable record; None: no broker has told it yet.
-        timestamp_ms: Of the last record read; -1: none was.
+        next: The offset up to which every record is settled.
+        end: The offset after the last readable record; None: no broker has reported the end yet.
+        timestamp_ms: Timestamp of the last record read, in milliseconds; -1: no record was read.
     """
 
     next: int
@@ -33,19 +38,21 @@ class Position:
 
     @property
     def lag(self) -> int | None:
-        """Records behind the end, markers included; None: unknown."""
+        """Offsets between `next` and `end`, transaction markers included; None: unknown."""
         return None if self.end is None else self.end - self.next
 
 
 class Source(Protocol):
-    """Hands out batches and keeps, per partition, the offset up to which all is settled.
+    """A source: hands out batches and keeps the next unsettled offset of each partition.
 
-    Called from one thread. It never commits: progress becomes durable in the sink's commit.
-    Any method may raise `KafkaEtlError`, which stops the pipeline, or `Reconnect`.
+    The engine and the worker call all methods on the worker's main thread. A source never commits:
+    progress becomes durable in the sink's commit. Any method but `close` may raise `KafkaEtlError`,
+    which pauses or stops the pipeline, or `Reconnect`, after which the worker closes the source and
+    builds a new source. A wait may be long if the source calls its `Pulse` several times a second.
     """
 
     def poll(self, limit: int) -> Batch | None:
-        """The next batch of at most `limit` records; None after a short wait without any."""
+        """Return a batch of at most `limit` records; None after a short wait without a record."""
         ...
 
     def serve(self) -> None:
@@ -54,7 +61,7 @@ class Source(Protocol):
 
     @property
     def lease(self) -> object:
-        """Proof of membership as of the last `poll` or `serve`."""
+        """Proof of group membership as of the last `poll` or `serve`, for the sink's commit."""
         ...
 
     def arrivals(self) -> Mapping[Partition, Arrival]:
@@ -62,46 +69,53 @@ class Source(Protocol):
         ...
 
     def departures(self) -> frozenset[Partition]:
-        """Partitions that left since the last call: nothing of theirs may be committed."""
+        """Partitions revoked or lost since the last call: their progress must not be committed."""
         ...
 
     def advance(self, progress: Offsets) -> None:
-        """The commit of `progress` succeeded."""
+        """Take in the offsets of a successful commit."""
         ...
 
     def rewind(self) -> None:
-        """The commit did not happen: read again from the last settled offsets."""
+        """Go back to the last settled offsets: nothing since then was committed."""
         ...
 
     def reload(self) -> None:
-        """Whether the commit happened is unknown: the committed offsets are the truth."""
+        """Go back to the offsets that the group has committed: a commit has an unknown outcome."""
         ...
 
     def positions(self) -> Mapping[Partition, Position]:
-        """How far each assigned partition is."""
+        """The progress of each assigned partition."""
         ...
 
     @property
     def joined(self) -> bool:
-        """Whether it is a member of its group, be it without a partition."""
+        """Whether the source is a member of its group, with or without partitions."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """What is in its way right now, in a few words, as far as it knows."""
+        """A few words on the source's present obstacle; None: the source knows of no obstacle."""
         ...
 
     def finished(self, ends: Offsets) -> bool:
-        """Whether the group has committed these offsets, wherever its members run."""
+        """Whether the group, on all its members together, has committed up to these offsets."""
         ...
 
     def close(self) -> None:
-        """Leave. Never raises; what was not settled is read again by the next owner."""
+        """Leave the group; must not raise. The next owner reads unsettled records again."""
         ...
 
 
 class Reconnect(Exception):
-    """The client is beyond repair: build a new one and go on from the committed offsets."""
+    """The source's client is unusable: the worker builds a new source.
+
+    The new source begins at the committed offsets.
+
+    Args:
+        reason: For the log.
+        fenced: Whether the broker reported another client with this member's id.
+    """
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:
         super().__init__(reason)
