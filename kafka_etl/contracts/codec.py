@@ -15,13 +15,14 @@ if TYPE_CHECKING:  # an extra: only those who use columns load it
 
 
 class Unavailable(Exception):
-    """What a codec needs is away for now, a schema registry, say: no record is to blame.
+    """A service that a codec needs, such as a schema registry, is away: no record is to blame.
 
-    The batch is tried again from its source bytes, after a while; the pipeline's state says why.
+    The engine rewinds the source and runs the records again after a back-off; the pipeline's state
+    shows the reason.
 
     Args:
         reason: For the log and the state.
-        of_record: Whether one record asks for it and others may not: the engine then names it.
+        of_record: Whether only some records may need the service: the engine then names the record.
     """
 
     def __init__(self, reason: str, *, of_record: bool = False) -> None:
@@ -32,13 +33,13 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TableCodec:
-    """A codec's way between bytes and Arrow tables, without a Python object per record.
+    """A codec's conversion between bytes and Arrow tables, without a Python object per record.
 
     Attributes:
-        decode: Values to a table of as many rows, in their order. When any is bad it raises:
-            `RecordErrors` names the bad ones; after anything else they are looked for with
-            `Codec.decode`, and then by halving. It never sees a null value.
-        encode: A table to the bytes of each row; raises when any row cannot be encoded.
+        decode: Converts values to a table with a row for each value, in the same order. Raises
+            `RecordErrors` to name the bad values; after any other error the engine looks for the
+            bad values with `Codec.decode`, and then by halving. The values contain no null.
+        encode: Converts a table to the bytes of each row; raises if any row cannot be encoded.
     """
 
     decode: Callable[[Sequence[bytes]], pa.Table]
@@ -47,29 +48,33 @@ class TableCodec:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Bytes to values and back.
+    """A codec: decodes bytes to values, and encodes values to bytes.
 
-    Both functions are called once per record: a C function given as it is costs nothing extra.
-    They raise any exception for what they cannot do; the record then becomes a dead letter.
-    `Unavailable` is no record's fault, and a `KafkaEtlError` stops the pipeline.
-    Bytes stay bytes: a codec never sees a null value, and `encode` never sees `bytes`.
+    The engine calls `decode` and `encode` once per record; a C function costs nothing extra. Any
+    exception makes the record a dead letter, but for two: after `Unavailable` the engine tries the
+    batch again, and a `KafkaEtlError` pauses or stops the pipeline. No function of a codec gets a
+    null value, and `encode` gets no `bytes`: the engine passes both on unchanged.
 
     Attributes:
-        of_class: The same codec for objects of a class with fields
-            (`kafka_etl.value_classes`), where there is a shorter way than by plain data.
-        of_container: The same codec for values that are a `dict`, or a `list`, or null: it refuses
-            others, where that costs nothing. None: an operator's annotation decides nothing.
-        explain: Takes a value that `encode` refused, and why; gives an error that says more.
-        explain_bytes: Takes bytes that `decode` refused, and why; likewise.
-        table: For operators that take tables; None: by way of plain data, record by record.
-        for_topic: The same codec for records that go to another topic than the sink's own, where
-            that makes a difference.
-        decode_with: Called instead of `decode`, with the record's headers, for a codec that looks
-            at them; None, as with nearly all: it does not.
-        names_schema: Whether what it writes says which schema describes it. A header that says
-            so of the bytes that came does not travel on with others.
-        headed: Takes what `encode` gave apart into such a header and the payload; None: all of it
-            is payload.
+        name: Name of the codec, for errors.
+        decode: Converts bytes to a value.
+        encode: Converts a value to bytes.
+        of_class: Returns a faster codec for objects of a class with fields
+            (`kafka_etl.value_classes`); None: such objects are converted by way of plain data.
+        of_container: Returns a codec that accepts only values of a container class (`dict` or
+            `list`) and null, if the check is free; None: operators' annotations have no effect.
+        explain: Returns a clearer error for a value that `encode` refused and the error raised.
+        explain_bytes: Returns a clearer error for bytes that `decode` refused and the error raised.
+        table: Conversion for operators that take tables; None: records are converted one by one,
+            by way of plain data.
+        for_topic: Returns the codec for records that go to a topic other than the sink's default;
+            None: the codec is the same for every topic.
+        decode_with: Replaces `decode`, and gets the record's headers as well; None: the codec does
+            not use headers.
+        names_schema: Whether the encoded bytes name their schema. A header that names the schema of
+            the source's bytes is dropped from outputs with other bytes.
+        headed: Splits encoded bytes into the schema header's value and the payload; None: the
+            encoded bytes are all payload.
     """
 
     name: str
@@ -88,14 +93,14 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class CodecContext:
-    """What a codec is made for.
+    """The use for which a codec is built.
 
     Attributes:
-        side: Whether it reads what the source has or writes what the sink gets.
-        part: Of the record.
-        topic: The sink's; empty where there is none, and at the source.
-        folder: Where files that settings name are looked for.
-        registry: Settings of the schema registry's client, by its own names.
+        side: Whether the codec decodes the source's records or encodes the sink's outputs.
+        part: The part of a record that the codec converts.
+        topic: The sink's default topic; empty at the source, and for a sink without topics.
+        folder: Folder of files with relative paths in settings.
+        registry: Settings of the schema registry's client, by the client's own names.
     """
 
     side: Literal["source", "sink"]
@@ -112,11 +117,11 @@ CodecS = TypeVar("CodecS", bound=Settings)
 
 @dataclass(frozen=True, slots=True)
 class CodecPlugin(Generic[CodecS]):
-    """A codec to be named in YAML, with settings: `value: {use: avro, with: {…}}`.
+    """A codec that a pipeline file can name, with settings: `value: {use: avro, with: {…}}`.
 
     Attributes:
         settings: Model of the `with:` block.
-        build: Makes the codec; it connects to nothing before it is used.
+        build: Builds the codec, which must not connect to a service before its first use.
         summary: One line for `kafka-etl plugins`.
     """
 
