@@ -1,4 +1,4 @@
-"""What follows from an outcome: pure functions of what came and of the pipeline's policy."""
+"""Settlement: pure functions from an outcome and the pipeline's policy to a settlement."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from kafka_etl.record import Batch, Partition, next_offsets, partition_of
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A settlement, and the dead letter that stops the pipeline because it has nowhere to go."""
+    """A settlement, and the dead letter that stops a pipeline without a dead-letter topic."""
 
     settlement: Settlement
     stop: DeadLetter | None = None
 
 
 def settle(invocation: Invocation, outcome: Outcome, *, dead_letters: bool, at_ms: int) -> Verdict:
-    """Decide what becomes durable of an invocation.
+    """Decide which results of an invocation become durable.
 
-    With a place for dead letters: everything; each record is in the outputs, dropped on purpose,
-    or a dead letter. Without one: the records before the first that failed, and then stop.
+    With a dead-letter topic the settlement covers the whole slice: each record is in the outputs,
+    dropped on purpose, or a dead letter. Without a dead-letter topic the settlement covers the
+    records before the first failed record, and the verdict stops the pipeline.
     """
     batch = invocation.batch
     letters = tuple(
@@ -36,7 +37,7 @@ def _before(batch: Batch, outcome: Outcome, failure: Failure) -> Settlement:
     origins = outcome.outputs.origins
     if origins is None:
         origins = list(range(len(outcome.outputs)))
-    if SHARED in origins:  # its outputs are of the failed record, too
+    if SHARED in origins:  # the failed record has a part in these outputs
         return Settlement(outcome.outputs.take(()), (), {})
     kept = [row for row, index in enumerate(origins) if index < failure.index]
     return Settlement(outcome.outputs.take(kept), (), next_offsets(batch.records[: failure.index]))
@@ -45,10 +46,10 @@ def _before(batch: Batch, outcome: Outcome, failure: Failure) -> Settlement:
 def excluding(
     batch: Batch, settlement: Settlement, partitions: frozenset[Partition]
 ) -> Settlement | None:
-    """What remains of a settled slice when these partitions have left.
+    """Return the settlement of a slice without the partitions that have left.
 
-    Its origins are positions in `batch.without(partitions)`. None when it cannot be told apart:
-    some outputs belong to all of the slice.
+    The origins of the remaining outputs are positions in `batch.without(partitions)`. None if some
+    output belongs to all records of the slice, so that the outputs cannot be divided.
     """
     if partitions.isdisjoint(settlement.progress):
         return settlement

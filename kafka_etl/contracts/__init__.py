@@ -1,6 +1,6 @@
-"""The shapes a plug-in fills: sources, sinks and codecs, and what passes between them.
+"""The contracts of plug-ins: sources, sinks and codecs, with their settings and errors.
 
-A plug-in's package imports this module, `kafka_etl` and `kafka_etl.errors`, nothing else.
+Of this project, a plug-in's package imports only this module, `kafka_etl` and `kafka_etl.errors`.
 `kafka_etl.testing` has the suites that every implementation must pass, the built-in ones first.
 """
 

@@ -1,4 +1,4 @@
-"""What stands behind the name of a source or a sink in a pipeline file."""
+"""The plug-ins that a pipeline file names as its source and its sink."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SinkS = TypeVar("SinkS", bound=SinkSettings)
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What preflight learnt before any worker runs.
+    """The facts that preflight reads before any worker runs.
 
     Attributes:
         partitions: Topic -> number of partitions.
-        size_limits: Topic that is written -> largest record its broker takes, in bytes.
-        ends: Where the source's partitions end that the group has not read to their end.
-        largest_record: The largest record that the source's topics take, in bytes; 0: unknown.
-        notes: What the user should know.
+        size_limits: Output topic -> largest record that the broker accepts, in bytes.
+        ends: End offsets of those source partitions that the group has not read to the end.
+        largest_record: Largest record that the source's topics accept, in bytes; 0: unknown.
+        notes: Remarks for the user.
     """
 
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -37,7 +37,7 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlugin(Generic[SourceS]):
-    """A source to be named in YAML.
+    """A source that a pipeline file can name.
 
     Attributes:
         settings: Model of the `with:` block.
@@ -54,13 +54,13 @@ class SourcePlugin(Generic[SourceS]):
 
 @dataclass(frozen=True, slots=True)
 class SinkPlugin(Generic[SinkS]):
-    """A sink to be named in YAML.
+    """A sink that a pipeline file can name.
 
     Attributes:
         settings: Model of the `with:` block.
-        guarantee: The strongest it holds together with a Kafka source.
-        build: Makes the sink in a worker: a `Sink` when it holds exactly_once, else a `Writer`,
-            which is wrapped so that offsets follow its outputs.
+        guarantee: The strongest guarantee of the sink together with a Kafka source.
+        build: Builds, in a worker, a `Sink` if the guarantee is exactly_once, else a `Writer`; the
+            worker wraps a writer, and commits offsets after the writer's outputs.
         check: Preflight.
         summary: One line for `kafka-etl plugins`.
     """

@@ -1,4 +1,4 @@
-"""What pipelines can say about any source or sink, as models."""
+"""Models of the settings that all sources, sinks and codecs share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kafka_etl.units import Duration, Size
 
 
 class Guarantee(StrEnum):
-    """What a reader of the outputs may rely on, strongest first."""
+    """The guarantees that readers of the outputs can rely on, strongest first."""
 
     EXACTLY_ONCE = "exactly_once"
     EFFECTIVELY_ONCE = "effectively_once"
@@ -29,14 +29,14 @@ class Settings(BaseModel):
 
 
 class UseSettings(Settings):
-    """A plug-in by name, and what it is told, which its own model checks."""
+    """A plug-in's name and settings; the plug-in's own model checks the settings."""
 
     use: str = Field(min_length=1)
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
 
 
 def bare_string_is_use(value: Any) -> Any:
-    """`value: json` is short for `value: {use: json}`."""
+    """Expand the short form `value: json` to `value: {use: json}`."""
     return {"use": value} if isinstance(value, str) else value
 
 
@@ -60,7 +60,7 @@ class BatchSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """What every source can be told.
+    """The settings of every source.
 
     Attributes:
         value: Codec of values.
@@ -73,17 +73,17 @@ class SourceSettings(Settings):
     batch: BatchSettings = BatchSettings()
 
     def reads(self, topic: str) -> bool:
-        """Whether the source would read what is written to this topic."""
+        """Whether the source would read records written to this topic."""
         del topic
         return False
 
 
 class SinkSettings(Settings):
-    """What every sink can be told.
+    """The settings of every sink.
 
     Attributes:
-        value: Codec of values; default: the source's.
-        key: Codec of keys; default: the source's.
+        value: Codec of values; None: the source's codec of values.
+        key: Codec of keys; None: the source's codec of keys.
     """
 
     value: CodecUse | None = None
