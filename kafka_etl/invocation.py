@@ -1,9 +1,9 @@
-"""What the engine asks of user code, what came of it, and what shall be made durable.
+"""The values that pass between the engine, user code and the sink.
 
-An `Invocation` is one slice of a batch given to the operators, an `Outcome` says what came of
-it, a `Settlement` is what the sink must make durable as one act. All are values: calling user
-code, judging it and acting on the judgement are three places (engine, settle, sink). What there
-is one of for each bad record is made by C constructors, ten times as fast as a dataclass's.
+An `Invocation` is one slice of a batch given to the operators, an `Outcome` holds the results of
+the invocation, and a `Settlement` holds the results that the sink must make durable as one act.
+The engine calls user code, `settle` turns outcomes into settlements, and the sink commits them.
+Classes with an instance per bad record have C constructors, ten times as fast as a dataclass's.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 
 class Elsewhere(Exception):
-    """The cause of an error that came from another process: what it was there."""
+    """The cause of an error from another process: the description of the original error."""
 
     def __init__(self, info: ErrorInfo) -> None:
         super().__init__(f"{info.type}: {info.message}\n{info.traceback}")
@@ -98,7 +98,12 @@ class Failure(msgspec.Struct, frozen=True):
     """A record that failed for good.
 
     Attributes:
-        deaths: Further attempts, of which nobody was left to tell.
+        index: Position of the record in its slice.
+        condition: The reason of the failure.
+        error: The error, as text.
+        operator: Name of the operator that failed; empty: no operator failed.
+        attempts: The attempts that ended with an error.
+        deaths: Further attempts, each of which ended with the death of the process.
     """
 
     index: int
@@ -188,7 +193,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an invocation: each of its records is in the outputs, dropped, or failed."""
+    """The results of an invocation: each record is in the outputs, dropped, or failed."""
 
     outputs: Outputs
     failed: tuple[Failure, ...] = ()
@@ -209,8 +214,8 @@ class Settlement:
     """Outputs, dead letters and progress that become durable together or not at all.
 
     Attributes:
-        lease: The source's proof of membership, handed back to it through the sink.
-        notes: A line to keep beside a partition's offset, for its next owner.
+        lease: The source's proof of membership, for the sink's commit.
+        notes: Partition -> text to commit beside the offset, for the partition's next owner.
     """
 
     outputs: Outputs

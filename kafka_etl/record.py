@@ -14,13 +14,13 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class UnreadableHeaders(list[tuple[str, bytes | None]]):
-    """Stands for the headers of a record that cannot be read: a name is not UTF-8, say.
+    """Headers that the client cannot read, because a header's name is not UTF-8, for example.
 
-    Holds no header, and is true all the same, so that no reader takes the record for one without.
+    The list is empty but true, so that no reader takes the record for a record without headers.
 
     Attributes:
-        reason: What the client said.
-        met: Whether this process has met any: until then no list needs to be looked at.
+        reason: The client's error.
+        met: Whether this process has met unreadable headers: until then no list is checked.
     """
 
     met: ClassVar[bool] = False
@@ -44,11 +44,11 @@ class Partition(NamedTuple):
 
 
 Offsets = Mapping[Partition, int]
-"""Partition -> the *next* offset to read: one past the last done, or further, past markers."""
+"""Partition -> the *next* offset to read, which is also past any transaction markers."""
 
 
 class SourceRecord(Protocol):
-    """One record as a source hands it out: the shape of the Kafka client's own message.
+    """One record of a source: the interface of the Kafka client's own class.
 
     Read through the class (`map(type(r).value, records)`) a call costs about 20 ns. That is why
     a batch keeps the client's objects as they are and nothing of ours is made per record.
@@ -67,7 +67,7 @@ R = TypeVar("R", bound=SourceRecord)
 
 
 class _Keep(Enum):
-    """Stands for: as the source record has it. An enum is the same one in every process."""
+    """Marks a part of a record as unchanged; an enum member is the same object in every process."""
 
     KEEP = "KEEP"
 
@@ -79,14 +79,13 @@ KEEP: Final = _Keep.KEEP
 
 
 class Record(msgspec.Struct, eq=False, gc=False):
-    """One record as an operator sees it. All of it may be assigned.
+    """A record as an operator sees the record. Every attribute may be assigned.
 
-    An operator that takes a `Record` is given one; any operator may return one, to set more than
-    the value. What a record of one's own leaves open is filled in from the one it was made from:
-    key and headers travel on.
+    An operator with a parameter of class `Record` gets a `Record`; any operator may return a
+    `Record`, to set more than the value. Attributes that a newly made record leaves at `KEEP` are
+    taken from the operator's input record, so key and headers are kept.
 
-    Made once per record, and therefore by a C constructor; the garbage collector does not look at
-    it.
+    The engine makes a `Record` per source record, hence the C constructor and `gc=False`.
 
     Attributes:
         value: The decoded value; None: a tombstone.
@@ -96,8 +95,9 @@ class Record(msgspec.Struct, eq=False, gc=False):
             has the sink's own unless one is set.
         destination: The topic given by `to`; None for the sink's own.
         source: The source record behind it; None for a record an operator made.
-        stamped: Whether the timestamp was set, be it to what it was.
-        emptied: Whether the value was taken away, as by `tombstone`: a decoded `null` is None, too.
+        stamped: Whether an operator set the timestamp, even to an equal timestamp.
+        emptied: Whether an operator removed the value, as `tombstone` does: a decoded `null` is
+            None, too.
     """
 
     value: Any
@@ -141,7 +141,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         headers: Headers | _Keep = KEEP,
         timestamp: int | _Keep = KEEP,
     ) -> Record:
-        """A copy with these parts changed; it keeps its origin, and so its place in the order."""
+        """A copy with these parts changed; the copy keeps its source record, and so its order."""
         made = _copied(self) if headers is KEEP else _copy(self)
         if headers is not KEEP:
             made.headers = headers
@@ -166,7 +166,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         return self.replace(value=None)
 
     def onto(self, base: Record) -> Record:
-        """This record, with what it leaves open taken from `base`."""
+        """This record, with attributes left at `KEEP` taken from `base`."""
         if self.source is not None:
             return self
         made = _copy(base)
@@ -189,11 +189,11 @@ class Record(msgspec.Struct, eq=False, gc=False):
 
 
 _copy: Final[Callable[[Record], Record]] = Record.__copy__  # type: ignore[attr-defined]
-"""In C; `copy.copy` comes to it the long way."""
+"""The C function that `copy.copy` would reach by a slower way."""
 
 
 def _copied(record: Record) -> Record:
-    """A copy with a list of headers of its own: what is appended to one is not in the other."""
+    """A copy with its own list of headers: a header appended to the copy is not in the original."""
     made: Record = _copy(record)
     headers: Any = made.headers
     if type(headers) is list:
@@ -210,10 +210,10 @@ def headers_of(record: SourceRecord) -> Headers:
 
 
 def mark_unreadable(record: SourceRecord, error: BaseException) -> UnreadableHeaders:
-    """Have the record say from now on that its headers cannot be read.
+    """Replace the record's headers with `UnreadableHeaders`, and return the replacement.
 
-    The client reads them once: asked again, a record whose headers it could not read gives a list
-    with a hole in it, and to touch that hole ends the process.
+    The client reads headers once. A second call of `headers()` would return a list with a null
+    pointer in it, and access to the null pointer would end the process.
     """
     UnreadableHeaders.met = True
     unreadable = UnreadableHeaders(f"{type(error).__name__}: {error}")
@@ -233,8 +233,8 @@ def last_records(records: Sequence[R], topic: str | None = None) -> dict[Partiti
     Records of one partition stand in the order of their offsets, so the last one wins.
 
     Args:
-        records: Of any number of partitions.
-        topic: Where all of them come from, if that is known; None: each is asked.
+        records: Records of any number of partitions.
+        topic: Topic of all the records; None: the topic of each record is read.
     """
     if not records:
         return {}
@@ -262,7 +262,7 @@ class Batch:
         progress: The offsets to commit once every record is settled; past markers and aborted
             records where the source has seen the end of a partition. May name partitions without
             a record here.
-        begins: Where those partitions stand before this batch.
+        begins: Partition -> offset before this batch, for the partitions of `progress`.
     """
 
     records: Sequence[SourceRecord]
