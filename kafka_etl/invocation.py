@@ -98,7 +98,12 @@ class Failure(msgspec.Struct, frozen=True):
     """A record that failed for good.
 
     Attributes:
-        deaths: Further attempts, of which nobody was left to tell.
+        index: Position of the record in its slice.
+        condition: The reason of the failure.
+        error: The error, as text.
+        operator: Name of the operator that failed; empty: no operator failed.
+        attempts: The attempts that ended with an error.
+        deaths: Further attempts, each of which ended with the death of the process.
     """
 
     index: int

@@ -14,13 +14,13 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class UnreadableHeaders(list[tuple[str, bytes | None]]):
-    """Stands for the headers of a record that cannot be read: a name is not UTF-8, say.
+    """Headers that the client cannot read, because a header's name is not UTF-8, for example.
 
-    Holds no header, and is true all the same, so that no reader takes the record for one without.
+    The list is empty but true, so that no reader takes the record for a record without headers.
 
     Attributes:
-        reason: What the client said.
-        met: Whether this process has met any: until then no list needs to be looked at.
+        reason: The client's error.
+        met: Whether this process has met unreadable headers: until then no list is checked.
     """
 
     met: ClassVar[bool] = False
@@ -44,11 +44,11 @@ class Partition(NamedTuple):
 
 
 Offsets = Mapping[Partition, int]
-"""Partition -> the *next* offset to read: one past the last done, or further, past markers."""
+"""Partition -> the *next* offset to read, which is also past any transaction markers."""
 
 
 class SourceRecord(Protocol):
-    """One record as a source hands it out: the shape of the Kafka client's own message.
+    """One record of a source: the interface of the Kafka client's own class.
 
     A method called through the class (`map(type(r).value, records)`) costs about 20 ns. Therefore a
     batch keeps the client's objects, and the engine makes no object per record.
@@ -233,8 +233,8 @@ def last_records(records: Sequence[R], topic: str | None = None) -> dict[Partiti
     Records of one partition stand in the order of their offsets, so the last one wins.
 
     Args:
-        records: Of any number of partitions.
-        topic: Where all of them come from, if that is known; None: each is asked.
+        records: Records of any number of partitions.
+        topic: Topic of all the records; None: the topic of each record is read.
     """
     if not records:
         return {}
@@ -262,7 +262,7 @@ class Batch:
         progress: The offsets to commit once every record is settled; past markers and aborted
             records where the source has seen the end of a partition. May name partitions without
             a record here.
-        begins: Where those partitions stand before this batch.
+        begins: Partition -> offset before this batch, for the partitions of `progress`.
     """
 
     records: Sequence[SourceRecord]

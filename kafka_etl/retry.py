@@ -1,4 +1,4 @@
-"""When to try a record again, and how long to wait: pure arithmetic, no clock of its own."""
+"""The rules of retries: which errors are retried, and after which wait; no clock is read here."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ NEVER: Final[tuple[type[BaseException], ...]] = (
     NotImplementedError,
     RecursionError,
 )
-"""Errors that say something about the record or the code: the next attempt would fail alike."""
+"""Errors caused by the record or the code: the next attempt would fail in the same way."""
 
 
 LONGEST_WAIT: Final = 300
-"""Seconds that `Retry(after=…)` can ask for: the records of the slice wait along."""
+"""Limit of `Retry(after=…)` in seconds: the other records of the slice wait as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Seconds to wait before attempt 2, 3, … : `initial * factor ** n`, at most `max`.
 
-    With `jitter: full` a random part of that, so that workers do not come back in step.
+    With `jitter: full` the wait is a random part of this value, so that workers do not retry in
+    lockstep.
     """
 
     initial: float = 0.2
@@ -53,8 +54,9 @@ class RetryPolicy:
     Attributes:
         max_attempts: Attempts in all, the first included.
         never: Classes not tried again; `Retry` is always tried again.
-        only: When given, nothing but these classes (and `Retry`) is tried again. Of `only` and
-            `never` the class nearest to the error's own decides, and `only` where both name it.
+        only: The only classes, besides `Retry`, that are tried again; None: every class that is
+            not in `never`. If the error's class has bases in both `only` and `never`, the base
+            that comes first in its `__mro__` decides; a class in both is tried again.
     """
 
     max_attempts: int = 4

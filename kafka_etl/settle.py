@@ -36,7 +36,7 @@ def _before(batch: Batch, outcome: Outcome, failure: Failure) -> Settlement:
     origins = outcome.outputs.origins
     if origins is None:
         origins = list(range(len(outcome.outputs)))
-    if SHARED in origins:  # its outputs are of the failed record, too
+    if SHARED in origins:  # the failed record has a part in these outputs
         return Settlement(outcome.outputs.take(()), (), {})
     kept = [row for row, index in enumerate(origins) if index < failure.index]
     return Settlement(outcome.outputs.take(kept), (), next_offsets(batch.records[: failure.index]))

@@ -33,7 +33,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TableCodec:
-    """A codec's way between bytes and Arrow tables, without a Python object per record.
+    """A codec's conversion between bytes and Arrow tables, without a Python object per record.
 
     Attributes:
         decode: Values to a table of as many rows, in the same order. `decode` never sees a null
@@ -116,7 +116,7 @@ CodecS = TypeVar("CodecS", bound=Settings)
 
 @dataclass(frozen=True, slots=True)
 class CodecPlugin(Generic[CodecS]):
-    """A codec to be named in YAML, with settings: `value: {use: avro, with: {…}}`.
+    """A codec that a pipeline file can name, with settings: `value: {use: avro, with: {…}}`.
 
     Attributes:
         settings: Model of the `with:` block.

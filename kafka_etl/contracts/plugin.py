@@ -37,7 +37,7 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlugin(Generic[SourceS]):
-    """A source to be named in YAML.
+    """A source that a pipeline file can name.
 
     Attributes:
         settings: Model of the `with:` block.
@@ -54,7 +54,7 @@ class SourcePlugin(Generic[SourceS]):
 
 @dataclass(frozen=True, slots=True)
 class SinkPlugin(Generic[SinkS]):
-    """A sink to be named in YAML.
+    """A sink that a pipeline file can name.
 
     Attributes:
         settings: Model of the `with:` block.

@@ -36,7 +36,7 @@ class UseSettings(Settings):
 
 
 def bare_string_is_use(value: Any) -> Any:
-    """`value: json` is short for `value: {use: json}`."""
+    """Expand the short form `value: json` to `value: {use: json}`."""
     return {"use": value} if isinstance(value, str) else value
 
 
@@ -82,8 +82,8 @@ class SinkSettings(Settings):
     """Settings of every sink.
 
     Attributes:
-        value: Codec of values; default: the source's.
-        key: Codec of keys; default: the source's.
+        value: Codec of values; None: the source's codec of values.
+        key: Codec of keys; None: the source's codec of keys.
     """
 
     value: CodecUse | None = None

@@ -65,7 +65,7 @@ class PromptSink(Sink, Protocol):
 
 
 class Writer(Protocol):
-    """All that the author of an at-least-once sink writes.
+    """The part of an at-least-once sink that a plug-in's author writes.
 
     The framework calls a writer on one thread of its own, one call at a time. Every method may
     block for as long as the target takes: the worker's main thread keeps the membership and the
@@ -76,24 +76,28 @@ class Writer(Protocol):
         """Connect to the target. Called before the first `write`.
 
         Raises:
-            KafkaEtlError: No later try can succeed; the pipeline stops.
+            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
             Exception: The target is away: `open` is called again after a while.
         """
         ...
 
     def write(self, outputs: Outputs) -> None:
-        """Return when every output is acknowledged.
+        """Return when the target has acknowledged every output.
 
         Raises:
-            Permanent: The target refuses the outputs; they are halved until one record is left,
-                which becomes a dead letter.
-            KafkaEtlError: No later try can succeed; the pipeline stops.
-            Exception: The same outputs are written again after a while.
+            Permanent: The target refuses the outputs; the engine runs smaller and smaller batches
+                until a refused record is alone, and makes that record a dead letter.
+            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
+            Exception: The engine runs the same records, and writes their outputs, again after a
+                back-off.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the target; called once, also where `open` was not."""
+        """Disconnect from the target; called once, even if `open` never was. Errors are logged.
+
+        The worker waits 5 seconds at most for the end of this call.
+        """
         ...
 
 

@@ -24,7 +24,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far one partition is.
+    """The progress of one partition.
 
     Attributes:
         next: The offset up to which all records are settled.
