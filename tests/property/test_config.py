@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import string
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,7 @@ class Text:
 
 @contextmanager
 def project() -> Iterator[Path]:
+    sys.modules.pop("ops", None)  # of another test of this process
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "ops.py").write_text(OPS)
         yield Path(folder)
