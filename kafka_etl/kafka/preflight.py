@@ -192,9 +192,7 @@ def _apply_start(
         return ignored
     begins = _begins(settings.start, admin, fresh)
     if not admin.commit(group, begins):
-        return (
-            ignored  # the group has members: an earlier worker has joined, after its own preflight
-        )
+        return ignored  # a member has joined after its own preflight
     committed.update(begins)
     topics = listed(sorted({tp.topic for tp in fresh}))
     return (f"group {group} begins in {topics} at {settings.start}", *ignored)
