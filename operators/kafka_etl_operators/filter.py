@@ -17,7 +17,7 @@ def filter_records(*, where: Expression) -> Callable[[Any], Any]:
     (`value != null`).
 
     Args:
-        where: The expression, with a boolean result.
+        where: An expression over the record; a true result keeps the record.
     """
     if where.value_only and not where.nullable:
         return operator(reads_only=True)(where.value_filter())
