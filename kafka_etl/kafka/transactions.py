@@ -179,7 +179,7 @@ class Transaction:
 
     A refusal of an earlier transaction may leave a gap in the numbers by which the client counts
     its records. The first try is then aborted, which closes the gap, and `write` or `finish` writes
-    the records a second time, on its own thread.
+    the records a second time, on the calling thread.
 
     Args:
         producer: A producer without an open transaction.
@@ -192,7 +192,7 @@ class Transaction:
         lease: The consumer's proof of membership.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a transaction is made of
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a transaction
         self,
         producer: Producer,
         answers: LostAnswers,
