@@ -1,1 +1,1 @@
-"""Connectors shipped with kafka-etl: one package per system, found by entry point."""
+"""Connectors shipped with kafka-etl: one package for each system, loaded by its entry point."""

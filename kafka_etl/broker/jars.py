@@ -1,4 +1,4 @@
-"""The jars of one Kafka version in a cache on this machine, exactly as `kafka.lock` lists them."""
+"""The jars of one Kafka version, which `kafka.lock` lists, in a cache on this machine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ _ABANDONED_S: Final = 24 * 3600
 
 
 class Progress(Protocol):
-    """Told how a download gets on; never called twice at the same time."""
+    """Callback for the progress of a download; no two calls run at the same time."""
 
     def __call__(self, done_bytes: int, total_bytes: int, name: str, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One line of the lock."""
+    """A jar as one line of `kafka.lock` describes it.
+
+    Attributes:
+        coordinate: Maven's `group:artifact:version`.
+        sha256: SHA-256 of the file, in hexadecimal.
+        size: Size of the file in bytes.
+    """
 
     coordinate: str
     sha256: str
@@ -42,14 +48,14 @@ class Jar:
 
     @property
     def path(self) -> Path:
-        """Where it lies in a folder laid out as Maven does it."""
+        """The relative path of the jar in a folder with Maven's layout."""
         group, artifact, version = self.coordinate.split(":")
         return Path(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
 
     def is_in(self, folder: Path) -> bool:
-        """Whether the folder holds it: a look at its size, cheap enough for every start.
+        """Whether the folder holds a file of the jar's size, a check that is cheap at every start.
 
-        Its hash was compared before it got there.
+        The download has compared the hash before moving the jar into the folder.
         """
         try:
             return (folder / self.path).stat().st_size == self.size
@@ -69,18 +75,18 @@ def kafka_version() -> str:
 
 
 def cache_folder() -> Path:
-    """Where things are kept that can be made again."""
+    """The folder for files that can be made or downloaded again."""
     if own := os.environ.get("KAFKA_ETL_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kafka-etl"
 
 
 def classpath(progress: Progress | None = None) -> list[Path]:
-    """The jars of Kafka; those still missing are downloaded.
+    """The paths of Kafka's jars in the cache; missing jars are downloaded first.
 
     Raises:
-        DownloadFailed: A jar could not be had. The others stay for the next try.
-        ExtraMissing: Jars are missing and so is the package that fetches them.
+        DownloadFailed: A jar could not be downloaded. The other jars stay for the next try.
+        ExtraMissing: Jars are missing, and the package `jgo` is not installed.
     """
     jars = locked_jars()
     folder = cache_folder() / "maven"
@@ -114,9 +120,10 @@ class _StoppedError(Exception):
 
 
 class _Download:
-    """Fetches jars in a few threads, each into a private folder and from there to its place.
+    """Downloads jars on a few threads into a private folder, and moves each into the cache.
 
-    A jar appears in the cache whole and checked or not at all, whoever else does the same.
+    A jar appears in the cache whole and checked, or not at all, even if another process downloads
+    the same jar at the same time.
     """
 
     def __init__(
@@ -144,12 +151,12 @@ class _Download:
                 task.result()
 
     def _obtain(self, repository: Repository, private: Path, jar: Jar) -> None:
-        """Fetch a jar, with a second try: a cut or a wrong answer of a proxy may pass."""
+        """Fetch a jar in two tries: a lost connection or a wrong answer of a proxy may pass."""
         for tries_left in reversed(range(_TRIES)):
             if jar.is_in(self._folder):
-                return  # meanwhile another process has got it
+                return  # another process has downloaded the jar meanwhile
             try:
-                # What an earlier try left would be taken for the jar.
+                # `fetch` would take the rest of an earlier try for the jar.
                 (private / jar.path).unlink(missing_ok=True)
                 self._received[jar.path.name] = 0
                 file = repository.fetch(jar.coordinate)
@@ -159,7 +166,7 @@ class _Download:
                 file.replace(target)
             except _StoppedError:
                 raise
-            except Exception as error:  # requests, urllib3, ssl and jgo all have their own
+            except Exception as error:  # requests, urllib3, ssl and jgo raise their own classes
                 if not tries_left:
                     raise _JarError(jar, _sentence(error)) from error
             else:
@@ -176,10 +183,10 @@ class _Download:
 
 @contextmanager
 def _private_folder(parent: Path) -> Generator[Path]:
-    """A folder of our own on the cache's file system; those of killed processes are cleared."""
+    """A private folder inside `parent`; folders that killed processes have left are removed."""
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(".download-*"):
-        with suppress(FileNotFoundError):  # others clear up as well
+        with suppress(FileNotFoundError):  # another process may remove the folder, too
             if time.time() - old.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=parent) as private:
@@ -187,7 +194,7 @@ def _private_folder(parent: Path) -> Generator[Path]:
 
 
 def _check(file: Path, jar: Jar) -> None:
-    """Compare with the lock, and bring the bytes to disk before the file gets its real name."""
+    """Compare a file with the lock, and sync its bytes to disk before the file is moved."""
     with file.open("rb+") as opened:
         size = file.stat().st_size
         if size != jar.size:
@@ -199,9 +206,9 @@ def _check(file: Path, jar: Jar) -> None:
 
 
 def _sentence(error: BaseException) -> str:
-    """The innermost cause: the layers above it wrap it in their own words."""
+    """The text of an error's innermost cause, without the texts of the layers above."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    if isinstance(error, RuntimeError):  # jgo, for any status but 200
+    if isinstance(error, RuntimeError):  # raised by jgo for every status but 200
         return "it has no such file, or refuses it"
     return f"{error.strerror if isinstance(error, OSError) and error.strerror else error}"

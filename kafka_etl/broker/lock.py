@@ -1,7 +1,7 @@
 """Writes `kafka.lock`: `python -m kafka_etl.broker.lock [KAFKA_VERSION]`.
 
-For maintainers. Resolves Kafka with all it needs at run time in an empty folder, and notes each
-jar's size and SHA-256, so that users get these files and no others.
+A program for maintainers. The program resolves Kafka and all its run-time dependencies in an empty
+folder, and writes the size and the SHA-256 of each jar, so that users get exactly these files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from kafka_etl.broker.jars import KAFKA, LOCK_FILE, Jar, kafka_version
 from kafka_etl.broker.maven import MAVEN_CENTRAL, Repository
 
-# Kafka's own jars log to nowhere: without this a failed start would leave no word.
+# Kafka's own jars have no log backend: without this jar a failed start would log nothing.
 _LOGGING: Final = "org.slf4j:slf4j-simple:1.7.36"
 _HEAD: Final = "# Written by `python -m kafka_etl.broker.lock`: coordinate, SHA-256, bytes.\n"
 

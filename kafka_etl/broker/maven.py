@@ -1,7 +1,7 @@
-"""The one place that speaks to jgo, a Maven client in Python: coordinates in, files out.
+"""Access to a Maven repository; only this module imports jgo, a Maven client in Python.
 
-Only its Maven layer is used. Its environments would fetch a second Java to look into the jars,
-and its cache takes any file of the right name for the jar: checking is up to the caller.
+The module uses only the Maven layer of jgo, because jgo's environments would download a second
+Java. The cache of jgo accepts any file of the right name, so the caller has to check the files.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ _TIMEOUT_S: Final = 15
 
 
 class Repository:
-    """A Maven repository, whose files are put under `folder`.
+    """A Maven repository whose files are downloaded into a folder.
 
     Args:
-        url: Its root.
-        folder: Where files go, in Maven's own layout; a file already there is not fetched again.
-        on_bytes: Called with a file's name and the bytes just received; may raise to stop.
+        url: Root URL of the repository.
+        folder: Folder of the files, in Maven's own layout; an existing file is not downloaded.
+        on_bytes: Called with a file's name and the number of new bytes; an exception stops the
+            download.
+
+    Raises:
+        ExtraMissing: The package `jgo` is not installed.
     """
 
     def __init__(self, url: str, folder: Path, on_bytes: Callable[[str, int], None]) -> None:
@@ -35,7 +39,7 @@ class Repository:
                 "fetching Kafka needs the package jgo, which is not installed",
                 "pip install 'kafka-etl[broker]'",
             ) from None
-        logging.getLogger("jgo").addHandler(logging.NullHandler())  # errors reach us as exceptions
+        logging.getLogger("jgo").addHandler(logging.NullHandler())  # jgo also raises its errors
 
         @contextmanager
         def progress(name: str, _total: int) -> Generator[Callable[[int], None]]:
@@ -49,11 +53,11 @@ class Repository:
         )
 
     def fetch(self, coordinate: str) -> Path:
-        """The file of `group:artifact:version`, downloaded unless it is in the folder."""
+        """The path of `group:artifact:version`, which is downloaded unless the file exists."""
         return self._context.create_dependency(coordinate).artifact.resolve()
 
     def closure(self, *coordinates: str) -> list[str]:
-        """The coordinates with everything they need at run time."""
+        """The given coordinates and the coordinates of all their run-time dependencies."""
         wanted = [self._context.create_dependency(coordinate) for coordinate in coordinates]
         inputs, needed = self._context.resolver.resolve(wanted)
         return [f"{d.groupId}:{d.artifactId}:{d.version}" for d in (*inputs, *needed)]

@@ -1,4 +1,4 @@
-"""One Kafka node, broker and controller at once: start, stop, kill, suspend."""
+"""One Kafka node, which is both broker and controller: start, stop, kill, suspend."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ _ADDRESS_IN_USE: Final = "Address already in use"
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What the nodes of a cluster have in common.
+    """The settings that all nodes of a cluster share.
 
     Attributes:
-        options: For the JVM.
+        cluster_id: Id of the cluster.
+        jvm: Java with Kafka's jars.
+        archive: Archive of Kafka's classes for a quick start.
+        options: JVM options.
         detached: Whether nodes live on when the program that started them ends.
-        login: Of a user who may ask for the cluster's nodes; None without SASL.
+        login: Login of a user who may ask for the cluster's nodes; None: no login is needed.
     """
 
     cluster_id: str
@@ -44,7 +47,13 @@ class Launch:
 
 
 class Node:
-    """A node of a `Cluster`; it keeps its ports and its data over stop and start."""
+    """A node of a `Cluster`, which keeps its ports and its data when the node is restarted.
+
+    Args:
+        address: Id and ports of the node.
+        folder: Folder of the node, with `server.properties`, the log and the data.
+        launch: Settings that all nodes of the cluster share.
+    """
 
     def __init__(self, address: Address, folder: Path, launch: Launch) -> None:
         self.id = address.node_id
@@ -58,7 +67,7 @@ class Node:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while it lives."""
+        """Process id of the node; None: the node is not running."""
         return self._process.pid if self._process and self._process.running else None
 
     @property
@@ -67,11 +76,15 @@ class Node:
 
     @property
     def found_its_port_taken(self) -> bool:
-        """Whether it ended because another program was quicker."""
+        """Whether the node ended because another program had taken its port."""
         return not self.pid and _ADDRESS_IN_USE in self._log_text()
 
     def start(self) -> None:
-        """Start it, and wait until it answers as a member of its cluster."""
+        """Start the node, and wait until the node is registered in its cluster.
+
+        Raises:
+            BrokerNotStarted: The node ended, or is not ready after 60 s.
+        """
         self.launch()
         try:
             self.wait_until_it_sees({self.id})
@@ -80,7 +93,7 @@ class Node:
             raise
 
     def launch(self, *, record: bool = False) -> None:
-        """Start it and do not wait; `record` its start-up for later ones."""
+        """Start the node without waiting; `record`: write a class archive for later starts."""
         if self.pid:
             return
         properties = str(self.folder / "server.properties")
@@ -97,7 +110,11 @@ class Node:
             self._guard = process.guard(self._process, properties)
 
     def wait_until_it_sees(self, node_ids: set[int]) -> None:
-        """Wait until it is registered and these nodes are too, as far as it knows."""
+        """Wait until these nodes are registered in the cluster, according to this node.
+
+        Raises:
+            BrokerNotStarted: The node ended, or does not see these nodes after 60 s.
+        """
         deadline = time.monotonic() + _START_S
         while not self._sees(node_ids):
             if not (self._process and self._process.running):
@@ -108,7 +125,11 @@ class Node:
             time.sleep(_ASK_AGAIN_S)
 
     def stop(self, patience_s: float = 20.0) -> None:
-        """SIGTERM; SIGKILL when patience ends. Patient by itself while a start-up is recorded."""
+        """Send SIGTERM, and SIGKILL if the node has not ended after `patience_s` seconds.
+
+        A node that records a class archive gets 60 s. A node whose data is safe gets one more
+        second.
+        """
         if self._process:
             patience_s = _RECORDING_S if self._recording else patience_s
             self._process.terminate()
@@ -121,13 +142,13 @@ class Node:
         self._dismiss_guard()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL, and wait for the end of the node."""
         if self._process:
             self._process.kill()
         self._dismiss_guard()
 
     def suspend(self) -> None:
-        """SIGSTOP: it is there but does not answer."""
+        """Send SIGSTOP: the node exists, but does not answer."""
         if self._process:
             self._process.suspend()
 
@@ -143,7 +164,7 @@ class Node:
         return view.cluster_id == self._launch.cluster_id and view.brokers >= node_ids
 
     def _only_says_farewell(self) -> bool:
-        """Whether its data is safe: what may take long is leaving a quorum that is gone itself."""
+        """Whether the data is safe, and the node only waits to leave a quorum, perhaps in vain."""
         return not self._recording and (self.folder / "data" / ".kafka_cleanshutdown").exists()
 
     def _dismiss_guard(self) -> None:
@@ -152,7 +173,7 @@ class Node:
             self._guard = None
 
     def _log_text(self) -> str:
-        """What it has said since its last start."""
+        """The log of the node since its last start."""
         if not self.log.exists():
             return ""
         return self.log.read_bytes()[self._log_start :].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Ports for servers that must find them free again after a restart."""
+"""Ports for servers that need the same port again after a restart."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _USUAL: Final = range(20000, 30000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports from outside the range in which outgoing connections get theirs."""
-    random = secrets.SystemRandom()  # forked processes would share the state of any other
+    """Random free ports outside the range from which outgoing connections get their ports."""
+    random = secrets.SystemRandom()  # forked processes would share the state of another generator
     candidates = _outside_ephemeral()
     random.shuffle(candidates)
     found: list[int] = []
@@ -28,7 +28,7 @@ def free_ports(count: int) -> list[int]:
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: connections that are still fading away do not count.
+        # As servers do, so that old connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,6 +1,6 @@
-"""Processes known by pid. Run as a script this file is the guard of one of them.
+"""Processes that are known by their pid; run as a script, this file is the guard of a process.
 
-Nothing but the standard library here: a guard must be up in milliseconds.
+The file imports only the standard library, because a guard must start within milliseconds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ _STILL_S: Final = 5.0
 
 
 class Process:
-    """A process, told from a later one with the same pid by a text in its command line.
+    """A process, which a text in its command line tells from a later process with the same pid.
 
     Attributes:
-        exit_code: How it ended, negative for a signal; None while it runs or if nobody can tell.
+        pid: Process id.
+        exit_code: Exit code, negative after a signal; None: the process is running, or its exit
+            code is unknown, because the process is not a child of this program.
+
+    Args:
+        pid: Process id.
+        marker: A text in the command line of the process.
+        child: Whether the process is a child of this program.
     """
 
     def __init__(self, pid: int, marker: str, *, child: bool = False) -> None:
@@ -40,7 +47,7 @@ class Process:
         return not self._gone
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless the process is gone and the pid may be a stranger's."""
+        """Send a signal, unless the process has ended, when another process may have its pid."""
         if self.running:
             try:
                 os.kill(self.pid, number)
@@ -48,7 +55,11 @@ class Process:
                 self._gone = True
 
     def wait(self, timeout_s: float, or_until: Callable[[], bool] = lambda: False) -> bool:
-        """Whether it ended, within the time and before something else came true."""
+        """Wait until the process ends, or `or_until` is true, or the time has passed.
+
+        Returns:
+            Whether the process has ended.
+        """
         deadline = time.monotonic() + timeout_s
         while self.running:
             if time.monotonic() > deadline or or_until():
@@ -57,16 +68,16 @@ class Process:
         return True
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end, by SIGTERM."""
         self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)  # a suspended one would not even notice
+        self.signal(signal.SIGCONT)  # a suspended process would not notice SIGTERM
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.wait(timeout_s=10)
 
     def suspend(self) -> None:
-        """Have it stand still; a busy one answers for a moment longer, until all threads do."""
+        """Send SIGSTOP, and wait until all threads are stopped: a busy process still answers."""
         self.signal(signal.SIGSTOP)
         deadline = time.monotonic() + _STILL_S
         while self.running and not _stands_still(self.pid) and time.monotonic() < deadline:
@@ -75,10 +86,10 @@ class Process:
     def _seen(self) -> bool:
         if self._child:
             try:
-                # Nobody else can have the pid of a child that was not waited for.
+                # No other process gets the pid of a child before the parent has waited for it.
                 ended, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:
-                self._child = False  # a fork of the parent asks, or somebody waited for all
+                self._child = False  # in a fork of the parent, or after a wait elsewhere
             else:
                 if ended:
                     self.exit_code = os.waitstatus_to_exitcode(status)
@@ -87,9 +98,15 @@ class Process:
 
 
 def spawn(command: list[str], marker: str, environment: Mapping[str, str], log: Path) -> Process:
-    """Start a program in a session of its own, so that a terminal's Ctrl-C does not reach it.
+    """Start a program in its own session, so that Ctrl-C in a terminal does not reach the program.
 
-    Unlike `subprocess.Popen` this leaves no object that must be waited for.
+    Unlike `subprocess.Popen`, this function creates no object that must be waited for.
+
+    Args:
+        command: Path of the program, and its arguments.
+        marker: A text in the command, for `Process`.
+        environment: Environment variables of the program.
+        log: File to which standard output and standard error are appended.
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
@@ -102,16 +119,16 @@ def spawn(command: list[str], marker: str, environment: Mapping[str, str], log: 
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,
-        setsigmask=(),  # a caller's blocked SIGTERM must not become the program's
+        setsigmask=(),  # a program must not inherit a blocked SIGTERM
         setsigdef=(signal.SIGINT, signal.SIGPIPE, signal.SIGTERM),
     )
     return Process(pid, marker, child=True)
 
 
 def guard(process: Process, marker: str) -> Process:
-    """Start a guard, which kills the process when the program that runs this line is gone.
+    """Start a guard, which kills the process when the calling program has ended.
 
-    Linux could do that by itself, but counts from the end of the thread that started a process.
+    Linux's PR_SET_PDEATHSIG would already kill the process at the end of the calling thread.
     """
     command = [sys.executable, "-I", "-S", __file__]
     command += [str(os.getpid()), str(process.pid), marker]
@@ -129,11 +146,11 @@ def _command_line(pid: int) -> str:
 
 
 def _stands_still(pid: int) -> bool:
-    """Whether every thread is stopped; without /proc it is taken to be."""
+    """Whether every thread of a process is stopped; True on systems without /proc."""
     try:
         stats = [stat.read_text() for stat in (_PROC / str(pid) / "task").glob("*/stat")]
     except OSError:
-        return False  # a thread ended just now
+        return False  # a thread has ended meanwhile
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 

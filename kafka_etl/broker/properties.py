@@ -1,4 +1,4 @@
-"""The settings of a node, small and quick where a real cluster would be large and patient."""
+"""The settings of a node, with less memory and shorter timeouts than Kafka's defaults."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SMALL: Final = {
     "offsets.topic.num.partitions": "5",
     "transaction.state.log.num.partitions": "5",
     "share.coordinator.state.topic.num.partitions": "5",
-    "log.cleaner.dedupe.buffer.size": str(4 << 20),  # its default takes 128 MB at once
+    "log.cleaner.dedupe.buffer.size": str(4 << 20),  # the default takes 128 MB at the start
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # Nodes on one machine start together and hear each other at once.
+    # Nodes on one machine start together, and reach each other without delay.
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.election.backoff.max.ms": "200",
-    # A killed node may come back only when its old session is over; the default is 9 s.
+    # A killed node can return only after the end of its old session; the default is 9 s.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
 }
@@ -34,7 +34,13 @@ _SMALL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a node listens: for clients and other nodes, and as a controller."""
+    """Id and ports of a node.
+
+    Attributes:
+        node_id: Id of the node, from 1.
+        port: Port for clients and for other brokers.
+        controller_port: Port for other controllers.
+    """
 
     node_id: int
     port: int
@@ -43,11 +49,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Users with passwords, all of them known to each node; `admin` may do everything.
+    """Users with passwords, which every node knows; the user `admin` has all rights.
 
     Attributes:
-        users: Passwords by name; `admin` is one of them.
-        acls: Whether the others may do only what an ACL grants them.
+        users: User -> password; `admin` is among the users.
+        acls: Whether the other users have only the rights that an ACL grants.
     """
 
     users: Mapping[str, str]
@@ -65,7 +71,15 @@ def server_properties(
     security: Security | None,
     overrides: Mapping[str, str],
 ) -> str:
-    """The text of a `server.properties` file."""
+    """The text of a node's `server.properties` file.
+
+    Args:
+        node: The node.
+        cluster: All nodes of the cluster.
+        data: Data folder of the node.
+        security: Users and rights; None: clients need no login.
+        overrides: Broker settings that complete or replace the others.
+    """
     replicas = str(min(3, len(cluster)))
     in_sync = "2" if len(cluster) > 2 else "1"  # noqa: PLR2004 - a majority of three
     settings = {
@@ -129,7 +143,7 @@ def _quoted(text: str) -> str:
 
 
 def _escape(value: str) -> str:
-    """A value as Java's properties files want it: ASCII, the rest as UTF-16 units."""
+    """Escape a value for a Java properties file: ASCII, and UTF-16 units for the rest."""
     return "".join(c if c.isascii() and c != "\\" else _utf16(c) for c in value)
 
 

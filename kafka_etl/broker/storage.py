@@ -1,4 +1,4 @@
-"""Makes a folder into one that a Kafka node takes for its own."""
+"""Formats a folder as the data folder of a Kafka node."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FEATURES: Final = "bootstrap.checkpoint"
 
 
 def new_id() -> str:
-    """An id as Kafka writes them; it avoids those that look like an option."""
+    """A random id in Kafka's format, without a leading `-`, which would look like an option."""
     text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     return new_id() if text.startswith("-") else text
 
 
 def cluster_id_in(data: Path) -> str | None:
-    """The id of the cluster to which a data folder belongs; None for a new one."""
+    """The id of the cluster to which a data folder belongs; None: the folder is not formatted."""
     try:
         lines = (data / _IDENTITY).read_text(encoding="ascii").splitlines()
     except (FileNotFoundError, NotADirectoryError):
@@ -33,10 +33,14 @@ def cluster_id_in(data: Path) -> str | None:
 
 
 def format_data(data: Path, node_id: int, cluster_id: str, jvm: Jvm) -> None:
-    """Do what `kafka-storage format` does, without the second that it takes for each node.
+    """Format a data folder like `kafka-storage format`, which takes a second for each node.
 
-    It writes a few lines that say whose folder this is, and the features of a new cluster, which
-    are the same for every cluster of one Kafka version: of those a copy is kept.
+    The function writes the identity of the node, and the features of a new cluster. The features
+    are the same for every cluster of one Kafka version, so `cache_folder()` keeps a copy.
+
+    Raises:
+        BrokerNotStarted: Kafka's storage tool failed to write the features.
+        OSError: The folder cannot be written.
     """
     data.mkdir(parents=True, exist_ok=True)
     (data / _FEATURES).write_bytes(_features(jvm))

@@ -1,6 +1,6 @@
-"""Just enough of Kafka's protocol to ask a broker which brokers it knows.
+"""The part of Kafka's protocol that is needed to ask a broker for the brokers of its cluster.
 
-The client library belongs to `kafka_etl.kafka` alone, and would take longer to see a start.
+Only `kafka_etl.kafka` imports the client library, which would also notice a new broker later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ _LARGEST_ANSWER: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A cluster as one of its brokers sees it."""
+    """A cluster as one of its brokers sees it.
+
+    Attributes:
+        cluster_id: Id of the cluster.
+        brokers: Ids of the brokers that are registered and not fenced.
+    """
 
     cluster_id: str
     brokers: frozenset[int]
@@ -33,10 +38,15 @@ class Login:
 
 
 def ask(port: int, login: Login | None, timeout_s: float = 2.0) -> View:
-    """What the broker behind a local port sees; registered and unfenced brokers only.
+    """Ask the broker at a local port for its view of the cluster.
+
+    Args:
+        port: Port of the broker on the loopback address.
+        login: User and password; None: the broker needs no login.
+        timeout_s: Seconds for the connection, and for each read.
 
     Raises:
-        OSError: It does not answer, or something else does.
+        OSError: No broker answers, the broker refuses the login, or the answer is not Kafka's.
     """
     with socket.create_connection((LOOPBACK, port), timeout_s) as connection:
         if login:
@@ -56,12 +66,12 @@ def _log_in(connection: socket.socket, login: Login) -> None:
 
 
 def _call(connection: socket.socket, api: tuple[int, int], body: bytes) -> bytes:
-    request = struct.pack(">hhih", *api, 0, -1) + body  # correlation 0, no client id
+    request = struct.pack(">hhih", *api, 0, -1) + body  # correlation id 0, no client id
     connection.sendall(struct.pack(">i", len(request)) + request)
     (size,) = struct.unpack(">i", _read(connection, 4))
     if not 0 <= size <= _LARGEST_ANSWER:
         raise ConnectionError("this is not a Kafka broker")
-    return _read(connection, size)[4:]  # after the correlation
+    return _read(connection, size)[4:]  # after the correlation id
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
@@ -86,7 +96,7 @@ def _read_view(reader: _Reader) -> View:
 
 
 class _Reader:
-    """Kafka's primitive types one after the other."""
+    """Reads Kafka's primitive types from an answer, one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,1 +1,1 @@
-"""Kafka: the only place that imports the client. Gather, commit, abort, rewind, end, renewal."""
+"""The Kafka source, the Kafka sink and the ledger; only this package imports the Kafka client."""

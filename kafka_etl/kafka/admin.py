@@ -1,7 +1,7 @@
-"""Questions and orders to the cluster, each answered with our own errors.
+"""Requests of preflight and of commands to the cluster, whose failures are `KafkaEtlError`.
 
-For preflight, which is over soon: an admin client kept for long does not survive every broker
-restart.
+An admin client is kept for a short time only, because a client that is kept for long does not
+survive every restart of a broker.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _FIRST_ANSWER: Final = 1.0
 _REACHED_WITHIN: Final = 10.0
 _CREATED_WITHIN: Final = 10.0
 _REQUEST: Final = 60.0
-"""Seconds for an answer once brokers are there: about thousands of partitions it takes longer."""
+"""Seconds to wait for an answer: brokers need a while to describe thousands of partitions."""
 _AT_ONCE: Final = 1000
 _PULSE: Final = 0.2
 _QUIET: Final = 2.0
-"""Seconds of waiting that nobody needs to hear of."""
+"""Seconds of a wait before its first pulse."""
 _SHOWN: Final = 10
 _PATIENCE: Final = 30.0
 _BUSY_ADVICE: Final = "The brokers start or change leaders: if it lasts, see their logs."
@@ -62,20 +62,20 @@ _PROTOCOL_ADVICE: Final = (
     "have one for each protocol."
 )
 _waiting: ContextVar[Pulse] = ContextVar("waiting", default=lambda _waiting_for: None)
-_api: Any = admin  # its hints are partial and contradict each other; the tests check what we use
+_api: Any = admin  # its type hints are partial and contradictory; tests check the calls
 
 
 @cache
 def connect(settings: frozenset[tuple[str, Any]]) -> Admin:
-    """The one admin client of a preflight for a cluster."""
+    """The admin client of a cluster, which all checks of a preflight share."""
     return Admin(dict(settings))
 
 
 def reached(settings: Mapping[str, Any]) -> Admin:
-    """An admin client of a cluster that answers.
+    """Make an admin client, and wait until a broker answers.
 
     Raises:
-        BrokersUnreachable: No broker answers.
+        BrokersUnreachable: No broker has answered for about 10 s.
         NotAuthorized: The login fails.
     """
     client = Admin(settings)
@@ -95,14 +95,20 @@ def connections(waiting: Pulse) -> Generator[None]:
 
 
 class Committed(NamedTuple):
-    """An offset a group has committed, and the note beside it."""
+    """An offset that a group has committed, and the note that was committed with the offset."""
 
     offset: int
     note: str
 
 
 class Member(NamedTuple):
-    """One member of a group."""
+    """One member of a group.
+
+    Attributes:
+        client: The `client.id`, or the member id of a member without a `client.id`.
+        host: Address of the member as the broker sees it, such as "/10.0.0.7".
+        static: Whether the member has a `group.instance.id`.
+    """
 
     client: str
     host: str
@@ -110,10 +116,14 @@ class Member(NamedTuple):
 
 
 class Admin:
-    """A connection for preflight.
+    """An admin client whose methods block until the cluster has answered.
 
-    A broker that is busy starting is asked again; every method raises `KafkaEtlError` in the end:
+    A request that a busy broker refuses (at its start, or during a change of leaders) is repeated
+    for 30 s. Then, or at another refusal, every method raises a `KafkaEtlError`:
     BrokersUnreachable, TopicMissing, NotAuthorized, …
+
+    Args:
+        settings: Settings of the client, `bootstrap.servers` among them.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -124,7 +134,14 @@ class Admin:
         self._client = make_client(_api.AdminClient, config)
 
     def reach(self) -> None:
-        """Some broker answers; asked for nothing else, a large cluster answers as fast as any."""
+        """Wait until a broker answers.
+
+        The request is for the brokers alone, which a large cluster answers as fast as a small one.
+
+        Raises:
+            BrokersUnreachable: No broker has answered for about 10 s.
+            NotAuthorized: The login fails.
+        """
         what = f"asking {self._brokers} for its topics"
         deadline = monotonic() + _REACHED_WITHIN
         while True:
@@ -147,7 +164,7 @@ class Admin:
         """The topics among `names` that exist, with their number of partitions.
 
         Raises:
-            NotAuthorized: This user lacks the right to one of them.
+            NotAuthorized: This user lacks the right to one of the topics.
         """
         wanted = sorted(set(names))
         described = self._described(wanted) if wanted else {}
@@ -170,8 +187,8 @@ class Admin:
         return {name: found for name, found in _patiently(what, ask).items() if found is not None}
 
     def all_topics(self) -> list[str]:
-        """Every topic this user can see; large clusters take a while."""
-        with ThreadPoolExecutor(1) as pool:  # the client waits for this answer in one piece
+        """The names of all topics that this user can see; a large cluster takes a while."""
+        with ThreadPoolExecutor(1) as pool:  # `list_topics` blocks, and `_await` needs a future
             return _answered(
                 "listing all topics",
                 lambda: pool.submit(
@@ -188,16 +205,21 @@ class Admin:
                 raise denied
 
     def _last_word(self) -> str:
-        """The client's last error, which may say why no broker answers: a host is unknown, say.
+        """The client's most telling error, for the end of a sentence: an unknown host, say.
 
-        A lost connection tells less than a handshake that failed on it, and may be told later.
+        A lost connection is told only without other errors: the client may report the failed
+        handshake, which says more, before the connection that was lost by the handshake.
         """
         errors = [error for error in self._said if error.name() != "_ALL_BROKERS_DOWN"]
         telling = [error for error in errors if error.name() != "_TRANSPORT"] or errors
         return f"; {classify.plain(telling[-1])}" if telling else ""
 
     def require_group_rights(self, group: str, right: Right) -> None:
-        """This user has the right to the group, which need not exist."""
+        """Require this user to have a right to the group, which need not exist.
+
+        Raises:
+            NotAuthorized: This user lacks the right.
+        """
         what = f"group {group}"
 
         def ask() -> Any:
@@ -209,7 +231,7 @@ class Admin:
         _require(right, what, _patiently(f"looking at {what}", ask))
 
     def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Topic -> its settings by name; none of a topic whose settings this user may not read."""
+        """Topic -> its settings by name; no settings of a topic that this user may not read."""
         resources = [_api.ConfigResource(_api.ResourceType.TOPIC, topic) for topic in topics]
 
         def ask() -> dict[str, dict[str, str]]:
@@ -224,7 +246,19 @@ class Admin:
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, Any]
     ) -> None:
-        """Create a topic; somebody else having done so meanwhile is as good."""
+        """Create a topic; a topic that exists already is no error.
+
+        Args:
+            name: Name of the topic.
+            partitions: Number of partitions.
+            replication: Copies of each partition; None: the broker's default.
+            config: Topic settings by Kafka's names.
+
+        Raises:
+            TopicNotCreated: The cluster refuses to create the topic.
+            NotAuthorized: This user lacks the right to create the topic.
+            BrokersUnreachable: No broker answers.
+        """
         topic = _api.NewTopic(
             name,
             partitions,
@@ -244,7 +278,7 @@ class Admin:
         _patiently(what, ask, otherwise=TopicNotCreated)
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Offsets the group has committed; partitions without one are left out."""
+        """The offsets that the group has committed, without partitions that have no offset."""
         wanted = [TopicPartition(*tp) for tp in partitions]
         answer = _answered(
             f"reading the offsets of group {group}",
@@ -256,7 +290,7 @@ class Admin:
         return {Partition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def all_committed(self, group: str) -> dict[Partition, Committed]:
-        """Every offset the group has committed, in whatever topic."""
+        """The committed offsets of the group in all topics."""
         answer = _answered(
             f"reading the offsets of group {group}",
             lambda: self._client.list_consumer_group_offsets(
@@ -271,7 +305,7 @@ class Admin:
         }
 
     def members(self, group: str) -> list[Member]:
-        """Who is in the group now; nobody in a group that does not exist."""
+        """The present members of the group; empty also for a group that does not exist."""
         described = _answered(
             f"looking at group {group}",
             lambda: self._client.describe_consumer_groups([group], request_timeout=_REQUEST)[group],
@@ -283,7 +317,7 @@ class Admin:
         ]
 
     def earliest(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The first offset of each partition that is still there."""
+        """The first offset of each partition whose record is not deleted yet."""
         return self._offsets(partitions, _api.OffsetSpec.earliest())
 
     def latest(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -291,7 +325,7 @@ class Admin:
         return self._offsets(partitions, _api.OffsetSpec.latest())
 
     def at_time(self, partitions: Iterable[Partition], ms: int) -> dict[Partition, int]:
-        """The first offset at or after a time in each partition; -1 where there is none."""
+        """The first offset of each partition at or after `ms` since the epoch; -1: none."""
         return self._offsets(partitions, _api.OffsetSpec.for_timestamp(ms))
 
     def _offsets(self, partitions: Iterable[Partition], spec: Any) -> dict[Partition, int]:
@@ -310,9 +344,14 @@ class Admin:
         return _patiently(what, ask) if wanted else {}
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> bool:
-        """Set the offsets of a group; False: the group has members, and no offset is set."""
+        """Set the offsets of a group, in requests of 1,000 partitions.
+
+        Returns:
+            Whether all offsets are set. False: the group has members, and the offsets of the
+            refused request and of the requests after that one are not set.
+        """
         wanted = [TopicPartition(*tp, offset) for tp, offset in offsets.items()]
-        # What is set at once has to fit into one batch of the brokers' own topic.
+        # The brokers write the offsets of a request as one batch, whose size is limited.
         parts = [wanted[i : i + _AT_ONCE] for i in range(0, len(wanted), _AT_ONCE)]
         return all(self._commit(group, part) for part in parts)
 
@@ -337,7 +376,7 @@ class Admin:
 
 
 def _answered(what: str, request: Callable[[], Future[T]]) -> T:
-    """The answer to a request whose answer comes as a future."""
+    """Make a request whose answer is a future, and wait for the answer."""
     return _patiently(what, lambda: _await(what, request()))
 
 
@@ -418,7 +457,7 @@ def _require(right: Right, what: str, described: Any) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a sentence, of which there may be hundreds."""
+    """Join names for a sentence: the first ten, and the number of the others."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 

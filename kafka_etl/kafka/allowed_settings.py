@@ -1,4 +1,7 @@
-"""Which client settings a pipeline may give, and why some are refused. Imports no client."""
+"""The client settings that a pipeline may give, and the reasons why others are refused.
+
+The daemon imports this module, so the module does not import the Kafka client.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from kafka_etl.units import show_duration
 
 MAX_POLL: Final = "max.poll.interval.ms"
 _LONGEST_POLL: Final = 86_400_000
-"""Milliseconds that the client takes at most."""
+"""Milliseconds: the largest value that the client takes."""
 _SHORTEST_POLL: Final = 300_000
 _POLL_SLACK: Final = 60_000
 
@@ -205,9 +208,12 @@ def value_objection(name: str, value: str | float) -> str | None:
 
 
 def poll_interval(timeouts: Sequence[float]) -> int:
-    """Milliseconds that a worker may take for a record, which may be in each operator in turn.
+    """The `max.poll.interval.ms` of a worker, long enough for the timeouts of all operators.
 
-    A slow operator is bounded by its timeout, not by the client throwing the worker out.
+    A slow operator thus ends at its own timeout, before the client leaves the group.
+
+    Args:
+        timeouts: Seconds: the timeout of each operator, which a record passes one after the other.
     """
     patience = int(sum(timeouts) * 1000) + _POLL_SLACK
     return min(max(_SHORTEST_POLL, patience), _LONGEST_POLL)
@@ -224,11 +230,16 @@ def timeouts_objection(seconds: float) -> str | None:
 
 
 def poll_interval_objection(given: object, seconds: float) -> str | None:
-    """Why the client may not wait so short a time for a record of so many seconds; or None."""
+    """The reason why a `max.poll.interval.ms` is too short; None: no reason.
+
+    Args:
+        given: The value of `max.poll.interval.ms`.
+        seconds: Longest time of a record in the operators, by their timeouts.
+    """
     try:
         enough = float(str(given)) >= seconds * 1000
     except ValueError:
-        return None  # which the client says itself
+        return None  # the client itself refuses a value that is no number
     if enough:
         return None
     return (

@@ -15,7 +15,7 @@ from kafka_etl.log import client_logger
 NO_ANSWER: Final = "no broker answers"
 _ASK_EVERY: Final = 2.0
 _OUT_FOR: Final = 5.0
-"""Seconds without a membership before brokers are asked: one that hangs loses no connection."""
+"""Seconds outside the group before brokers are asked: a broker that hangs closes no connection."""
 
 
 class BrokerSilence:
@@ -31,17 +31,17 @@ class BrokerSilence:
         self._joined_at = monotonic()
 
     def on_error(self, error: KafkaError) -> None:
-        """The error callback of a client that has no other use for it."""
+        """Take in and log an error: the error callback of a client that needs no other."""
         self.note(error)
         client_logger().error("ERROR %s", error.str())  # as the client does without a callback
 
     def note(self, error: KafkaError) -> None:
-        """Take in an error of the client's error callback."""
+        """Take in an error that the client passed to its error callback."""
         if error.name() == "_ALL_BROKERS_DOWN":
             self.lasts = True
 
     def over(self) -> None:
-        """One has answered."""
+        """Take in that a broker has answered."""
         self.lasts = False
 
     def look(self, ask: Callable[[], object], *, joined: bool) -> None:

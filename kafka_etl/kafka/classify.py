@@ -62,7 +62,7 @@ _BUSY: Final = frozenset(
         "NOT_LEADER_FOR_PARTITION",
         "REQUEST_TIMED_OUT",
         "UNSTABLE_OFFSET_COMMIT",
-        "INVALID_REPLICATION_FACTOR",  # of a cluster whose brokers are not all back yet
+        "INVALID_REPLICATION_FACTOR",  # some brokers are not back yet
     }
 )
 _SETTING_REFUSED: Final = frozenset(
@@ -91,7 +91,7 @@ _DENIED: Final[Mapping[str, str]] = {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": f"{_GRANT} WRITE on its transactional ids, which "
     "begin with `kafka-etl.` and its name, and start it again.",
 }
-"""What to do about each."""
+"""Name of an error -> advice for the user."""
 _NOISE: Final = [
     (re.compile(pattern), instead)
     for pattern, instead in [
@@ -127,7 +127,10 @@ def said(error: KafkaError) -> str:
 
 
 def of_transaction(error: KafkaError) -> Reaction:
-    """The order of the questions matters: a fatal error may carry the other flags, too."""
+    """Choose the reaction to an error of a transactional call, by the flags of the error.
+
+    The fatal flag comes first, because a fatal error may carry the other flags, too.
+    """
     if error.fatal():
         return Reaction.REBUILD
     if error.txn_requires_abort():
@@ -141,7 +144,10 @@ def fatal(error: KafkaError) -> bool:
 
 
 def fenced(error: KafkaError) -> bool:
-    """Whether another client took our id; a coordinator's timeout looks the same."""
+    """Whether another client took over this client's id.
+
+    The broker answers the same after the coordinator's timeout of a transaction.
+    """
     return error.name() in _FENCED or (fatal(error) and "fenced" in error.str())
 
 
@@ -156,7 +162,7 @@ def shut_out(error: KafkaError) -> bool:
 
 
 def too_slow(error: KafkaError) -> bool:
-    """Whether the client left its group because nobody polled in time."""
+    """Whether the client left its group because the worker did not poll in time."""
     return error.name() == "_MAX_POLL_EXCEEDED"
 
 
@@ -166,22 +172,25 @@ def missing(error: KafkaError) -> bool:
 
 
 def has_members(error: KafkaError) -> bool:
-    """Whether offsets could not be set because the group is in use."""
+    """Whether the broker refused to set offsets because the group has members."""
     return error.name() in _REBALANCE or error.name() == "NON_EMPTY_GROUP"
 
 
 def lacks_right(raised: BaseException | None) -> bool:
-    """Whether a request was refused for want of a right, and not of a login."""
+    """Whether the broker refused a request because the user lacks a right, and not a login."""
     return isinstance(raised, KafkaException) and error_of(raised).name().endswith(_UNRIGHTED)
 
 
 def busy(error: KafkaError) -> bool:
-    """Whether the cluster is starting up or changing leaders: ask again in a moment."""
+    """Whether the cluster is starting or changing leaders, so that a repetition may succeed."""
     return error.name() in _BUSY
 
 
 def sequence_gap(error: KafkaError) -> bool:
-    """Whether the client counted records that were refused: the next transaction is in order."""
+    """Whether the broker found a gap in the numbers by which the client counts its records.
+
+    A record that the broker refused leaves such a gap; an abort of the transaction closes the gap.
+    """
     return error.name() == "OUT_OF_ORDER_SEQUENCE_NUMBER"
 
 
@@ -190,7 +199,7 @@ def refusal(error: KafkaError) -> Refusal | None:
     if error.name() not in _REFUSED:
         return None
     said = plain(error)
-    if error.name() == "INVALID_RECORD":  # more than that the broker's answer does not hold
+    if error.name() == "INVALID_RECORD":  # the broker's answer holds no reason
         said += "; a compacted topic takes no record without a key"
     return Refusal(error.name(), said, too_large=error.name() in _TOO_LARGE)
 
@@ -220,7 +229,7 @@ def final(error: KafkaError, what: str) -> KafkaEtlError | None:
 
 
 def explained(error: KafkaError, what: str) -> KafkaEtlError:
-    """The error to show for a request that failed in preflight, where nothing is tried for long."""
+    """The error to raise for a failed request of preflight, which is not repeated for long."""
     name = error.name()
     if name in _MISSING:
         return TopicMissing(f"{what} failed: the broker knows no such topic")

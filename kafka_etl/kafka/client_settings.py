@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _QUIET: Final[Mapping[str, Any]] = {"log_level": 3, "log.connection.close": False}
 _SOON: Final[Mapping[str, Any]] = {"reconnect.backoff.ms": 20}
-"""The second connection of a client waits for half of its default of 100 ms."""
+"""Milliseconds: the default of 100 delays the second connection of a client by about 50 ms."""
 
 
 class ClientLog(Protocol):
@@ -57,12 +57,12 @@ def consumer_settings(deployment: Deployment, group: str, *, static: bool) -> di
         "client.id": deployment.member,
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 2_000,
-        # Its default of a second starves a fast loop: the next fetch waits for it.
+        # The default of one second starves a fast engine: the next fetch would wait that long.
         "fetch.queue.backoff.ms": 5,
-        # A fetch that waits for records stands in the way of the one after a seek.
+        # A fetch that waits for records delays the fetch after a seek.
         "fetch.wait.max.ms": 100,
-        # Of each partition, whatever their size: two batches. The client keeps 400 bytes beside
-        # every record, and would fetch 100,000 of each.
+        # Two batches of each partition, whatever the size of the records. By default the client
+        # would fetch 100,000 records of each partition, and keeps 400 bytes beside every record.
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 32_768,
         "check.crcs": True,
@@ -89,19 +89,19 @@ def producer_settings(deployment: Deployment) -> dict[str, Any]:
         **_SOON,
         "client.id": deployment.member,
         "linger.ms": 5,
-        # A broker refuses a whole set of records for being larger than its topic allows.
+        # A broker refuses a whole set of records that is larger than the topic's limit.
         "batch.size": min([1_000_000, *limits]),
         "message.max.bytes": max([1_000_000, *limits]),
         "queue.buffering.max.messages": 1_000_000,
         "transaction.timeout.ms": 10_000,
-        # Transactions back to back meet CONCURRENT_TRANSACTIONS for some milliseconds: asked again
-        # every 10 ms one after the other takes 27 ms, every 2 ms it takes 8.
+        # For some milliseconds after a transaction the broker answers CONCURRENT_TRANSACTIONS to
+        # the next one. With repetitions every 10 ms a transaction takes 27 ms, every 2 ms 8 ms.
         "retry.backoff.ms": 2,
     }
     needed: dict[str, Any] = {
         "transactional.id": deployment.member,
         "partitioner": "murmur2_random",
-        # A transaction fails as one: nobody looks at the reports of records that arrived.
+        # A transaction fails as a whole, so reports of records that arrived have no reader.
         "delivery.report.only.error": True,
     }
     return {**suitable, **deployment.kafka, **deployment.producer, **needed}

@@ -1,4 +1,4 @@
-"""Where a group stands in partitions that have just come: asked for in callbacks of the client."""
+"""Committed offsets of newly assigned partitions, read inside the client's callbacks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,19 @@ class CommittedOffsets:
         self._pulse = pulse
 
     def read(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
-        """Where the group stands in each, or begins; asks until the brokers answer."""
+        """Read the committed offset of each partition; without one, the partition's first offset.
+
+        The consumer calls this in a callback. A request without an answer is repeated for about
+        60 s, with a pulse before each repetition.
+
+        Raises:
+            KafkaException: The brokers refuse the request, or have not answered for that long.
+        """
         committed = self._asked("reading committed offsets", self._consumer.committed, partitions)
-        # `start` was applied before any worker joined: such a partition is new, or was new then.
+        # Preflight applied `start` to new topics: such a partition was added to a known topic.
         fresh = [tp for tp, arrival in committed.items() if arrival.offset < 0]
         if fresh:
-            # In place of a time, the offset that stands for the beginning: all in one request.
+            # OFFSET_BEGINNING in place of a time: one request finds all first offsets.
             begins = [TopicPartition(*tp, OFFSET_BEGINNING) for tp in fresh]
             what = "looking up first offsets"
             committed |= self._asked(what, self._consumer.offsets_for_times, begins)

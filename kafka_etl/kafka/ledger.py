@@ -16,15 +16,15 @@ from kafka_etl.kafka.transactions import Transactions, Write
 from kafka_etl.record import partition_of
 
 _DEFAULT_LIMIT: Final = 1_000_000
-"""Bytes of a dead letter where preflight has read no limit of its topic."""
+"""Largest dead letter in bytes, if preflight has read no limit of the dead-letter topic."""
 
 
 def _no_outputs(_producer: Producer) -> None:
-    """The outputs are elsewhere, and acknowledged."""
+    """Write no outputs: another target has them, and has acknowledged them."""
 
 
 class Ledger:
-    """Commits offsets and dead letters together; every sink's progress goes through here.
+    """Commits the offsets and the dead letters of a settlement together, for every sink.
 
     Args:
         deployment: The cluster, the transactional id and the dead-letter topic.
@@ -41,7 +41,7 @@ class Ledger:
         self._transactions = Transactions(producer_settings(deployment), known, pulse)
 
     def open(self) -> None:
-        """Take over the transactional id, which ends whatever a predecessor left open."""
+        """Take over the transactional id, which ends the open transaction of a predecessor."""
         self._transactions.open()
 
     def close(self) -> None:
@@ -54,7 +54,8 @@ class Ledger:
         """Queue outputs and dead letters in a new transaction.
 
         Returns:
-            The call that commits them together with the offsets; see `Transactions.begin`.
+            The function that commits the queued records together with the offsets; see
+            `Transactions.begin`, also for the errors.
         """
 
         def write(producer: Producer) -> None:

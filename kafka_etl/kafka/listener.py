@@ -1,8 +1,8 @@
 """Whether a broker's listener and a client mean the same `security.protocol`.
 
-A client that speaks TLS to a listener without TLS, or the other way round, is disconnected. What
-the client then says of the lost connection depends on which end was quicker. A listener that is
-asked answers the same each time.
+A listener without TLS disconnects a client that speaks TLS, and the other way round. The client's
+report of the lost connection depends on which end was quicker. The answer of a listener to a TLS
+greeting is the same each time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ def mismatch(settings: Mapping[str, Any]) -> str:
     """Compare `security.protocol` with the first listener that answers a TLS greeting.
 
     Args:
-        settings: Of a client that no broker answers.
+        settings: Settings of a client that has no answer from any broker.
 
     Returns:
-        A sentence without its end; empty: the listener fits, or none can be asked.
+        The difference, as a sentence without its full stop; empty: the first listener that can be
+        reached fits `security.protocol`, or no listener can be reached.
     """
     protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
     for address in str(settings.get("bootstrap.servers", "")).split(","):
@@ -43,9 +44,9 @@ def _difference(address: str, protocol: str, *, has_tls: bool) -> str:
 
 
 def speaks_tls(host: str, port: int) -> bool | None:
-    """Whether a listener speaks TLS; None: nobody is there, or the answer does not come soon."""
+    """Whether a listener speaks TLS; None: no listener answers within a second."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the question is not whom to trust
+    context.check_hostname = False  # no data is sent, so no trust is needed
     context.verify_mode = ssl.CERT_NONE
     try:
         plain = socket.create_connection((host, port), _PATIENCE)
@@ -58,7 +59,7 @@ def speaks_tls(host: str, port: int) -> bool | None:
             return None
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
             return False
-        except ssl.SSLError as refused:  # an alert is TLS, whatever else the listener wants
+        except ssl.SSLError as refused:  # a listener that sends a TLS alert speaks TLS
             return refused.reason not in _NOT_TLS
         except OSError:
             return None

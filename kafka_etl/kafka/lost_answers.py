@@ -1,6 +1,6 @@
 """Whether a producer may have a request of an earlier transaction still on its way to a broker.
 
-The client repeats a request of a transaction on its own, and tells neither the first sending nor
+The client repeats a request of a transaction on its own, and reports neither the first sending nor
 the second. A broker that gets both may act on the late one in the middle of a *later* transaction
 of the same producer: a late commit makes half of that transaction durable.
 
@@ -15,11 +15,11 @@ When the client repeats a request (librdkafka 2.16, `rdkafka_txnmgr.c`, `rdkafka
 Only 2 and 3 leave a request on its way. The time that a call took cannot tell them from an ordinary
 call: repeating a request on a near network takes less time than sending it once on a far one. The
 client does name every connection it loses, and every request it gives up, in its log, before the
-request is sent again: the lines FAIL and REQTMOUT. The former is a line for debugging, so the log
-of the producer has those lines turned on that are about brokers: about five a transaction.
+request is sent again: the lines FAIL and REQTMOUT. FAIL is a line for debugging, so the producer
+logs with `debug=broker`: about five lines for each transaction.
 
-A line that comes between two transactions is of no importance. All requests of the former have been
-answered by then, and a broker closes a connection that was idle for ten minutes.
+A line that comes between two transactions is of no importance: the brokers have answered all
+requests of the earlier transaction, and a broker closes a connection that was idle for ten minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kafka_etl.log import client_logger
 _DEBUG: Final = "broker"
 _TELLING: Final = frozenset({"FAIL", "REQTMOUT"})
 _BOOTSTRAP: Final = "/bootstrap: "
-"""Of a connection to an address in `bootstrap.servers`: no request of a transaction takes it."""
+"""Mark of a connection to an address in `bootstrap.servers`, which carries no transaction."""
 _SHOWN: Final = (*[logging.CRITICAL] * 3, logging.ERROR, logging.WARNING, *[logging.INFO] * 2)
 """Our log level for each of the client's, 0 to 6; lines for debugging are of level 7."""
 
@@ -41,15 +41,15 @@ _SHOWN: Final = (*[logging.CRITICAL] * 3, logging.ERROR, logging.WARNING, *[logg
 class LostAnswers:
     """The reader of one producer's log.
 
-    The client calls `log` in the thread that makes a call of the producer: the engine's, or the one
-    that waits for a commit. There is never more than one at a time.
+    The client calls `log` on the thread that calls the producer: the engine's thread, or the thread
+    that waits for a commit. No two threads call the producer at the same time.
 
     Attributes:
         suspected: Whether an answer may have been lost; only a new producer of the same id fences
             a request that is still on its way.
 
     Args:
-        settings: Of the producer.
+        settings: Settings of the producer.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -66,14 +66,14 @@ class LostAnswers:
         return {"debug": ",".join([*contexts, _DEBUG]), "log_level": 7}
 
     def log(self, level: int, text: str, facility: str, client: str, line: str, /) -> None:
-        """Take in a line of the client's log, and pass on those that the user has asked for."""
+        """Read a line of the client's log, and pass the line on if the user asked for its level."""
         if facility in _TELLING and self._watches and _BOOTSTRAP not in line:
             self.suspected = True
         if level >= self._least or (self._debugged and level == logging.DEBUG):
             client_logger().log(level, text, facility, client, line)
 
     def suspect(self) -> None:
-        """An answer may have been lost, for a reason that the log does not tell."""
+        """Note that an answer may have been lost, for a reason that the log does not show."""
         self.suspected = True
 
     def watch(self) -> None:

@@ -1,4 +1,4 @@
-"""Membership of a worker in its group, and the reasons why the group lets no worker in."""
+"""Membership of a worker in its group, and the reasons why a group refuses or expels a worker."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kafka_etl.kafka import classify
 
 _PROOF: Final = b"CGMDv2:"
 _WORTH_A_WORD: Final = 10.0
-"""Seconds outside the group that are no ordinary rebalance."""
+"""Seconds outside the group before the worker reports trouble: a rebalance is shorter."""
 _PATIENCE: Final = 30.0
-"""Seconds for which a run that is to end waits to be let in."""
+"""Seconds that a run to the end of its topics waits for a group that refuses the worker."""
 _TOO_OFTEN: Final = 2
 
 
 def enter(consumer: Consumer, topics: Sequence[str], **callbacks: Callable[..., None]) -> None:
-    """Subscribe.
+    """Check the client's proof of membership, and subscribe the consumer to topics.
 
     Raises:
         KafkaRefused: The client does not take these topics.
-        ClientUnsupported: The client's proof of membership cannot be read.
+        ClientUnsupported: This release of the client writes its proof in an unknown format.
     """
     generation(consumer.consumer_group_metadata())
     try:
@@ -38,7 +38,11 @@ def enter(consumer: Consumer, topics: Sequence[str], **callbacks: Callable[..., 
 
 
 def generation(proof: Any) -> int:
-    """The group generation inside the client's opaque proof: `CGMDv2:`, then four bytes."""
+    """The group generation in the client's opaque proof of membership: four bytes after `CGMDv2:`.
+
+    Raises:
+        ClientUnsupported: The proof does not begin with `CGMDv2:`.
+    """
     if proof[: len(_PROOF)] != _PROOF:
         raise ClientUnsupported(
             "this release of confluent-kafka writes its proof of membership in a way that is not "
@@ -59,7 +63,7 @@ class Membership:
         self._thrown_out = 0
 
     def note(self, error: KafkaError, topic: str | None) -> None:
-        """Take in an error that came with the records."""
+        """Take in an error that the client delivered among the records."""
         if classify.shut_out(error):
             if not self._refusal:
                 self._refused_since = monotonic()
@@ -79,12 +83,12 @@ class Membership:
             self._refusal = ""
 
     def arrived(self) -> None:
-        """Take in that partitions came."""
+        """Take in that the group has assigned partitions to the worker."""
         self.look(joined=True)
         self._missing = None
 
     def committed(self) -> None:
-        """Take in that offsets moved."""
+        """Take in that a commit has succeeded."""
         self._thrown_out = 0
 
     def trouble(self, *, holds: bool) -> str | None:
@@ -110,10 +114,10 @@ class Membership:
         return None
 
     def insist(self) -> None:
-        """Wait no longer to be let in.
+        """Raise if the group has refused this worker for too long.
 
         Raises:
-            GroupTaken: Others have kept this worker out for long.
+            GroupTaken: The group has refused this worker for more than 30 s.
         """
         if self._refusal and monotonic() - self._refused_since > _PATIENCE:
             raise GroupTaken(self._taken)

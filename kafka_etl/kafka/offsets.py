@@ -1,4 +1,4 @@
-"""Offsets of a consumer group: where the group stands, and where it could be set to stand.
+"""The committed offsets of a consumer group, and the changes that a user orders.
 
 Pure functions decide which offsets to set; `Admin` asks the cluster and sets them.
 """
@@ -22,12 +22,13 @@ _OFFSET: Final = re.compile(r"\d{1,18}")
 
 
 class Target(NamedTuple):
-    """Where a group shall stand.
+    """The place to which a user sets the offsets of a group.
 
     Attributes:
-        kind: `by`: so many offsets from where the group stands. `time`: at the first record of
-            that time or later.
-        number: The offset, the distance, or milliseconds since the epoch.
+        kind: `by`: a distance from the committed offset. `time`: the first record of that time or
+            later.
+        number: The offset for `offset`, the distance for `by`, and milliseconds since the epoch
+            for `time`; otherwise 0.
     """
 
     kind: Literal["earliest", "latest", "offset", "by", "time"]
@@ -37,8 +38,13 @@ class Target(NamedTuple):
 def parse_target(text: str, now: datetime) -> Target:
     """Parse the value of `--to`.
 
+    Args:
+        text: `earliest`, `latest`, an offset, a distance with a sign such as `+100`, a time in ISO
+            format (UTC without a time zone), or a duration before now such as `-2h`.
+        now: The present time.
+
     Raises:
-        OffsetsUnclear: The text has no meaning.
+        OffsetsUnclear: The text is none of these.
     """
     if text == "earliest":
         return Target("earliest")
@@ -64,11 +70,12 @@ def _in_utc(moment: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a group stands in a partition.
+    """The committed offset of a group in a partition, beside the ends of the partition.
 
     Attributes:
-        committed: None: the group has committed nothing here.
-        begin: The first offset that is still there.
+        partition: The partition.
+        committed: The group's committed offset; None: the group has committed no offset here.
+        begin: The first offset whose record is not deleted yet.
         end: The offset after the last committed record.
     """
 
@@ -79,7 +86,7 @@ class Standing:
 
     @property
     def lag(self) -> int | None:
-        """Offsets to read; None: the group begins where `start` says."""
+        """Number of offsets that the group has still to read; None: no offset is committed."""
         if self.committed is None:
             return None
         return max(0, self.end - max(self.committed.offset, self.begin))
@@ -100,10 +107,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From one offset to another in a partition.
+    """A change of the committed offset of a partition.
 
     Attributes:
-        old: None: nothing is committed.
+        partition: The partition.
+        old: The committed offset before the change; None: no offset was committed.
+        new: The offset to commit.
     """
 
     partition: Partition
@@ -128,9 +137,9 @@ def planned(
     """The offsets to set, each within the beginning and the end of its partition.
 
     Args:
-        standings: Where the group stands.
-        target: Where it shall stand.
-        found: For a time: the first offset at or after it, -1 where there is none.
+        standings: The present offsets of the group.
+        target: The place to which the offsets are set.
+        found: For a time: partition -> the first offset at or after that time; -1: none.
 
     Raises:
         OffsetsUnclear: The target is a distance, and the group has no offset to count from.
@@ -170,10 +179,10 @@ def _wanted(standing: Standing, target: Target, found: Mapping[Partition, int]) 
 
 
 def partitions_of_source(admin: Admin, settings: KafkaSourceSettings) -> list[Partition]:
-    """The partitions a pipeline's source reads, as far as they exist.
+    """The existing partitions that a pipeline's source reads.
 
     Raises:
-        TopicMissing: None does.
+        TopicMissing: None of the source's topics exists.
     """
     names = settings.topics
     if settings.pattern is not None:
@@ -193,17 +202,18 @@ def partitions_of_source(admin: Admin, settings: KafkaSourceSettings) -> list[Pa
 def standings(
     admin: Admin, group: str, source: Iterable[Partition], wanted: Sequence[str]
 ) -> list[Standing]:
-    """Where a group stands.
+    """The offsets of a group in the partitions that exist, by partition.
 
     Args:
-        admin: The cluster.
+        admin: An admin client of the cluster.
         group: The group.
-        source: Partitions the group reads, whether or not it has committed something there.
-        wanted: TOPIC or TOPIC:PARTITION; empty: everything.
+        source: Partitions that the group reads, with a committed offset or without.
+        wanted: TOPIC or TOPIC:PARTITION; empty: all partitions that the group reads.
 
     Raises:
-        GroupUnknown: The group reads nothing.
-        TopicMissing: One of `wanted` does not exist.
+        GroupUnknown: None of the group's partitions exists.
+        TopicMissing: A topic or partition of `wanted` does not exist, or the group does not read
+            the topic.
     """
     committed = admin.all_committed(group)
     known = {*source, *committed}
@@ -261,10 +271,10 @@ def require_empty(admin: Admin, group: str) -> None:
 
 
 def set_offsets(admin: Admin, group: str, changes: Iterable[Change]) -> None:
-    """Set them.
+    """Commit the new offsets of a group without members.
 
     Raises:
-        GroupInUse: Somebody has joined the group meanwhile.
+        GroupInUse: A member has joined the group meanwhile.
     """
     if not admin.commit(group, {change.partition: change.new for change in changes}):
         require_empty(admin, group)

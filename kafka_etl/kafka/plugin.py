@@ -1,4 +1,8 @@
-"""The plug-ins that read from Kafka and write to Kafka. Read by the supervisor: no client here."""
+"""The plug-ins of the Kafka source and the Kafka sink.
+
+The daemon imports this module, so the Kafka client is imported only when a plug-in is built or
+checked.
+"""
 
 from __future__ import annotations
 

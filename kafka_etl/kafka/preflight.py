@@ -1,4 +1,4 @@
-"""Before any worker joins: topics, rights, limits, and where the group begins."""
+"""Preflight of Kafka pipelines: topics, rights, limits, and the first offsets of the group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kafka_etl.kafka.settings import CreateSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
 _DEFAULT_LIMIT: Final = 1_048_588
-"""Kafka's own default of `max.message.bytes`."""
+"""Bytes: Kafka's own default of `max.message.bytes`."""
 _VISIBLE_AFTER: Final = 15.0
 _CREATE_OR_CORRECT: Final = (
     "Correct source.with.topics, or create the topic: `kafka-topics --bootstrap-server HOST:PORT "
@@ -33,7 +33,12 @@ _CREATE_OR_CORRECT: Final = (
 
 
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
-    """Check that the source's topics can be read, and set the group's first offsets."""
+    """Check that the source's topics can be read, and set the group's first offsets.
+
+    Raises:
+        KafkaEtlError: A topic is missing, a right is missing, no broker answers, or the client
+            refuses its settings.
+    """
     group = settings.group or deployment.pipeline
     static = settings.membership == "static"
     _try_consumer(_offline(consumer_settings(deployment, group, static=static)), settings)
@@ -69,6 +74,11 @@ def check_topics(
         create: How to create a missing topic; None: a missing topic is an error.
         deployment: Where the pipeline runs.
         largest: Bytes of the largest record that should fit.
+
+    Raises:
+        TopicMissing: A topic does not exist, and `create` is None.
+        TopicNotCreated: A topic could not be created.
+        KafkaEtlError: A right is missing, or no broker answers.
     """
     admin = _admin(deployment)
     admin.reach()
@@ -106,12 +116,16 @@ def check_topics(
 
 
 def check_producer(deployment: Deployment) -> None:
-    """The client takes the settings of a worker's producer."""
+    """Check that the client takes the settings of a worker's producer.
+
+    Raises:
+        KafkaRefused: The client does not take the settings.
+    """
     make_client(Producer, _offline(producer_settings(deployment)))
 
 
 def _try_consumer(config: Mapping[str, Any], settings: KafkaSourceSettings) -> None:
-    """The client takes the settings of a worker's consumer, and the topics."""
+    """Check that the client takes the topics, and the settings of a worker's consumer."""
     consumer = make_client(Consumer, config)
     try:
         enter(consumer, settings.topics)
@@ -129,12 +143,12 @@ def _admin(deployment: Deployment) -> Admin:
 
 
 def _limit(settings: Mapping[str, str]) -> int:
-    """The largest record a topic takes."""
+    """Bytes of the largest record that a topic takes."""
     return int(settings.get("max.message.bytes", _DEFAULT_LIMIT))
 
 
 def _source_topics(settings: KafkaSourceSettings, admin: Admin) -> dict[str, int]:
-    """The topics to read, and their numbers of partitions."""
+    """Topic of the source -> its number of partitions."""
     if settings.pattern is not None:
         matching = list(filter(settings.reads, admin.all_topics()))
         if not matching:
@@ -151,7 +165,7 @@ def _source_topics(settings: KafkaSourceSettings, admin: Admin) -> dict[str, int
 
 
 def _nearest(name: str, admin: Admin) -> str:
-    """The topic that may have been meant."""
+    """Advice that names the topic with the most similar name; empty: no name is similar."""
     found = get_close_matches(name, admin.all_topics(), n=1, cutoff=0.6)
     return f"Did you mean {found[0]}? " if found else ""
 
@@ -163,10 +177,13 @@ def _apply_start(
     partitions: Sequence[Partition],
     committed: dict[Partition, int],
 ) -> tuple[str, ...]:
-    """Commit, as numbers, where to begin in topics the group has no offset of at all.
+    """Commit the first offsets of topics in which the group has no committed offset at all.
 
-    A partition that comes later begins at its beginning, also under `latest`: its records were
-    all written after the start.
+    A partition that is added later is read from its first offset, also under `latest`: all its
+    records are newer than the start.
+
+    Returns:
+        Notes for the user.
     """
     known = {tp.topic for tp in committed}
     ignored = _ignored_start(settings, group, sorted(known))
@@ -175,7 +192,7 @@ def _apply_start(
         return ignored
     begins = _begins(settings.start, admin, fresh)
     if not admin.commit(group, begins):
-        return ignored  # it has members: another worker has been here before
+        return ignored  # a member has joined after its own preflight
     committed.update(begins)
     topics = listed(sorted({tp.topic for tp in fresh}))
     return (f"group {group} begins in {topics} at {settings.start}", *ignored)

@@ -1,4 +1,4 @@
-"""Handing columns to the producer: the loop runs in C."""
+"""Hand records to the producer as columns, so that the loop over the records runs in C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ _ROOM: Final = 0.05
 
 
 def produce_outputs(producer: Producer, topic: str, outputs: Outputs) -> None:
-    """Queue all outputs. Without headers and timestamps a record costs half as much.
+    """Queue all outputs; without headers and timestamps a record costs half as much time.
+
+    Args:
+        producer: A producer with an open transaction.
+        topic: Topic of outputs that name no topic.
+        outputs: The outputs of a settlement, one column for each part of a record.
 
     Raises:
         KafkaException: The client refuses a record.
@@ -28,7 +33,7 @@ def produce_outputs(producer: Producer, topic: str, outputs: Outputs) -> None:
     if outputs.headers is not None or outputs.timestamps is not None:
         columns += [
             repeat(_ANY_PARTITION),
-            repeat(None),  # the callback, which the client knows under two names
+            repeat(None),  # the callback, a parameter of the client under two names
             repeat(None),
             outputs.timestamps or repeat(0),
             [headers or [] for headers in outputs.headers] if outputs.headers else repeat([]),
@@ -37,7 +42,7 @@ def produce_outputs(producer: Producer, topic: str, outputs: Outputs) -> None:
 
 
 def _produce_rows(producer: Producer, count: int, columns: Sequence[Iterable[Any]]) -> None:
-    """Call `produce` for each row; when the client's queue is full, wait and go on from there."""
+    """Call `produce` for each row; when the client's queue is full, wait and repeat the row."""
     at = 0
     while at < count:
         done: list[None] = []
@@ -50,8 +55,8 @@ def _produce_rows(producer: Producer, count: int, columns: Sequence[Iterable[Any
 
 
 def produce_record(producer: Producer, topic: str, partition: int, record: Encoded) -> None:
-    """Queue one dead letter for a partition of its own choice."""
-    headers: Any = record.headers  # the client's hint for them allows less than the client
+    """Queue one dead letter for a partition; while the client's queue is full, wait."""
+    headers: Any = record.headers  # the client accepts more types than its type hint
     while True:
         try:
             producer.produce(topic, record.value, record.key, partition, headers=headers)

@@ -28,8 +28,8 @@ class CreateSettings(Settings):
     """How to create a topic that is missing.
 
     Attributes:
-        partitions: Default: as many as the largest source topic has.
-        replication_factor: Default: the broker's.
+        partitions: Number of partitions; default: that of the source topic with the most.
+        replication_factor: Copies of each partition; default: the broker's own default.
         config: Topic settings by Kafka's names.
     """
 
@@ -41,14 +41,16 @@ class CreateSettings(Settings):
 
 
 class KafkaSourceSettings(SourceSettings):
-    """Topics, read by a consumer group.
+    """Settings of a source that reads topics as a consumer group.
 
     Attributes:
-        topics: Names, or one regular expression that begins with ^; one alone needs no list.
+        topics: Names of topics, or one regular expression that begins with ^; a single entry needs
+            no list.
         group: The consumer group; default: the pipeline's name.
-        start: Where to begin in topics the group has no offset of.
-        membership: `static`: a restarted worker is back without a rebalance. `dynamic`: its
-            partitions move to others, after the session timeout.
+        start: First records to read of a topic in which the group has no offset: the earliest, the
+            latest, or the records from a time on (UTC without a time zone).
+        membership: `static`: a restarted worker gets its partitions back without a rebalance.
+            `dynamic`: after the session timeout the partitions of a worker move to other workers.
     """
 
     topics: tuple[str, ...] = Field(min_length=1)
@@ -87,7 +89,7 @@ class KafkaSourceSettings(SourceSettings):
 
     @property
     def pattern(self) -> str | None:
-        """The regular expression, if topics are named by one."""
+        """The regular expression for the topics; None: the topics are listed by name."""
         return self.topics[0] if self.topics[0].startswith("^") else None
 
     def reads(self, topic: str) -> bool:
@@ -97,12 +99,12 @@ class KafkaSourceSettings(SourceSettings):
 
 
 class KafkaSinkSettings(SinkSettings):
-    """A topic on the pipeline's cluster, and others that operators may route to.
+    """Settings of a sink that writes to topics of the pipeline's own cluster.
 
     Attributes:
-        topic: Where records go.
-        routes: Where `Record.to` may send them.
-        create: How to create those of these topics that are missing; None: missing is an error.
+        topic: Topic of records that no operator routes to another topic.
+        routes: Topics to which operators may route records with `Record.to`.
+        create: How to create missing topics among these; None: a missing topic is an error.
         timestamp: `source`: outputs carry the timestamp of their source record.
     """
 

@@ -11,10 +11,10 @@ from kafka_etl.kafka.produce import produce_outputs
 
 
 class KafkaSink:
-    """Topics of the pipeline's own cluster: exactly once.
+    """Writes outputs to topics of the pipeline's own cluster, exactly once.
 
     Args:
-        topic: Where outputs go that name no topic.
+        topic: Topic of outputs that name no topic.
         deployment: The cluster and the transactional id.
         pulse: Called between the pieces of long waits.
     """

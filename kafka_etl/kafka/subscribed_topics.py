@@ -1,6 +1,7 @@
-"""Whether the topics of a source are still there: deleting one is no error to the client.
+"""Whether the topics of a source still exist.
 
-The client keeps the partitions of a deleted topic for minutes, without a word.
+The client reports no error when a topic is deleted, and keeps the partitions of that topic for
+minutes.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from kafka_etl.kafka.settings import KafkaSourceSettings
 _MOMENT: Final = 0.5
 _ASK_EVERY: Final = 5.0
 _GONE_FOR: Final = 10.0
-"""Seconds after which a topic that no broker knows is no rumour of one that has just started."""
+"""Seconds without the topic in any answer, after which the topic counts as deleted.
+
+A broker that has just started may not know every topic yet.
+"""
 
 
 class SubscribedTopics:
-    """The topics of one source, as the brokers know them."""
+    """The topics of one source, and the brokers' knowledge about them."""
 
     def __init__(self, settings: KafkaSourceSettings, deployment: Deployment) -> None:
         self._known = next(iter(deployment.partitions), settings.topics[0])
@@ -31,14 +35,16 @@ class SubscribedTopics:
 
     @property
     def one(self) -> str:
-        """A topic to ask about, where any answer will do."""
+        """Name of a topic for a request whose only purpose is an answer of some broker."""
         return self._known
 
     def require(self, consumer: Consumer, topic: str) -> None:
-        """Require the topics of a run to the end to exist, as far as brokers answer.
+        """Require a topic of a run to the end to exist, as far as brokers answer.
+
+        Asks the brokers every 5 s at most; other calls return at once.
 
         Raises:
-            TopicGone: No broker has known one of the topics for some seconds.
+            TopicGone: For 10 s no answer of a broker has named the topic.
         """
         now = monotonic()
         if now < self._ask_at:

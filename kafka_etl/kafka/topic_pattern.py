@@ -24,7 +24,7 @@ _TOKEN: Final = re.compile(
 )
 _RANGE: Final = re.compile(r"(.)-(.)")
 _MOST: Final = 255
-"""Repetitions that every C library counts to."""
+"""Largest number of repetitions that every C library supports."""
 _INSTEAD: Final = {
     r"\d": "write [0-9]",
     r"\D": "write [^0-9]",
@@ -70,13 +70,14 @@ class _Unfit(Exception):
 
 
 def _walk(pattern: str) -> None:
-    """Follow the pattern token by token.
+    """Check the pattern token by token.
 
     Raises:
-        _Unfit: With the first thing that Python and POSIX do not share.
+        _Unfit: The pattern has a construct that Python and POSIX do not share; the text describes
+            the first one.
     """
     depth = 0
-    before = "open"  # what a branch begins with
+    before = "open"  # a pattern begins like an alternative
     for kind, text in _tokens(pattern):
         if kind == "repeat":
             _check_repeat(before, text)
@@ -118,7 +119,7 @@ def _check_repeat(before: str, text: str) -> None:
 
 
 def _check_set(text: str) -> None:
-    """Ranges end higher than they begin, and a bare hyphen stands first or last."""
+    """Refuse a bare hyphen inside a set, and any bare hyphen in a set with ranges."""
     members = text[1:-1].removeprefix("^")
     rest = _RANGE.sub("", members)
     if "-" in rest.strip("-") or (rest != members and "-" in rest):

@@ -1,4 +1,4 @@
-"""Topics by hand: a reader without a group, a sender that counts, and topics that are made."""
+"""Topics outside pipelines: read topics without a group, send records, and create topics."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from kafka_etl.record import Headers, Partition, SourceRecord, offset_of, partit
 
 Settings = Mapping[str, Any]
 Ranges = Mapping[Partition, tuple[int, int]]
-"""Partition -> the first offset to read, and the one after the last."""
+"""Partition -> the first offset to read, and the offset after the last one to read."""
 
 _GIVE_UP_AFTER: Final = 30
-"""Polls of a second in a row without a word from any broker."""
+"""Polls of one second each, in a row and without any result, before the reader gives up."""
 _FIRST_WINDOW: Final = 100
 
 
@@ -50,20 +50,25 @@ def existing_partitions(
 
 
 def read(settings: Settings, topic: str) -> Iterator[SourceRecord]:
-    """Every committed record of a topic, from the beginning to its present end."""
+    """Every committed record of a topic, from its beginning to its present end.
+
+    Raises:
+        TopicMissing: The topic does not exist.
+        KafkaEtlError: A broker refuses the request, or no broker answers.
+    """
     admin = reached(settings)
     return read_ranges(settings, whole(admin, existing_partitions(admin, topic)))
 
 
 def whole(admin: Admin, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-    """The ranges in which all committed records of these partitions are."""
+    """The ranges of all committed records of these partitions."""
     wanted = list(partitions)
     begins, ends = admin.earliest(wanted), admin.latest(wanted)
     return {tp: (begins[tp], ends[tp]) for tp in wanted}
 
 
 def first_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
-    """The first records of these ranges, by time; each partition in the order of its offsets."""
+    """The first `count` records of these ranges, by time; by offset within a partition."""
     by_partition: dict[Partition, list[SourceRecord]] = defaultdict(list)
     reading = _Reading(settings, ranges)
     for record in reading.records():
@@ -75,10 +80,10 @@ def first_records(settings: Settings, ranges: Ranges, count: int) -> list[Source
 
 
 def last_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
-    """The last records of these ranges, by time; each partition in the order of its offsets.
+    """The last `count` records of these ranges, by time; by offset within a partition.
 
-    Offsets also stand for markers of transactions and for records that were aborted or compacted
-    away: the window before the end grows until enough records are in it.
+    Some offsets hold no record: markers of transactions, and records that were aborted or
+    compacted away. So the window before the end grows until the window holds enough records.
     """
     found: dict[Partition, list[SourceRecord]] = {tp: [] for tp in ranges}
     unread = dict(ranges)
@@ -104,13 +109,13 @@ def read_ranges(settings: Settings, ranges: Ranges) -> Iterator[SourceRecord]:
     """The committed records of these ranges; the reader joins no group and commits nothing.
 
     Raises:
-        KafkaEtlError: A broker refuses to be read, or no broker answers.
+        KafkaEtlError: A broker refuses the request, or no broker answers for 30 s.
     """
     return _Reading(settings, ranges).records()
 
 
 class _Reading:
-    """One pass over ranges of partitions, each of which may be left early."""
+    """One pass over ranges of partitions; the caller may skip the rest of a partition."""
 
     def __init__(self, settings: Settings, ranges: Ranges) -> None:
         self._ends = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
@@ -125,7 +130,7 @@ class _Reading:
         }
 
     def leave(self, partition: Partition) -> None:
-        """Nothing more is wanted of this partition."""
+        """Skip the rest of a partition."""
         self._ends.pop(partition, None)
 
     def records(self) -> Iterator[SourceRecord]:
@@ -191,8 +196,8 @@ class Sent:
     """The fate of records that were sent.
 
     Attributes:
-        arrived: Records the broker has.
-        failed: Number of a record, counted from 1 -> why the broker does not have the record.
+        arrived: Number of records that the broker has acknowledged.
+        failed: Number of a record, counted from 1 -> the error that kept the record from arriving.
     """
 
     arrived: int = 0
@@ -200,11 +205,14 @@ class Sent:
 
 
 class Sender:
-    """Sends records one by one, each of them once, and knows which of them arrived.
+    """Sends records one by one, and counts the records that have arrived.
+
+    The producer is idempotent: a repetition of the client writes no record twice.
 
     Args:
-        settings: Of the client.
-        limit: Bytes of the largest record the topic takes.
+        settings: Settings of the client.
+        topic: Topic of all records.
+        limit: Bytes of the largest record that the topic takes.
     """
 
     def __init__(self, settings: Settings, topic: str, limit: int) -> None:
@@ -251,7 +259,7 @@ class Sender:
 
 
 def write(settings: Settings, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write (key, value) pairs, and wait until the broker has them."""
+    """Write (key, value) pairs, and wait until each has arrived or failed; no failure is raised."""
     sender = Sender(settings, topic, 0)
     for key, value in records:
         sender.send(value, key, [])

@@ -1,9 +1,9 @@
-"""Transactions of one transactional id, one after the other, each of them one burst.
+"""Transactions of one transactional id, one after the other.
 
-A transaction has two halves. `Transactions.begin` queues the records; the thread of the engine does
-that. `Transaction.finish` sends the offsets and commits; most of that is waiting, so another thread
-may do it while the engine runs the next batch. The next transaction begins when `finish` has
-returned or raised: no two threads are ever in here together.
+A transaction has two halves. `Transactions.begin` queues the records, on the engine's thread.
+`Transaction.finish` sends the offsets and commits; since `finish` mostly waits, another thread may
+call `finish` while the engine runs the next batch. The next transaction begins when `finish` has
+returned or raised, so no two threads ever use this module together.
 
 A lost answer costs the producer, because a request that is still on its way may end a *later*
 transaction (`kafka_etl.kafka.lost_answers` says when). The next transaction then begins with a new
@@ -30,21 +30,21 @@ from kafka_etl.kafka.lost_answers import LostAnswers
 from kafka_etl.log import get_logger
 
 _PIECE: Final = 0.3
-"""Seconds a call may block before it is made again: a refusal shows at the next call."""
+"""Seconds that a call may block before its repetition, in which the client raises a refusal."""
 _REQUEST: Final = 2.0
 _OFFSETS: Final = 5.0
-"""Seconds for the offsets; the first on a far network connect to the group's coordinator, too."""
+"""Seconds to send the offsets; the first time includes a connection to the group coordinator."""
 _SLOW: Final = 2.0
-"""Seconds after which waiting for a call is worth telling, and an answer suspected in any case."""
+"""Seconds of a call after which the pulse is called and an answer counts as perhaps lost."""
 _TAKING_OVER: Final = "taking over the transactional id"
 _SMALL: Final = 256 * 1024
-"""Bytes that may be on their way while the offsets are sent, which saves a round trip."""
+"""Bytes of records that need not arrive before the offsets are sent, which saves a round trip."""
 _LOOK: Final = 0.02
 _PATIENCE: Final = 30.0
-"""Seconds to go on with one transaction before its outcome is left to the broker."""
+"""Seconds of repetitions in one transaction before the outcome counts as unknown."""
 _ABORT_PATIENCE: Final = 10.0
 _OFTEN: Final = 3
-"""Renewals within `_OFTEN_S` seconds that are worth telling: the network is not well."""
+"""Renewals of the producer within `_OFTEN_S` seconds that are worth a warning."""
 _OFTEN_S: Final = 60.0
 
 
@@ -55,8 +55,8 @@ class Transactions:
     """The producer of a transactional id, and its renewals.
 
     Args:
-        settings: Of the producer.
-        topic: One that exists, to ask about; None: there is none.
+        settings: Settings of the producer.
+        topic: An existing topic, for a first request to the brokers; None: none is known.
         pulse: Called between the pieces of long waits.
     """
 
@@ -66,14 +66,21 @@ class Transactions:
         self._pulse = pulse
         self._log = get_logger("sink")
         self._producer: Producer | None = None
-        self._answers = LostAnswers(settings)  # of the present producer
+        self._answers = LostAnswers(settings)  # the log of the present producer
         self._silence = BrokerSilence()
         self._renewed: list[float] = []
 
     def open(self) -> Producer:
-        """Take over the id: finishes or aborts whatever a predecessor left open."""
+        """Take over the transactional id, which finishes or aborts a predecessor's transaction.
+
+        Repeats the request, with pulses, until a broker has answered.
+
+        Raises:
+            OutcomeUnknown: The client fails in a way that no repetition mends.
+            KafkaEtlError: The pipeline must stop: a right is missing, or a setting is refused.
+        """
         # The client runs callbacks when the old producer is destroyed, which must not happen while
-        # an exception is on its way through here: it is let go of now, not when it failed.
+        # an exception passes through the client: so the old producer is dropped here, not earlier.
         self._producer = None
         answers = LostAnswers(self._settings)
         settings = {**self._settings, **answers.settings, "error_cb": self._on_error}
@@ -95,7 +102,7 @@ class Transactions:
                     ) from raised
                 self._pulse(self._silence.explain(_TAKING_OVER, error))
             producer.poll(0)
-        producer.poll(0)  # what it has to tell of its first connections
+        producer.poll(0)  # the log lines of its first connections
         self._producer = producer
         self._answers = answers
         self._silence.over()
@@ -104,11 +111,12 @@ class Transactions:
     def _connect(self, producer: Producer) -> None:
         """Wait for a connection to any broker.
 
-        Without one the client asks for its coordinator in vain, and again after half a second.
-        The first question may be answered over the bootstrap connection, which then ends.
+        Without a connection the client's search for the coordinator fails, and is repeated after
+        half a second. There are two requests, because the first may be answered over the bootstrap
+        connection, which the client then closes.
         """
         if self._topic is not None:
-            with suppress(KafkaException):  # what is wrong is said by the call that needs it
+            with suppress(KafkaException):  # a later call raises the same error
                 producer.list_topics(self._topic, _REQUEST)
                 producer.list_topics(self._topic, _REQUEST)
 
@@ -138,9 +146,9 @@ class Transactions:
         return transaction.finish
 
     def _ready(self) -> Producer:
-        """The producer; a new one if anything may still be on its way from the old."""
+        """The producer; a new producer if a request of the old one may still be on its way."""
         if self._producer is not None:
-            self._producer.poll(0)  # the client's log and error callback speak in here
+            self._producer.poll(0)  # delivers the client's log lines and errors
             if not self._answers.suspected:
                 return self._producer
             self._tell_of_renewal()
@@ -169,22 +177,22 @@ class Transactions:
 class Transaction:
     """One transaction: `write`, then `finish`, each called once.
 
-    A transaction is made twice when the broker's refusal of an earlier one has left a gap in the
-    numbers by which the client counts its records. The first try is aborted, which closes the gap;
-    `finish` then writes the records again, in whichever thread it was called.
+    A refusal of an earlier transaction may leave a gap in the numbers by which the client counts
+    its records. The first try is then aborted, which closes the gap, and `write` or `finish` writes
+    the records a second time, on the calling thread.
 
     Args:
-        producer: No transaction of it is open.
-        answers: Told what the calls show of lost answers.
-        silence: Of the brokers, for what is said of a failure.
+        producer: A producer without an open transaction.
+        answers: Told of calls whose answer may have been lost.
+        silence: Knows whether the brokers answer, for the texts of errors.
         pulse: Called between the pieces of long waits.
-        write: Produces the records; called once more if the transaction is made twice.
-        size: Of all the records, about, in bytes.
-        offsets: To be committed with the records.
+        write: Produces the records; called a second time after a gap.
+        size: Bytes of all the records, about.
+        offsets: Offsets to commit with the records.
         lease: The consumer's proof of membership.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what a transaction is made of
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a transaction
         self,
         producer: Producer,
         answers: LostAnswers,
@@ -205,7 +213,7 @@ class Transaction:
         self._lease = lease
 
     def write(self) -> None:
-        """Begin the transaction and queue its records. Called in the thread of the engine.
+        """Begin the transaction and queue its records; called on the engine's thread.
 
         Raises: as `Transactions.begin`.
         """
@@ -217,7 +225,7 @@ class Transaction:
             self._again(self._begin_and_write)
 
     def finish(self) -> None:
-        """Send the offsets and commit. Called in any thread, which may wait here for long.
+        """Send the offsets and commit; called on any thread, and may block for long.
 
         Raises: as `Transactions.begin`.
         """
@@ -226,7 +234,7 @@ class Transaction:
         except KafkaException as raised:
             self._close_gap(raised)
             self._again(self._begin_and_write, self._send_and_commit)
-        self._producer.poll(0)  # the client's log and error callback speak in here
+        self._producer.poll(0)  # delivers the client's log lines and errors
         self._answers.rest()
 
     def _close_gap(self, raised: KafkaException) -> None:
@@ -250,7 +258,7 @@ class Transaction:
         except KafkaException:
             raise
         except Exception as error:
-            # The client takes no such record: a header of the wrong type, say.
+            # The client does not take the record: a header has the wrong type, say.
             self._abort()
             refusal = Refusal(type(error).__name__, str(error))
             raise Aborted(f"producing failed: {error}", refusal=refusal) from error
@@ -261,7 +269,7 @@ class Transaction:
         if self._size > _SMALL:
             self._drain()
         else:
-            self._producer.flush(0)  # waits for nothing, but ends the linger of what is queued
+            self._producer.flush(0)  # does not wait, but ends the linger of the queued records
         self._insist(self._send_offsets, deadline)
         failpoint("after_send_offsets")
         self._producer.flush(_PIECE)
@@ -285,7 +293,7 @@ class Transaction:
         self._producer.commit_transaction(_PIECE)
 
     def _insist(self, call: Callable[[], None], deadline: float) -> None:
-        """Make a call until it succeeds or fails for good."""
+        """Repeat a call until the call succeeds, fails for good, or the deadline has passed."""
         started = monotonic()
         while True:
             try:
@@ -303,16 +311,17 @@ class Transaction:
                 return
 
     def _wait_on(self, error: KafkaError, *, goes_on: bool, seconds: float) -> None:
-        """Take in that a call is to be made again.
+        """Take in a failed call before its repetition.
 
         Args:
-            error: Of the call.
-            goes_on: Whether the client goes on with the same request when the call's time is over.
-            seconds: Since the first call.
+            error: Error of the failed call.
+            goes_on: Whether the client keeps the same request when the call times out, so that
+                the repetition sends no second request.
+            seconds: Time since the first call.
         """
         if not (goes_on and error.name() == "_TIMED_OUT"):
             self._answers.suspect()
-        self._producer.poll(0)  # the client's log and error callback speak in here
+        self._producer.poll(0)  # delivers the client's log lines and errors
         self._tell("committing", error, seconds)
 
     def _tell(self, what: str, error: KafkaError, seconds: float) -> None:
@@ -323,11 +332,11 @@ class Transaction:
     def _failed(self, error: KafkaError) -> Aborted | OutcomeUnknown:
         """Translate a failed call into the outcome of the commit."""
         said = self._silence.explain("committing", error)
-        # A record too large for the client is refused without any damage to the transaction.
+        # The client itself refuses a record that is too large, which leaves the transaction intact.
         refusal = classify.refusal(error)
         if classify.of_transaction(error) is classify.Reaction.ABORT or refusal is not None:
             if classify.passing(error):
-                self._answers.suspect()  # no answer of a broker: one may be missing
+                self._answers.suspect()  # the error comes from the client, so an answer may be lost
             if self._abort():
                 return Aborted(said, refusal=refusal, routine=classify.routine(error))
             return OutcomeUnknown(self._silence.explain("aborting", error))
@@ -336,7 +345,7 @@ class Transaction:
         return OutcomeUnknown(said, fenced=classify.fenced(error) and not explained)
 
     def _abort(self) -> bool:
-        """Abort, in pieces; returns whether that succeeded. If not, the producer is given up."""
+        """Abort, in calls of `_PIECE` seconds; False: failed, and the producer must be renewed."""
         started = monotonic()
         while True:
             try:

@@ -1,1 +1,1 @@
-"""Operators shipped with kafka-etl: one file each, found by entry point."""
+"""Operators shipped with kafka-etl, each loaded by its entry point."""

@@ -1,4 +1,4 @@
-"""The operator `explode`: an output for each element of a list."""
+"""The operator `explode`: gives one output for each element of a list field."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Value = dict[str, Any]
 def explode(
     *, field: str, into: str | None = None, number: str | None = None
 ) -> Callable[[Value], list[Value]]:
-    """Give one output for each element of a list field, with all other fields; top level only.
+    """Give one output for each element of a top-level list field, with all other fields.
 
-    A value whose list is empty gives none: it is dropped, and counted. One without the field, or
-    with something else in it, fails.
+    A record whose list is empty gives no output: the record is dropped and counted. A record
+    without the field, or whose field holds no list, fails.
 
     Args:
-        field: The list.
-        into: The field that holds the element; default: that of the list.
-        number: A field for the element's place in the list, from 0.
+        field: Name of the list field.
+        into: Name of the field for the element; default: `field`.
+        number: Name of the field for the element's index in the list, from 0; default: none.
 
     Raises:
-        ValueError: Two of them are the same field.
+        ValueError: `number` is the same name as `field` or `into`.
     """
     target = field if into is None else into
     if number in (field, target):

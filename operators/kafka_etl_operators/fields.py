@@ -17,16 +17,16 @@ def fields(
 ) -> Callable[[Value], Value]:
     """Keep, drop and rename fields of values that are objects; top-level fields only.
 
-    A field that a value does not have is passed over.
+    A field that a value does not have is ignored.
 
     Args:
         keep: The fields that stay, in this order; all others go. Excludes `drop`.
         drop: The fields that go; all others stay. Excludes `keep`.
-        rename: Old name -> new name, of fields that stay. Without `keep` they move to the end. A
-            record in which another field has the new name fails.
+        rename: Old name -> new name, of fields that stay. Without `keep`, renamed fields move to
+            the end, and a record in which another field already has the new name fails.
 
     Raises:
-        ValueError: The settings contradict each other.
+        ValueError: The settings are empty, or contradict each other.
     """
     _check_given({"keep": keep, "drop": drop, "rename": rename})
     renamed = rename or {}
@@ -50,7 +50,7 @@ def _check_given(settings: dict[str, list[str] | dict[str, str] | None]) -> None
 
 
 def _check_new_names(rename: dict[str, str], stay: list[str] | None, go: Iterable[str]) -> None:
-    """Refuse whatever would be wrong, or without effect, for every value."""
+    """Refuse renamings that would fail, or have no effect, for every value."""
     _check_distinct(rename.values())
     for old, new in rename.items():
         if old in go or (stay is not None and old not in stay):

@@ -12,8 +12,12 @@ from kafka_etl.expression import Expression
 def filter_records(*, where: Expression) -> Callable[[Any], Any]:
     """Keep the records for which `where` is true; the others are dropped and counted.
 
-    A tombstone has no fields to look at: it passes, unless `where` does without the value or
-    compares the value itself with null (`value != null`).
+    A tombstone (a record whose value is null) has no fields, and passes. But `where` decides about
+    tombstones, too, if `where` does not use the value, or compares the value itself with null
+    (`value != null`).
+
+    Args:
+        where: An expression over the record; a true result keeps the record.
     """
     if where.value_only and not where.nullable:
         return operator(reads_only=True)(where.value_filter())

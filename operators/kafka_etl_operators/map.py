@@ -1,4 +1,4 @@
-"""The operator `map`: sets fields of a value to what expressions give."""
+"""The operator `map`: sets fields of a value to the results of expressions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from kafka_etl.expression import Expression
 def map_fields(*, set: dict[str, Expression]) -> Callable[[Any], Any]:  # noqa: A002 - its name in YAML
     """Set fields of values that are objects; the other fields stay.
 
-    All expressions look at the record as it came: none sees what another one sets. A field that
-    exists keeps its place, a new one goes to the end. A tombstone has no fields: it passes.
+    Every expression is computed from the input record, so no expression sees a field that another
+    expression sets. An existing field keeps its place, and a new field goes to the end. A tombstone
+    (a record whose value is null) has no fields, and passes unchanged.
 
     Args:
-        set: Field -> expression.
+        set: Name of a field -> expression for its value.
 
     Raises:
-        ValueError: No field is named.
+        ValueError: `set` is empty.
     """
     if not set:
         raise ValueError("`set` names no field")

@@ -1,4 +1,4 @@
-"""The operators `sql` and `polars`: queries and expressions over whole columns, run by polars."""
+"""The operators `sql` and `polars`: polars runs queries and expressions over whole columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DECIMAL: Final = re.compile(
     r"\b(?:DECIMAL|DEC|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)", re.IGNORECASE
 )
 _DIGITS: Final = 38
-"""Of a decimal, at most; polars panics over more when it meets the first record."""
+"""Most digits of a decimal; with more digits polars panics at the first record."""
 
 _NO_COLUMN: Final = "no column named"
 _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
@@ -39,19 +39,21 @@ _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | 
 def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
     """Run a query in SQL over the table `batch`, which has a row for each record.
 
-    `SELECT *, amount * 1.2 AS total FROM batch WHERE currency = 'EUR'`. Each row is an output that
-    keeps key and headers of its record; the columns `_key`, `_timestamp`, `_partition`, `_offset`
-    and `_headers` can be asked for. What looks at several rows (GROUP BY, ORDER BY, aggregates, …)
-    looks at those of one batch, and needs `mixes: true`: its outputs then belong to all of them.
-    `batch` is the only table: a query opens no files.
-    A query with another inside selects `_row` in both, which says whose row it is, or mixes.
+    An example: `SELECT *, amount * 1.2 AS total FROM batch WHERE currency = 'EUR'`. Each row of the
+    result is an output that keeps the key and the headers of its record. A query may also select
+    the columns `_key`, `_timestamp`, `_partition`, `_offset` and `_headers`.
+
+    A query that combines several rows (GROUP BY, ORDER BY, aggregates, …) combines the rows of one
+    batch, and needs `mixes: true`: each output then belongs to all records of the batch.
+    `batch` is the only table, and a query cannot open files. A query with an inner query needs
+    `mixes: true`, or must select `_row`, which names the record of a row, in both.
 
     Args:
-        query: Of the dialect that polars knows.
+        query: A query in the SQL dialect of polars.
         mixes: Whether an output depends on more than one record.
 
     Raises:
-        ValueError: It is no query in SQL, or mixes rows without saying so.
+        ValueError: The query is not valid SQL, or combines rows without `mixes: true`.
         ImportError: polars is missing: pip install 'kafka-etl[columnar]'.
     """
     pl = _polars()
@@ -80,9 +82,9 @@ def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
 
 
 def _check(pl: Any, query: str) -> None:
-    """Refuse what does not parse, and tables, functions and types that there are not.
+    """Refuse a query that does not parse, or names an unknown table, function or type.
 
-    Which columns there are shows only with the first records.
+    Unknown columns are not refused: the columns are known only from the first records on.
     """
     if not _QUERY.match(query):
         raise ValueError("a query begins with SELECT or WITH")
@@ -96,11 +98,11 @@ def _check(pl: Any, query: str) -> None:
             hint = f"; the records are the table `{_TABLE}`" if "relation" in said else ""
             raise ValueError(said + hint) from error
     except pl.exceptions.PolarsError:
-        return  # columns are missing, of course
+        return  # the empty table has no columns
 
 
 def _check_words(text: str) -> None:
-    """Refuse what opens files, and decimals that there are not."""
+    """Refuse functions that open files, and decimals that polars does not have."""
     opens = _FILE.search(_without_texts(text))
     if opens:
         raise ValueError(f"{opens[1].upper()} opens a file; the only table is `{_TABLE}`")
@@ -114,7 +116,7 @@ def _check_words(text: str) -> None:
 
 
 def _check_rows(query: str) -> None:
-    """Refuse what cannot tell for each of its rows which record that is of."""
+    """Refuse a query whose rows cannot be traced to one record each."""
     found = _mixing_word(query)
     if found:
         raise ValueError(f"{found} looks at several records: say `mixes: true`")
@@ -133,18 +135,18 @@ def polars_expressions(
 ) -> Callable[[Any], Any]:
     """Filter records, and set, choose or leave out fields, by expressions over columns.
 
-    Expressions are SQL's, as `polars.sql_expr` takes them: `amount * 1.2`, `currency = 'EUR'`,
-    `UPPER(name)`, `CASE WHEN … END`. They are applied in the order of the settings below. In
-    `with_columns` and `select` none sees what another one sets.
+    Expressions are SQL expressions of `polars.sql_expr`: `amount * 1.2`, `currency = 'EUR'`,
+    `UPPER(name)`, `CASE WHEN … END`. The settings are applied in the order below. Within
+    `with_columns`, and within `select`, no expression sees a field that another expression sets.
 
     Args:
-        filter: Which records to keep.
-        with_columns: Field -> what it is set to.
-        select: Field -> expression; only these fields stay.
+        filter: Condition of the records to keep.
+        with_columns: Field -> expression for its value; the other fields stay.
+        select: Field -> expression for its value; only these fields stay.
         drop: Fields to leave out.
 
     Raises:
-        ValueError: An expression does not parse, or looks at several records.
+        ValueError: An expression does not parse, or combines several records.
         ImportError: polars is missing: pip install 'kafka-etl[columnar]'.
     """
     pl = _polars()
@@ -171,7 +173,7 @@ def polars_expressions(
 
 
 def _frame(pl: Any, table: Any) -> Any:
-    """The table as polars has it, which would give a field without a name one."""
+    """Convert the table to polars, and restore its names: polars renames a field without a name."""
     made = pl.from_arrow(table)
     made.columns = table.column_names
     return made
@@ -192,9 +194,9 @@ def _expression(pl: Any, text: str) -> Any:
 
 @contextmanager
 def _briefly(pl: Any) -> Generator[None]:
-    """Errors without the plan that polars adds to them, which may be pages long.
+    """Cut the query plan, which may be pages long, from the errors of polars.
 
-    A panic of its own becomes an error like others.
+    A panic of polars becomes a RuntimeError.
     """
     try:
         yield
@@ -209,7 +211,7 @@ def _said(error: BaseException) -> str:
 
 
 def _polars() -> Any:
-    """Loaded by those who use it."""
+    """Import polars, which is an extra, only when an operator needs polars."""
     try:
         import polars as pl  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -222,11 +224,11 @@ def _without_comments(text: str) -> str:
 
 
 def _without_texts(text: str) -> str:
-    """Names in quotes stay."""
+    """Empty all texts in single quotes; names in double quotes stay."""
     return _QUOTED.sub(lambda found: found[0] if found[0].startswith('"') else "''", text)
 
 
 def _mixing_word(text: str) -> str | None:
-    """The first such word, outside quotes and comments; None: each row stands for itself."""
+    """The first word that combines rows, outside quotes and comments; None: no such word."""
     found = _MIXING.search(_QUOTED.sub("''", _without_comments(text)))
     return None if found is None else (found[1] or found[2]).upper()

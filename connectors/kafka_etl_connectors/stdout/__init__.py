@@ -1,4 +1,4 @@
-"""Records as JSON lines on standard output: the smallest sink, and the model for others."""
+"""The sink `stdout`: records as JSON lines; the smallest sink, and the model for others."""
 
 from kafka_etl_connectors.stdout.sink import SINK
 

@@ -1,4 +1,4 @@
-"""Values as JSON lines on the worker's standard output; at least once."""
+"""The sink `stdout`: writes records as JSON lines to standard output, at least once."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import Outputs
 
 _ATOMIC: Final = 4096
-"""Bytes that a pipe takes in one piece: the lines of two workers do not run into each other."""
+"""Largest write in bytes that a pipe takes as a whole, so that lines of two workers do not mix."""
 
 
 class StdoutSettings(SinkSettings):
-    """How lines look.
+    """Settings of the sink `stdout`.
 
     Attributes:
+        value: Codec of values; only `json` is allowed.
         format: `value`: the value alone. `record`: an object with key, value and headers.
     """
 
@@ -44,16 +45,26 @@ class StdoutSettings(SinkSettings):
 
 
 class StdoutWriter:
-    """See `kafka_etl.contracts.Writer`."""
+    """Writes outputs as lines; see `kafka_etl.contracts.Writer`.
+
+    Args:
+        settings: The format of a line.
+        out: Standard output of the worker.
+    """
 
     def __init__(self, settings: StdoutSettings, out: BinaryIO) -> None:
         self._line = _record_line if settings.format == "record" else _value_line
         self._out = out
 
     def open(self) -> None:
-        """Standard output is open as long as the process lives."""
+        """Do nothing: standard output is open as long as the process lives."""
 
     def write(self, outputs: Outputs) -> None:
+        """Write and flush a line for each output.
+
+        Raises:
+            SinkFailed: The reader of standard output has closed the pipe.
+        """
         try:
             for chunk in _chunks(self._line(outputs, i) for i in range(len(outputs))):
                 self._out.write(chunk)
@@ -64,7 +75,7 @@ class StdoutWriter:
             ) from error
 
     def close(self) -> None:
-        """Every write was flushed."""
+        """Do nothing: every write was flushed."""
 
 
 def _value_line(outputs: Outputs, index: int) -> bytes:
@@ -84,7 +95,7 @@ def _record_line(outputs: Outputs, index: int) -> bytes:
 
 
 def _as_json(value: bytes) -> bytes:
-    """Bytes that no codec has made may be anything, and several lines long."""
+    """Convert a value to JSON on one line; a value that is not JSON becomes a JSON string."""
     try:
         decoded: Any = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -97,7 +108,7 @@ def _text(data: bytes | None) -> str | None:
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines, as many as are written in one piece."""
+    """Join whole lines into chunks of at most `_ATOMIC` bytes; a longer line is its own chunk."""
     chunk = b""
     for line in lines:
         if chunk and len(chunk) + len(line) > _ATOMIC:
