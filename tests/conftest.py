@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import settings
 from kafka_etl.broker import Cluster
 from tests.kit.apicurio import Apicurio, running
 from tests.kit.kafka import Kafka
+
+# Tests under `nohup`: an ignored hangup would be inherited by the daemons of the tests.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("any machine", deadline=None)
