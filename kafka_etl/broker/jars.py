@@ -183,7 +183,7 @@ class _Download:
 
 @contextmanager
 def _private_folder(parent: Path) -> Generator[Path]:
-    """A private folder inside `parent`; folders that killed processes have left are removed."""
+    """A private folder inside `parent`; a killed process's folder is removed after a day."""
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(".download-*"):
         with suppress(FileNotFoundError):  # another process may remove the folder, too

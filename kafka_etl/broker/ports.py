@@ -13,7 +13,10 @@ _USUAL: Final = range(20000, 30000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Random free ports outside the range from which outgoing connections get their ports."""
+    """At most `count` random free ports, outside the port range of outgoing connections.
+
+    Without such a port, or without a known range, the ports are from 20000 to 29999.
+    """
     random = secrets.SystemRandom()  # forked processes would share the state of another generator
     candidates = _outside_ephemeral()
     random.shuffle(candidates)

@@ -39,7 +39,8 @@ class TableCodec:
         decode: Values to a table of as many rows, in the same order. `decode` never sees a null
             value. An exception means that some value is bad: `RecordErrors` names the bad values;
             after any other error `Codec.decode`, and then halving, finds them.
-        encode: A table to the bytes of each row; raises when any row cannot be encoded.
+        encode: A table to the bytes of each row. An exception means that some row cannot be
+            encoded: `RecordErrors` names the rows; after any other error `Codec.encode` finds them.
     """
 
     decode: Callable[[Sequence[bytes]], pa.Table]
@@ -51,10 +52,12 @@ class Codec:
     """Decodes bytes to values and encodes values to bytes.
 
     `decode` and `encode` are called once per record, on the worker's main thread; a C function
-    costs nothing extra. Either may raise any exception: the record becomes a dead letter.
-    `Unavailable` blames no record, and a `KafkaEtlError` stops the pipeline. Neither function may
-    block for longer than a slice may take. A codec never sees a null value, and `encode` never
-    sees `bytes`: bytes are written as they are.
+    costs nothing extra. Either may raise any exception: the record becomes a dead letter, after
+    retries if the retry policy retries the exception's class. `Unavailable` blames no record, and a
+    `KafkaEtlError` stops the pipeline, or pauses the pipeline where `pauses` is set. The daemon
+    kills a worker that decodes or encodes one slice for longer than the longest `timeout` of an
+    operator, within 1 to 5 minutes. A codec never sees a null value,
+    and `encode` never sees `bytes`: bytes are written as they are.
 
     Attributes:
         name: The name in the pipeline file.
@@ -71,8 +74,9 @@ class Codec:
             difference.
         decode_with: Called instead of `decode`, with the record's headers; None: the codec does
             not look at headers.
-        names_schema: Whether written bytes name their schema. A header that names the schema of
-            the source's bytes is then dropped from outputs with other bytes.
+        names_schema: Whether records of this codec name the schema of their bytes. If any codec of
+            a pipeline has this set, a header that names the schema of the source's bytes is dropped
+            from outputs with other bytes.
         headed: Splits encoded bytes into such a header and a payload; None: no header.
     """
 

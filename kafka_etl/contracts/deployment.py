@@ -11,8 +11,14 @@ ClientSettings = Mapping[str, str | int | float | bool]
 """Kafka client settings by librdkafka's own names."""
 
 Pulse = Callable[[str], None]
-"""Called several times a second in every wait, with the reason of the wait; raises `Abandoned` when
-the wait must end."""
+"""A function that sources and sinks call in long waits, as the worker's sign of life.
+
+The source or sink calls the pulse on the thread on which it was called itself: for the first time
+after a few seconds of waiting, then every few seconds. The daemon kills a worker that shows no sign
+of life for a minute. The argument is the reason of the wait, which becomes the pipeline's trouble.
+On the main thread the pulse also reports to the daemon, and for that reads `Source.positions` and
+`Source.joined`. The pulse raises `Abandoned` when a stopping worker has used up its drain timeout.
+"""
 
 
 class Abandoned(Exception):

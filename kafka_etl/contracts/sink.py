@@ -13,15 +13,15 @@ class Sink(Protocol):
     """Makes a settlement durable as one act.
 
     The engine calls `open`, `commit` and `close` on the worker's main thread, one call at a time.
-    A wait calls the `Pulse` several times a second.
+    A wait of more than a few seconds calls the `Pulse`.
     """
 
     def open(self) -> None:
         """Become ready for commits.
 
-        Called before the first commit, and again after each `OutcomeUnknown`: the sink then ends
-        whatever the commit left undecided, so that the committed offsets tell its outcome. May
-        block until the target answers.
+        Called before each source is made, at the start and after each `Reconnect`, and after each
+        `OutcomeUnknown`: the sink ends any commit that is left undecided, a predecessor's included,
+        so that the committed offsets tell the outcome. May block until the target answers.
 
         Raises:
             OutcomeUnknown: The target does not say; `open` is called again after a back-off.
@@ -36,7 +36,8 @@ class Sink(Protocol):
         Raises:
             Aborted: Nothing of the settlement is durable; the batch is run again.
             OutcomeUnknown: The settlement may be durable or not; `open` is called next.
-            KafkaEtlError: The settlement never will be durable; the pipeline stops or pauses.
+            KafkaEtlError: The settlement never will be durable; the pipeline stops. `pauses` must
+                be false: the engine does not rewind the source for an error of the sink.
             Abandoned: The worker stops, raised by the pulse.
         """
         ...
@@ -68,16 +69,18 @@ class Writer(Protocol):
     """The part of an at-least-once sink that a plug-in's author writes.
 
     The framework calls a writer on one thread of its own, one call at a time. Every method may
-    block for as long as the target takes: the worker's main thread keeps the membership and the
-    daemon informed meanwhile.
+    block for as long as the target takes: the worker's main thread reports to the daemon meanwhile.
+    The consumer is not polled during a `write`: one that takes longer than `max.poll.interval.ms`
+    (5 minutes or more) costs the worker its partitions, and their next owner writes again.
     """
 
     def open(self) -> None:
         """Connect to the target. Called before the first `write`.
 
         Raises:
-            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
-            Exception: The target is away: `open` is called again after a while.
+            KafkaEtlError: No later try can succeed; the pipeline stops.
+            Exception: The target is away: `open` is called again after 0.2 to 10 s. A run with
+                `--until-end` stops with `SinkFailed` after a minute of failures.
         """
         ...
 
@@ -87,7 +90,7 @@ class Writer(Protocol):
         Raises:
             Permanent: The target refuses the outputs; the engine runs smaller and smaller batches
                 until a refused record is alone, and makes that record a dead letter.
-            KafkaEtlError: No later try can succeed; the pipeline pauses or stops.
+            KafkaEtlError: No later try can succeed; the pipeline stops. `pauses` must be false.
             Exception: The engine runs the same records, and writes their outputs, again after a
                 back-off.
         """

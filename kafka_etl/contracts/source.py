@@ -45,13 +45,17 @@ class Position:
 class Source(Protocol):
     """Hands out batches and tracks, per partition, the offset up to which all is settled.
 
-    The engine calls every method on the worker's main thread, one call at a time. A source never
-    commits: progress becomes durable in the sink's commit. A call may block as long as its
-    docstring says; a longer wait calls the `Pulse` several times a second.
+    The engine and the worker call every method on the worker's main thread, one call at a time. The
+    exceptions are `positions` and `joined`: the worker also reads them inside the source's own
+    calls of the `Pulse`, so neither may block, raise or call the pulse. A source never commits:
+    progress becomes durable in the sink's commit. A call may block as long as its docstring says; a
+    wait of more than a few seconds calls the `Pulse`.
 
     Raises:
-        KafkaEtlError: The pipeline stops, or pauses where `pauses` is set.
-        Reconnect: The worker closes the source and makes a new one.
+        KafkaEtlError: The pipeline stops. `pauses` must be false: the engine does not rewind the
+            source for an error of the source.
+        Reconnect: The worker closes the source, waits for up to 10 s, opens the sink again and
+            makes a new source.
         Abandoned: The worker stops, raised by the pulse.
     """
 
@@ -90,13 +94,20 @@ class Source(Protocol):
         ...
 
     def rewind(self) -> None:
-        """A commit failed: read again from the tracked offsets."""
+        """Read again from the tracked offsets: the batches since are not committed.
+
+        Called after an aborted commit, and when a batch is given up before its commit.
+        """
         ...
 
     def reload(self) -> None:
         """The outcome of a commit is unknown: take the group's committed offsets as the truth.
 
-        Blocks for up to a minute, with pulses, until a broker answers.
+        Called after the sink was opened again. Blocks for up to two minutes, with pulses, until a
+        broker answers.
+
+        Raises:
+            Reconnect: The committed offsets cannot be read.
         """
         ...
 
@@ -130,8 +141,9 @@ class Reconnect(Exception):
     """Raised by a source whose client is beyond repair: the worker makes a new source.
 
     Args:
-        reason: For the log and the pipeline's state.
-        fenced: Whether another client took the worker's id.
+        reason: For the log.
+        fenced: Whether another client took the worker's id; the third time within a minute the
+            pipeline stops with `Fenced`.
     """
 
     def __init__(self, reason: str, *, fenced: bool = False) -> None:

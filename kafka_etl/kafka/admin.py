@@ -446,7 +446,10 @@ def _is_busy(raised: BaseException) -> bool:
 
 
 def _require(right: Right, what: str, described: Any) -> None:
-    """Require a right; a user who may not even describe the topic has no other right either."""
+    """Require a right to a topic or group, unless the brokers report no rights.
+
+    A user who may not describe the topic or group has no other right to it either.
+    """
     denied = isinstance(described, KafkaException)
     allowed = () if denied else described.authorized_operations
     if allowed is not None and right not in {operation.name for operation in allowed}:

@@ -208,7 +208,7 @@ def value_objection(name: str, value: str | float) -> str | None:
 
 
 def poll_interval(timeouts: Sequence[float]) -> int:
-    """The `max.poll.interval.ms` of a worker, long enough for the timeouts of all operators.
+    """The `max.poll.interval.ms` of a worker: at least the operators' timeouts, at most a day.
 
     A slow operator thus ends at its own timeout, before the client leaves the group.
 
@@ -255,7 +255,7 @@ def is_known(name: str) -> bool:
 
 
 def objection(section: Section, name: str) -> str | None:
-    """The reason why this setting may not stand in this section; None: the setting may."""
+    """The reason why a setting may not stand in this section; None: the setting may stand there."""
     if name in ALLOWED[section]:
         return None
     if name in REFUSED:

@@ -1,4 +1,4 @@
-"""Committed offsets of newly assigned partitions, read inside the client's callbacks."""
+"""Committed offsets of assigned partitions, and first offsets of partitions without one."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ class CommittedOffsets:
     def read(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
         """Read the committed offset of each partition; without one, the partition's first offset.
 
-        The consumer calls this in a callback. A request without an answer is repeated for about
-        60 s, with a pulse before each repetition.
+        Called on the engine's thread: by the source itself, or inside the consumer's callback for
+        new partitions. A request without an answer is repeated for about 60 s, with a pulse before
+        each repetition.
 
         Raises:
             KafkaException: The brokers refuse the request, or have not answered for that long.

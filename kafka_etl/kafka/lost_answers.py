@@ -9,13 +9,13 @@ When the client repeats a request (librdkafka 2.16, `rdkafka_txnmgr.c`, `rdkafka
 1. The broker answered "not now": CONCURRENT_TRANSACTIONS, NOT_COORDINATOR, a coordinator that is
    loading. The request has arrived, was answered and is over. No harm comes of repeating it.
 2. The connection was lost before the answer came. The client connects again at once and repeats
-   the request: five milliseconds later on a near network. No error callback tells of it.
+   the request: five milliseconds later on a near network. The error callback is not called.
 3. No answer came within `socket.timeout.ms`. The client closes the connection, then does as in 2.
 
-Only 2 and 3 leave a request on its way. The time that a call took cannot tell them from an ordinary
-call: repeating a request on a near network takes less time than sending it once on a far one. The
-client does name every connection it loses, and every request it gives up, in its log, before the
-request is sent again: the lines FAIL and REQTMOUT. FAIL is a line for debugging, so the producer
+Only 2 and 3 leave a request on its way. The time that a call took does not show 2 or 3: to repeat
+a request on a near network takes less time than to send a request once on a far network. But the
+client's log names every lost connection and every request without an answer, before the request is
+sent again: the lines FAIL and REQTMOUT. FAIL is a line for debugging, so the producer
 logs with `debug=broker`: about five lines for each transaction.
 
 A line that comes between two transactions is of no importance: the brokers have answered all
@@ -35,7 +35,7 @@ _TELLING: Final = frozenset({"FAIL", "REQTMOUT"})
 _BOOTSTRAP: Final = "/bootstrap: "
 """Mark of a connection to an address in `bootstrap.servers`, which carries no transaction."""
 _SHOWN: Final = (*[logging.CRITICAL] * 3, logging.ERROR, logging.WARNING, *[logging.INFO] * 2)
-"""Our log level for each of the client's, 0 to 6; lines for debugging are of level 7."""
+"""Python's log level for each of the client's levels 0 to 6; level 7 is for debugging."""
 
 
 class LostAnswers:
@@ -77,9 +77,9 @@ class LostAnswers:
         self.suspected = True
 
     def watch(self) -> None:
-        """A transaction begins; log lines of the time before are of no importance."""
+        """Heed log lines from now on: a transaction begins."""
         self._watches = True
 
     def rest(self) -> None:
-        """A transaction has ended well, and all log lines of its time have been read."""
+        """Ignore log lines from now on: a transaction has ended well, with all its lines read."""
         self._watches = False

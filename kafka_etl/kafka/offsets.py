@@ -211,7 +211,7 @@ def standings(
         wanted: TOPIC or TOPIC:PARTITION; empty: all partitions that the group reads.
 
     Raises:
-        GroupUnknown: None of the group's partitions exists.
+        GroupUnknown: `wanted` is empty, and none of the group's partitions exists.
         TopicMissing: A topic or partition of `wanted` does not exist, or the group does not read
             the topic.
     """

@@ -7,8 +7,9 @@ Four rules hold everything together, each pinned by a test in tests/integration/
   behind the last batch. A paused client goes on by itself behind the last record that the client
   delivered, and the source holds or hands out every delivered record: partitions that do not move
   need no seek.
-- The end-of-partition event carries an offset past commit markers and aborted records. That offset
-  becomes the tracked offset once all records before it are settled; so lag comes down to 0.
+- The client reports the end of a partition (`_PARTITION_EOF`) with an offset past commit markers
+  and aborted records. That offset becomes the tracked offset once all records before the offset
+  are settled; so lag comes down to 0.
 - Callbacks run inside `consume`. A callback notes which partitions came and left; no callback
   commits or raises.
 - Without a proof of membership there is no commit: to a broker an empty proof looks like a consumer
@@ -54,28 +55,34 @@ from kafka_etl.record import (
 _FIRST_RECORD: Final = 0.1
 """Seconds to wait for the first record of a batch."""
 _MARKERS: Final = 0.003
-"""Seconds the brokers take to write the markers of a commit.
+"""Seconds that brokers need to write the markers of a commit.
 
-A transaction that begins before that is refused, and the client asks again after 20 ms: better to
-use the time for gathering.
+The brokers refuse a transaction that begins before the markers are written, and the client repeats
+its request after 20 ms. So the source gathers records meanwhile.
 """
 _SAMPLE: Final = 16
-"""Of so many records one is looked at for the size of all."""
+"""One of so many records is measured, to estimate the size of all."""
 _END_EVERY: Final = 0.25
-"""Seconds between commits that only say that the end is reached."""
+"""Least seconds from a commit to a batch without records, which only moves offsets to the end."""
 _MOMENT: Final = 0.5
 _SERVES: Final = 10
-"""Calls of `serve` before the client is paused: each may take in one record, which is held."""
+"""Calls of `serve` before the client is paused: each call may take in one record to hold."""
 _WAKING_SEEKS: Final = 32
-"""Seeks after a pause: enough to reach the leaders among as many brokers.
+"""Seeks after a pause, which wake the client to fetch from the leaders of these partitions.
 
-Neighbouring partitions have different leaders. A leader that no seek reaches is asked within a
-second.
+Neighbouring partitions have different leaders, so the seeks reach about as many brokers. The client
+fetches from the other brokers within a second.
 """
 
 
 class KafkaSource:
-    """See `kafka_etl.contracts.Source`."""
+    """Reads topics as a member of a consumer group; see `kafka_etl.contracts.Source`.
+
+    Args:
+        settings: Topics, group, start, membership and the limits of a batch.
+        deployment: The cluster, the member's name, and the topics that the pipeline writes.
+        pulse: Called between the pieces of long waits.
+    """
 
     def __init__(self, settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> None:
         self._log = get_logger("source")
@@ -113,7 +120,7 @@ class KafkaSource:
             on_lost=self._on_leave,
         )
 
-    # What the engine calls
+    # Called by the engine
 
     def poll(self, limit: int) -> Batch | None:
         self._release()
@@ -121,7 +128,7 @@ class KafkaSource:
         self._fill(limit, max(0.0, until - monotonic()))
         if not self._held:
             self._take_in(self._consume(1, _FIRST_RECORD))
-        if len(self._held) == 1:  # which tells how large the others may be
+        if len(self._held) == 1:  # the first record shows how many more fit
             self._fill(limit, 0)
         self._refresh_lease()
         if self._held or self._end_is_due():
@@ -161,7 +168,7 @@ class KafkaSource:
         try:
             committed = self._committed.read([TopicPartition(*tp) for tp in self._tracked])
         except KafkaException as raised:
-            # While this client waits for a slow member of its group, it is answered nothing else.
+            # While the client waits for a slow member of its group, brokers answer nothing else.
             said = classify.said(classify.error_of(raised))
             raise Reconnect(f"reading committed offsets failed: {said}") from raised
         self._tracked = {tp: arrival.offset for tp, arrival in committed.items()}
@@ -179,7 +186,7 @@ class KafkaSource:
     def joined(self) -> bool:
         if not self._consumer.memberid():
             return False
-        # One that was thrown out keeps its name; what it has no more is a generation.
+        # A member that was thrown out keeps its member id, but has no generation any more.
         return bool(self._tracked) or generation(self._consumer.consumer_group_metadata()) >= 0
 
     @property
@@ -196,7 +203,7 @@ class KafkaSource:
         return late is None
 
     def _late(self, ends: Offsets) -> Partition | None:
-        """A partition of which the group has not committed all up to its end, if there is one."""
+        """A partition that the group may not have settled up to its end; None: all are settled."""
         for tp, end in ends.items():
             if tp in self._tracked and self._tracked[tp] < end:
                 return tp
@@ -205,7 +212,7 @@ class KafkaSource:
             return None
         try:
             committed = self._consumer.committed(elsewhere, timeout=_MOMENT)
-        except KafkaException:  # while the client waits to be let in, brokers answer nothing else
+        except KafkaException:  # brokers answer nothing else to a client that waits to join
             return partition_at(elsewhere[0])
         behind = (partition_at(c) for c in committed if c.offset < ends[partition_at(c)])
         return next(behind, None)
@@ -213,7 +220,7 @@ class KafkaSource:
     def close(self) -> None:
         self._closing = True
         with suppress(KafkaException, RuntimeError):
-            self._consumer.consume(1, 0)  # takes in partitions that have just come: see _on_assign
+            self._consumer.consume(1, 0)  # runs the callback of new partitions: see `_on_assign`
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
@@ -222,7 +229,12 @@ class KafkaSource:
     # Gathering
 
     def _consume(self, count: int, seconds: float) -> list[Message]:
-        """Fetch, and serve callbacks: partitions may come and leave in here."""
+        """Fetch records, and run callbacks: partitions may come and leave during the call.
+
+        Raises:
+            Reconnect: The client cannot go on, or a callback has failed otherwise.
+            KafkaEtlError: A callback has failed with this error.
+        """
         try:
             messages = self._consumer.consume(count, seconds)
         except KafkaException as raised:
@@ -240,18 +252,18 @@ class KafkaSource:
         return messages
 
     def _look_around(self) -> None:
-        """See why nothing comes."""
-        # Whoever has partitions is a member; asking the client costs 0.1 ms each time.
+        """Find out why the client delivers no record."""
+        # A worker with partitions is a member; asking the client costs 0.1 ms each time.
         joined = bool(self._tracked) or self.joined
         self._silence.look(self._ask, joined=joined)
         self._membership.look(joined=joined)
 
     def _ask(self) -> None:
-        """Any question that a broker answers soon: not one about all topics."""
+        """Ask the brokers about one topic, because an answer about all topics may take long."""
         self._consumer.list_topics(self._topics.one, _MOMENT)
 
     def _fill(self, limit: int, seconds: float) -> None:
-        """Take as many records as a batch has room for, if they are as large as those before."""
+        """Take in as many records as fit into a batch, judged by the size of earlier records."""
         held = len(self._held)
         if held >= limit:
             return
@@ -262,7 +274,7 @@ class KafkaSource:
             self._take_in(self._consume(count, seconds))
 
     def _take_in(self, messages: list[Message]) -> None:
-        """Take in what the client delivered: hold the records, act on the events."""
+        """Hold the delivered records, and act on the delivered errors and ends of partitions."""
         if any(map(Message.error, messages)):
             for message in messages:
                 if (error := message.error()) is not None:
@@ -270,13 +282,16 @@ class KafkaSource:
             messages = [message for message in messages if message.error() is None]
         self._held = [*self._held, *messages] if self._held else messages
         if self._moved:
-            # What was read of a partition before it left is void, even if it is back already.
+            # The held records of a partition that has left are void, even if the partition is back.
             self._held = [m for m in self._held if partition_of(m) not in self._moved]
             self._seek({tp: self._tracked[tp] for tp in self._moved if tp in self._tracked})
             self._moved = set()
 
     def _cut(self, limit: int) -> Batch | None:
-        """Cut a batch from the held records, within the limits, but of one record at least."""
+        """Cut a batch from the held records; None: no record is held, and no end is new.
+
+        The batch keeps to the limits, but takes at least one of the held records.
+        """
         records = self._held
         size = self._fitting(records if len(records) <= limit else records[:limit])
         self._held = []
@@ -298,7 +313,7 @@ class KafkaSource:
     def _fitting(self, records: Sequence[Message]) -> int:
         """Count the records, from the first on, that fit into a batch.
 
-        Of many records only a sample is measured, as long as the sample is far from the limit.
+        Of many records only a sample is measured, if the estimate is at most half the limit.
         """
         every = 1 if len(records) < 100 * _SAMPLE else _SAMPLE
         size = sum(map(len, records[::every])) * every
@@ -310,7 +325,7 @@ class KafkaSource:
         return max(1, sum(1 for _ in takewhile(self._limits.max_bytes.__ge__, sizes)))
 
     def _end_is_due(self) -> bool:
-        """Whether to tell the group that it stands at the end, past the last marker."""
+        """Whether to cut a batch without records, which moves offsets past the last markers."""
         if monotonic() < self._last_commit + _END_EVERY:
             return False
         return any(end > self._given[tp] for tp, end in self._ends.items())
@@ -322,7 +337,7 @@ class KafkaSource:
             self._lease = proof if generation(proof) >= 0 else None
 
     def _event(self, message: Message, error: KafkaError) -> None:
-        """Something other than a record came along with the records."""
+        """Act on an error, or on the end of a partition, that the client delivered as a record."""
         tp = partition_of(message)
         if error.name() == "_PARTITION_EOF":
             if tp in self._tracked:
@@ -356,14 +371,14 @@ class KafkaSource:
             self._read_on(self._delivered())
 
     def _delivered(self) -> dict[Partition, int]:
-        """The offset behind the last delivered record, from which the client reads on by itself."""
+        """Partition -> offset behind its last delivered record, from which the client reads on."""
         return self._given | next_offsets(self._held)
 
     def _read_on(self, offsets: Offsets) -> None:
         """Have the client deliver the records from these offsets on.
 
-        Only partitions that move are sought. Every seek is a round trip to a thread of the client,
-        and makes another look through all partitions: a second for 2,000 under load.
+        Only partitions that move are sought. A seek waits for one thread of the client, and makes
+        another thread look through all partitions, so 2,000 seeks take seconds under load.
         """
         delivered = self._delivered()
         seeks = {tp: offset for tp, offset in offsets.items() if delivered.get(tp) != offset}
@@ -371,14 +386,14 @@ class KafkaSource:
         if self._holding:
             self._consumer.resume(self._consumer.assignment())
             self._holding = False
-            # Resuming alone takes up to a second to show: a timer of the client's. A seek wakes the
-            # client, even to where the partition stands, but not to offset 0.
+            # After a resume alone, the client waits for a timer before it fetches, up to a second.
+            # A seek wakes the client, even to the present offset, but not to offset 0.
             seeks |= dict(islice(((tp, at) for tp, at in offsets.items() if at > 0), _WAKING_SEEKS))
         self._seek(seeks)
 
     def _seek(self, offsets: Offsets) -> None:
         for tp, offset in offsets.items():
-            self._ends.pop(tp, None)  # the end will be reached, and reported, again
+            self._ends.pop(tp, None)  # the client reports the end again after a seek
             try:
                 self._consumer.seek(TopicPartition(*tp, offset))
             except KafkaException as raised:
@@ -389,7 +404,7 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._closing:
-            return  # they leave at once, and a client that is being closed answers no question
+            return  # the partitions leave at once, and a client that closes makes no request
         try:
             looping = {p.topic for p in partitions} & self._own_topics
             if looping:
@@ -403,7 +418,7 @@ class KafkaSource:
             )
             if self._holding:
                 consumer.pause(partitions)
-        except Exception as error:  # noqa: BLE001 - out of a callback it would destroy a fetch
+        except Exception as error:  # noqa: BLE001 - an exception would destroy a fetch
             self._callback_error = error
             return
         self._membership.arrived()
@@ -421,8 +436,8 @@ class KafkaSource:
                 state.pop(tp, None)
         try:
             if self._holding:
-                # The client would remember it, and the partition would stand still when it returns.
+                # A partition that leaves while paused would still be paused on its return.
                 consumer.resume(partitions)
             consumer.incremental_unassign(partitions)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - as in `_on_assign`
             self._callback_error = error

@@ -28,6 +28,7 @@ _FIRST_WINDOW: Final = 100
 
 
 def create_topic(settings: Settings, name: str, partitions: int) -> None:
+    """Create a topic with the brokers' defaults; see `Admin.create_topic`, also for the errors."""
     Admin(settings).create_topic(name, partitions, None, {})
 
 
@@ -35,6 +36,12 @@ def existing_partitions(
     admin: Admin, topic: str, next_step: str = "", right: Right = "READ"
 ) -> list[Partition]:
     """The partitions of a topic.
+
+    Args:
+        admin: An admin client of the cluster.
+        topic: Name of the topic.
+        next_step: Advice for the user if the topic is missing; empty: a general advice.
+        right: The right to the topic that this user needs.
 
     Raises:
         TopicMissing: The cluster has no such topic, or this user cannot see the topic.
@@ -68,7 +75,10 @@ def whole(admin: Admin, partitions: Iterable[Partition]) -> dict[Partition, tupl
 
 
 def first_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
-    """The first `count` records of these ranges, by time; by offset within a partition."""
+    """The first `count` records of these ranges, by time; by offset within a partition.
+
+    Raises: as `read_ranges`.
+    """
     by_partition: dict[Partition, list[SourceRecord]] = defaultdict(list)
     reading = _Reading(settings, ranges)
     for record in reading.records():
@@ -84,6 +94,8 @@ def last_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceR
 
     Some offsets hold no record: markers of transactions, and records that were aborted or
     compacted away. So the window before the end grows until the window holds enough records.
+
+    Raises: as `read_ranges`.
     """
     found: dict[Partition, list[SourceRecord]] = {tp: [] for tp in ranges}
     unread = dict(ranges)

@@ -18,8 +18,10 @@ def explode(
 
     Args:
         field: Name of the list field.
-        into: Name of the field for the element; default: `field`.
-        number: Name of the field for the element's index in the list, from 0; default: none.
+        into: Name of the field for the element, which replaces a field of that name; default:
+            `field`.
+        number: Name of the field for the element's index in the list, from 0, which replaces a
+            field of that name; default: no index.
 
     Raises:
         ValueError: `number` is the same name as `field` or `into`.
