@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-_CERTIFICATE = """-----BEGIN CERTIFICATE-----
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
 MIIBbjCCAROgAwIBAgIUa4QR+9sCh4jdQQM5SXbo2QiQvNEwCgYIKoZIzj0EAwIw
 DDEKMAgGA1UEAwwBeDAeFw0yNjExMjcyMTM2MzZaFw0zNjExMjQyMTM2MzZaMAwx
 CjAIBgNVBAMMAXgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQbkoLrju1pA2pu
@@ -21,7 +21,7 @@ hkjOPQQDAgNJADBGAiEAoEOisVU7Wl11IE2wNCiExYUYsRkW2xMyY8/TmsxLiBUC
 IQDXg1dpc7tROtMXL5gwTQIMmNdAyTz0diiCsLQQtA55wQ==
 -----END CERTIFICATE-----
 """
-_KEY = """-----BEGIN PRIVATE KEY-----
+KEY = """-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgFLYNOZLwUnNLeSdi
 KqEYQAxjfdoxdMkXgWFK1nSU5EahRANCAAQbkoLrju1pA2puAu3KT6Xctfatx144
 legckytiRLU4gfmMG3gTjX6U0ThPEYVIc0ZOI2OobUEKfAfyDc1FOdn4
@@ -61,7 +61,7 @@ def plain_listener() -> Generator[int]:
 def tls_listener(folder: Path) -> Generator[int]:
     """The port of a listener with TLS; its certificate is kept in the folder."""
     pem = folder / "listener.pem"
-    pem.write_text(_CERTIFICATE + _KEY)
+    pem.write_text(CERTIFICATE + KEY)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with _served(context) as port:

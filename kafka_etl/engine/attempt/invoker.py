@@ -67,7 +67,7 @@ class Invoker:
 
         Raises:
             Abandoned: The worker is stopping; the invocation has no outcome.
-            Unavailable: A system that a codec needs is away.
+            Unavailable: A system that a codec or an operator needs is away.
             KafkaEtlError: The pipeline must pause or stop.
         """
         run = _Run(self, invocation)

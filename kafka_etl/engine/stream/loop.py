@@ -204,7 +204,7 @@ class StreamEngine:
         """Run the operators on a slice.
 
         Raises:
-            Unavailable: A system that a codec needs is away.
+            Unavailable: A system that a codec or an operator needs is away.
             KafkaEtlError: The pipeline must pause or stop; the slices before are committed.
         """
         parts, part = self._parts, invocation.batch
