@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, repeat
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -116,28 +116,34 @@ class Failure(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Outputs:
-    """Encoded outputs in columns of equal length, in the order of their origins.
+    """Outputs in columns of equal length, in the order of their origins.
 
     Attributes:
-        values: Encoded values; None is a tombstone.
+        values: Encoded values; None is a tombstone. For a table sink: tuples in the order of the
+            table's columns; empty while `table` is set.
+        table: The values of a table sink as an Arrow table; None: in `values`.
         keys: Keys, with which the sink chooses the partition.
         headers: None when no output has any.
         timestamps: Milliseconds; None for the sink's own.
-        topics: None when all go to the sink's topic; an entry of None likewise.
-        origins: Index of the source record in its slice or SHARED; None: output i is of record i.
+        topics: Where outputs go, such as a topic; None when all go to the sink's own place; an
+            entry of None likewise.
+        partitions: Partitions of a Kafka topic, -1: by the key; None when all are.
+        origins: Index of the source record in its slice, or SHARED; None: output i is of record i.
         size: Bytes of the values.
     """
 
-    values: list[bytes | None] = field(default_factory=list[bytes | None])
-    keys: list[bytes | None] = field(default_factory=list[bytes | None])
+    values: list[Any] = field(default_factory=list[Any])
+    keys: list[Any] = field(default_factory=list[Any])
     headers: list[Headers | None] | None = None
     timestamps: list[int] | None = None
     topics: list[str | None] | None = None
+    partitions: list[int] | None = None
     origins: list[int] | None = None
     size: int = 0
+    table: Any = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.keys)
 
     def take(self, positions: Sequence[int]) -> Outputs:
         """The outputs at these positions, in this order."""
@@ -145,15 +151,17 @@ class Outputs:
         def pick(column: list[Any] | None) -> list[Any] | None:
             return None if column is None else [column[p] for p in positions]
 
-        values = [self.values[p] for p in positions]
+        values = [] if self.table is not None else [self.values[p] for p in positions]
         return Outputs(
             values=values,
             keys=[self.keys[p] for p in positions],
             headers=pick(self.headers),
             timestamps=pick(self.timestamps),
             topics=pick(self.topics),
+            partitions=pick(self.partitions),
             origins=list(positions) if self.origins is None else pick(self.origins),
-            size=sum(len(v) for v in values if v is not None),
+            size=_size_of(values) or self.size * len(positions) // max(1, len(self)),
+            table=None if self.table is None else self.table.take(list(positions)),
         )
 
     @classmethod
@@ -161,6 +169,13 @@ class Outputs:
         """The parts one after the other. Origins are left out: they are those of a slice."""
         if len(parts) == 1:
             return parts[0]
+        tables = [part.table for part in parts if len(part)]
+        table = None
+        if tables and all(table is not None for table in tables):
+            table = tables[0] if len(tables) == 1 else _concatenated(tables)
+        values = (
+            [] if table is not None else list(chain.from_iterable(_tuples(part) for part in parts))
+        )
 
         def column(name: str, missing: Any) -> list[Any] | None:
             columns = [getattr(part, name) for part in parts]
@@ -173,13 +188,33 @@ class Outputs:
             return list(chain.from_iterable(filled))
 
         return cls(
-            values=list(chain.from_iterable(part.values for part in parts)),
+            values=values,
+            table=table,
             keys=list(chain.from_iterable(part.keys for part in parts)),
             headers=column("headers", None),
             timestamps=column("timestamps", 0),
             topics=column("topics", None),
+            partitions=column("partitions", -1),
             size=sum(part.size for part in parts),
         )
+
+
+def _size_of(values: list[Any]) -> int:
+    """Bytes of encoded values; 0 for rows of a table, whose size is an estimate."""
+    return sum(len(v) for v in values if isinstance(v, bytes))
+
+
+def _concatenated(tables: list[Any]) -> Any:
+    from pyarrow import concat_tables  # noqa: PLC0415 - an extra, which has made the tables
+
+    return concat_tables(tables)
+
+
+def _tuples(part: Outputs) -> list[Any]:
+    """The values of a part; a part with a table is turned into tuples beside parts without."""
+    if part.table is None:
+        return part.values
+    return list(zip(*(column.to_pylist() for column in part.table.columns), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +236,32 @@ class Outcome:
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that failed for good, with everything about the invocation that failed."""
+    """A record that failed for good, with everything about the invocation that failed.
+
+    Attributes:
+        delivered: Outputs of the record, counted from 0, that the sink's target has taken all the
+            same: it cannot take a part back.
+        others: Further records that failed as one with this one: an output of all of them did.
+    """
 
     record: SourceRecord
     failure: Failure
     invocation_id: str
     at_ms: int
+    delivered: tuple[int, ...] = ()
+    others: tuple[SourceRecord, ...] = ()
+
+
+class Tenure(NamedTuple):
+    """The worker's hold on its partitions at a moment during a commit.
+
+    Attributes:
+        lease: The source's proof of membership.
+        departed: Partitions that left since the commit began: nothing of them may be committed.
+    """
+
+    lease: object
+    departed: frozenset[Partition] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +269,14 @@ class Settlement:
     """Outputs, dead letters and progress that become durable together or not at all.
 
     Attributes:
-        lease: The source's proof of membership, which the sink commits with the offsets.
+        begins: Partition of `progress` -> the offset at which the settlement begins there.
+        records: The source records of the settlement, to which the outputs' origins point.
+        slices: Number of records of each slice. In a settlement of several slices, an origin below
+            0 is an output of all records of a slice: -1 of the first slice, -2 of the second.
+        lease: The source's proof of membership when the commit began.
+        tenure: Tells the present proof, and which partitions have left since; any thread may ask.
         notes: Partition -> text beside the partition's offset, for the next owner.
+        invocation_id: Name of the first slice.
     """
 
     outputs: Outputs
@@ -223,19 +284,61 @@ class Settlement:
     progress: Offsets
     lease: object = None
     notes: Mapping[Partition, str] = field(default_factory=dict[Partition, str])
+    begins: Offsets = field(default_factory=dict[Partition, int])
+    records: Sequence[SourceRecord] = ()
+    slices: tuple[int, ...] = ()
+    tenure: Callable[[], Tenure] | None = None
+    invocation_id: str = ""
 
     @classmethod
     def joined(cls, parts: Sequence[Settlement]) -> Settlement:
         """Settlements of consecutive slices as one; the newest progress and lease count."""
         progress: dict[Partition, int] = {}
+        begins: dict[Partition, int] = {}
         for part in parts:
             progress.update(part.progress)
+            begins = {**part.begins, **begins}
+        outputs = Outputs.joined([part.outputs for part in parts])
+        if len(parts) > 1:
+            outputs.origins = _joined_origins(parts)
+        records = parts[0].records
+        if len(parts) > 1:
+            records = list(chain.from_iterable(part.records for part in parts))
         return cls(
-            outputs=Outputs.joined([part.outputs for part in parts]),
+            outputs=outputs,
             dead_letters=tuple(chain.from_iterable(part.dead_letters for part in parts)),
             progress=progress,
             lease=parts[-1].lease,
+            begins=begins,
+            records=records,
+            slices=tuple(len(part.records) for part in parts),
+            invocation_id=parts[0].invocation_id,
         )
+
+    def sources(self) -> list[SourceRecord | None]:
+        """The source record of each output; None where an output belongs to many records."""
+        origins, records = self.outputs.origins, self.records
+        if origins is None:
+            return list(records)
+        return [None if origin < 0 else records[origin] for origin in origins]
+
+    def held(self) -> Tenure:
+        """The worker's present hold on its partitions."""
+        return Tenure(self.lease) if self.tenure is None else self.tenure()
+
+
+def _joined_origins(parts: Sequence[Settlement]) -> list[int] | None:
+    """Origins in the joined records; None: one output of each record, in order."""
+    if all(part.outputs.origins is None for part in parts):
+        return None
+    origins: list[int] = []
+    first = 0
+    for number, part in enumerate(parts):
+        own = part.outputs.origins
+        own = range(len(part.outputs)) if own is None else own
+        origins += [SHARED - number if one == SHARED else first + one for one in own]
+        first += len(part.records)
+    return origins
 
 
 def type_name(error: BaseException) -> str:

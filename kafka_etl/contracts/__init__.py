@@ -6,9 +6,29 @@ A plug-in's package imports this module, `kafka_etl` and `kafka_etl.errors`, not
 
 from kafka_etl.contracts.codec import Codec, CodecContext, CodecPlugin, TableCodec, Unavailable
 from kafka_etl.contracts.deployment import Abandoned, ClientSettings, Deployment, Pulse
+from kafka_etl.contracts.doors import (
+    TAKEN,
+    Again,
+    Conflict,
+    Limits,
+    Move,
+    Refused,
+    RefusedRows,
+    RollingStore,
+    RowOrder,
+    Sender,
+    Store,
+    StoredOffset,
+    Taken,
+    Unreachable,
+    Writer,
+)
+from kafka_etl.contracts.label import Label
 from kafka_etl.contracts.plugin import Preflight, SinkPlugin, SourcePlugin
+from kafka_etl.contracts.rows import Row, Rows, place_of
 from kafka_etl.contracts.settings import (
     BatchSettings,
+    ByteSinkSettings,
     CodecUse,
     Guarantee,
     Settings,
@@ -17,28 +37,54 @@ from kafka_etl.contracts.settings import (
     UseSettings,
     bare_string_is_use,
 )
-from kafka_etl.contracts.sink import Aborted, OutcomeUnknown, PromptSink, Refusal, Sink, Writer
+from kafka_etl.contracts.sink import (
+    Aborted,
+    OffsetKeeper,
+    OutcomeUnknown,
+    Refusal,
+    RollingSink,
+    RowsRefused,
+    Sink,
+)
 from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
+from kafka_etl.contracts.table import Column, Kind
 
 __all__ = [
     "Abandoned",
     "Aborted",
+    "Again",
     "Arrival",
     "BatchSettings",
+    "ByteSinkSettings",
     "ClientSettings",
     "Codec",
     "CodecContext",
     "CodecPlugin",
     "CodecUse",
+    "Column",
+    "Conflict",
     "Deployment",
     "Guarantee",
+    "Kind",
+    "Label",
+    "Limits",
+    "Move",
+    "OffsetKeeper",
     "OutcomeUnknown",
     "Position",
     "Preflight",
-    "PromptSink",
     "Pulse",
     "Reconnect",
     "Refusal",
+    "Refused",
+    "RefusedRows",
+    "RollingSink",
+    "RollingStore",
+    "Row",
+    "RowOrder",
+    "Rows",
+    "RowsRefused",
+    "Sender",
     "Settings",
     "Sink",
     "SinkPlugin",
@@ -46,9 +92,15 @@ __all__ = [
     "Source",
     "SourcePlugin",
     "SourceSettings",
+    "Store",
+    "StoredOffset",
+    "TAKEN",
     "TableCodec",
+    "Taken",
     "Unavailable",
+    "Unreachable",
     "UseSettings",
     "Writer",
     "bare_string_is_use",
+    "place_of",
 ]

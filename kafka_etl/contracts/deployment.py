@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from kafka_etl.contracts.table import Column
 from kafka_etl.envelope import Provenance
 
 ClientSettings = Mapping[str, str | int | float | bool]
@@ -19,6 +21,10 @@ of life for a minute. The argument is the reason of the wait, which becomes the 
 On the main thread the pulse also reports to the daemon, and for that reads `Source.positions` and
 `Source.joined`. The pulse raises `Abandoned` when a stopping worker has used up its drain timeout.
 """
+
+
+def _silent(_reason: str) -> None:
+    """The pulse of whoever waits for nothing."""
 
 
 class Abandoned(Exception):
@@ -39,8 +45,14 @@ class Deployment:
         dead_letter_topic: Topic of dead letters; None: the pipeline stops instead.
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
+        group: The consumer group.
+        cluster: Kafka's id of the cluster, as preflight read it; empty: unknown.
+        topic_ids: Topic of the source -> Kafka's id of the topic, as preflight read it.
+        columns: Columns of the sink's table, as preflight read them.
+        folder: Folder of the pipeline file, for paths among the settings.
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
+        pulse: For a sink of the framework's own; see `Pulse`. The three doors need none.
     """
 
     pipeline: str
@@ -52,4 +64,10 @@ class Deployment:
     dead_letter_topic: str | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
+    group: str = ""
+    cluster: str = ""
+    topic_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    columns: tuple[Column, ...] = ()
+    folder: Path = Path()
     stdout: int = 1
+    pulse: Pulse = _silent

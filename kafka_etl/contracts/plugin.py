@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from kafka_etl.contracts.deployment import Deployment, Pulse
-from kafka_etl.contracts.settings import Guarantee, SinkSettings, SourceSettings
-from kafka_etl.contracts.sink import Sink, Writer
+from kafka_etl.contracts.doors import Sender, Store, Writer
+from kafka_etl.contracts.label import Label
+from kafka_etl.contracts.settings import SinkSettings, SourceSettings
+from kafka_etl.contracts.sink import Sink
 from kafka_etl.contracts.source import Source
+from kafka_etl.contracts.table import Column
 from kafka_etl.record import Offsets, Partition
 
 SourceS = TypeVar("SourceS", bound=SourceSettings)
@@ -24,14 +27,27 @@ class Preflight:
         partitions: Topic -> number of partitions.
         size_limits: Topic that is written -> largest record its broker takes, in bytes.
         ends: End offsets of the source's partitions that the group has not read to their end.
+        begins: Partition of the source -> offset that the group has committed.
+        notes_of_group: Partition of the source -> text beside that offset.
+        cluster: Kafka's id of the cluster; empty: unknown.
+        topic_ids: Topic of the source -> Kafka's id of the topic.
         largest_record: The largest record that the source's topics take, in bytes; 0: unknown.
+        columns: Columns of the sink's table; empty for a sink without a table.
+        label: What the sink promises after a look at its target; None: what its settings promise.
+            May only be weaker.
         notes: Remarks for the user.
     """
 
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     ends: Offsets = field(default_factory=dict[Partition, int])
+    begins: Offsets = field(default_factory=dict[Partition, int])
+    notes_of_group: Mapping[Partition, str] = field(default_factory=dict[Partition, str])
+    cluster: str = ""
+    topic_ids: Mapping[str, str] = field(default_factory=dict[str, str])
     largest_record: int = 0
+    columns: tuple[Column, ...] = ()
+    label: Label | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -56,17 +72,19 @@ class SourcePlugin(Generic[SourceS]):
 class SinkPlugin(Generic[SinkS]):
     """A sink that a pipeline file can name.
 
+    What the sink takes follows from the class of its settings: `ByteSinkSettings`: encoded values;
+    `TableSettings`: rows of a table.
+
     Attributes:
         settings: Model of the `with:` block.
-        guarantee: The strongest guarantee that the sink holds together with a Kafka source.
-        build: Makes the sink in a worker: a `Sink` for exactly_once, else a `Writer`, whose outputs
-            the offsets follow.
-        check: Checks the target before any worker runs.
+        label: The guarantee that the sink holds with these settings, together with a Kafka source.
+        build: Makes the sink in a worker: one of the three doors. Connects to nothing.
         summary: One line for `kafka-etl plugins`.
+        check: Checks the target before any worker runs, in a process of its own.
     """
 
     settings: type[SinkS]
-    guarantee: Guarantee
-    build: Callable[[SinkS, Deployment, Pulse], Sink | Writer]
+    label: Callable[[SinkS], Label]
+    build: Callable[[SinkS, Deployment], Sink | Sender | Writer | Store]
     summary: str
     check: Callable[[SinkS, Deployment], Preflight] = lambda _settings, _deployment: Preflight()

@@ -79,7 +79,21 @@ class SourceSettings(Settings):
 
 
 class SinkSettings(Settings):
-    """Settings of every sink.
+    """Base of the settings of every sink; a sink derives one of the two classes below."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Kafka topics where records can go; the first is the default. Empty for other sinks."""
+        return ()
+
+    @property
+    def source_timestamp(self) -> bool:
+        """Whether outputs carry the timestamp of their source record."""
+        return False
+
+
+class ByteSinkSettings(SinkSettings):
+    """Settings of a sink that takes encoded values, such as a queue.
 
     Attributes:
         value: Codec of values; None: the source's codec of values.
@@ -88,13 +102,3 @@ class SinkSettings(Settings):
 
     value: CodecUse | None = None
     key: CodecUse | None = None
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Where records can go; the first is the default. Empty for a sink without topics."""
-        return ()
-
-    @property
-    def source_timestamp(self) -> bool:
-        """Whether outputs carry the timestamp of their source record."""
-        return False

@@ -1,19 +1,27 @@
-"""The contracts of sinks and writers, and the ways a commit may end."""
+"""The contract between the engine and a sink, and the ways a commit may end.
+
+Authors of plug-ins do not implement a `Sink`. They implement one of the three doors of
+`kafka_etl.contracts.doors`, and the framework makes a sink of it (`kafka_etl.engine.sinks`). Only
+the Kafka sink, whose outputs and offsets are one transaction, is a sink by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kafka_etl.invocation import Outputs, Settlement
+from kafka_etl.contracts.doors import Refused
+from kafka_etl.invocation import Settlement
+from kafka_etl.record import Offsets, Partition
 
 
 class Sink(Protocol):
     """Makes a settlement durable as one act.
 
-    The engine calls `open`, `commit` and `close` on the worker's main thread, one call at a time.
-    A wait of more than a few seconds calls the `Pulse`.
+    The worker calls `open` and the function that `begin` returns on the commit thread, one call at
+    a time, while the main thread serves the source. `begin` and `close` are called on the main
+    thread. A wait of more than a few seconds calls the `Pulse`.
     """
 
     def open(self) -> None:
@@ -21,23 +29,28 @@ class Sink(Protocol):
 
         Called before each source is made, at the start and after each `Reconnect`, and after each
         `OutcomeUnknown`: the sink ends any commit that is left undecided, a predecessor's included,
-        so that the committed offsets tell the outcome. May block until the target answers.
+        so that the offsets tell the outcome. May block until the target answers.
 
         Raises:
             OutcomeUnknown: The target does not say; `open` is called again after a back-off.
-            KafkaEtlError: The pipeline stops.
+            KafkaEtlError: The pipeline stops, or pauses.
             Abandoned: The worker stops, raised by the pulse.
         """
         ...
 
-    def commit(self, settlement: Settlement) -> None:
-        """Return when the whole settlement is durable: outputs, dead letters, offsets and notes.
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
+        """Take the settlement over, without waiting for the commit's end.
+
+        Returns:
+            A function that returns when the whole settlement is durable: outputs, dead letters,
+            offsets and notes. The function is called once, on the commit thread, before any other
+            call; it raises what `begin` may raise, too.
 
         Raises:
             Aborted: Nothing of the settlement is durable; the batch is run again.
+            RowsRefused: The target refuses some outputs; the rest is committed once more.
             OutcomeUnknown: The settlement may be durable or not; `open` is called next.
-            KafkaEtlError: The settlement never will be durable; the pipeline stops. `pauses` must
-                be false: the engine does not rewind the source for an error of the sink.
+            KafkaEtlError: The settlement never will be durable; the pipeline stops, or pauses.
             Abandoned: The worker stops, raised by the pulse.
         """
         ...
@@ -48,65 +61,47 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class PromptSink(Sink, Protocol):
-    """A sink whose commit can be waited for on another thread, while the next batch is run."""
+class OffsetKeeper(Protocol):
+    """A sink that keeps the offsets itself: they win over those of the group."""
 
-    def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """Take the settlement over on the main thread, without waiting for the commit's end.
+    def standing(self, arrivals: Offsets) -> Offsets:
+        """Return where each partition stands in the target; called on the commit thread.
 
-        Returns:
-            A function that returns when the whole settlement is durable, or raises as `commit`
-            does. The function is called once, on the commit thread, before any other call.
+        Args:
+            arrivals: Partition -> the offset that the group has committed.
 
         Raises:
-            Aborted: As `commit`.
-            OutcomeUnknown: As `commit`.
+            OutcomeUnknown: The target is away; the partitions wait, and the call is repeated.
+            KafkaEtlError: The offsets of target and group contradict each other.
         """
         ...
 
 
-class Writer(Protocol):
-    """The part of an at-least-once sink that a plug-in's author writes.
+@runtime_checkable
+class RollingSink(Protocol):
+    """A sink that takes settlements into an open file, and makes many durable at once."""
 
-    The framework calls a writer on one thread of its own, one call at a time. Every method may
-    block for as long as the target takes: the worker's main thread reports to the daemon meanwhile.
-    The consumer is not polled during a `write`: one that takes longer than `max.poll.interval.ms`
-    (5 minutes or more) costs the worker its partitions, and their next owner writes again.
-    """
+    def tick(self, now: float, *, final: bool) -> Offsets:
+        """Return what is durable by now; called on the commit thread, as `OffsetKeeper.standing`.
 
-    def open(self) -> None:
-        """Connect to the target. Called before the first `write`.
+        Called after each commit, and several times a second while nothing is committed.
 
-        Raises:
-            KafkaEtlError: No later try can succeed; the pipeline stops.
-            Exception: The target is away: `open` is called again after 0.2 to 10 s. A run with
-                `--until-end` stops with `SinkFailed` after a minute of failures.
+        Args:
+            now: Monotonic time, in seconds.
+            final: Whether nothing more will come: the sink closes what is open.
+
+        Raises: as `Sink.begin`, of settlements that were taken before.
         """
         ...
 
-    def write(self, outputs: Outputs) -> None:
-        """Return when the target has acknowledged every output.
-
-        Raises:
-            Permanent: The target refuses the outputs; the engine runs smaller and smaller batches
-                until a refused record is alone, and makes that record a dead letter.
-            KafkaEtlError: No later try can succeed; the pipeline stops. `pauses` must be false.
-            Exception: The engine runs the same records, and writes their outputs, again after a
-                back-off.
-        """
-        ...
-
-    def close(self) -> None:
-        """Disconnect from the target; called once, even if `open` never was. Errors are logged.
-
-        The worker waits 5 seconds at most for the end of this call.
-        """
+    def discard(self, partitions: Collection[Partition]) -> None:
+        """Forget what was taken of these partitions and is not durable."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The target refused a record, or a set of records.
+    """The target refused a record, or a set of records, without naming the bad one.
 
     Attributes:
         code: The target's own name for the refusal.
@@ -126,19 +121,42 @@ class Aborted(Exception):
         reason: For the log and the pipeline's state.
         refusal: The target's refusal of a record; None: the target is away, say.
         routine: Whether this is normal operation, such as a rebalance, and no trouble.
+        whole: Whether the next batch may be as large as this one: its size is not to blame.
     """
 
     def __init__(
-        self, reason: str, *, refusal: Refusal | None = None, routine: bool = False
+        self,
+        reason: str,
+        *,
+        refusal: Refusal | None = None,
+        routine: bool = False,
+        whole: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.refusal = refusal
         self.routine = routine
+        self.whole = whole
+
+
+class RowsRefused(Exception):
+    """Raised by a commit: the target refuses these outputs, all of them found in one pass.
+
+    The engine makes dead letters of their records, and commits the rest.
+
+    Args:
+        rows: Position of an output in the settlement -> the target's verdict.
+        delivered: Whether the target has taken all other outputs: only the offsets remain.
+    """
+
+    def __init__(self, rows: Mapping[int, Refused], *, delivered: bool = False) -> None:
+        super().__init__(f"{len(rows)} rows refused")
+        self.rows = dict(rows)
+        self.delivered = delivered
 
 
 class OutcomeUnknown(Exception):
-    """Raised by a commit whose answer was lost: only the committed offsets can tell its outcome.
+    """Raised by a commit whose answer was lost: only the offsets can tell its outcome.
 
     Args:
         reason: For the log and the pipeline's state.
