@@ -39,6 +39,8 @@
         ├── BreakerTripped           E404
         ├── WorkerUnstable           E405
         ├── SinkFailed               E406
+        ├── SinkBlocked              E407
+        ├── StoreOffsetsUnclear      E408
         ├── InstanceInUse            E501
         ├── StateFolderUnusable      E502
         ├── AddressInUse             E503
@@ -379,6 +381,23 @@ class WorkerUnstable(KafkaEtlError):
 class SinkFailed(KafkaEtlError):
     code = "E406"
     advice = "The offsets have not moved; mend the sink and start the pipeline again."
+
+
+class SinkBlocked(KafkaEtlError):
+    code = "E407"
+    pauses = True
+    advice = (
+        "Nothing is lost, and no record became a dead letter for it: mend the target, then "
+        "`kafka-etl resume NAME`; " + _ONCE
+    )
+
+
+class StoreOffsetsUnclear(KafkaEtlError):
+    code = "E408"
+    advice = (
+        "Decide where to go on: `kafka-etl offsets show FILE` shows both, `kafka-etl offsets reset "
+        "FILE --to PLACE --yes` sets both and begins a new generation."
+    )
 
 
 class InstanceInUse(KafkaEtlError):

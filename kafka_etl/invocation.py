@@ -235,6 +235,21 @@ class Outcome:
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Verdict of a sink: the target will never take this row, which becomes a dead letter.
+
+    Attributes:
+        code: The target's own name for the refusal, such as `400` or `23514`.
+        message: The target's words.
+        too_large: Whether the row's size is the reason.
+    """
+
+    code: str
+    message: str
+    too_large: bool = False
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """A record that failed for good, with everything about the invocation that failed.
 

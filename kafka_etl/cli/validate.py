@@ -39,7 +39,7 @@ def validate(
     findings += same_names((document, pipeline.spec) for document, pipeline in sound)
     for document, pipeline in sound:
         operators = ", ".join(operator.name for operator in pipeline.operators) or "none"
-        name, guarantee = pipeline.spec.name, pipeline.guarantee
+        name, guarantee = pipeline.spec.name, pipeline.label
         typer.echo(f"{document.path}: {name}: {guarantee}; operators: {operators}")
     if findings:
         typer.echo(config_error(findings).what, err=True)

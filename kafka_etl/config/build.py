@@ -18,14 +18,16 @@ from kafka_etl.config.compatibility import (
 )
 from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
+from kafka_etl.config.guarantee import combined
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.salvage import sound_part
 from kafka_etl.contracts import (
+    ByteSinkSettings,
     Codec,
     CodecContext,
     CodecUse,
-    Guarantee,
+    Label,
     Settings,
     SinkPlugin,
     SinkSettings,
@@ -79,7 +81,9 @@ class Pipeline:
         spec: Model of the pipeline file.
         folder: Folder of the pipeline file, from which operators' modules are imported.
         config_hash: Hash of the file's text.
-        guarantee: Guarantee of the file, else the one that the sink holds.
+        label: The guarantee that source, sink and dead letters hold together.
+        letters: Sink plug-in for dead letters; None: they go to a topic or to the sink's table.
+        letters_settings: Settings of that plug-in.
         retry: Retry policy of all faults without a policy of their operator.
         retries: Operator's name -> the operator's own retry policy.
     """
@@ -93,9 +97,16 @@ class Pipeline:
     sink_settings: SinkSettings
     codecs: Codecs
     operators: tuple[BoundOperator, ...]
-    guarantee: Guarantee
+    label: Label
     retry: RetryPolicy
     retries: Mapping[str, RetryPolicy]
+    letters: SinkPlugin[Any] | None = None
+    letters_settings: SinkSettings | None = None
+
+    @property
+    def dead_letter_topic(self) -> str | None:
+        """Topic of dead letters on the pipeline's own cluster, if that is where they go."""
+        return self.spec.dead_letter.topic if self.spec.dead_letter else None
 
 
 def read_spec(document: Document) -> PipelineSpec | list[Finding]:
@@ -201,17 +212,18 @@ class _Builder:
             for index, (label, use) in enumerate(self._labelled())
             if use.retry is not None
         }
-        if sink:
-            self._check_guarantee(sink)
         if not (source and source_settings and sink and sink_settings):
             return None
-        letters = spec.dead_letter
-        check_topics(source_settings, sink_settings, letters.topic if letters else None, self._find)
+        letters, letters_settings = self._letters(sink)
+        label = combined(sink.label(sink_settings), letters_apart=self._letters_apart(sink))
+        self._check_guarantee(label)
+        topic = spec.dead_letter.topic if spec.dead_letter else None
+        check_topics(source_settings, sink_settings, topic, self._find)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None:
             return None
         check_tables(operators, codecs.source_value, self._find)
-        if not spec.operators:
+        if not spec.operators and isinstance(sink_settings, ByteSinkSettings):
             check_conversion(codecs.source_value, codecs.sink_value, self._find)
             if "value" in sink_settings.model_fields_set:
                 check_decoded("value", codecs.source_value, codecs.sink_value, self._find)
@@ -227,9 +239,11 @@ class _Builder:
             sink_settings=sink_settings,
             codecs=codecs,
             operators=operators,
-            guarantee=spec.guarantee or sink.guarantee,
+            label=label,
             retry=retry,
             retries=retries,
+            letters=letters,
+            letters_settings=letters_settings,
         )
 
     def operator(self, name: str) -> BoundOperator | None:
@@ -237,6 +251,40 @@ class _Builder:
         uses = ((label, use, i) for i, (label, use) in enumerate(self._labelled()) if label == name)
         label, use, index = next(uses)
         return self._operator(label, use, ("operators", index))
+
+    def _letters(self, sink: SinkPlugin[Any]) -> tuple[SinkPlugin[Any] | None, SinkSettings | None]:
+        """The sink plug-in for dead letters, and its settings, if `dead_letter` names one."""
+        spec = self._spec.dead_letter
+        if spec is None or spec.use is None:
+            if spec is not None and spec.table is not None and sink.letters != "table":
+                self._find(
+                    Code.INVALID_VALUE,
+                    f"sink {self._spec.sink.use} has no table for dead letters",
+                    ("dead_letter", "table"),
+                    hint="name a topic: `dead_letter: {topic: NAME}`",
+                )
+            return None, None
+        use, at = spec.use, ("dead_letter", "use")
+        plugin = self._try(at, lambda: self._registry.sink(use))
+        if plugin is None:
+            return None, None
+        if not issubclass(plugin.settings, ByteSinkSettings):
+            self._find(
+                Code.INVALID_VALUE,
+                f"sink {use} takes rows of a table, and a dead letter is bytes",
+                at,
+                hint="name a queue, `http`, `objects` or `files`; for a table of the pipeline's own "
+                "store write `dead_letter: {table: NAME}`",
+            )
+            return None, None
+        return plugin, self._settings(plugin.settings, spec.with_, ("dead_letter", "with"))
+
+    def _letters_apart(self, sink: SinkPlugin[Any]) -> bool:
+        """Whether dead letters are written outside of the sink's own transaction."""
+        spec = self._spec.dead_letter
+        if spec is None:
+            return False
+        return sink.letters is None or getattr(spec, sink.letters) is None
 
     # Findings
 
@@ -313,13 +361,15 @@ class _Builder:
         return None
 
     def _codecs(self, source: SourceSettings, sink: SinkSettings) -> Codecs | None:
+        """Build the codecs; for a sink of rows, the source's stand in for the sink's."""
         topic = next(iter(sink.topics), "")
         source_value = self._codec(source.value, "source", "value")
         source_key = self._codec(source.key, "source", "key")
         if not (source_value and source_key):
             return None
-        sink_value = self._sink_codec(sink.value, source.value, "value", topic)
-        sink_key = self._sink_codec(sink.key, source.key, "key", topic)
+        own = sink if isinstance(sink, ByteSinkSettings) else ByteSinkSettings()
+        sink_value = self._sink_codec(own.value, source.value, "value", topic)
+        sink_key = self._sink_codec(own.key, source.key, "key", topic)
         if not (sink_value and sink_key):
             return None
         return Codecs(
@@ -327,8 +377,8 @@ class _Builder:
             source_key,
             sink_value,
             sink_key,
-            converts=sink.value is not None,
-            converts_keys=sink.key is not None,
+            converts=own.value is not None,
+            converts_keys=own.key is not None,
         )
 
     def _sink_codec(
@@ -402,13 +452,12 @@ class _Builder:
             message = "`order` means nothing without `concurrency`: records run one after the other"
             self._find(Code.INVALID_VALUE, message, (*at, "order"))
 
-    def _check_guarantee(self, sink: SinkPlugin[Any]) -> None:
+    def _check_guarantee(self, label: Label) -> None:
         wanted = self._spec.guarantee
-        if wanted is not None and wanted.strength > sink.guarantee.strength:
+        if wanted is not None and wanted.strength > label.guarantee.strength:
             self._find(
                 Code.GUARANTEE_NOT_HELD,
-                f"guarantee {wanted} cannot be held: sink {self._spec.sink.use} holds "
-                f"{sink.guarantee}",
+                f"guarantee {wanted} cannot be held: sink {self._spec.sink.use} holds {label}",
                 ("guarantee",),
                 hint="leave `guarantee` out to run with what the parts hold, or change the sink",
             )

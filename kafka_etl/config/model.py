@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
 from kafka_etl.functions.bind import Isolation, Order
@@ -106,21 +106,47 @@ class LimitSpec(Settings):
 
 
 class DeadLetterSpec(Settings):
-    """The dead-letter topic, for records that fail permanently.
+    """Where the records go that fail permanently: a topic, a table of the sink, or another sink.
 
     Attributes:
-        topic: Topic on the pipeline's own cluster; with an exactly-once sink, dead letters are
-            written in the same transaction as outputs.
-        format: `raw`: the original record, with the data of its failure in headers.
+        topic: Topic on the pipeline's own cluster. With the Kafka sink, dead letters are written in
+            the same transaction as outputs; with other sinks, before.
+        table: Table of the sink's own store, in the same transaction as rows.
+        use: Name of a sink to which dead letters are written before offsets move, such as a queue.
+        with_: Settings of that sink.
+        format: `raw`: the original record, with the data of its failure in headers, by default in a
+            topic. `envelope`: one JSON document with everything, by default in other places.
         create: Settings with which preflight creates a missing topic, by default with the source's
             number of partitions; False: a missing topic is an error.
         limit: Limit of the breaker.
     """
 
-    topic: Topic
-    format: Literal["raw"] = "raw"
+    topic: Topic | None = None
+    table: str | None = Field(default=None, min_length=1)
+    use: str | None = Field(default=None, min_length=1)
+    with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
+    format: Literal["raw", "envelope"] | None = None
     create: CreateSettings | Literal[False] = CreateSettings()
     limit: LimitSpec = LimitSpec()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = [name for name in ("topic", "table", "use") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "needs one of `topic`, `table` (of a store) and `use` (another sink)"
+                + (f", not {' and '.join(given)}" if given else "")
+            )
+        if self.with_ and self.use is None:
+            raise ValueError("`with` belongs to `use`")
+        if self.table is not None and self.format == "raw":
+            raise ValueError("a table holds dead letters in the format `envelope`")
+        return self
+
+    @property
+    def written_as(self) -> Literal["raw", "envelope"]:
+        """The format, or the usual one of the place."""
+        return self.format or ("envelope" if self.topic is None else "raw")
 
 
 class PipelineSpec(Settings):
@@ -138,7 +164,7 @@ class PipelineSpec(Settings):
         sink: Sink plug-in and its settings.
         guarantee: Guarantee that the pipeline must hold; None: the guarantee of the sink.
         retry: Retry policy of all operators without their own.
-        dead_letter: Dead-letter topic; None: a record that fails permanently stops the pipeline.
+        dead_letter: Place of dead letters; None: a record that fails for good stops the pipeline.
         workers: Number of worker processes, each one member of the consumer group.
         drain_timeout: Seconds that a stopping worker may take to finish the records in hand.
     """

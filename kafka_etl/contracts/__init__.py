@@ -12,7 +12,6 @@ from kafka_etl.contracts.doors import (
     Conflict,
     Limits,
     Move,
-    Refused,
     RefusedRows,
     RollingStore,
     RowOrder,
@@ -42,12 +41,12 @@ from kafka_etl.contracts.sink import (
     OffsetKeeper,
     OutcomeUnknown,
     Refusal,
-    RollingSink,
     RowsRefused,
     Sink,
 )
 from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
 from kafka_etl.contracts.table import Column, Kind
+from kafka_etl.invocation import Refused
 
 __all__ = [
     "Abandoned",
@@ -78,7 +77,6 @@ __all__ = [
     "Refusal",
     "Refused",
     "RefusedRows",
-    "RollingSink",
     "RollingStore",
     "Row",
     "RowOrder",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from kafka_etl.contracts.table import Column
 from kafka_etl.envelope import Provenance
@@ -42,13 +43,16 @@ class Deployment:
         consumer: Further client settings for consumers.
         producer: Further client settings for producers.
         provenance: Facts about the pipeline for dead letters.
-        dead_letter_topic: Topic of dead letters; None: the pipeline stops instead.
+        dead_letter_topic: Topic of dead letters; None: they go elsewhere, or the pipeline stops.
+        letter_format: How a dead letter is written to that topic.
+        letter_table: The store's own table for dead letters; None: the store writes none.
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
         group: The consumer group.
         cluster: Kafka's id of the cluster, as preflight read it; empty: unknown.
         topic_ids: Topic of the source -> Kafka's id of the topic, as preflight read it.
         columns: Columns of the sink's table, as preflight read them.
+        offsets_in_sink: Whether the sink keeps the offsets; the group's are a copy for lag tools.
         folder: Folder of the pipeline file, for paths among the settings.
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
@@ -62,12 +66,15 @@ class Deployment:
     producer: ClientSettings
     provenance: Provenance
     dead_letter_topic: str | None = None
+    letter_format: Literal["raw", "envelope"] = "raw"
+    letter_table: str | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
     group: str = ""
     cluster: str = ""
     topic_ids: Mapping[str, str] = field(default_factory=dict[str, str])
     columns: tuple[Column, ...] = ()
+    offsets_in_sink: bool = False
     folder: Path = Path()
     stdout: int = 1
     pulse: Pulse = _silent

@@ -19,6 +19,7 @@ from enum import Enum, StrEnum
 from typing import ClassVar, Final
 
 from kafka_etl.contracts.rows import Row, Rows
+from kafka_etl.invocation import Refused
 from kafka_etl.record import Offsets, Partition
 
 
@@ -32,21 +33,6 @@ class _Taken(Enum):
 TAKEN: Final = _Taken.TAKEN
 """The target has acknowledged the row, or every row of the set. Nothing else acknowledges one."""
 Taken = _Taken
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Verdict: the target will never take this row, which becomes a dead letter.
-
-    Attributes:
-        code: The target's own name for the refusal, such as `400` or `23514`.
-        message: The target's words.
-        too_large: Whether the row's size is the reason.
-    """
-
-    code: str
-    message: str
-    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,19 +275,30 @@ class Store(_Door):
 
 
 class RollingStore(Store):
-    """A store that takes settlements into open files, and makes many durable at once."""
+    """A store that takes settlements into open files, and makes many durable at once.
+
+    `commit` takes a settlement that begins where the open rows of each partition end, else it
+    raises `Conflict`; without open rows it begins at the stored offset. Rows are encoded, and may be
+    refused, only there.
+    """
 
     @abstractmethod
-    def tick(self, now: float, *, final: bool) -> Offsets:
-        """Close the files that are due, and return the durable offset of each moved partition.
+    def due(self, *, final: bool, leaving: Collection[Partition] = ()) -> bool:
+        """Whether `roll` with these arguments would close a file; asks nobody."""
+        ...
+
+    @abstractmethod
+    def roll(self, *, final: bool, leaving: Collection[Partition] = ()) -> Offsets:
+        """Close the files that are due, and return the durable offset of each partition closed.
 
         Args:
-            now: Monotonic time, in seconds.
-            final: Whether nothing more will come.
+            final: Whether nothing more will come: all files are due.
+            leaving: Partitions whose files are due, because another worker will own them.
 
         Raises:
-            Conflict: The files of these partitions are void.
+            Conflict: The files of these partitions are void; `discard` is called next.
             Unreachable: The target is away; the files stay open.
+            Exception: As `Unreachable`.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from kafka_etl.contracts.deployment import Deployment, Pulse
 from kafka_etl.contracts.doors import Sender, Store, Writer
@@ -27,6 +27,7 @@ class Preflight:
         partitions: Topic -> number of partitions.
         size_limits: Topic that is written -> largest record its broker takes, in bytes.
         ends: End offsets of the source's partitions that the group has not read to their end.
+        all_ends: End offsets of all the source's partitions.
         begins: Partition of the source -> offset that the group has committed.
         notes_of_group: Partition of the source -> text beside that offset.
         cluster: Kafka's id of the cluster; empty: unknown.
@@ -41,6 +42,7 @@ class Preflight:
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     ends: Offsets = field(default_factory=dict[Partition, int])
+    all_ends: Offsets = field(default_factory=dict[Partition, int])
     begins: Offsets = field(default_factory=dict[Partition, int])
     notes_of_group: Mapping[Partition, str] = field(default_factory=dict[Partition, str])
     cluster: str = ""
@@ -81,6 +83,8 @@ class SinkPlugin(Generic[SinkS]):
         build: Makes the sink in a worker: one of the three doors. Connects to nothing.
         summary: One line for `kafka-etl plugins`.
         check: Checks the target before any worker runs, in a process of its own.
+        letters: Where the sink can write dead letters in the transaction of its rows: a `topic` of
+            the pipeline's cluster, or a `table` (`Deployment.letter_table`); None: nowhere.
     """
 
     settings: type[SinkS]
@@ -88,3 +92,4 @@ class SinkPlugin(Generic[SinkS]):
     build: Callable[[SinkS, Deployment], Sink | Sender | Writer | Store]
     summary: str
     check: Callable[[SinkS, Deployment], Preflight] = lambda _settings, _deployment: Preflight()
+    letters: Literal["topic", "table"] | None = None

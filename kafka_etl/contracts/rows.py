@@ -51,7 +51,7 @@ class Rows:
         self._ids: list[str | None] | None = None
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.keys)
 
     @property
     def ids(self) -> Sequence[str | None]:

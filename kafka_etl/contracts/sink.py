@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kafka_etl.contracts.doors import Refused
-from kafka_etl.invocation import Settlement
+from kafka_etl.invocation import Refused, Settlement
 from kafka_etl.record import Offsets, Partition
 
 
@@ -61,41 +60,41 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class OffsetKeeper(Protocol):
-    """A sink that keeps the offsets itself: they win over those of the group."""
+class OffsetKeeper(Sink, Protocol):
+    """A sink whose target keeps the offsets: they win over those of the group.
+
+    All methods but `begin` and `close` are called on the commit thread.
+
+    Attributes:
+        rolls: Whether a commit may return before the settlement is durable: the target has taken it
+            into an open file, and `tick` tells what has become durable.
+    """
+
+    rolls: bool
 
     def standing(self, arrivals: Offsets) -> Offsets:
-        """Return where each partition stands in the target; called on the commit thread.
+        """Return where each partition stands in the target.
 
         Args:
             arrivals: Partition -> the offset that the group has committed.
 
         Raises:
-            OutcomeUnknown: The target is away; the partitions wait, and the call is repeated.
+            OutcomeUnknown: The target is away; `open` is called next, then this method again.
             KafkaEtlError: The offsets of target and group contradict each other.
         """
         ...
 
-
-@runtime_checkable
-class RollingSink(Protocol):
-    """A sink that takes settlements into an open file, and makes many durable at once."""
-
-    def tick(self, now: float, *, final: bool) -> Offsets:
-        """Return what is durable by now; called on the commit thread, as `OffsetKeeper.standing`.
+    def tick(self, *, final: bool, leaving: Collection[Partition] = ()) -> Offsets:
+        """Do what is due, and return what has become durable since the last call.
 
         Called after each commit, and several times a second while nothing is committed.
 
         Args:
-            now: Monotonic time, in seconds.
-            final: Whether nothing more will come: the sink closes what is open.
+            final: Whether nothing more will come: everything open is closed.
+            leaving: Partitions that leave: what is open of them is closed.
 
-        Raises: as `Sink.begin`, of settlements that were taken before.
+        Raises: as the function of `begin`, of settlements that were taken before.
         """
-        ...
-
-    def discard(self, partitions: Collection[Partition]) -> None:
-        """Forget what was taken of these partitions and is not durable."""
         ...
 
 
@@ -121,7 +120,8 @@ class Aborted(Exception):
         reason: For the log and the pipeline's state.
         refusal: The target's refusal of a record; None: the target is away, say.
         routine: Whether this is normal operation, such as a rebalance, and no trouble.
-        whole: Whether the next batch may be as large as this one: its size is not to blame.
+        moved: Partitions that stand elsewhere in a sink that keeps the offsets; the size of the
+            batch is not to blame then.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class Aborted(Exception):
         *,
         refusal: Refusal | None = None,
         routine: bool = False,
-        whole: bool = False,
+        moved: Collection[Partition] = (),
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.refusal = refusal
         self.routine = routine
-        self.whole = whole
+        self.moved = frozenset(moved)
 
 
 class RowsRefused(Exception):
@@ -162,9 +162,11 @@ class OutcomeUnknown(Exception):
         reason: For the log and the pipeline's state.
         fenced: Whether the broker said that another client uses the worker's id, and no fault of
             the worker's own explains that.
+        halve: Whether the next batch is to be half as large: its size may be to blame.
     """
 
-    def __init__(self, reason: str, *, fenced: bool = False) -> None:
+    def __init__(self, reason: str, *, fenced: bool = False, halve: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.fenced = fenced
+        self.halve = halve

@@ -27,7 +27,7 @@ class Position:
     """The progress of one partition.
 
     Attributes:
-        next: The offset up to which all records are settled.
+        next: The durable offset: all records before are settled for good.
         end: The offset after the last readable record; None: no broker has told the end yet.
         timestamp_ms: Timestamp of the last record read; -1: no record was read.
     """
@@ -43,7 +43,10 @@ class Position:
 
 
 class Source(Protocol):
-    """Hands out batches and tracks, per partition, the offset up to which all is settled.
+    """Hands out batches, and tracks three offsets per partition: durable <= taken <= given.
+
+    `given` moves with each batch, `taken` when the sink has taken a settlement, and `durable` when
+    the sink has made the settlement durable; for most sinks both happen at once.
 
     The engine and the worker call every method on the worker's main thread, one call at a time. The
     exceptions are `positions` and `joined`: the worker also reads them inside the source's own
@@ -90,11 +93,23 @@ class Source(Protocol):
         ...
 
     def advance(self, progress: Offsets) -> None:
-        """A commit of `progress` succeeded; the source tracks these offsets from here on."""
+        """The sink has taken `progress`; `rewind` goes back no further from here on."""
+        ...
+
+    def settle(self, progress: Offsets) -> None:
+        """The sink has made `progress` durable; lag and `finished` go by these offsets."""
+        ...
+
+    def place(self, offsets: Offsets) -> None:
+        """Read these partitions from where they stand in the sink, which keeps the offsets.
+
+        With such a sink (`Deployment.offsets_in_sink`) a partition that arrives waits, unread,
+        for its first call. Partitions that are not assigned are ignored.
+        """
         ...
 
     def rewind(self) -> None:
-        """Read again from the tracked offsets: the batches since are not committed.
+        """Read again from the taken offsets: the batches since are not committed.
 
         Called after an aborted commit, and when a batch is given up before its commit.
         """

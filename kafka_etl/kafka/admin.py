@@ -124,12 +124,18 @@ class Admin:
 
     Args:
         settings: Settings of the client, `bootstrap.servers` among them.
+
+    Attributes:
+        cluster: The cluster's id, once `reach` has succeeded.
+        topic_ids: Topic -> its id, of the topics that `topics` has described.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._brokers = settings.get("bootstrap.servers", "")
         self._said: list[KafkaError] = []
+        self.cluster = ""
+        self.topic_ids: dict[str, str] = {}
         config = {**settings, "error_cb": self._said.append}
         self._client = make_client(_api.AdminClient, config)
 
@@ -146,9 +152,10 @@ class Admin:
         deadline = monotonic() + _REACHED_WITHIN
         while True:
             try:
-                _answered(
+                cluster = _answered(
                     what, lambda: self._client.describe_cluster(request_timeout=_FIRST_ANSWER)
                 )
+                self.cluster = cluster.cluster_id or ""
             except BrokersUnreachable as away:
                 wrong = listener.mismatch(self._settings)
                 if not wrong:
@@ -170,6 +177,7 @@ class Admin:
         described = self._described(wanted) if wanted else {}
         for name, topic in described.items():
             _require(right, f"topic {name}", topic)
+            self.topic_ids[name] = str(topic.topic_id)
         return {name: len(topic.partitions) for name, topic in described.items()}
 
     def _described(self, names: list[str]) -> dict[str, Any]:
@@ -277,7 +285,7 @@ class Admin:
 
         _patiently(what, ask, otherwise=TopicNotCreated)
 
-    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Committed]:
         """The offsets that the group has committed, without partitions that have no offset."""
         wanted = [TopicPartition(*tp) for tp in partitions]
         answer = _answered(
@@ -287,7 +295,7 @@ class Admin:
             )[group],
         )
         found: list[Any] = answer.topic_partitions
-        return {Partition(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+        return _committed(found)
 
     def all_committed(self, group: str) -> dict[Partition, Committed]:
         """The committed offsets of the group in all topics."""
@@ -298,11 +306,7 @@ class Admin:
             )[group],
         )
         found: list[Any] = answer.topic_partitions
-        return {
-            Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "")
-            for p in found
-            if p.offset >= 0
-        }
+        return _committed(found)
 
     def members(self, group: str) -> list[Member]:
         """The present members of the group; empty also for a group that does not exist."""
@@ -467,3 +471,11 @@ def listed(names: Sequence[str]) -> str:
 
 def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _committed(found: Iterable[Any]) -> dict[Partition, Committed]:
+    return {
+        Partition(p.topic, p.partition): Committed(p.offset, p.metadata or "")
+        for p in found
+        if p.offset >= 0
+    }

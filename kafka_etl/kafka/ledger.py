@@ -7,8 +7,8 @@ from typing import Final
 
 from confluent_kafka import Producer, TopicPartition
 
-from kafka_etl.contracts import Deployment, Pulse
-from kafka_etl.envelope import encode_raw
+from kafka_etl.contracts import Deployment
+from kafka_etl.envelope import encode_letter
 from kafka_etl.invocation import DeadLetter, Settlement
 from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.produce import produce_record
@@ -28,17 +28,17 @@ class Ledger:
 
     Args:
         deployment: The cluster, the transactional id and the dead-letter topic.
-        pulse: Called between the pieces of long waits.
     """
 
-    def __init__(self, deployment: Deployment, pulse: Pulse) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         topic = deployment.dead_letter_topic or ""
         self._topic = topic
         self._partitions = deployment.partitions.get(topic, 1)
         self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
+        self._format = deployment.letter_format
         self._provenance = deployment.provenance
         known = next(iter(deployment.size_limits), None)
-        self._transactions = Transactions(producer_settings(deployment), known, pulse)
+        self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
 
     def open(self) -> None:
         """Take over the transactional id, which ends the open transaction of a predecessor."""
@@ -71,6 +71,6 @@ class Ledger:
         return self._transactions.begin(write, size, offsets, settlement.lease)
 
     def _produce(self, producer: Producer, letter: DeadLetter) -> None:
-        encoded = encode_raw(letter, self._provenance, self._limit)
+        encoded = encode_letter(letter, self._provenance, self._format, self._limit)
         partition = partition_of(letter.record).number % self._partitions
         produce_record(producer, self._topic, partition, encoded)

@@ -11,6 +11,7 @@ from typing import Final
 from kafka_etl.contracts import (
     Deployment,
     Guarantee,
+    Label,
     Preflight,
     Pulse,
     Sink,
@@ -27,10 +28,10 @@ def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: 
     return KafkaSource(settings, deployment, pulse)
 
 
-def _build_sink(settings: KafkaSinkSettings, deployment: Deployment, pulse: Pulse) -> Sink:
+def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:
     from kafka_etl.kafka.sink import KafkaSink
 
-    return KafkaSink(settings.topic, deployment, pulse)
+    return KafkaSink(settings.topic, deployment)
 
 
 def _check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
@@ -53,8 +54,11 @@ SOURCE: Final = SourcePlugin(
 )
 SINK: Final = SinkPlugin(
     settings=KafkaSinkSettings,
-    guarantee=Guarantee.EXACTLY_ONCE,
+    label=lambda _settings: Label(
+        Guarantee.EXACTLY_ONCE, "outputs and offsets in one Kafka transaction"
+    ),
     build=_build_sink,
     check=_check_sink,
     summary="topics of the pipeline's own cluster, in one transaction with the offsets",
+    letters="topic",
 )

@@ -47,7 +47,8 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     topics = _source_topics(settings, admin)
     admin.require_group_rights(group, "READ")
     partitions = [Partition(topic, n) for topic, count in topics.items() for n in range(count)]
-    committed = admin.committed(group, partitions)
+    noted = admin.committed(group, partitions)
+    committed = {tp: at.offset for tp, at in noted.items()}
     notes = _apply_start(settings, admin, group, partitions, committed)
     ends = admin.latest(partitions)
     begins = admin.earliest([tp for tp in partitions if tp not in committed])
@@ -55,6 +56,11 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     return Preflight(
         partitions=topics,
         ends={tp: end for tp, end in ends.items() if end > {**begins, **committed}[tp]},
+        all_ends=ends,
+        begins={**begins, **committed},
+        notes_of_group={tp: at.note for tp, at in noted.items() if at.note},
+        cluster=admin.cluster,
+        topic_ids={topic: admin.topic_ids.get(topic, "") for topic in topics},
         largest_record=max(map(_limit, limits), default=_DEFAULT_LIMIT),
         notes=notes,
     )

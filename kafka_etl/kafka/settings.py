@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from kafka_etl.contracts import Settings, SinkSettings, SourceSettings
+from kafka_etl.contracts import ByteSinkSettings, Settings, SourceSettings
 from kafka_etl.kafka import topic_pattern
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -98,7 +98,7 @@ class KafkaSourceSettings(SourceSettings):
         return topic in self.topics
 
 
-class KafkaSinkSettings(SinkSettings):
+class KafkaSinkSettings(ByteSinkSettings):
     """Settings of a sink that writes to topics of the pipeline's own cluster.
 
     Attributes:

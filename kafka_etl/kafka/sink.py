@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kafka_etl.contracts import Deployment, Pulse
+from kafka_etl.contracts import Deployment
 from kafka_etl.invocation import Settlement
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.produce import produce_outputs
@@ -16,27 +16,22 @@ class KafkaSink:
     Args:
         topic: Topic of outputs that name no topic.
         deployment: The cluster and the transactional id.
-        pulse: Called between the pieces of long waits.
     """
 
-    def __init__(self, topic: str, deployment: Deployment, pulse: Pulse) -> None:
+    def __init__(self, topic: str, deployment: Deployment) -> None:
         self._topic = topic
-        self._ledger = Ledger(deployment, pulse)
+        self._ledger = Ledger(deployment)
 
     def open(self) -> None:
         """See `kafka_etl.contracts.Sink`."""
         self._ledger.open()
 
     def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """See `kafka_etl.contracts.PromptSink`."""
+        """See `kafka_etl.contracts.Sink`: the outputs are queued at once."""
         return self._ledger.begin(
             settlement,
             lambda producer: produce_outputs(producer, self._topic, settlement.outputs),
         )
-
-    def commit(self, settlement: Settlement) -> None:
-        """See `kafka_etl.contracts.Sink`."""
-        self.begin(settlement)()
 
     def close(self) -> None:
         """See `kafka_etl.contracts.Sink`."""

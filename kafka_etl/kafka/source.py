@@ -2,7 +2,7 @@
 
 Four rules hold everything together, each pinned by a test in tests/integration/test_source.py:
 
-- The tracked offsets are the truth, and the client's `position()` never is. After a failed commit
+- The tracked offsets (those that the sink has taken) are the truth, and the client's `position()` never is. After a failed commit
   the source seeks back to the tracked offsets; while a commit is under way the source reads on
   behind the last batch. A paused client goes on by itself behind the last record that the client
   delivered, and the source holds or hands out every delivered record: partitions that do not move
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice, takewhile
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 
 from confluent_kafka import (
@@ -65,6 +65,7 @@ _SAMPLE: Final = 16
 _END_EVERY: Final = 0.25
 """Least seconds from a commit to a batch without records, which only moves offsets to the end."""
 _MOMENT: Final = 0.5
+_SOON: Final = 0.005
 _SERVES: Final = 10
 """Calls of `serve` before the client is paused: each call may take in one record to hold."""
 _WAKING_SEEKS: Final = 32
@@ -89,6 +90,9 @@ class KafkaSource:
         self._limits = settings.batch
         self._own_topics = frozenset(deployment.size_limits)
         self._tracked: dict[Partition, int] = {}
+        self._durable: dict[Partition, int] = {}
+        self._offsets_in_sink = deployment.offsets_in_sink
+        self._waiting: set[Partition] = set()
         self._given: dict[Partition, int] = {}
         self._held: list[Message] = []
         self._usual_size = settings.batch.max_bytes
@@ -161,6 +165,20 @@ class KafkaSource:
         self._last_commit = monotonic()
         self._membership.committed()
 
+    def settle(self, progress: Offsets) -> None:
+        self._durable.update({tp: at for tp, at in progress.items() if tp in self._durable})
+
+    def place(self, offsets: Offsets) -> None:
+        placed = {tp: at for tp, at in offsets.items() if tp in self._tracked}
+        self._held = [m for m in self._held if partition_of(m) not in placed]
+        for marks in (self._tracked, self._durable, self._given):
+            marks.update(placed)
+        self._seek(placed, patient=True)
+        waiting = self._waiting & placed.keys()
+        self._waiting -= waiting
+        if waiting and not self._holding:
+            self._consumer.resume([TopicPartition(*tp) for tp in waiting])
+
     def rewind(self) -> None:
         self._go_back()
 
@@ -172,11 +190,12 @@ class KafkaSource:
             said = classify.said(classify.error_of(raised))
             raise Reconnect(f"reading committed offsets failed: {said}") from raised
         self._tracked = {tp: arrival.offset for tp, arrival in committed.items()}
+        self._durable = dict(self._tracked)
         self._go_back()
 
     def positions(self) -> Mapping[Partition, Position]:
         positions: dict[Partition, Position] = {}
-        for tp, settled in self._tracked.items():
+        for tp, settled in self._durable.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
             end = max(settled, high) if high >= 0 else None  # negative before the first fetch
             positions[tp] = Position(settled, end, self._stamps.get(tp, -1))
@@ -205,9 +224,9 @@ class KafkaSource:
     def _late(self, ends: Offsets) -> Partition | None:
         """A partition that the group may not have settled up to its end; None: all are settled."""
         for tp, end in ends.items():
-            if tp in self._tracked and self._tracked[tp] < end:
+            if tp in self._durable and (self._durable[tp] < end or tp in self._waiting):
                 return tp
-        elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._tracked]
+        elsewhere = [TopicPartition(*tp) for tp in ends if tp not in self._durable]
         if not elsewhere:
             return None
         try:
@@ -305,8 +324,8 @@ class KafkaSource:
         for tp, end in self._ends.items():
             if tp not in held and end > progress.get(tp, self._given[tp]):
                 progress[tp] = end
+        begins = {tp: self._given[tp] for tp in progress}
         self._given.update(progress)
-        begins = {tp: self._tracked[tp] for tp in progress}
         self._last_batch = monotonic()
         return Batch(records, progress, begins) if progress else None
 
@@ -384,21 +403,40 @@ class KafkaSource:
         seeks = {tp: offset for tp, offset in offsets.items() if delivered.get(tp) != offset}
         self._serves = 0
         if self._holding:
-            self._consumer.resume(self._consumer.assignment())
+            self._resume(self._consumer.assignment())
             self._holding = False
             # After a resume alone, the client waits for a timer before it fetches, up to a second.
             # A seek wakes the client, even to the present offset, but not to offset 0.
             seeks |= dict(islice(((tp, at) for tp, at in offsets.items() if at > 0), _WAKING_SEEKS))
         self._seek(seeks)
 
-    def _seek(self, offsets: Offsets) -> None:
+    def _resume(self, assigned: list[TopicPartition]) -> None:
+        """Fetch again, but not the partitions that wait for their offsets from the sink."""
+        if self._waiting:
+            assigned = [p for p in assigned if partition_at(p) not in self._waiting]
+        self._consumer.resume(assigned)
+
+    def _seek(self, offsets: Offsets, *, patient: bool = False) -> None:
+        """Seek.
+
+        Args:
+            offsets: Partition -> offset to read next.
+            patient: Whether a partition may have arrived a moment ago: the client then refuses for
+                some milliseconds.
+        """
+        until = monotonic() + (_MOMENT if patient else 0)
         for tp, offset in offsets.items():
             self._ends.pop(tp, None)  # the client reports the end again after a seek
-            try:
-                self._consumer.seek(TopicPartition(*tp, offset))
-            except KafkaException as raised:
-                said = classify.said(classify.error_of(raised))
-                raise Reconnect(f"seeking in {tp} failed: {said}") from raised
+            while True:
+                try:
+                    self._consumer.seek(TopicPartition(*tp, offset))
+                    break
+                except KafkaException as raised:
+                    if monotonic() < until:
+                        sleep(_SOON)
+                        continue
+                    said = classify.said(classify.error_of(raised))
+                    raise Reconnect(f"seeking in {tp} failed: {said}") from raised
 
     # Callbacks
 
@@ -416,26 +454,31 @@ class KafkaSource:
             consumer.incremental_assign(
                 [TopicPartition(*tp, arrival.offset) for tp, arrival in arrived.items()]
             )
-            if self._holding:
+            if self._holding or self._offsets_in_sink:
                 consumer.pause(partitions)
         except Exception as error:  # noqa: BLE001 - an exception would destroy a fetch
             self._callback_error = error
             return
         self._membership.arrived()
         offsets = {tp: arrival.offset for tp, arrival in arrived.items()}
-        self._tracked.update(offsets)
-        self._given.update(offsets)
+        for marks in (self._tracked, self._durable, self._given):
+            marks.update(offsets)
+        if self._offsets_in_sink:
+            self._waiting |= offsets.keys()
         self._arrived.update(arrived)
 
     def _on_leave(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         left = set(map(partition_at, partitions))
         self._departed |= left
         self._moved |= left
-        for state in (self._tracked, self._given, self._ends, self._stamps, self._arrived):
+        states = (self._tracked, self._durable, self._given, self._ends, self._stamps)
+        for state in (*states, self._arrived):
             for tp in left:
                 state.pop(tp, None)
+        paused = self._holding or not self._waiting.isdisjoint(left)
+        self._waiting -= left
         try:
-            if self._holding:
+            if paused:
                 # A partition that leaves while paused would still be paused on its return.
                 consumer.resume(partitions)
             consumer.incremental_unassign(partitions)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kafka_etl.config.document import Document
-from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.contracts import Label, Preflight
 from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
@@ -51,11 +51,11 @@ class Checked:
     """The result of a preflight that found no problem.
 
     Attributes:
-        guarantee: The guarantee that the pipeline runs with.
+        label: The guarantee that the pipeline runs with.
     """
 
     preflight: Preflight
-    guarantee: Guarantee
+    label: Label
 
 
 @dataclass(frozen=True, slots=True)

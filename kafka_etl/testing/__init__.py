@@ -14,7 +14,7 @@ the compared values.
 
 from kafka_etl.testing.codec_contract import CodecContract, CodecSystem
 from kafka_etl.testing.memory import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
-from kafka_etl.testing.sink_contract import PromptSinkContract, SinkContract, SinkSystem
+from kafka_etl.testing.sink_contract import SinkContract, SinkSystem
 from kafka_etl.testing.source_contract import SourceContract, SourceSystem
 from kafka_etl.testing.writer_contract import WriterContract, WriterSystem
 
@@ -25,7 +25,6 @@ __all__ = [
     "MemoryBroker",
     "MemorySink",
     "MemorySource",
-    "PromptSinkContract",
     "SinkContract",
     "SinkSystem",
     "SourceContract",

@@ -183,12 +183,22 @@ class MemorySource:
     Args:
         broker: Broker with the topics.
         partitions: Partitions assigned in the first `poll` or `serve`.
+        offsets_in_sink: Whether partitions that arrive wait for `place`.
     """
 
-    def __init__(self, broker: MemoryBroker, partitions: Iterable[Partition]) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        partitions: Iterable[Partition],
+        *,
+        offsets_in_sink: bool = False,
+    ) -> None:
         self._broker = broker
+        self._offsets_in_sink = offsets_in_sink
+        self._waiting: set[Partition] = set()
         self._pending: list[Callable[[], None]] = []
-        self._settled: dict[Partition, int] = {}
+        self._taken: dict[Partition, int] = {}
+        self._durable: dict[Partition, int] = {}
         self._next: dict[Partition, int] = {}
         self._stamps: dict[Partition, int] = {}
         self._arrived: dict[Partition, Arrival] = {}
@@ -213,20 +223,25 @@ class MemorySource:
         again.
         """
         self._broker.void_lease(self._lease)
-        self.revoke(*self._settled)
+        self.revoke(*self._taken)
 
     # Called by the engine
 
     def poll(self, limit: int) -> Batch | None:
         """See `kafka_etl.contracts.Source`; this source never waits for records."""
         self.serve()
-        logs = [self._broker.read(tp, at, limit) for tp, at in sorted(self._next.items())]
+        before = dict(self._next)
+        logs = [
+            self._broker.read(tp, at, limit)
+            for tp, at in sorted(self._next.items())
+            if tp not in self._waiting
+        ]
         in_turn = chain.from_iterable(zip_longest(*logs))
         records = list(islice((record for record in in_turn if record is not None), limit))
         progress = self._progress(records)
         self._next.update(progress)
         self._stamps.update({partition_of(record): record.timestamp()[1] for record in records})
-        begins = {tp: self._settled[tp] for tp in progress}
+        begins = {tp: before[tp] for tp in progress}
         return Batch(records, progress, begins) if progress else None
 
     def serve(self) -> None:
@@ -249,19 +264,29 @@ class MemorySource:
         return departed
 
     def advance(self, progress: Offsets) -> None:
-        self._settled.update({tp: at for tp, at in progress.items() if tp in self._settled})
+        self._taken.update({tp: at for tp, at in progress.items() if tp in self._taken})
+
+    def settle(self, progress: Offsets) -> None:
+        self._durable.update({tp: at for tp, at in progress.items() if tp in self._durable})
+
+    def place(self, offsets: Offsets) -> None:
+        for tp, at in offsets.items():
+            if tp in self._taken:
+                self._taken[tp] = self._durable[tp] = self._next[tp] = at
+                self._waiting.discard(tp)
 
     def rewind(self) -> None:
-        self._next = dict(self._settled)
+        self._next = dict(self._taken)
 
     def reload(self) -> None:
-        self._settled = {tp: self._broker.offsets.get(tp, 0) for tp in self._settled}
+        self._taken = {tp: self._broker.offsets.get(tp, 0) for tp in self._taken}
+        self._durable = dict(self._taken)
         self.rewind()
 
     def positions(self) -> Mapping[Partition, Position]:
         return {
             tp: Position(at, self._broker.end(tp), self._stamps.get(tp, -1))
-            for tp, at in self._settled.items()
+            for tp, at in self._durable.items()
         }
 
     @property
@@ -277,7 +302,7 @@ class MemorySource:
 
     def close(self) -> None:
         self._broker.void_lease(self._lease)
-        self._leave(tuple(self._settled))
+        self._leave(tuple(self._taken))
 
     def _progress(self, records: Sequence[StoredRecord]) -> dict[Partition, int]:
         """Return partition -> next offset after these records.
@@ -288,20 +313,24 @@ class MemorySource:
         for tp, at in self._next.items():
             if not self._broker.read(tp, progress.get(tp, at), 1):
                 end = self._broker.end(tp)
-                if end > self._settled[tp]:
+                if end > at and tp not in self._waiting:
                     progress[tp] = end
         return progress
 
     def _arrive(self, partitions: Sequence[Partition]) -> None:
         for tp in partitions:
             offset = self._broker.offsets.get(tp, 0)
-            self._settled[tp] = self._next[tp] = offset
+            self._taken[tp] = self._durable[tp] = self._next[tp] = offset
+            if self._offsets_in_sink:
+                self._waiting.add(tp)
             self._arrived[tp] = Arrival(offset, self._broker.notes.get(tp, ""))
 
     def _leave(self, partitions: Sequence[Partition]) -> None:
         for tp in partitions:
-            if self._settled.pop(tp, None) is not None:
+            if self._taken.pop(tp, None) is not None:
                 self._departed.add(tp)
+            self._durable.pop(tp, None)
+            self._waiting.discard(tp)
             self._next.pop(tp, None)
             self._arrived.pop(tp, None)
 
@@ -352,8 +381,14 @@ class MemorySink:
         self.opened += 1
         self._ready = True
 
-    def commit(self, settlement: Settlement) -> None:
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
         """See `kafka_etl.contracts.Sink`."""
+        return lambda: self._commit(settlement)
+
+    def close(self) -> None:
+        self._ready = False
+
+    def _commit(self, settlement: Settlement) -> None:
         if not self._ready:
             raise RuntimeError("a commit needs an open sink: `open` was not called, or not again")
         answer = self.answers.popleft() if self.answers else Answer.COMMITTED
@@ -367,13 +402,6 @@ class MemorySink:
         if answer is Answer.LOST_AFTER:
             self._ready = False
             raise OutcomeUnknown(answer.value)
-
-    def begin(self, settlement: Settlement) -> Callable[[], None]:
-        """See `kafka_etl.contracts.PromptSink`."""
-        return lambda: self.commit(settlement)
-
-    def close(self) -> None:
-        self._ready = False
 
     def _fail_before(self, answer: Answer) -> None:
         match answer:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from kafka_etl.contracts import Aborted, PromptSink, Refusal, Sink
+from kafka_etl.contracts import Aborted, Refusal, Sink
 from kafka_etl.invocation import (
     Condition,
     DeadLetter,
@@ -70,8 +70,10 @@ class SinkContract:
     """A settlement becomes durable as one act: outputs, dead letters, offsets and notes."""
 
     def commit(self, sink: Sink, wanted: Settlement) -> None:
-        """Commit a settlement; subclasses of the suite commit in another way."""
-        sink.commit(wanted)
+        """Commit a settlement as the engine does: begun here, ended in another thread."""
+        end = sink.begin(wanted)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(end).result()
 
     def aborted(self, sink: Sink, unwanted: Settlement) -> Aborted:
         """Return the exception with which the sink aborts a settlement."""
@@ -186,19 +188,6 @@ class SinkContract:
         sink = system.sink()
         sink.close()
         sink.close()
-
-
-class PromptSinkContract(SinkContract):
-    """`begin`, and then a wait for the commit's end in another thread, have the effect of `commit`.
-
-    The class runs all tests of `SinkContract` this way.
-    """
-
-    def commit(self, sink: Sink, wanted: Settlement) -> None:
-        assert isinstance(sink, PromptSink)
-        end = sink.begin(wanted)
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(end).result()
 
 
 _CURRENT = object()

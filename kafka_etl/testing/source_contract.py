@@ -278,6 +278,7 @@ class Reader:
         """Commit the batch's offsets, and tell the source."""
         self._system.commit(self.source, batch.progress, {})
         self.source.advance(batch.progress)
+        self.source.settle(batch.progress)
 
     def read_all(self, partitions: int = 2) -> list[SourceRecord]:
         """Read and settle all records up to the ends; return them by partition and offset.

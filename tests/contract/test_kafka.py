@@ -15,7 +15,7 @@ from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.sink import KafkaSink
 from kafka_etl.kafka.source import KafkaSource
 from kafka_etl.record import Headers, Offsets, Partition, SourceRecord
-from kafka_etl.testing import PromptSinkContract, SinkContract, SourceContract, StoredRecord
+from kafka_etl.testing import SinkContract, SourceContract, StoredRecord
 from tests.kit.kafka import Kafka, Stored
 
 
@@ -79,14 +79,14 @@ class KafkaSourceSystem:
     def commit(
         self, source: KafkaSource, progress: Offsets, notes: Mapping[Partition, str]
     ) -> None:
-        self._sink.commit(Settlement(Outputs(), (), progress, source.lease, notes))
+        self._sink.begin(Settlement(Outputs(), (), progress, source.lease, notes))()
 
     def close(self) -> None:
         self._open.close()
 
     @cached_property
     def _sink(self) -> KafkaSink:
-        sink = KafkaSink("", deployment(self.kafka, self.group, self._name("sink")), no_pulse)
+        sink = KafkaSink("", deployment(self.kafka, self.group, self._name("sink")))
         sink.open()
         return self._open.enter_context(closing(sink))
 
@@ -108,7 +108,7 @@ class KafkaSinkSystem:
 
     def sink(self) -> KafkaSink:
         place = deployment(self.kafka, self.group, f"{self.group}.sink", self.letters)
-        return KafkaSink(self.topic, place, no_pulse)
+        return KafkaSink(self.topic, place)
 
     def lease(self) -> object:
         return _lease_of(self._member)
@@ -170,13 +170,6 @@ class TestKafkaSource(SourceContract):
 
 
 class TestKafkaSink(SinkContract):
-    @pytest.fixture
-    def system(self, kafka: Kafka) -> Iterator[KafkaSinkSystem]:
-        with closing(KafkaSinkSystem(kafka)) as system:
-            yield system
-
-
-class TestKafkaSinkBegun(PromptSinkContract):
     @pytest.fixture
     def system(self, kafka: Kafka) -> Iterator[KafkaSinkSystem]:
         with closing(KafkaSinkSystem(kafka)) as system:

@@ -11,7 +11,6 @@ from kafka_etl.testing import (
     MemoryBroker,
     MemorySink,
     MemorySource,
-    PromptSinkContract,
     SinkContract,
     SourceContract,
     StoredRecord,
@@ -106,12 +105,6 @@ class TestMemorySource(SourceContract):
 
 
 class TestMemorySink(SinkContract):
-    @pytest.fixture
-    def system(self) -> MemorySinkSystem:
-        return MemorySinkSystem()
-
-
-class TestMemorySinkBegun(PromptSinkContract):
     @pytest.fixture
     def system(self) -> MemorySinkSystem:
         return MemorySinkSystem()

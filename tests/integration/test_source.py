@@ -46,7 +46,7 @@ def place(kafka: Kafka, group: str) -> Deployment:
 
 @pytest.fixture
 def sink(kafka: Kafka, place: Deployment) -> Iterator[KafkaSink]:
-    sink = KafkaSink(kafka.topic(1), place, nobody)
+    sink = KafkaSink(kafka.topic(1), place)
     sink.open()
     yield sink
     sink.close()
@@ -84,13 +84,14 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def commit(source: KafkaSource, sink: KafkaSink, batch: Batch) -> None:
-    sink.commit(Settlement(Outputs(), (), batch.progress, source.lease))
+    sink.begin(Settlement(Outputs(), (), batch.progress, source.lease))()
     source.advance(batch.progress)
+    source.settle(batch.progress)
 
 
 def test_without_membership_nothing_is_committed(sink: KafkaSink) -> None:
     with pytest.raises(Aborted, match="not a member"):
-        sink.commit(Settlement(Outputs(), (), {Partition("t", 0): 5}, lease=None))
+        sink.begin(Settlement(Outputs(), (), {Partition("t", 0): 5}, lease=None))()
 
 
 def test_a_source_that_has_not_joined_has_no_proof_of_membership(
@@ -117,7 +118,9 @@ def test_what_is_held_of_large_records_is_bounded_by_max_bytes(
     topic = kafka.topic(1)
     kafka.produce(topic, [bytes(100_000)] * 200)
     source = open_source(topic, batch={"max_bytes": 1_000_000, "max_wait": "5s"})
-    source.advance(poll(source).progress)
+    progress = poll(source).progress
+    source.advance(progress)
+    source.settle(progress)
     tracemalloc.start()
     batch = poll(source)  # time enough to take in all the others
     held, _ = tracemalloc.get_traced_memory()
@@ -331,7 +334,7 @@ def test_a_note_comes_back_to_the_next_owner(
     tp = Partition(topic, 0)
     source = open_source(topic)
     poll(source)
-    sink.commit(Settlement(Outputs(), (), {tp: 1}, source.lease, {tp: "careful"}))
+    sink.begin(Settlement(Outputs(), (), {tp: 1}, source.lease, {tp: "careful"}))()
     source.close()
     successor = open_source(topic)
     assert [r.value() for r in poll(successor).records] == [b"b", b"c"]

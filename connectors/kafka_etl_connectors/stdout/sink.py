@@ -10,22 +10,26 @@ import orjson
 from pydantic import field_validator
 
 from kafka_etl.contracts import (
+    TAKEN,
+    ByteSinkSettings,
     CodecUse,
     Deployment,
     Guarantee,
-    Pulse,
+    Label,
+    RowOrder,
+    Rows,
     SinkPlugin,
-    SinkSettings,
+    Taken,
     UseSettings,
+    Writer,
 )
 from kafka_etl.errors import SinkFailed
-from kafka_etl.invocation import Outputs
 
 _ATOMIC: Final = 4096
 """Largest write in bytes that a pipe takes as a whole, so that lines of two workers do not mix."""
 
 
-class StdoutSettings(SinkSettings):
+class StdoutSettings(ByteSinkSettings):
     """Settings of the sink `stdout`.
 
     Attributes:
@@ -44,48 +48,45 @@ class StdoutSettings(SinkSettings):
         return value
 
 
-class StdoutWriter:
-    """Writes outputs as lines; see `kafka_etl.contracts.Writer`.
+class StdoutWriter(Writer):
+    """Writes rows as lines.
 
     Args:
         settings: The format of a line.
         out: Standard output of the worker.
     """
 
+    order = RowOrder.SET
+
     def __init__(self, settings: StdoutSettings, out: BinaryIO) -> None:
         self._line = _record_line if settings.format == "record" else _value_line
         self._out = out
 
-    def open(self) -> None:
-        """Do nothing: standard output is open as long as the process lives."""
-
-    def write(self, outputs: Outputs) -> None:
-        """Write and flush a line for each output.
+    def write(self, rows: Rows) -> Taken:
+        """Write and flush a line for each row.
 
         Raises:
             SinkFailed: The reader of standard output has closed the pipe.
         """
         try:
-            for chunk in _chunks(self._line(outputs, i) for i in range(len(outputs))):
+            for chunk in _chunks(self._line(rows, i) for i in range(len(rows))):
                 self._out.write(chunk)
                 self._out.flush()
         except BrokenPipeError as error:
             raise SinkFailed(
                 "nobody reads standard output any more", "Start again with a reader that stays."
             ) from error
-
-    def close(self) -> None:
-        """Do nothing: every write was flushed."""
+        return TAKEN
 
 
-def _value_line(outputs: Outputs, index: int) -> bytes:
-    value = outputs.values[index]
+def _value_line(rows: Rows, index: int) -> bytes:
+    value = rows.values[index]
     return b"null\n" if value is None else _as_json(value) + b"\n"
 
 
-def _record_line(outputs: Outputs, index: int) -> bytes:
-    key, value = outputs.keys[index], outputs.values[index]
-    headers = (outputs.headers[index] if outputs.headers else None) or []
+def _record_line(rows: Rows, index: int) -> bytes:
+    key, value = rows.keys[index], rows.values[index]
+    headers = (rows.headers[index] if rows.headers else None) or []
     record = {
         "key": _text(key),
         "value": None if value is None else orjson.Fragment(_as_json(value)),
@@ -119,13 +120,13 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _build(settings: StdoutSettings, deployment: Deployment, _pulse: Pulse) -> StdoutWriter:
+def _build(settings: StdoutSettings, deployment: Deployment) -> StdoutWriter:
     return StdoutWriter(settings, os.fdopen(deployment.stdout, "wb", closefd=False))
 
 
 SINK: Final = SinkPlugin(
     settings=StdoutSettings,
-    guarantee=Guarantee.AT_LEAST_ONCE,
+    label=lambda _settings: Label(Guarantee.AT_LEAST_ONCE, "lines are written before offsets move"),
     build=_build,
     summary="JSON lines on standard output",
 )

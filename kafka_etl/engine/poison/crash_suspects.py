@@ -81,9 +81,12 @@ class Suspect:
 
     @classmethod
     def from_note(cls, note: str) -> Suspect | None:
-        """The suspect in a note; None: another program committed the offset with its own note."""
+        """The suspect in a note; None: another program committed the offset with its own note.
+
+        A sink that keeps the offsets puts its mark before the note.
+        """
         try:
-            data = orjson.loads(note)
+            data = orjson.loads(note[max(0, note.find("{")) :])
             first, following = data["suspect"]
             return cls(
                 int(first),

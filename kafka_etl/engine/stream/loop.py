@@ -5,16 +5,20 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Final
 
-from kafka_etl.contracts import Abandoned, Aborted, Unavailable
-from kafka_etl.engine.stream.commit_protocol import CommitFailed, CommitProtocol
+from kafka_etl.contracts import Abandoned, Aborted, OffsetKeeper, OutcomeUnknown, Unavailable
+from kafka_etl.engine.stream.commit_protocol import (
+    CommitFailed,
+    CommitProtocol,
+    record_failed,
+)
 from kafka_etl.engine.stream.membership import Membership
 from kafka_etl.engine.stream.parts import StreamParts
-from kafka_etl.engine.stream.recovery import Recovery, record_failed
+from kafka_etl.engine.stream.recovery import Recovery
 from kafka_etl.engine.stream.uncommitted import Uncommitted
 from kafka_etl.errors import BreakerTripped, KafkaEtlError
 from kafka_etl.invocation import Invocation, Outcome, Outputs, Settlement
 from kafka_etl.log import get_logger
-from kafka_etl.record import Batch, offset_of, partition_of
+from kafka_etl.record import Batch, Offsets, offset_of, partition_of
 from kafka_etl.settle import settle
 
 _RETRIES_TOLD: Final = 3.0
@@ -38,11 +42,15 @@ class StreamEngine:
 
     def __init__(self, parts: StreamParts) -> None:
         self._parts = parts
-        self._recovery = Recovery(parts)
         self._membership = Membership(
-            parts.source, parts.quarantine, parts.counters, parts.hooks.clock
+            parts.source,
+            parts.quarantine,
+            parts.counters,
+            parts.hooks.clock,
+            self._place if isinstance(parts.sink, OffsetKeeper) else None,
         )
         self._protocol = CommitProtocol(parts, self._membership, self._healthy)
+        self._recovery = Recovery(parts, self._protocol)
         self._waited = 0.0
         self._retried = 0.0
         self._retry_trouble: str | None = None
@@ -62,7 +70,9 @@ class StreamEngine:
             if not self._is_behind(batch):
                 self._protocol.join()
             self._protocol.commit_notes()
-            if batch is not None:
+            if batch is None:
+                self._protocol.tick()
+            else:
                 self._process(batch, uncommitted)
         except CommitFailed as failed:
             self._recovery.after(failed)
@@ -77,11 +87,17 @@ class StreamEngine:
         """Keep the membership alive without fetching: the pipeline is paused."""
         self._join()
         self._parts.recorder.phase("idle")
-        self._protocol.serve()
+        try:
+            self._protocol.serve()
+            self._protocol.tick()
+        except CommitFailed as failed:
+            self._recovery.after(failed)
         self._parts.hooks.sleep(0.1)
 
     def end(self) -> None:
         """Wait for the commit under way, because the next source begins at the committed offsets.
+
+        What a sink has taken and not yet made durable becomes durable, too.
 
         Called before the worker closes its source.
 
@@ -90,6 +106,7 @@ class StreamEngine:
         """
         try:
             self._protocol.join()
+            self._protocol.tick(final=True)
         except CommitFailed as failed:
             self._log.debug("not committed", reason=failed.cause.reason)
         finally:
@@ -126,13 +143,26 @@ class StreamEngine:
         """A commit succeeded; retries in slice after slice stay a trouble all the same."""
         self._recovery.healthy(self._retry_trouble)
 
+    def _place(self, arrivals: Offsets) -> Offsets:
+        """Read new partitions from where they stand in the sink; returns those offsets."""
+        keeper = self._parts.sink
+        if not isinstance(keeper, OffsetKeeper):
+            return arrivals
+        try:
+            standing = self._protocol.call(lambda: keeper.standing(arrivals))
+        except OutcomeUnknown as away:
+            nothing = Uncommitted(self._parts.hooks.clock())
+            raise CommitFailed(away, nothing) from away
+        self._parts.source.place(standing)
+        return standing
+
     def _gather(self) -> Batch | None:
         parts = self._parts
         parts.recorder.phase("gather")
         started = perf_counter()
         batch = parts.source.poll(parts.pace.limit)
         parts.counters.add("phase_seconds", perf_counter() - started, "gather")
-        self._membership.note_changes()
+        self._protocol.note_changes()
         return batch
 
     def _process(self, batch: Batch, uncommitted: Uncommitted) -> None:

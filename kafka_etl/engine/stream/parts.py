@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kafka_etl.contracts import Sink, Source
 from kafka_etl.dead_letters import Causes
@@ -13,26 +13,37 @@ from kafka_etl.engine.hooks import Hooks, Limits, Recorder
 from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.stream.pace import Pace
+from kafka_etl.invocation import DeadLetter
 from kafka_etl.metrics import Counters
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-class SubmittedCommit(Protocol):
-    """A commit that runs, or has ended, on the commit thread."""
 
-    def result(self) -> float:
-        """Wait for the end of the commit.
+class SubmittedCall(Protocol[T_co]):
+    """A call that runs, or has ended, on the commit thread."""
 
-        Returns:
-            The seconds the commit took.
+    def ended(self, seconds: float) -> bool:
+        """Wait for the end of the call, for so many seconds at most; whether it has ended.
 
         Raises:
-            Exception: Whatever the commit raised.
+            Abandoned: The worker must stop now.
         """
         ...
 
+    def result(self) -> T_co:
+        """Return, or raise, what the call has returned or raised."""
+        ...
 
-SubmitCommit = Callable[[Callable[[], float]], SubmittedCommit]
-"""Starts a call on the commit thread; calls run one after the other, never two at a time."""
+
+class Submit(Protocol):
+    """Starts a call on the commit thread; calls run one after the other, never two at a time."""
+
+    def __call__(self, call: Callable[[], T], /) -> SubmittedCall[T]: ...
+
+
+Letters = Callable[[Sequence[DeadLetter]], None]
+"""Writes dead letters to a place of their own, before the commit; raises as a commit does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,8 @@ class StreamParts:
         causes: Counts of dead letters by cause.
         cautious: Whether a record that runs alone is named in the flight recorder, though it is no
             suspect: predecessors of the worker died outside of operators.
-        submit: Starts a commit on the commit thread; None: each commit is waited for.
+        submit: Starts a call on the commit thread.
+        letters: Writes dead letters where the sink does not; None: the sink does.
     """
 
     source: Source
@@ -66,6 +78,7 @@ class StreamParts:
     recorder: Recorder
     counters: Counters
     hooks: Hooks
+    submit: Submit
+    letters: Letters | None = None
     causes: Causes = field(default_factory=Causes)
     cautious: bool = False
-    submit: SubmitCommit | None = None

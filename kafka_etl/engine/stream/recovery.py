@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal, Unavailable
-from kafka_etl.engine.stream.commit_protocol import CommitFailed
+from collections.abc import Collection
+
+from kafka_etl.contracts import Aborted, OffsetKeeper, OutcomeUnknown, Refusal, Unavailable
+from kafka_etl.engine.stream.commit_protocol import CommitFailed, CommitProtocol
 from kafka_etl.engine.stream.parts import StreamParts
 from kafka_etl.engine.stream.uncommitted import Uncommitted
-from kafka_etl.errors import DeadLetterRefused, RecordFailed
-from kafka_etl.invocation import DeadLetter
+from kafka_etl.errors import DeadLetterRefused
 from kafka_etl.log import get_logger
-from kafka_etl.record import offset_of, partition_of
+from kafka_etl.record import Partition, offset_of, partition_of
 from kafka_etl.retry import Backoff
 
 
@@ -20,8 +21,9 @@ class Recovery:
     back-off; `healthy` ends the row.
     """
 
-    def __init__(self, parts: StreamParts) -> None:
+    def __init__(self, parts: StreamParts, protocol: CommitProtocol) -> None:
         self._parts = parts
+        self._protocol = protocol
         self._backoff = Backoff(initial=0.1, max=5.0)
         self._failures = 0
         self._log = get_logger("engine")
@@ -52,7 +54,10 @@ class Recovery:
         self._log.debug("aborted", records=uncommitted.records, reason=abort.reason)
         parts.source.rewind()
         parts.breaker.rewind()
-        parts.pace.failed(uncommitted.records)
+        if abort.moved:
+            self.place(parts.source.positions().keys() & abort.moved)
+        else:
+            parts.pace.failed(uncommitted.records)
         if abort.refusal is not None:
             self._refused(abort.refusal, uncommitted)
         elif not abort.routine:
@@ -71,7 +76,8 @@ class Recovery:
         """
         parts = self._parts
         parts.breaker.rewind()
-        parts.pace.failed(uncommitted.records)
+        if unknown.halve:
+            parts.pace.failed(uncommitted.records)
         left_open: OutcomeUnknown | None = unknown
         while left_open is not None:
             parts.counters.add("outcomes_unknown")
@@ -79,15 +85,38 @@ class Recovery:
                 parts.hooks.fenced(left_open.reason)
             self._back_off(left_open.reason)
             left_open = self._reopen()
-        parts.source.reload()
 
     def _reopen(self) -> OutcomeUnknown | None:
-        """Open the sink; returns the error if the outcome of this call is unknown, too."""
+        """Open the sink, and read on from where the offsets are kept.
+
+        Returns:
+            The error if the outcome of these calls is unknown, too.
+        """
+        source = self._parts.source
         try:
-            self._parts.sink.open()
+            self._protocol.call(self._parts.sink.open)
+            if not self.place(source.positions().keys()):
+                source.reload()
         except OutcomeUnknown as unknown:
             return unknown
         return None
+
+    def place(self, partitions: Collection[Partition]) -> bool:
+        """Read these partitions from where they stand in a sink that keeps the offsets.
+
+        Returns:
+            Whether the sink keeps the offsets.
+
+        Raises:
+            OutcomeUnknown: The sink's target is away.
+        """
+        source, keeper = self._parts.source, self._parts.sink
+        if not isinstance(keeper, OffsetKeeper):
+            return False
+        source.rewind()
+        known = {tp: at.next for tp, at in source.positions().items() if tp in partitions}
+        source.place(self._protocol.call(lambda: keeper.standing(known)))
+        return True
 
     def _refused(self, refusal: Refusal, uncommitted: Uncommitted) -> None:
         """Blame a record only if the record came alone: brokers refuse whole sets for one record.
@@ -110,14 +139,3 @@ class Recovery:
         self._failures += 1
         self._parts.hooks.trouble(reason)
         self._parts.hooks.sleep(self._backoff.delay(self._failures, self._parts.hooks.random))
-
-
-def record_failed(letter: DeadLetter) -> RecordFailed:
-    """The error that stops a pipeline whose record failed for good without a dead-letter topic."""
-    failure = letter.failure
-    at = f"{partition_of(letter.record)}@{offset_of(letter.record)}"
-    where = f" in operator {failure.operator}" if failure.operator else ""
-    return RecordFailed(
-        f"the record at {at} failed{where} ({failure.condition}: {failure.error.type}: "
-        f"{failure.error.message}), and the pipeline has no place for dead letters"
-    )

@@ -179,7 +179,8 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "name": status.name,
         "state": status.state,
         "to_be_paused": status.to_be_paused,
-        "guarantee": status.guarantee,
+        "guarantee": None if status.label is None else status.label.guarantee,
+        "label": None if status.label is None else str(status.label),
         "workers": status.workers,
         "partitions": status.standing.partitions,
         "lag": {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.contracts import Label, Preflight
 from kafka_etl.dead_letters import Cause, Causes
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
@@ -36,7 +36,7 @@ class PipelineStatus:
     Attributes:
         name: Name of the pipeline.
         state: State of the pipeline as a whole.
-        guarantee: Guarantee of the pipeline; None until preflight has succeeded.
+        label: Guarantee of the pipeline, and what limits it; None until preflight has succeeded.
         workers: Number of workers' processes.
         joined: Whether every worker runs and is a member of its group.
         counters: (metric, label value) -> count since the daemon began.
@@ -51,7 +51,7 @@ class PipelineStatus:
 
     name: str
     state: State
-    guarantee: Guarantee | None
+    label: Label | None
     workers: int
     joined: bool
     counters: Mapping[tuple[str, str], float]
@@ -241,7 +241,7 @@ class ManagedPipeline:
         return PipelineStatus(
             name=self.name,
             state=state,
-            guarantee=self._checked.guarantee if self._checked else None,
+            label=self._checked.label if self._checked else None,
             workers=sum(slot.child is not None for slot in self._slots),
             joined=bool(self._slots) and all(slot.joined for slot in self._slots),
             counters=counters.snapshot(),
@@ -297,7 +297,7 @@ class ManagedPipeline:
         self._checked = checked
         for note in checked.preflight.notes:
             self._log.info(note)
-        self._log.info("starts", guarantee=checked.guarantee, workers=len(children))
+        self._log.info("starts", guarantee=str(checked.label), workers=len(children))
         self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
 
     def _forget_slots(self) -> None:

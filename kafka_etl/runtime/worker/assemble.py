@@ -9,10 +9,19 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Final, cast
+from typing import Final
 
 from kafka_etl.config.build import Pipeline
-from kafka_etl.contracts import Deployment, Guarantee, Preflight, Pulse, Sink, Source, Writer
+from kafka_etl.contracts import (
+    Deployment,
+    Preflight,
+    Pulse,
+    Sender,
+    Sink,
+    Source,
+    Store,
+    Writer,
+)
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
@@ -22,17 +31,27 @@ from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
-from kafka_etl.engine.stream.followed_sink import FollowedSink
+from kafka_etl.engine.sinks.followed import FollowedSink
+from kafka_etl.engine.sinks.lanes import Lanes
+from kafka_etl.engine.sinks.letters import LetterDelivery
+from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.envelope import Provenance
+from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
+from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
+from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 _SLICE: Final = 1.0
+_ANY_SIZE: Final = 2**31
 
 
 def deployment_of(
-    pipeline: Pipeline, member: str, preflight: Preflight, stdout: int = 1
+    pipeline: Pipeline,
+    member: str,
+    preflight: Preflight,
+    stdout: int = 1,
+    pulse: Pulse | None = None,
 ) -> Deployment:
     """Make the deployment of a worker: its ids, client settings, and the results of preflight.
 
@@ -41,6 +60,8 @@ def deployment_of(
         member: Member id in the group, and transactional id.
         preflight: Results of preflight; empty while preflight itself runs.
         stdout: Descriptor of the real standard output.
+        pulse: Called several times a second while a sink of the framework's own waits; None: no
+            sink is made.
     """
     spec = pipeline.spec
     timeouts = [operator.timeout or 0.0 for operator in pipeline.operators]
@@ -54,7 +75,7 @@ def deployment_of(
         provenance=Provenance(
             pipeline=spec.name,
             config_hash=pipeline.config_hash,
-            group=str(getattr(pipeline.source_settings, "group", None) or spec.name),
+            group=group_of(pipeline),
             worker=member,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -63,10 +84,23 @@ def deployment_of(
             versions={operator.name: operator.version for operator in pipeline.operators},
         ),
         dead_letter_topic=letters.topic if letters else None,
+        letter_format=letters.written_as if letters else "raw",
+        letter_table=letters.table if letters else None,
         size_limits=preflight.size_limits,
         partitions=preflight.partitions,
+        group=group_of(pipeline),
+        cluster=preflight.cluster,
+        topic_ids=preflight.topic_ids,
+        columns=preflight.columns,
+        folder=pipeline.folder,
         stdout=stdout,
+        pulse=pulse or (lambda _reason: None),
     )
+
+
+def group_of(pipeline: Pipeline) -> str:
+    """Return the consumer group of a pipeline."""
+    return str(getattr(pipeline.source_settings, "group", None) or pipeline.spec.name)
 
 
 def make_chain(
@@ -180,21 +214,92 @@ def make_source(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sou
     return pipeline.source.build(pipeline.source_settings, deployment, pulse)
 
 
-def make_sink(
-    pipeline: Pipeline, deployment: Deployment, pulse: Pulse, *, patience: float | None
-) -> Sink:
-    """Make the sink; a sink that is not exactly-once is a writer, and is wrapped here.
-
-    The wrapper commits offsets once the writer has acknowledged the outputs.
+def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | None) -> Sink:
+    """Make the sink of the door that the plug-in has built.
 
     Args:
         pipeline: The pipeline.
         deployment: The worker's deployment.
-        pulse: Called several times a second while the sink waits.
-        patience: Seconds to wait for a writer's target that cannot be opened; None: no limit.
+        patience: Seconds to wait for a target that cannot be reached; None: no limit.
     """
-    built = pipeline.sink.build(pipeline.sink_settings, deployment, pulse)
-    if pipeline.sink.guarantee is Guarantee.EXACTLY_ONCE:
-        return cast("Sink", built)
-    ledger = Ledger(deployment, pulse)
-    return FollowedSink(cast("Writer", built), ledger, pulse, patience=patience)
+    door = pipeline.sink.build(pipeline.sink_settings, deployment)
+    identity = identity_of(pipeline, deployment)
+    pulse = deployment.pulse
+    if isinstance(door, Sender):
+        door = Lanes(door)
+    if isinstance(door, Writer):
+        return FollowedSink(
+            door,
+            Ledger(deployment),
+            lambda record: _name_of(record, identity, 0),
+            pulse,
+            patience=patience,
+        )
+    if not isinstance(door, Store):
+        return door
+
+    def identify(record: SourceRecord) -> str:
+        return _name_of(record, identity, sink.generations.get(partition_of(record), 0))
+
+    sink = StoredSink(
+        door,
+        Ledger(deployment),
+        identity,
+        identify,
+        pulse,
+        patience=patience,
+        encode_letter=letter_encoder(deployment) if deployment.letter_table else None,
+    )
+    return sink
+
+
+def make_letters(
+    pipeline: Pipeline, deployment: Deployment, *, patience: float | None
+) -> LetterDelivery | None:
+    """Make the delivery of dead letters to a sink of their own; None: they go elsewhere."""
+    if pipeline.letters is None:
+        return None
+    door = pipeline.letters.build(pipeline.letters_settings, deployment)
+    writer = Lanes(door) if isinstance(door, Sender) else door
+    if not isinstance(writer, Writer):
+        raise TypeError(f"no dead letters can be written to {type(door).__name__}")
+    identity = identity_of(pipeline, deployment)
+    limit = writer.limits.row_bytes or _ANY_SIZE
+    provenance = deployment.provenance
+
+    def encode(letter: DeadLetter) -> Encoded:
+        return encode_letter(letter, provenance, deployment.letter_format, limit)
+
+    return LetterDelivery(
+        writer,
+        encode,
+        lambda record: _name_of(record, identity, 0),
+        deployment.pulse,
+        patience=patience,
+    )
+
+
+def letter_encoder(deployment: Deployment) -> Callable[[DeadLetter], bytes]:
+    """Return the function that makes the document of a dead letter for a store's table."""
+    return lambda letter: encode_failure(letter, deployment.provenance, _ANY_SIZE)
+
+
+def identity_of(pipeline: Pipeline, deployment: Deployment) -> StoreIdentity:
+    """Return whose offsets a store of this pipeline keeps."""
+    offsets = getattr(pipeline.sink_settings, "offsets", None)
+    return StoreIdentity(
+        kind=pipeline.spec.sink.use,
+        name=getattr(offsets, "name", None) or deployment.group,
+        group=deployment.group,
+        topic_ids=deployment.topic_ids,
+    )
+
+
+def _name_of(record: SourceRecord, identity: StoreIdentity, generation: int) -> str:
+    """`NAME/TOPIC-ID/GENERATION/PARTITION/OFFSET`: the same in every run, and for no other record.
+
+    The topic's name stands in for an id that is not known.
+    """
+    topic, number = partition_of(record)
+    topic_id = identity.topic_ids.get(topic, topic)
+    return f"{identity.name}/{topic_id}/{generation}/{number}/{offset_of(record)}"

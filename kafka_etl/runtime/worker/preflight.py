@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kafka_etl.config.build import Pipeline
-from kafka_etl.contracts import Preflight, Pulse
+from kafka_etl.contracts import Label, Preflight, Pulse
+from kafka_etl.errors import SinkFailed
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
 from kafka_etl.runtime.worker.assemble import deployment_of
+from kafka_etl.runtime.worker.store_offsets import prepare
 
 
 def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
-    """Check source, sink and dead-letter topic, and create the topics that are missing.
+    """Check source, sink and place of dead letters, and create the topics that are missing.
 
     Args:
         pipeline: The pipeline to check.
         member: Member id under which the check connects.
-        waiting: Called with the obstacle while the check waits for brokers.
+        waiting: Called with the obstacle while the check waits for brokers, or for a store.
 
     Raises:
         KafkaEtlError: The first problem found.
@@ -28,22 +30,51 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
     check_producer(deployment)
     with connections(waiting):
         found = pipeline.source.check(pipeline.source_settings, deployment)
-        deployment = replace(deployment, partitions=found.partitions)
+        deployment = replace(
+            deployment,
+            partitions=found.partitions,
+            cluster=found.cluster,
+            topic_ids=found.topic_ids,
+        )
         found = _both(found, pipeline.sink.check(pipeline.sink_settings, deployment))
         letters = pipeline.spec.dead_letter
-        if letters is not None:
+        if letters is not None and letters.topic is not None:
             create, largest = letters.create or None, found.largest_record
             written = check_topics([letters.topic], create, deployment, largest=largest)
             found = _both(found, written)
+        if pipeline.letters is not None:
+            checked = pipeline.letters.check(pipeline.letters_settings, deployment)
+            found = _both(found, replace(checked, columns=(), label=None))
     check_producer(replace(deployment, size_limits=found.size_limits))
-    return Checked(found, pipeline.guarantee)
+    deployment = replace(deployment, columns=found.columns)
+    found = prepare(pipeline, deployment, found, waiting)
+    return Checked(found, _label(pipeline, found))
 
 
 def _both(first: Preflight, second: Preflight) -> Preflight:
-    return Preflight(
+    return replace(
+        first,
         partitions={**first.partitions, **second.partitions},
         size_limits={**first.size_limits, **second.size_limits},
-        ends=first.ends,
-        largest_record=first.largest_record,
+        columns=first.columns or second.columns,
+        label=first.label or second.label,
         notes=first.notes + second.notes,
     )
+
+
+def _label(pipeline: Pipeline, found: Preflight) -> Label:
+    """The label after a look at the target, which may only weaken it.
+
+    Raises:
+        SinkFailed: The pipeline wants more than the target holds.
+    """
+    seen = found.label
+    if seen is None or seen.guarantee.strength >= pipeline.label.guarantee.strength:
+        return pipeline.label
+    wanted = pipeline.spec.guarantee
+    if wanted is not None and wanted.strength > seen.guarantee.strength:
+        raise SinkFailed(
+            f"guarantee {wanted} cannot be held: the sink's target holds {seen}",
+            "Change the target as said, or leave `guarantee` out.",
+        )
+    return seen

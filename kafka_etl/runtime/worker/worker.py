@@ -7,12 +7,13 @@ import random
 import signal
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import monotonic, sleep, time_ns  # by name: user code may patch the module
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kafka_etl.config.build import Pipeline
-from kafka_etl.contracts import Abandoned, OutcomeUnknown, Reconnect, Source
+from kafka_etl.contracts import Abandoned, OffsetKeeper, OutcomeUnknown, Reconnect, Source
 from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.hooks import Hooks, Limits
 from kafka_etl.engine.pools.pools import Pools
@@ -40,11 +41,19 @@ from kafka_etl.runtime.worker.standing import StandingKeeper
 _TELL_EVERY: Final = 0.5
 _LOOK_FOR_END_EVERY: Final = 0.25
 _NAP: Final = 0.05
+_PIECE: Final = 0.1
 _SINK_PATIENCE: Final = 60.0
 """Seconds that a run with `--until-end` waits for a sink's target that cannot be opened.
 
 Without `--until-end` the wait has no limit.
 """
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A sink whose call under way can be broken from another thread."""
+
+    def interrupt(self) -> None: ...
 
 
 class Worker:
@@ -82,17 +91,25 @@ class Worker:
         self._looked_at = 0.0
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
-        self._deployment = assemble.deployment_of(pipeline, task.member, task.preflight, stdout)
+        self._deployment = assemble.deployment_of(
+            pipeline, task.member, task.preflight, stdout, self._pulse
+        )
         self._sink = assemble.make_sink(
             pipeline,
             self._deployment,
-            self._pulse,
+            patience=_SINK_PATIENCE if task.until_end else None,
+        )
+        keeps_offsets = isinstance(self._sink, OffsetKeeper)
+        self._deployment = replace(self._deployment, offsets_in_sink=keeps_offsets)
+        self._letters = assemble.make_letters(
+            pipeline,
+            self._deployment,
             patience=_SINK_PATIENCE if task.until_end else None,
         )
         self._breaker = assemble.make_breaker(pipeline)
         self._quarantine = assemble.make_quarantine(pipeline, task.evidence)
         self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
-        self._commit_thread = CommitThread(self._alive)
+        self._commit_thread = CommitThread(self._watching)
         self._pace = assemble.make_pace(pipeline, cautious=task.cautious)
 
     def run(self) -> Ended:
@@ -172,7 +189,10 @@ class Worker:
     def _connect(self) -> StreamEngine:
         # The sink comes first: opening the sink ends a predecessor's open transaction, and with
         # the transaction settles the offsets at which the source begins.
-        self._sink.open()
+        opening = self._commit_thread.submit(self._sink.open)
+        while not opening.ended(_PIECE):
+            pass
+        opening.result()
         self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
         self._engine = StreamEngine(
             StreamParts(
@@ -192,9 +212,10 @@ class Worker:
                 recorder=self._recorder,
                 counters=self._counters,
                 hooks=self._hooks_of_worker(),
+                letters=self._letters,
                 causes=self._causes,
                 cautious=self._task.cautious,
-                submit=self._commit_thread.begin,
+                submit=self._commit_thread.submit,
             )
         )
         self._state = "running"
@@ -226,10 +247,15 @@ class Worker:
                 self._engine.end()
 
     def _close(self) -> None:
+        for door in (self._sink, self._letters) if self._commit_thread.is_busy else ():
+            if isinstance(door, Interruptible):
+                door.interrupt()
         self._commit_thread.close()
         if self._source is not None:
             self._source.close()
         self._sink.close()
+        if self._letters is not None:
+            self._letters.close()
         for operator in self._pipeline.operators:
             try:
                 self._pools.end(operator)
@@ -291,7 +317,7 @@ class Worker:
         self._leave_in_time()
 
     def _watching(self) -> None:
-        """Keep the worker alive in a wait for the processes of operators.
+        """Keep the worker alive in a wait for the sink, or for the processes of operators.
 
         Raises:
             Abandoned: The drain timeout is over.

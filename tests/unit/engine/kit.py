@@ -25,7 +25,7 @@ from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.commit_protocol import CommitProtocol
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.engine.stream.parts import StreamParts, SubmitCommit
+from kafka_etl.engine.stream.parts import StreamParts
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.declare import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
@@ -181,15 +181,18 @@ Overlap = Literal["at once", "late"]
 class Begun:
     """A call in no thread at all: it is made at one end of the time it may take."""
 
-    def __init__(self, call: Callable[[], float]) -> None:
+    def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
 
-    def result(self) -> float:
+    def ended(self, _seconds: float) -> bool:
+        return True
+
+    def result(self) -> Any:
         return self._call()
 
 
-def begin_at_once(call: Callable[[], float]) -> Begun:
-    future: Future[float] = Future()
+def begin_at_once(call: Callable[[], Any]) -> Begun:
+    future: Future[Any] = Future()
     try:
         future.set_result(call())
     except Exception as error:  # noqa: BLE001 - raised where the outcome is asked for
@@ -197,15 +200,20 @@ def begin_at_once(call: Callable[[], float]) -> Begun:
     return Begun(future.result)
 
 
-SUBMIT: dict[Overlap, SubmitCommit] = {"at once": begin_at_once, "late": Begun}
+SUBMIT: dict[Overlap, Callable[[Callable[[], Any]], Begun]] = {
+    "at once": begin_at_once,
+    "late": Begun,
+}
 
 
 class Eager(CommitProtocol):
-    """Overlaps whenever it can: what is worth it is a question of times."""
+    """Overlaps always, or never: what is worth it is a question of times."""
+
+    overlaps = False
 
     @property
     def may_overlap(self) -> bool:
-        return self._parts.submit is not None
+        return self.overlaps
 
 
 class Bench:
@@ -277,11 +285,12 @@ class Bench:
                 now_ms=lambda: int(self.now * 1000),
                 random=lambda: 1.0,
             ),
-            submit=None if overlap is None else SUBMIT[overlap],
+            submit=SUBMIT[overlap or "at once"],
         )
         self.engine = StreamEngine(parts)
-        if overlap is not None:
-            self.engine._protocol = Eager(parts, self.engine._membership, self.engine._healthy)
+        protocol = Eager(parts, self.engine._membership, self.engine._healthy)
+        protocol.overlaps = overlap is not None
+        self.engine._protocol = self.engine._recovery._protocol = protocol
 
     @property
     def under_way(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kafka_etl.contracts import Guarantee
+from kafka_etl.contracts import Guarantee, Label
 from kafka_etl.dead_letters import Cause, Place
 from kafka_etl.errors import KafkaEtlError, UnknownPipeline
 from kafka_etl.runtime.daemon.daemon import Rates, View
@@ -21,7 +21,7 @@ NOW = 1_700_000_000.0
 RUNNING = PipelineStatus(
     name="orders",
     state=State.RUNNING,
-    guarantee=Guarantee.EXACTLY_ONCE,
+    label=Label(Guarantee.EXACTLY_ONCE, "one transaction"),
     workers=2,
     joined=True,
     counters={

@@ -59,7 +59,7 @@ def test_metrics_are_text_for_prometheus() -> None:
 
 def test_pipelines_are_described_in_full() -> None:
     problem = OrderRefused("what happened", "what to do").problem
-    failed = status("b", state=State.FAILED, guarantee=None, problem=problem, trouble="broker away")
+    failed = status("b", state=State.FAILED, label=None, problem=problem, trouble="broker away")
     answer = client(FakeOrders(status("a"), failed)).get("/pipelines").json()
     assert answer["instance"] == "blue"
     first, second = answer["pipelines"]
@@ -68,6 +68,7 @@ def test_pipelines_are_described_in_full() -> None:
         "state": "running",
         "to_be_paused": False,
         "guarantee": "exactly_once",
+        "label": "exactly_once (one transaction)",
         "workers": 2,
         "partitions": 2,
         "lag": {"records": 10, "seconds": 5.0},

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kafka_etl.config.document import Document
-from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.contracts import Guarantee, Label, Preflight
 from kafka_etl.errors import BrokersUnreachable, KafkaEtlError, Problem
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.child import Child
@@ -17,7 +17,7 @@ from kafka_etl.runtime.daemon import preflight_process as checking
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.messages import Checked, Ended, LogSettings, PreflightTask, Snapshot
 
-ANSWER = Checked(Preflight(), Guarantee.EXACTLY_ONCE)
+ANSWER = Checked(Preflight(), Label(Guarantee.EXACTLY_ONCE, "one transaction"))
 KILLED = -9
 TASK = PreflightTask(Document(Path("p.yaml"), {}, {}, {}, []), "member", LogSettings({}))
 AWAY = BrokersUnreachable("no broker answered").problem

@@ -159,9 +159,9 @@ def test_one_thread_alone_talks_to_the_daemon(make: Make) -> None:
         worker._pulse("committing: slow")
         return 1.0
 
-    assert worker._commit_thread.begin(commit).result() == 1.0
+    assert worker._commit_thread.submit(commit).result() == 1.0
     assert worker._trouble.said.startswith("committing: slow (since ")
-    assert "commit_0" not in talking
+    assert "commit" not in talking
     worker._pulse("committing: slow")
     assert talking
     worker._close()
@@ -170,7 +170,7 @@ def test_one_thread_alone_talks_to_the_daemon(make: Make) -> None:
 def test_a_commit_that_takes_too_long_is_abandoned(make: Make) -> None:
     worker = make(Engine())
     worker._drain_by = time.monotonic() - 1
-    outcome = worker._commit_thread.begin(lambda: worker._pulse("committing: slow"))
+    outcome = worker._commit_thread.submit(lambda: worker._pulse("committing: slow"))
     with pytest.raises(Abandoned):
         outcome.result()
     worker._close()
@@ -179,9 +179,10 @@ def test_a_commit_that_takes_too_long_is_abandoned(make: Make) -> None:
 def test_whoever_waits_does_something_meanwhile() -> None:
     waited = Event()
     committer = CommitThread(waited.set)
-    outcome = committer.begin(lambda: float(waited.wait(10)))
+    outcome = committer.submit(lambda: float(waited.wait(10)))
+    assert not outcome.ended(0.01)
     assert outcome.result() == 1.0
-    failing = committer.begin(raising(TimeoutError("its own")))  # type: ignore[arg-type]
+    failing = committer.submit(raising(TimeoutError("its own")))
     with pytest.raises(TimeoutError, match="its own"):
         failing.result()
     committer.close()

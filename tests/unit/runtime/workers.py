@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from kafka_etl.config.document import Document
-from kafka_etl.contracts import Guarantee, Preflight
+from kafka_etl.contracts import Guarantee, Label, Preflight
 from kafka_etl.errors import Problem
 from kafka_etl.runtime.daemon import new_version, pipelines, preflight_process, slot
 from kafka_etl.runtime.messages import Checked, Ended, PreflightTask, Snapshot, WorkerTask
 
-GOOD = Checked(Preflight(), Guarantee.EXACTLY_ONCE)
+GOOD = Checked(Preflight(), Label(Guarantee.EXACTLY_ONCE, "one transaction"))
 _pids = itertools.count(900_001)
 
 

@@ -1,0 +1,102 @@
+"""The offsets of a store, brought into line with the group's before any worker joins.
+
+A partition that the store does not know begins where the group stands. What contradicts stops the
+pipeline: a store never begins anew by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import monotonic, sleep
+from typing import Final
+
+from kafka_etl.config.build import Pipeline
+from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffset, Unreachable
+from kafka_etl.engine.sinks.connection import said
+from kafka_etl.engine.sinks.stored import StoreIdentity
+from kafka_etl.errors import KafkaEtlError, SinkFailed, StoreOffsetsUnclear
+from kafka_etl.record import Partition
+from kafka_etl.runtime.worker.assemble import identity_of
+
+_AGAIN: Final = 1.0
+_MENDABLE: Final = 10.0
+"""Seconds to wait for a target that refuses everybody: a wrong password does not mend itself."""
+
+
+def prepare(
+    pipeline: Pipeline, deployment: Deployment, found: Preflight, waiting: Pulse
+) -> Preflight:
+    """Place the partitions that the store of a pipeline does not know; other sinks need nothing.
+
+    Args:
+        pipeline: The pipeline.
+        deployment: Where the pipeline runs.
+        found: What preflight has found so far; its `ends` become those that the store lacks.
+        waiting: Called with the obstacle while the store is away.
+
+    Raises:
+        StoreOffsetsUnclear: Offsets of store and group contradict each other.
+        SinkFailed: The store refuses the pipeline.
+    """
+    door = pipeline.sink.build(pipeline.sink_settings, deployment)
+    if not isinstance(door, Store):
+        return found
+    identity = identity_of(pipeline, deployment)
+    started = monotonic()
+    while True:
+        try:
+            door.connect()
+            standing = _standing(door, identity, found)
+            break
+        except KafkaEtlError:
+            raise
+        except Exception as error:
+            mend = isinstance(error, Unreachable) and error.mend
+            if mend and monotonic() - started > _MENDABLE:
+                raise SinkFailed(f"the sink's target refuses: {said(error)}") from error
+            waiting(f"the sink: {said(error)}")
+            sleep(_AGAIN)
+        finally:
+            door.close()
+    ends = {tp: end for tp, end in found.all_ends.items() if end > standing.get(tp, 0)}
+    return replace(found, ends=ends)
+
+
+def _standing(store: Store, identity: StoreIdentity, found: Preflight) -> dict[Partition, int]:
+    """Where every partition stands in the store; unknown ones are placed."""
+    stored = dict(store.offsets(tuple(found.begins)))
+    missing: dict[Partition, StoredOffset] = {}
+    for tp, at in found.begins.items():
+        if tp in stored:
+            _check(tp, stored[tp], identity, found)
+            continue
+        if found.notes_of_group.get(tp, "").startswith(identity.mark):
+            raise StoreOffsetsUnclear(
+                f"the store has lost its offsets: {identity.mark} stood at {at:,} of {tp} or behind"
+            )
+        topic_id = identity.topic_ids.get(tp.topic, "")
+        missing[tp] = StoredOffset(at, 0, topic_id, identity.group)
+    if missing:
+        store.place(missing, overwrite=False)
+        stored |= store.offsets(tuple(missing))
+    return {tp: at.next for tp, at in stored.items()}
+
+
+def _check(tp: Partition, at: StoredOffset, identity: StoreIdentity, found: Preflight) -> None:
+    known = identity.topic_ids.get(tp.topic, "")
+    end = found.all_ends.get(tp)
+    if at.topic_id and known and at.topic_id != known:
+        raise StoreOffsetsUnclear(
+            f"{identity.mark} stands at offset {at.next:,} of {tp}, but the topic was made anew "
+            f"since (its id was {at.topic_id}, and is {known})"
+        )
+    if end is not None and at.next > end:
+        raise StoreOffsetsUnclear(
+            f"{identity.mark} stands at offset {at.next:,} of {tp}, which ends at {end:,}"
+        )
+    if at.group and at.group != identity.group:
+        raise StoreOffsetsUnclear(
+            f"{identity.mark} is written by group {at.group}, and this pipeline is group "
+            f"{identity.group}",
+            "Give each pipeline offsets of its own: sink.with.offsets.name, or source.with.group.",
+        )
