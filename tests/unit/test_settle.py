@@ -11,10 +11,11 @@ from kafka_etl.invocation import (
     Invocation,
     Outcome,
     Outputs,
+    Refused,
     Settlement,
 )
 from kafka_etl.record import Batch, Partition
-from kafka_etl.settle import Verdict, excluding, settle
+from kafka_etl.settle import Verdict, excluding, refused, settle
 from kafka_etl.testing import StoredRecord
 
 A, B, C = Partition("in", 0), Partition("in", 1), Partition("in", 2)
@@ -57,7 +58,16 @@ def test_without_failures_everything_is_settled(*, dead_letters: bool) -> None:
     records = batch(A, B, A)
     done = outputs(0, 2, 2)
     verdict = judge(records, Outcome(done, dropped=1), dead_letters=dead_letters)
-    assert verdict == Verdict(Settlement(done, (), records.progress))
+    whole = Settlement(
+        done,
+        (),
+        records.progress,
+        begins=records.begins,
+        records=records.records,
+        slices=(3,),
+        invocation_id="id",
+    )
+    assert verdict == Verdict(whole)
 
 
 def test_the_failed_become_dead_letters_with_their_invocation() -> None:
@@ -135,7 +145,7 @@ def test_partitions_may_leave_one_after_the_other() -> None:
 def test_progress_without_records_goes_with_its_partition_too() -> None:
     settlement = Settlement(Outputs(), (), {A: 5, B: 6})
     rest = excluding(Batch((), {A: 5, B: 6}, {}), settlement, frozenset({A}))
-    assert rest == Settlement(Outputs(origins=[]), (), {B: 6})
+    assert rest == Settlement(Outputs(origins=[]), (), {B: 6}, records=[], slices=(0,))
 
 
 def test_outputs_of_all_cannot_be_told_apart() -> None:
@@ -148,11 +158,19 @@ def test_outputs_of_all_cannot_be_told_apart() -> None:
 
 
 def test_settlements_are_joined_in_order() -> None:
-    letter = DeadLetter(batch(A).records[0], failure(0), "id", 7)
+    one, two = batch(A, B).records
+    letter = DeadLetter(two, failure(0), "id", 7)
     joined = Settlement.joined(
         [
-            Settlement(Outputs([b"1"], [None], size=1), (), {A: 1, B: 5}, lease="old"),
-            Settlement(outputs(0), (letter,), {A: 2}, lease="new"),
+            Settlement(
+                Outputs([b"1"], [None], size=1),
+                (),
+                {A: 1, B: 5},
+                "old",
+                records=[one],
+                begins={A: 0},
+            ),
+            Settlement(outputs(0), (letter,), {A: 2}, "new", records=[two], begins={A: 1, B: 4}),
         ]
     )
     assert joined.outputs == Outputs(
@@ -161,8 +179,11 @@ def test_settlements_are_joined_in_order() -> None:
         headers=[None, [("h", b"0")]],
         timestamps=[0, 0],
         topics=[None, "t0"],
+        origins=[0, 1],
         size=2,
     )
+    assert joined.sources() == [one, two]
+    assert (joined.begins, joined.slices) == ({A: 0, B: 4}, (1, 1))
     assert joined.dead_letters == (letter,)
     assert (joined.progress, joined.lease) == ({A: 2, B: 5}, "new")
 
@@ -172,3 +193,49 @@ def test_columns_that_nobody_has_stay_away() -> None:
     joined = Outputs.joined([plain, plain])
     assert (joined.headers, joined.timestamps, joined.topics) == (None, None, None)
     assert len(joined) == 2
+
+
+def test_outputs_of_all_records_keep_to_their_slice() -> None:
+    records = batch(A, B, A).records
+    joined = Settlement.joined(
+        [
+            Settlement(outputs(0, SHARED), (), {A: 11}, records=records[:2]),
+            Settlement(outputs(SHARED), (), {A: 12}, records=records[2:]),
+        ]
+    )
+    assert joined.outputs.origins == [0, -1, -2]
+    assert joined.sources() == [records[0], None, None]
+
+
+# Refused by the sink
+
+
+def settled(*origins: int, records: int = 3) -> Settlement:
+    made = batch(*[A] * records)
+    return Settlement(outputs(*origins), (), made.progress, records=made.records, slices=(records,))
+
+
+def test_a_refused_output_takes_all_outputs_of_its_record_along() -> None:
+    before = settled(0, 1, 1, 1, 2)
+    rest, failures = refused(before, {2: Refused("22003", "too big")}, 9, delivered=False)
+    assert rest.outputs.values == [b"0", b"2"]
+    assert [f.index for f in failures] == [1]
+    (letter,) = rest.dead_letters
+    assert (letter.record, letter.failure.condition) == (before.records[1], Condition.REFUSED)
+    assert letter.failure.error == ErrorInfo("22003", "too big")
+    assert (letter.delivered, rest.progress) == ((), before.progress)
+
+
+def test_what_the_target_has_of_the_record_is_named_in_the_letter() -> None:
+    rest, _ = refused(settled(0, 1, 1, 1, 2), {2: Refused("400", "no")}, 9, delivered=True)
+    assert len(rest.outputs) == 0, "the others are with the target"
+    assert rest.dead_letters[0].delivered == (0, 2)
+
+
+def test_an_output_of_all_records_is_one_letter() -> None:
+    before = Settlement.joined([settled(0, records=1), settled(SHARED, records=3)])
+    rest, failures = refused(before, {1: Refused("400", "no", too_large=True)}, 9, delivered=False)
+    (letter,) = rest.dead_letters
+    assert (letter.record, letter.others) == (before.records[1], tuple(before.records[2:]))
+    assert failures[0].condition is Condition.RECORD_TOO_LARGE
+    assert rest.outputs.values == [b"0"]

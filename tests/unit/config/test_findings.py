@@ -170,10 +170,8 @@ MISSING_KEYS = [
     ),
     Mistake(
         "»dead_letter: {format: raw}",
-        Code.MISSING_KEY,
-        "`topic` is missing",
-        "",
-        ["create", "format", "limit", "topic"],
+        Code.INVALID_VALUE,
+        "`dead_letter`: needs one of `topic`, `table` (of a store) and `use` (another sink)",
     ),
     Mistake(
         "»kafka: {client.id: a}",
