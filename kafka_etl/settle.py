@@ -15,6 +15,7 @@ from kafka_etl.invocation import (
     Invocation,
     Outcome,
     Outputs,
+    Refused,
     Settlement,
     printable,
 )

@@ -94,15 +94,17 @@ def _run(
 
 
 def _invoked(pipeline: Pipeline, records: Sequence[SourceRecord]) -> tuple[Settlement, int]:
+    from kafka_etl.contracts import Preflight
     from kafka_etl.engine.attempt.invoker import Invoker
     from kafka_etl.engine.pools.pools import Pools
     from kafka_etl.invocation import Invocation
     from kafka_etl.record import Batch, next_offsets
-    from kafka_etl.runtime.worker.assemble import make_chain
+    from kafka_etl.runtime.worker.assemble import deployment_of, make_chain
     from kafka_etl.settle import settle
 
     pools = Pools(pipeline.operators, tick=lambda: None)
-    chain = make_chain(pipeline, {}, lambda _stage: None, pools)
+    place = deployment_of(pipeline, "try", Preflight())
+    chain = make_chain(pipeline, place, lambda _stage: None, pools)
     invoker = Invoker(chain, pipeline.retry, pipeline.retries, _now_ms, random.random)
     batch = Batch(records, next_offsets(records), {})
     invocation = Invocation("try", batch, _now_ms())

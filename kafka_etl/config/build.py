@@ -273,8 +273,8 @@ class _Builder:
                 Code.INVALID_VALUE,
                 f"sink {use} takes rows of a table, and a dead letter is bytes",
                 at,
-                hint="name a queue, `http`, `objects` or `files`; for a table of the pipeline's own "
-                "store write `dead_letter: {table: NAME}`",
+                hint="name a queue, `http`, `objects` or `files`; for a table of the pipeline's "
+                "own store write `dead_letter: {table: NAME}`",
             )
             return None, None
         return plugin, self._settings(plugin.settings, spec.with_, ("dead_letter", "with"))

@@ -49,6 +49,7 @@ from kafka_etl.contracts.table import Column, Kind
 from kafka_etl.invocation import Refused
 
 __all__ = [
+    "TAKEN",
     "Abandoned",
     "Aborted",
     "Again",
@@ -92,7 +93,6 @@ __all__ = [
     "SourceSettings",
     "Store",
     "StoredOffset",
-    "TAKEN",
     "TableCodec",
     "Taken",
     "Unavailable",

@@ -119,12 +119,12 @@ class Limits:
     row_bytes: int | None = None
 
 
-class _Door(ABC):
+class _Door(ABC):  # noqa: B024 - each door adds its own
     """What the doors have in common."""
 
     limits: Limits = Limits()
 
-    def connect(self) -> None:
+    def connect(self) -> None:  # noqa: B027 - nothing to connect by default
         """Connect to the target, for the first time or again after an error.
 
         Raises:
@@ -278,8 +278,8 @@ class RollingStore(Store):
     """A store that takes settlements into open files, and makes many durable at once.
 
     `commit` takes a settlement that begins where the open rows of each partition end, else it
-    raises `Conflict`; without open rows it begins at the stored offset. Rows are encoded, and may be
-    refused, only there.
+    raises `Conflict`; without open rows it begins at the stored offset. Rows are encoded, and may
+    be refused, only there.
     """
 
     @abstractmethod

@@ -84,8 +84,8 @@ class Rows:
         made.timestamps = pick(self.timestamps)
         made.destinations = pick(self.destinations)
         made.sources = pick(self.sources)
-        made._identify = self._identify
-        made._ids = pick(self.ids)
+        made._identify = self._identify  # noqa: SLF001 - of the same class
+        made._ids = pick(self.ids)  # noqa: SLF001
         return made
 
     def __iter__(self) -> Iterator[Row]:

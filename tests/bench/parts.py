@@ -25,6 +25,7 @@ from confluent_kafka import Message, Producer
 
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
+from kafka_etl.contracts import Preflight
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.signature import TABLES
@@ -131,7 +132,8 @@ def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:
     finally:
         sys.path.remove(str(folder))
     pools = Pools(pipeline.operators, lambda: None)
-    return assemble.make_chain(pipeline, {}, lambda _stage: None, pools)
+    place = assemble.deployment_of(pipeline, "parts", Preflight())
+    return assemble.make_chain(pipeline, place, lambda _stage: None, pools)
 
 
 def record(scenario: Scenario, number: int) -> Message:

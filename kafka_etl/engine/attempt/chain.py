@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Protocol
 
 from kafka_etl.engine.attempt.decode import Decode
-from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.operate import Operate
 from kafka_etl.engine.rows.flow import Flow
 from kafka_etl.invocation import Outputs
@@ -33,6 +33,14 @@ class Spent:
         return so_far
 
 
+class LastStage(Protocol):
+    """What makes outputs of a flow: `Encode` for a sink of bytes, `Shape` for one of rows."""
+
+    def apply(self, flow: Flow) -> Outputs:
+        """Make the outputs of records without a fault; origins are positions in the attempt."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """The stages of a pipeline: decode, operators, encode.
@@ -48,7 +56,7 @@ class Chain:
 
     decode: Decode
     operators: tuple[Operate, ...]
-    encode: Encode
+    encode: LastStage
     entering: Callable[[int], None]
     spent: Spent = field(default_factory=Spent)
 

@@ -59,7 +59,7 @@ class Connection:
                 self._is_open = True
             except (Abandoned, KafkaEtlError):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a target's client raises
                 self.failed(error)
 
     def failed(self, error: Exception) -> None:

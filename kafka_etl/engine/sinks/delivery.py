@@ -170,7 +170,7 @@ class Delivery:
                 answer = self._writer.write(whole)
             except (Abandoned, KafkaEtlError):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a target's client raises
                 failures += 1
                 verdicts = self._after(error, failures, rows, positions, wave)
                 if verdicts is not None:
@@ -185,7 +185,7 @@ class Delivery:
                     wave.alone = 0
                 return verdicts
 
-    def _after(
+    def _after(  # noqa: PLR0911 - one return for each thing that may follow
         self,
         error: Exception,
         failures: int,

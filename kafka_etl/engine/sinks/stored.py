@@ -381,7 +381,7 @@ class StoredSink:
             self._connection.drop()
             code = "Timeout" if isinstance(error, Unreachable) else "Failed"
             verdict = Refused(code, said(error))
-            return RowsRefused({row: verdict for row in range(len(settlement.outputs))})
+            return RowsRefused(dict.fromkeys(range(len(settlement.outputs)), verdict))
         if isinstance(error, Unreachable) or trouble.failures < _ALONE:
             return self._away(error)
         self._connection.drop()

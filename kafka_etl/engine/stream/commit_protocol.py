@@ -36,7 +36,7 @@ from kafka_etl.engine.stream.uncommitted import Uncommitted
 from kafka_etl.errors import BreakerTripped, KafkaEtlError, RecordFailed
 from kafka_etl.invocation import DeadLetter, Outputs, Settlement
 from kafka_etl.log import get_logger
-from kafka_etl.record import Offsets, Partition
+from kafka_etl.record import Partition
 from kafka_etl.settle import before, refused
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import platform
 import random
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
@@ -22,7 +22,7 @@ from kafka_etl.contracts import (
     Store,
     Writer,
 )
-from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.attempt.chain import Chain, LastStage
 from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
@@ -31,6 +31,8 @@ from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
+from kafka_etl.engine.shape.mapping import mapped_columns
+from kafka_etl.engine.shape.shape import Shape
 from kafka_etl.engine.sinks.followed import FollowedSink
 from kafka_etl.engine.sinks.lanes import Lanes
 from kafka_etl.engine.sinks.letters import LetterDelivery
@@ -41,6 +43,7 @@ from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
+from kafka_etl.table_settings import TableSettings
 
 _SLICE: Final = 1.0
 _ANY_SIZE: Final = 2**31
@@ -105,7 +108,7 @@ def group_of(pipeline: Pipeline) -> str:
 
 def make_chain(
     pipeline: Pipeline,
-    size_limits: Mapping[str, int],
+    deployment: Deployment,
     entering: Callable[[int], None],
     pools: Pools,
 ) -> Chain:
@@ -113,46 +116,58 @@ def make_chain(
 
     Args:
         pipeline: The pipeline.
-        size_limits: Topic -> largest record, in bytes, that its broker accepts.
+        deployment: Where the pipeline runs.
         entering: Called with the number of a stage before the stage begins.
         pools: The pools in which operators with concurrency or isolation run.
     """
-    settings = pipeline.sink_settings
-    topics = settings.topics
     codecs = pipeline.codecs
+    is_table = isinstance(pipeline.sink_settings, TableSettings)
     return Chain(
         decode=decode_for(
             pipeline.operators,
             codecs.source_value,
             codecs.source_key,
-            converts=codecs.converts,
-            converts_keys=codecs.converts_keys,
+            converts=codecs.converts or is_table,
+            converts_keys=codecs.converts_keys or is_table,
         ),
         operators=operate_all(pipeline.operators, pools),
-        encode=Encode(
-            value=pipeline.codecs.sink_value,
-            key=pipeline.codecs.sink_key,
-            topic=topics[0] if topics else None,
-            routes=frozenset(topics[1:]),
-            size_limits={topic: size_limits[topic] for topic in topics if topic in size_limits},
-            source_timestamp=settings.source_timestamp,
-            operator=pipeline.operators[-1].name if pipeline.operators else "",
-            schema_ids=codecs.name_schemas,
-        ),
+        encode=make_last_stage(pipeline, deployment),
         entering=entering,
+    )
+
+
+def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
+    """Make the last stage: rows for a sink of a table, else encoded values.
+
+    Before anybody has looked at the table, as in `kafka-etl try`, values are encoded as they came.
+    """
+    settings, codecs = pipeline.sink_settings, pipeline.codecs
+    operator = pipeline.operators[-1].name if pipeline.operators else ""
+    if isinstance(settings, TableSettings) and deployment.columns:
+        return Shape(settings, mapped_columns(settings, deployment.columns), operator)
+    topics, limits = settings.topics, deployment.size_limits
+    return Encode(
+        value=codecs.sink_value,
+        key=codecs.sink_key,
+        topic=topics[0] if topics else None,
+        routes=frozenset(topics[1:]),
+        size_limits={topic: limits[topic] for topic in topics if topic in limits},
+        source_timestamp=settings.source_timestamp,
+        operator=operator,
+        schema_ids=codecs.name_schemas,
     )
 
 
 def make_invoker(
     pipeline: Pipeline,
-    size_limits: Mapping[str, int],
+    deployment: Deployment,
     entering: Callable[[int], None],
     pools: Pools,
     now_ms: Callable[[], int],
 ) -> Invoker:
     """Make the invoker: the chain of `make_chain`, with the pipeline's retry policies."""
     return Invoker(
-        chain=make_chain(pipeline, size_limits, entering, pools),
+        chain=make_chain(pipeline, deployment, entering, pools),
         policy=pipeline.retry,
         policies=pipeline.retries,
         now_ms=now_ms,

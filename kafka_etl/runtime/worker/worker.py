@@ -200,7 +200,7 @@ class Worker:
                 sink=self._sink,
                 invoker=assemble.make_invoker(
                     self._pipeline,
-                    self._deployment.size_limits,
+                    self._deployment,
                     self._entering,
                     self._pools,
                     now_ms,
