@@ -6,7 +6,6 @@ A server that is away makes a pipeline wait, not fail; so that is a note here, t
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 from typing import Final
@@ -15,14 +14,11 @@ from urllib.parse import urlsplit
 from kafka_etl.contracts import Again, Preflight, Refused, Unreachable
 from kafka_etl.errors import SinkFailed
 from kafka_etl_connectors.http.credentials import Credentials, tls_context
-from kafka_etl_connectors.http.exchange import Exchange, proxy_for
+from kafka_etl_connectors.http.exchange import Exchange, knock, proxy_for
 from kafka_etl_connectors.http.requests import Outgoing
 from kafka_etl_connectors.http.settings import CheckSettings, HttpSettings
-from kafka_etl_connectors.http.verdict import of_error
 
 _OK: Final = frozenset(range(200, 300))
-_TIMEOUT: Final = 5.0
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 def check(settings: HttpSettings, folder: Path) -> Preflight:
@@ -40,22 +36,19 @@ def check(settings: HttpSettings, folder: Path) -> Preflight:
     if settings.check is not None:
         notes += asyncio.run(_ask(settings, settings.check, folder))
     elif proxy_for(settings.url) is None:
-        notes += _knock(settings.url, context)
+        notes += asyncio.run(_knock(settings.url, context))
     return Preflight(notes=tuple(notes))
 
 
-def _knock(url: str, context: ssl.SSLContext) -> list[str]:
+async def _knock(url: str, context: ssl.SSLContext) -> list[str]:
     """Connect to the server without a request; return what keeps us from that."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
     try:
-        with socket.create_connection((host, parts.port or _PORTS[parts.scheme]), _TIMEOUT) as sock:
-            if parts.scheme == "https":
-                context.wrap_socket(sock, server_hostname=host).close()
+        await knock(url, context)
     except (OSError, UnicodeError) as error:
-        verdict = of_error(error) if isinstance(error, ssl.SSLError) else None
-        reason = verdict.reason if verdict is not None else str(error)
-        return [f"{parts.netloc} cannot be reached now: {reason}; records wait until it can"]
+        reason = str(error) or "it does not answer"
+        return [
+            f"{urlsplit(url).netloc} cannot be reached now: {reason}; records wait until it can"
+        ]
     return []
 
 

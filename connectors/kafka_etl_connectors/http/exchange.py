@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
@@ -27,6 +29,11 @@ one, perhaps just when the next request is on its way."""
 
 _MOST_BODY: Final = 64 * 1024
 """Bytes of an answer that are read; with a longer answer the connection is given up."""
+
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+_KNOCK: Final = 5.0
+_ALERT: Final = 0.3
+"""Seconds for a server to say that it refuses the client's certificate."""
 
 _UNAUTHORIZED: Final = 401
 _SHORTEST_SECRET: Final = 4
@@ -52,6 +59,7 @@ class Exchange:
         self._policy = Policy(settings.success, settings.refuse)
         self._credentials = Credentials(settings.auth, folder)
         self._transport: httpx2.AsyncHTTPTransport | None = None
+        self._tls: ssl.SSLContext | None = None
         connect = min(_CONNECT, settings.timeout / 2)
         # `timeout` is of the request as a whole, and the loop's; a pause of the server is none.
         limits = {"connect": connect, "read": None, "write": None, "pool": None}
@@ -64,9 +72,14 @@ class Exchange:
             Unreachable: A file cannot be read.
         """
         self._credentials.load()
+        context, proxy = (
+            tls_context(self._settings.tls, self._folder),
+            proxy_for(self._settings.url),
+        )
+        self._tls = context if proxy is None and self._settings.url.startswith("https") else None
         self._transport = httpx2.AsyncHTTPTransport(
-            verify=tls_context(self._settings.tls, self._folder),
-            proxy=proxy_for(self._settings.url),
+            verify=context,
+            proxy=proxy,
             limits=httpx2.Limits(
                 max_connections=self._connections,
                 max_keepalive_connections=self._connections,
@@ -101,9 +114,24 @@ class Exchange:
             if answer.status == _UNAUTHORIZED and self._credentials.renewed(login):
                 answer = await self._answer(outgoing, self._credentials.header())
         except (httpx2.TransportError, TimeoutError) as error:
-            return of_error(error)
+            return await self._second_look(error)
         deletes = outgoing.method == "DELETE"
         return of_answer(answer, self._policy, datetime.now(UTC), deletes=deletes)
+
+    async def _second_look(self, error: Exception) -> Verdict:
+        """Return what an error means, once TLS is ruled out.
+
+        In TLS 1.3 a server refuses the client's certificate after the client has begun to send;
+        the client then sees a broken connection, and the record would be blamed for that.
+        """
+        broken = (httpx2.NetworkError, httpx2.RemoteProtocolError)
+        if self._tls is not None and isinstance(error, broken):
+            try:
+                await knock(self._settings.url, self._tls)
+            except (OSError, TimeoutError) as second:
+                told = of_error(second)
+                return told if isinstance(told, Unreachable) else of_error(error)
+        return of_error(error)
 
     async def _answer(self, outgoing: Outgoing, login: bytes | None) -> Answer:
         assert self._transport is not None, "asked before it was opened"  # noqa: S101
@@ -146,6 +174,27 @@ async def _beginning(stream: AsyncIterable[bytes]) -> bytes:
         if len(body) > _MOST_BODY:
             break
     return bytes(body)
+
+
+async def knock(url: str, context: ssl.SSLContext) -> None:
+    """Connect to a server, and send nothing.
+
+    Raises:
+        OSError: There is no connection, or TLS fails.
+        TimeoutError: The server does not answer.
+    """
+    parts = urlsplit(url)
+    tls = context if parts.scheme == "https" else None
+    port = parts.port or _USUAL_PORTS[parts.scheme]
+    async with asyncio.timeout(_KNOCK):
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+    try:
+        if tls is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ALERT):
+                    await reader.read(1)
+    finally:
+        writer.transport.abort()
 
 
 def proxy_for(url: str) -> str | None:

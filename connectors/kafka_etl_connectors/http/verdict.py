@@ -160,10 +160,10 @@ def _tls_reason(error: BaseException) -> str:
     """
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
+            return getattr(cause, "verify_message", "") or str(cause)
         passing = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, passing):
-            return (cause.reason or "the handshake failed").replace("_", " ").lower()
+            return (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()
     return ""
 
 
