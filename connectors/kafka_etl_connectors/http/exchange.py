@@ -113,7 +113,8 @@ class Exchange:
             answer = await self._answer(outgoing, login)
             if answer.status == _UNAUTHORIZED and self._credentials.renewed(login):
                 answer = await self._answer(outgoing, self._credentials.header())
-        except (httpx2.TransportError, TimeoutError) as error:
+        except (httpx2.TransportError, OSError) as error:
+            # Of OSError: `TimeoutError`, and `SSLError`, which the client passes on while it reads.
             return await self._second_look(error)
         deletes = outgoing.method == "DELETE"
         return of_answer(answer, self._policy, datetime.now(UTC), deletes=deletes)
@@ -128,7 +129,7 @@ class Exchange:
         if self._tls is not None and isinstance(error, broken):
             try:
                 await knock(self._settings.url, self._tls)
-            except (OSError, TimeoutError) as second:
+            except OSError as second:  # `TimeoutError` is one
                 told = of_error(second)
                 return told if isinstance(told, Unreachable) else of_error(error)
         return of_error(error)

@@ -6,10 +6,10 @@ import ssl
 
 import pytest
 
-from kafka_etl.contracts import TAKEN, Unreachable
-from kafka_etl_connectors.http import SINK
+from kafka_etl.contracts import TAKEN, Again, Unreachable
+from kafka_etl_connectors.http import SINK, exchange
 from tests.kit.certificates import Authority
-from tests.kit.http_target import target
+from tests.kit.http_target import Reply, target
 from tests.kit.listener import served as listener
 from tests.kit.rows import rows_of
 
@@ -76,6 +76,24 @@ def test_a_server_that_refuses_the_clients_certificate_blames_no_row(sink, picky
         with pytest.raises(Unreachable, match=r"TLS: .*certificate required") as raised:
             sink(url=f"https://127.0.0.1:{port}", tls={"ca": "ca.pem"}).write(rows_of([b"a"]))
         assert raised.value.mend
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_broken_connection_is_looked_at_twice(sink, server, monkeypatch, refuses):
+    """A server's alert is often lost: the client writes to a connection that is closed by then."""
+
+    async def knock(*_arguments):
+        if refuses:
+            raise ssl.SSLError(1, "[SSL: X] alert certificate required")
+
+    monkeypatch.setattr(exchange, "knock", knock)
+    server.behaviour = lambda _request: Reply(hang_up=True)
+    writer = sink(tls={"ca": "ca.pem"})
+    if refuses:
+        with pytest.raises(Unreachable, match="certificate required"):
+            writer.write(rows_of([b"a"]))
+    else:
+        assert isinstance(writer.write(rows_of([b"a"]))[0], Again)
 
 
 def test_preflight_notes_that_the_server_refuses_the_clients_certificate(deployment, picky):

@@ -136,6 +136,7 @@ def test_silence_and_a_hang_up_are_the_records(error):
         (caused(httpx2.ConnectError(""), ssl.SSLEOFError("EOF")), False),
         (caused(httpx2.ConnectError(""), ssl.SSLCertVerificationError("self-signed")), True),
         (caused(httpx2.ReadError(""), ssl.SSLError(1, "[SSL: X] alert")), True),
+        (ssl.SSLError(1, "[SSL: X] alert"), True),
         (httpx2.ProxyError("407 Proxy Authentication Required"), True),
     ],
 )
