@@ -196,6 +196,8 @@ async def knock(url: str, context: ssl.SSLContext) -> None:
                     await reader.read(1)
     finally:
         writer.transport.abort()
+        with suppress(OSError):  # told above, if it matters
+            await writer.wait_closed()
 
 
 def proxy_for(url: str) -> str | None:

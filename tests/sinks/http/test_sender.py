@@ -32,7 +32,10 @@ def test_a_record_is_a_request(sink, server):
 
 
 def test_rows_of_a_key_arrive_in_order_at_concurrency_64(sink, server):
-    server.behaviour = lambda request: Reply(delay=0.001 * (request.number % 3))
+    def behaviour(request):
+        return Reply(delay=0.2 if request.number < 64 else 0.001 * (request.number % 3))
+
+    server.behaviour = behaviour
     keys = [b"k%d" % (i % 97) for i in range(1000)]
     values = [b"%d" % i for i in range(1000)]
     assert sink(concurrency=64).write(rows_of(keys, values)) is TAKEN
