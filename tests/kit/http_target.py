@@ -81,6 +81,7 @@ class Target:
         self._seen: dict[bytes, int] = {}
         self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
 
     @property
@@ -102,13 +103,18 @@ class Target:
 
     async def _listen(self, ready: threading.Event) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls)
         ready.set()
         await self._over.wait()
         server.close()
+        await asyncio.sleep(0.01)  # the loop brings what was accepted just now
         for writer in self._writers:
             writer.transport.abort()
-        await asyncio.sleep(0.01)  # the loop closes what was aborted
+        for task in list(self._tasks):
+            task.cancel()
+        ends = [writer.wait_closed() for writer in self._writers]
+        await asyncio.gather(*ends, return_exceptions=True)
+        self._writers.clear()
 
     def stop(self) -> None:
         """Cut all connections, and refuse further ones."""
@@ -117,9 +123,14 @@ class Target:
             self._thread.join()
             self._thread = None
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
         try:
             with suppress(
                 ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError
@@ -128,7 +139,6 @@ class Target:
                     pass
         finally:
             writer.transport.abort()
-            self._writers.discard(writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False: the connection is over."""
