@@ -53,7 +53,7 @@ class _Session(socketserver.BaseRequestHandler):
 @contextmanager
 def plain_listener() -> Generator[int]:
     """The port of a listener without TLS."""
-    with _served(None) as port:
+    with served(None) as port:
         yield port
 
 
@@ -64,12 +64,13 @@ def tls_listener(folder: Path) -> Generator[int]:
     pem.write_text(CERTIFICATE + KEY)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    with _served(context) as port:
+    with served(context) as port:
         yield port
 
 
 @contextmanager
-def _served(context: ssl.SSLContext | None) -> Generator[int]:
+def served(context: ssl.SSLContext | None) -> Generator[int]:
+    """The port of a listener with this TLS; None: without."""
     with _Server(("127.0.0.1", 0), _Session) as server:
         server.context = context
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
