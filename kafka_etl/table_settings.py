@@ -1,14 +1,16 @@
-"""Settings that every sink shares whose target is a table."""
+"""Settings that every sink shares whose target is a table, and the columns its rows set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kafka_etl.contracts import SinkSettings
+from kafka_etl.contracts import Column, SinkSettings
+from kafka_etl.errors import SinkFailed
 from kafka_etl.expression import Expression
+from kafka_etl.spelling import did_you_mean
 
 
 def _one_needs_no_list(key: object) -> object:
@@ -64,3 +66,52 @@ class TableSettings(SinkSettings):
         return isinstance(self.key, Mapping) and all(
             expression.names <= {"key", "topic", "partition"} for expression in self.key.values()
         )
+
+
+def mapped_columns(settings: TableSettings, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns that every row sets, in the order of the table.
+
+    With `columns` (and `key` by expressions): the columns named there; otherwise every column that
+    rows may set.
+
+    Args:
+        settings: Settings of the sink.
+        columns: Columns of the table, as preflight read them.
+
+    Raises:
+        SinkFailed: The settings name columns that are not there, or leave out what a row needs.
+    """
+    by_name = {column.name: column for column in columns}
+    named = set(settings.key_columns)
+    if settings.columns is not None:
+        named |= settings.columns.keys()
+    wanted = named | ({settings.newer} if settings.newer else set())
+    if settings.extra not in {"error", "ignore"}:
+        wanted.add(settings.extra)
+    problems = [_unknown(name, by_name) for name in sorted(wanted - by_name.keys())]
+    problems += [
+        f"column {name} is computed by the target, and no row can set it"
+        for name in sorted(wanted & by_name.keys())
+        if not by_name[name].writable
+    ]
+    if settings.columns is not None:
+        chosen = wanted
+    else:
+        chosen = wanted | {column.name for column in columns if column.writable}
+    problems += [
+        f"column {column.name} needs a value, and `columns` does not set it"
+        for column in columns
+        if column.name not in chosen and not column.optional and column.writable
+    ]
+    if problems:
+        raise SinkFailed(
+            f"table {settings.table} does not fit: {'; '.join(problems)}",
+            "Correct sink.with, or the table.",
+        )
+    return tuple(column for column in columns if column.name in chosen)
+
+
+def _unknown(name: str, by_name: Mapping[str, Column]) -> str:
+    near = did_you_mean(name, list(by_name))
+    there = f"; {near}" if near else f"; it has {', '.join(by_name) or 'none'}"
+    return f"there is no column {name}{there}"

@@ -114,7 +114,8 @@ def _nullable(column: Column, one: Callable[[Any], Any]) -> Callable[[Any], Any]
         if value is None:
             if column.nullable:
                 return None
-            raise ValueError("takes no null")
+            hint = "; list `columns` to leave it to its default" if column.optional else ""
+            raise ValueError(f"takes no null{hint}")
         return one(value)
 
     return fitting

@@ -31,7 +31,6 @@ from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
-from kafka_etl.engine.shape.mapping import mapped_columns
 from kafka_etl.engine.shape.shape import Shape
 from kafka_etl.engine.sinks.followed import FollowedSink
 from kafka_etl.engine.sinks.lanes import Lanes
@@ -43,7 +42,7 @@ from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
-from kafka_etl.table_settings import TableSettings
+from kafka_etl.table_settings import TableSettings, mapped_columns
 
 _SLICE: Final = 1.0
 _ANY_SIZE: Final = 2**31

@@ -1,0 +1,53 @@
+"""The plug-in of the sink `sqlite`."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from typing import Final
+
+from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin
+from kafka_etl.errors import SinkFailed
+from kafka_etl.table_settings import mapped_columns
+from kafka_etl_connectors.sqlite.schema import check_key, columns_of, prepare
+from kafka_etl_connectors.sqlite.settings import SqliteSettings
+from kafka_etl_connectors.sqlite.store import SqliteStore
+
+
+def _build(settings: SqliteSettings, deployment: Deployment) -> SqliteStore:
+    columns = mapped_columns(settings, deployment.columns) if deployment.columns else ()
+    return SqliteStore(settings, deployment, columns)
+
+
+def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
+    path = deployment.folder / settings.path
+    if not path.parent.is_dir():
+        raise SinkFailed(f"there is no folder {path.parent}", "Create it, or correct `path`.")
+    if not path.exists() and not settings.create:
+        raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
+    try:
+        connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
+        try:
+            made = prepare(connection, settings)
+            columns = columns_of(connection, settings.table)
+            mapped_columns(settings, columns)
+            check_key(connection, settings)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise SinkFailed(
+            f"{path} cannot be used: {error}", "Correct `path`, or its rights, or free the file."
+        ) from error
+    return replace(Preflight(), columns=columns, notes=made)
+
+
+SINK: Final = SinkPlugin(
+    settings=SqliteSettings,
+    label=lambda _settings: Label(
+        Guarantee.EXACTLY_ONCE, "rows and offsets in one transaction of the file"
+    ),
+    build=_build,
+    summary="rows of a table in a SQLite file, in one transaction with the offsets",
+    check=_check,
+    letters="table",
+)

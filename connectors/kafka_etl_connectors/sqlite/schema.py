@@ -1,0 +1,122 @@
+"""A SQLite database's tables: reading their columns, making them, and quoting their names."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from kafka_etl.contracts import Column, Kind
+from kafka_etl.errors import SinkFailed
+from kafka_etl_connectors.sqlite.settings import SqliteSettings
+
+_COMPUTED: Final = frozenset({2, 3})
+"""Values of `hidden` in `table_xinfo` for generated columns."""
+_AFFINITIES: Final = (
+    ("INT", Kind.INT),
+    ("BOOL", Kind.BOOL),
+    ("CHAR", Kind.TEXT),
+    ("CLOB", Kind.TEXT),
+    ("TEXT", Kind.TEXT),
+    ("JSON", Kind.JSON),
+    ("UUID", Kind.TEXT),
+    ("BLOB", Kind.BYTES),
+    ("REAL", Kind.FLOAT),
+    ("FLOA", Kind.FLOAT),
+    ("DOUB", Kind.FLOAT),
+)
+"""Parts of a declared type -> the kind, in SQLite's own order of preference."""
+
+
+def quoted(name: str) -> str:
+    """A name as SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[Column, ...]:
+    """The columns of a table; empty: there is no such table."""
+    found = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+    keys = [row for row in found if row[5]]
+    return tuple(_column(row, is_rowid=_is_rowid(row, keys)) for row in found)
+
+
+def _is_rowid(row: tuple[object, ...], keys: list[tuple[object, ...]]) -> bool:
+    return len(keys) == 1 and keys[0] is row and str(row[2]).upper() == "INTEGER"
+
+
+def _column(row: tuple[object, ...], *, is_rowid: bool) -> Column:
+    _, name, declared, not_null, default, in_key, hidden = row
+    kind_name = str(declared).upper()
+    nullable = is_rowid or (not not_null and not in_key)  # SQLite numbers a row without an id
+    return Column(
+        name=str(name),
+        kind=next((kind for part, kind in _AFFINITIES if part in kind_name), Kind.TEXT_FORM),
+        nullable=nullable,
+        optional=nullable or default is not None,
+        writable=hidden not in _COMPUTED,
+        type_name=str(declared),
+    )
+
+
+def prepare(connection: sqlite3.Connection, settings: SqliteSettings) -> tuple[str, ...]:
+    """Make the table, or add its missing columns, where the settings say so.
+
+    Returns:
+        The statements, for the user.
+
+    Raises:
+        SinkFailed: The table is missing, or may not be changed.
+    """
+    columns = {column.name for column in columns_of(connection, settings.table)}
+    made: list[str] = []
+    if not columns:
+        if not settings.create:
+            raise SinkFailed(
+                f"{settings.path} has no table {settings.table}",
+                "Create it, or say `create: true` and give `types: {column: type}`.",
+            )
+        if not settings.types:
+            raise SinkFailed(
+                f"table {settings.table} cannot be created without `types`",
+                "Give `types: {id: INTEGER, …}` under sink.with.",
+            )
+        fields = [f"{quoted(name)} {kind}" for name, kind in settings.types.items()]
+        if settings.key_columns:
+            fields.append(f"PRIMARY KEY ({', '.join(map(quoted, settings.key_columns))})")
+        made.append(f"CREATE TABLE {quoted(settings.table)} ({', '.join(fields)})")
+    elif settings.evolve:
+        made += [
+            f"ALTER TABLE {quoted(settings.table)} ADD COLUMN {quoted(name)} {kind}"
+            for name, kind in settings.types.items()
+            if name not in columns
+        ]
+    for statement in made:
+        connection.execute(statement)
+    return tuple(made)
+
+
+def check_key(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
+    """Check that a unique index stands exactly on `key`, which an upsert needs.
+
+    Raises:
+        SinkFailed: There is none.
+    """
+    if settings.mode == "insert":
+        return
+    wanted = set(settings.key_columns)
+    primary = {
+        row[1]
+        for row in connection.execute(f"PRAGMA table_info({quoted(settings.table)})")
+        if row[5]
+    }
+    found = [primary]
+    for row in connection.execute(f"PRAGMA index_list({quoted(settings.table)})").fetchall():
+        if row[2] and not row[4]:
+            index = connection.execute(f"PRAGMA index_info({quoted(row[1])})")
+            found.append({part[2] for part in index})
+    if wanted not in found:
+        names = ", ".join(map(quoted, settings.key_columns))
+        raise SinkFailed(
+            f"table {settings.table} has no unique index exactly on {names}, which `mode: "
+            f"{settings.mode}` needs",
+            f"CREATE UNIQUE INDEX {settings.table}_key ON {quoted(settings.table)} ({names});",
+        )

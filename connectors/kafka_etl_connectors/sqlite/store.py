@@ -1,0 +1,300 @@
+"""The store `sqlite`: one transaction of one file for rows, offsets and dead letters."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from kafka_etl.contracts import (
+    Column,
+    Conflict,
+    Deployment,
+    Limits,
+    Move,
+    Refused,
+    RefusedRows,
+    Rows,
+    Store,
+    StoredOffset,
+    Unreachable,
+)
+from kafka_etl.record import Partition
+from kafka_etl_connectors.sqlite.schema import quoted
+from kafka_etl_connectors.sqlite.settings import SqliteSettings
+
+_MENDABLE: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_PERM,
+)
+_OF_A_ROW: Final = (
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_RANGE,
+)
+
+
+class SqliteStore(Store):
+    """Rows of one table, and the offsets beside them.
+
+    Args:
+        settings: The file, the table and the mode.
+        deployment: Whose offsets these are.
+        columns: Columns that every row sets.
+    """
+
+    kind: ClassVar[str] = "sqlite"
+    limits = Limits(rows=1_000_000)
+
+    def __init__(
+        self, settings: SqliteSettings, deployment: Deployment, columns: Sequence[Column]
+    ) -> None:
+        self._settings = settings
+        self._path = deployment.folder / settings.path
+        self._name = settings.offsets.name or deployment.group
+        self._cluster = deployment.cluster
+        self._letters = deployment.letter_table
+        self._offsets = quoted(settings.offsets.table)
+        self._table = quoted(settings.table)
+        self._names = [column.name for column in columns]
+        self._write = _statement(settings, self._names)
+        self._connection: sqlite3.Connection | None = None
+
+    def connect(self) -> None:
+        """Open the file, and make the tables of offsets and dead letters where they are missing.
+
+        Raises:
+            Unreachable: Another writer has the file, or the file cannot be used.
+        """
+        if not self._path.exists():
+            raise Unreachable(f"there is no file {self._path}", mend=True)
+        try:
+            connection = sqlite3.connect(
+                self._path,
+                timeout=self._settings.lock_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._connection = connection
+            connection.execute("PRAGMA foreign_keys = ON")
+            for statement in self._own_tables():
+                connection.execute(statement)
+        except sqlite3.Error as error:
+            raise _target(error) from error
+
+    def close(self) -> None:
+        """Close the file; an open transaction is rolled back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def interrupt(self) -> None:
+        """End the statement under way."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.interrupt()
+
+    def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
+        """See `Store.offsets`."""
+        wanted = set(partitions)
+        try:
+            found = self._ready().execute(
+                f"SELECT topic, part, next, generation, topic_id, grp FROM {self._offsets} "
+                "WHERE name = ? AND cluster = ?",
+                (self._name, self._cluster),
+            )
+            return {
+                tp: StoredOffset(*standing)
+                for topic, number, *standing in found
+                if (tp := Partition(topic, number)) in wanted
+            }
+        except sqlite3.Error as error:
+            raise _target(error) from error
+
+    def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
+        """See `Store.place`."""
+        kept = (
+            "DO UPDATE SET next = excluded.next, generation = excluded.generation, "
+            "topic_id = excluded.topic_id, grp = excluded.grp"
+            if overwrite
+            else "DO NOTHING"
+        )
+        rows = [
+            (self._name, self._cluster, *tp, at.topic_id, at.next, at.generation, at.group)
+            for tp, at in offsets.items()
+        ]
+        connection = self._ready()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                f"INSERT INTO {self._offsets} (name, cluster, topic, part, topic_id, next, "
+                "generation, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                f"ON CONFLICT (name, cluster, topic, part) {kept}",
+                rows,
+            )
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _target(error) from error
+
+    def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
+        """See `Store.commit`; bad rows are found one by one, within the transaction."""
+        connection = self._ready()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._move(connection, moves)
+            self._write_rows(connection, rows)
+            if letters and self._letters is not None:
+                connection.executemany(
+                    f"INSERT INTO {quoted(self._letters)} (letter) VALUES (?)",
+                    [(letter.decode(),) for letter in letters],
+                )
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _target(error) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise Unreachable("the file is not open")
+        return self._connection
+
+    def _own_tables(self) -> Iterator[str]:
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {self._offsets} (name TEXT, cluster TEXT, topic TEXT, "
+            "part INTEGER, topic_id TEXT NOT NULL, next INTEGER NOT NULL, generation INTEGER NOT "
+            "NULL, grp TEXT NOT NULL, PRIMARY KEY (name, cluster, topic, part))"
+        )
+        if self._letters is not None:
+            yield (
+                f"CREATE TABLE IF NOT EXISTS {quoted(self._letters)} (id INTEGER PRIMARY KEY, "
+                "at TEXT DEFAULT CURRENT_TIMESTAMP, letter JSON NOT NULL)"
+            )
+
+    def _move(self, connection: sqlite3.Connection, moves: Mapping[Partition, Move]) -> None:
+        """Move all partitions; those that stand elsewhere are the conflict."""
+        missed = []
+        for tp, move in sorted(moves.items()):
+            moved = connection.execute(
+                f"UPDATE {self._offsets} SET next = ? WHERE name = ? AND cluster = ? AND topic = ? "
+                "AND part = ? AND next = ? AND generation = ?",
+                (move.next, self._name, self._cluster, *tp, move.begin, move.generation),
+            )
+            if moved.rowcount != 1:
+                missed.append(tp)
+        if missed:
+            raise Conflict(missed)
+
+    def _write_rows(self, connection: sqlite3.Connection, rows: Rows) -> None:
+        values = _tuples(rows)
+        if not values:
+            return
+        connection.execute("SAVEPOINT rows")
+        try:
+            if None in values:
+                for position, value in enumerate(values):
+                    self._apply(connection, value, rows.keys[position])
+            else:
+                connection.executemany(self._write, map(_plain, values))
+        except sqlite3.Error as error:
+            if not _is_of_a_row(error):
+                raise
+            connection.execute("ROLLBACK TO rows")
+            refused = self._refused(connection, values, rows.keys)
+            if refused:
+                raise RefusedRows(refused) from error
+        connection.execute("RELEASE rows")
+
+    def _refused(
+        self, connection: sqlite3.Connection, values: Sequence[Any], keys: Sequence[Any]
+    ) -> dict[int, Refused]:
+        """Write the rows one by one, to find all that the target refuses."""
+        refused: dict[int, Refused] = {}
+        for position, value in enumerate(values):
+            try:
+                self._apply(connection, value, keys[position])
+            except sqlite3.Error as error:
+                if not _is_of_a_row(error):
+                    raise
+                refused[position] = Refused(error.sqlite_errorname, str(error))
+        return refused
+
+    def _apply(self, connection: sqlite3.Connection, value: Any, key: Any) -> None:
+        if value is not None:
+            connection.execute(self._write, _plain(value))
+            return
+        tests = " AND ".join(f"{quoted(name)} = ?" for name in self._settings.key_columns)
+        connection.execute(f"DELETE FROM {self._table} WHERE {tests}", _plain(key))
+
+
+def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
+    """The statement that writes one row; a later row of a key in a batch wins by itself."""
+    listed = ", ".join(map(quoted, names))
+    places = ", ".join("?" * len(names))
+    head = f"INTO {quoted(settings.table)} ({listed}) VALUES ({places})"
+    if settings.mode == "insert":
+        return f"INSERT {head}"
+    if settings.mode == "replace":
+        return f"INSERT OR REPLACE {head}"
+    keys = ", ".join(map(quoted, settings.key_columns))
+    others = [name for name in names if name not in settings.key_columns]
+    sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
+    if not sets:
+        return f"INSERT {head} ON CONFLICT ({keys}) DO NOTHING"
+    newer = ""
+    if settings.newer is not None:
+        column = quoted(settings.newer)
+        newer = f" WHERE {quoted(settings.table)}.{column} < excluded.{column}"
+    return f"INSERT {head} ON CONFLICT ({keys}) DO UPDATE SET {sets}{newer}"
+
+
+def _tuples(rows: Rows) -> Sequence[Any]:
+    if rows.table is None:
+        return rows.values
+    return list(zip(*(column.to_pylist() for column in rows.table.columns), strict=True))
+
+
+def _plain(row: Iterable[Any]) -> tuple[Any, ...]:
+    """A row in SQLite's own types: times, decimals and UUIDs are text."""
+    return tuple(_FORMS.get(type(value), _same)(value) for value in row)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _iso(value: date | time) -> str:
+    return value.isoformat()
+
+
+_FORMS: Final[Mapping[type, Any]] = {
+    datetime: _iso,
+    date: _iso,
+    time: _iso,
+    Decimal: str,
+    UUID: str,
+}
+
+
+def _is_of_a_row(error: sqlite3.Error) -> bool:
+    return _code(error) in _OF_A_ROW
+
+
+def _target(error: sqlite3.Error) -> Unreachable:
+    return Unreachable(f"SQLite: {error}", mend=_code(error) in _MENDABLE)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary error code; extended codes hold it in their lowest byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,64 @@
+"""Pipelines from a real Kafka into a SQLite file: each record once, whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.kit.daemon import Daemon
+from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project, orders
+
+TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount REAL CHECK (amount < 99), currency TEXT)"
+
+
+def project(folder: Path, kafka: Kafka, **more: Any) -> Project:
+    path = folder / "shop.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(TABLE)
+    made = Project(folder, kafka, **more)
+    made.spec["sink"] = {"use": "sqlite", "with": {"path": "shop.db", "table": "orders"}}
+    made.write()
+    return made
+
+
+def rows(folder: Path, query: str = "SELECT id FROM orders ORDER BY id") -> list[Any]:
+    with sqlite3.connect(folder / "shop.db") as connection:
+        return [row[0] if len(row) == 1 else row for row in connection.execute(query)]
+
+
+def test_each_record_is_one_row_or_one_dead_letter(tmp_path: Path, kafka: Kafka) -> None:
+    made = project(tmp_path, kafka)
+    made.produce(orders(2000))  # an amount of 99.5 in each hundred breaks the check
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    assert rows(tmp_path) == [n for n in range(2000) if n % 100 != 99]
+    letters = made.dead_letters()
+    assert sorted(json.loads(d.value)["id"] for d in letters) == list(range(99, 2000, 100))
+    headers = dict(letters[0].headers)
+    assert headers["kafka_etl.condition"] == b"Refused"
+    assert b"CHECK constraint failed" in headers["kafka_etl.error.message"]
+    assert made.lag() == 0, "the group's offsets are a copy of the store's"
+
+
+def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) -> None:
+    code = """
+        import time
+        def slowly(order: dict) -> dict:
+            time.sleep(0.001)
+            return order
+    """
+    made = project(tmp_path, kafka, code=code, operators=["ops:slowly"], workers=2)
+    made.produce(orders(3000))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        for count in (200, 900, 1800):
+            while len(rows(tmp_path)) < count and daemon.process.poll() is None:
+                time.sleep(0.05)
+            os.kill(daemon.workers()[0], signal.SIGKILL)
+        assert daemon.wait() == 0, daemon.said()
+    assert rows(tmp_path) == [n for n in range(3000) if n % 100 != 99]
