@@ -33,7 +33,8 @@ _TRIES: Final = 3
 _ALONE: Final = 8
 """Rows that fail alone, without another that is accepted, before the pipeline pauses."""
 _TRIES_AGAIN: Final = 10
-"""Tries of a row with verdict `Again` that is not patient; then the row is refused."""
+"""Tries of a row with verdict `Again` that is not patient; then the row is refused, if the target
+has accepted others meanwhile: whoever refuses everybody is away."""
 _LONGEST: Final = 300.0
 _AGAIN: Final = Backoff(initial=0.2, max=30.0, jitter="none")
 
@@ -56,13 +57,15 @@ class _Wave:
     Attributes:
         accepted: Rows that the target has accepted so far.
         alone: Rows that failed alone since the target has last accepted one.
-        tries: Position -> verdicts `Again` so far.
-        suspects: Position -> `accepted` when the row first failed alone.
+        waits: Position -> verdicts `Again` so far.
+        tries: Position -> those of them that count.
+        suspects: Position -> `accepted` when the row first failed.
         retried: Rows that failed alone in an earlier wave.
     """
 
     accepted: int = 0
     alone: int = 0
+    waits: dict[int, int] = field(default_factory=dict[int, int])
     tries: dict[int, int] = field(default_factory=dict[int, int])
     suspects: dict[int, int] = field(default_factory=dict[int, int])
     retried: set[int] = field(default_factory=set[int])
@@ -237,10 +240,13 @@ class Delivery:
         if isinstance(verdict, _Suspect):
             wave.retried.add(position)
             return 0.0
-        tries = wave.tries[position] = wave.tries.get(position, 0) + 1
-        if tries >= _TRIES_AGAIN and not verdict.patient:
-            return Refused("Again", f"{verdict.reason} (after {tries} tries)")
-        return min(_LONGEST, verdict.after or _AGAIN.delay(tries, lambda: 1.0))
+        waits = wave.waits[position] = wave.waits.get(position, 0) + 1
+        if not verdict.patient:
+            tries = wave.tries[position] = wave.tries.get(position, 0) + 1
+            known = wave.suspects.setdefault(position, wave.accepted)
+            if tries >= _TRIES_AGAIN and known < wave.accepted:
+                return Refused("Again", f"{verdict.reason} (after {tries} tries)")
+        return min(_LONGEST, verdict.after or _AGAIN.delay(waits, lambda: 1.0))
 
 
 def _reason(verdict: Refused | Again | _Suspect) -> str:
