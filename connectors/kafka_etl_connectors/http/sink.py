@@ -27,7 +27,7 @@ def label(settings: HttpSettings) -> Label:
         because = f"each request carries its record's id in {header}, which the server must honour"
     else:
         because = "`idempotent: true`: the server must recognise records that come again"
-    return Label(Guarantee.EFFECTIVELY_ONCE, because, "as long as the server remembers")
+    return Label(Guarantee.EFFECTIVELY_ONCE, because, "the server's memory of ids")
 
 
 def _require_client() -> None:

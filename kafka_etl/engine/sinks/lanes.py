@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from kafka_etl.contracts import (
@@ -141,6 +142,7 @@ class _Call:
         self._workers: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = ""
+        self._after = 0.0
         self._cancelled = False
         self._away: Unreachable | None = None
 
@@ -179,7 +181,7 @@ class _Call:
         """
         if self._away is not None and not any(self._verdicts):
             raise self._away
-        rest = Again(self._stopped, patient=True)
+        rest = Again(self._stopped, self._after, patient=True)
         verdicts = {
             position: rest if verdict is None else verdict
             for position, verdict in enumerate(self._verdicts)
@@ -199,12 +201,12 @@ class _Call:
             verdict = await self._send(position)
             self._verdicts[position] = verdict
             if isinstance(verdict, Again):
-                # Not tried, so no try of theirs counts; what they wait for is the row's reason.
-                waits = Again(verdict.reason, patient=True)
+                # Not tried, so no try of theirs counts; they wait for the row's reason, as long.
+                waits = replace(verdict, patient=True)
                 for later in lane[at + 1 :]:
                     self._verdicts[later] = waits
                 if verdict.after:
-                    self._stop(verdict.reason or "the target is busy")
+                    self._stop(verdict.reason or "the target is busy", verdict.after)
                 return
 
     async def _send(self, position: int) -> _Verdict | None:
@@ -235,9 +237,10 @@ class _Call:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_GRACE, self.cancel, self._stopped)
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, reason: str, after: float = 0.0) -> None:
         """Begin no further row; the first reason is the one that waiting rows are told."""
-        self._stopped = self._stopped or reason
+        if not self._stopped:
+            self._stopped, self._after = reason, after
 
 
 def _lanes(rows: Rows, *, ordered: bool) -> list[list[int]]:
