@@ -4,9 +4,9 @@ Four rules hold everything together, each pinned by a test in tests/integration/
 
 - The tracked offsets (those that the sink has taken) are the truth, and the client's `position()`
   never is. After a failed commit the source seeks back to the tracked offsets; while a commit is
-  under way the source reads on behind the last batch. A paused client goes on by itself behind the last record that the client
-  delivered, and the source holds or hands out every delivered record: partitions that do not move
-  need no seek.
+  under way the source reads on behind the last batch. A paused client goes on by itself behind the
+  last record that the client delivered, and the source holds or hands out every delivered record:
+  partitions that do not move need no seek.
 - The client reports the end of a partition (`_PARTITION_EOF`) with an offset past commit markers
   and aborted records. That offset becomes the tracked offset once all records before the offset
   are settled; so lag comes down to 0.

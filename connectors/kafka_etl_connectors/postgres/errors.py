@@ -43,7 +43,7 @@ def refused(error: psycopg.Error) -> Refused:
 def target(error: psycopg.Error, doing: str = "") -> Unreachable:
     """The target's fault, in words without the data of rows."""
     state = error.sqlstate or ""
-    said = error.diag.message_primary or str(error).strip().splitlines()[-1]
+    said = error.diag.message_primary or str(error).strip().splitlines()[0]
     mend = state[:2] in _TO_MEND or state == _READ_ONLY or _denied(error)
     where = f"{doing}: " if doing else ""
     return Unreachable(f"PostgreSQL: {where}{said}{f' ({state})' if state else ''}", mend=mend)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Store
-from kafka_etl.errors import ExtraMissing, SinkFailed
+from kafka_etl.errors import ExtraMissing
 from kafka_etl.table_settings import mapped_columns
 from kafka_etl_connectors.postgres.settings import PostgresSettings
 
@@ -23,7 +23,6 @@ def _check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
     _require_client()
     import psycopg  # noqa: PLC0415
 
-    from kafka_etl.contracts import Unreachable  # noqa: PLC0415
     from kafka_etl_connectors.postgres import catalog  # noqa: PLC0415
     from kafka_etl_connectors.postgres.errors import target  # noqa: PLC0415
     from kafka_etl_connectors.postgres.session import connect  # noqa: PLC0415
@@ -36,10 +35,6 @@ def _check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
             catalog.check_key(session, settings)
     except psycopg.Error as error:
         raise target(error, f"looking at table {settings.table}") from error
-    except Unreachable as error:
-        if error.mend:
-            raise SinkFailed(error.reason, "Correct sink.with, or the server's rights.") from error
-        raise
     return replace(Preflight(), columns=columns, notes=made)
 
 

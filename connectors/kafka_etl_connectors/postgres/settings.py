@@ -54,9 +54,9 @@ class PostgresSettings(TableSettings):
     user: str | None = None
     password: SecretStr | None = None
     service: str | None = None
-    sslmode: (
-        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
-    ) = None
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
+        None
+    )
     sslrootcert: str | None = None
     sslcert: str | None = None
     sslkey: str | None = None

@@ -11,6 +11,7 @@ from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
 from kafka_etl.runtime.worker.assemble import deployment_of
+from kafka_etl.runtime.worker.patience import until_reached
 from kafka_etl.runtime.worker.store_offsets import prepare
 
 
@@ -36,14 +37,19 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
             cluster=found.cluster,
             topic_ids=found.topic_ids,
         )
-        found = _both(found, pipeline.sink.check(pipeline.sink_settings, deployment))
+        place = deployment
+        checked = until_reached(lambda: pipeline.sink.check(pipeline.sink_settings, place), waiting)
+        found = _both(found, checked)
         letters = pipeline.spec.dead_letter
         if letters is not None and letters.topic is not None:
             create, largest = letters.create or None, found.largest_record
             written = check_topics([letters.topic], create, deployment, largest=largest)
             found = _both(found, written)
-        if pipeline.letters is not None:
-            checked = pipeline.letters.check(pipeline.letters_settings, deployment)
+        letter_sink = pipeline.letters
+        if letter_sink is not None:
+            checked = until_reached(
+                lambda: letter_sink.check(pipeline.letters_settings, place), waiting
+            )
             found = _both(found, replace(checked, columns=(), label=None))
     check_producer(replace(deployment, size_limits=found.size_limits))
     deployment = replace(deployment, columns=found.columns)

@@ -7,20 +7,14 @@ pipeline: a store never begins anew by itself.
 from __future__ import annotations
 
 from dataclasses import replace
-from time import monotonic, sleep
-from typing import Final
 
 from kafka_etl.config.build import Pipeline
-from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffset, Unreachable
-from kafka_etl.engine.sinks.connection import said
+from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffset
 from kafka_etl.engine.sinks.stored import StoreIdentity
-from kafka_etl.errors import KafkaEtlError, SinkFailed, StoreOffsetsUnclear
+from kafka_etl.errors import StoreOffsetsUnclear
 from kafka_etl.record import Partition
 from kafka_etl.runtime.worker.assemble import identity_of
-
-_AGAIN: Final = 1.0
-_MENDABLE: Final = 10.0
-"""Seconds to wait for a target that refuses everybody: a wrong password does not mend itself."""
+from kafka_etl.runtime.worker.patience import until_reached
 
 
 def prepare(
@@ -41,24 +35,17 @@ def prepare(
     door = pipeline.sink.build(pipeline.sink_settings, deployment)
     if not isinstance(door, Store):
         return found
-    identity = identity_of(pipeline, deployment)
-    started = monotonic()
-    while True:
+    store, identity = door, identity_of(pipeline, deployment)
+
+    def standing() -> dict[Partition, int]:
         try:
-            door.connect()
-            standing = _standing(door, identity, found)
-            break
-        except KafkaEtlError:
-            raise
-        except Exception as error:
-            mend = isinstance(error, Unreachable) and error.mend
-            if mend and monotonic() - started > _MENDABLE:
-                raise SinkFailed(f"the sink's target refuses: {said(error)}") from error
-            waiting(f"the sink: {said(error)}")
-            sleep(_AGAIN)
+            store.connect()
+            return _standing(store, identity, found)
         finally:
-            door.close()
-    ends = {tp: end for tp, end in found.all_ends.items() if end > standing.get(tp, 0)}
+            store.close()
+
+    stands = until_reached(standing, waiting)
+    ends = {tp: end for tp, end in found.all_ends.items() if end > stands.get(tp, 0)}
     return replace(found, ends=ends)
 
 

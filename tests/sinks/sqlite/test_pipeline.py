@@ -14,7 +14,9 @@ from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
-TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount REAL CHECK (amount < 99), currency TEXT)"
+TABLE = (
+    "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount REAL CHECK (amount < 99), currency TEXT)"
+)
 
 
 def project(folder: Path, kafka: Kafka, **more: Any) -> Project:
