@@ -349,8 +349,8 @@ def _joined_origins(parts: Sequence[Settlement]) -> list[int] | None:
     origins: list[int] = []
     first = 0
     for number, part in enumerate(parts):
-        own = part.outputs.origins
-        own = range(len(part.outputs)) if own is None else own
+        given = part.outputs.origins
+        own: Sequence[int] = range(len(part.outputs)) if given is None else given
         origins += [SHARED - number if one == SHARED else first + one for one in own]
         first += len(part.records)
     return origins

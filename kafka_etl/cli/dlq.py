@@ -123,6 +123,12 @@ def _find_topic(
             f"the pipeline of {where} has no dead-letter topic: it stops where a record fails",
             "Add `dead_letter: {topic: NAME}` to it.",
         )
+    if letters.topic is None:
+        place = f"table {letters.table}" if letters.table else f"sink {letters.use}"
+        raise NoSuchLetter(
+            f"the dead letters of {where} are in {place}, which this command does not read",
+            "Look at them there.",
+        )
     return cluster, letters.topic
 
 

@@ -14,22 +14,50 @@ the compared values.
 
 from kafka_etl.testing.codec_contract import CodecContract, CodecSystem
 from kafka_etl.testing.memory import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
+from kafka_etl.testing.memory_doors import (
+    Kept,
+    Lost,
+    MemoryRollingStore,
+    MemorySender,
+    MemoryStore,
+    MemoryTarget,
+    MemoryWriter,
+)
+from kafka_etl.testing.row_contract import RowContract, RowSystem
+from kafka_etl.testing.rows import rows
+from kafka_etl.testing.sender_contract import SenderContract, SenderSystem
 from kafka_etl.testing.sink_contract import SinkContract, SinkSystem
 from kafka_etl.testing.source_contract import SourceContract, SourceSystem
+from kafka_etl.testing.store_contract import RollingStoreContract, StoreContract, StoreSystem
 from kafka_etl.testing.writer_contract import WriterContract, WriterSystem
 
 __all__ = [
     "Answer",
     "CodecContract",
     "CodecSystem",
+    "Kept",
+    "Lost",
     "MemoryBroker",
+    "MemoryRollingStore",
+    "MemorySender",
     "MemorySink",
     "MemorySource",
+    "MemoryStore",
+    "MemoryTarget",
+    "MemoryWriter",
+    "RollingStoreContract",
+    "RowContract",
+    "RowSystem",
+    "SenderContract",
+    "SenderSystem",
     "SinkContract",
     "SinkSystem",
     "SourceContract",
     "SourceSystem",
+    "StoreContract",
+    "StoreSystem",
     "StoredRecord",
     "WriterContract",
     "WriterSystem",
+    "rows",
 ]

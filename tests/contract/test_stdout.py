@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from kafka_etl.testing import WriterContract
+from kafka_etl.testing import WriterContract, WriterSystem
 from kafka_etl_connectors.stdout.sink import StdoutSettings, StdoutWriter
 
 
-class StdoutSystem:
+class StdoutSystem(WriterSystem):
     def __init__(self) -> None:
         self.out = io.BytesIO()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event, Thread, current_thread, main_thread
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -26,16 +26,16 @@ class CommitThread:
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self._meanwhile = meanwhile
-        self._calls: SimpleQueue[_Call[object] | None] = SimpleQueue()
-        self._last: _Call[object] | None = None
+        self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._last: _Call[Any] | None = None
         self._thread = Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[[], T], /) -> _Call[T]:
         """Start a call on the commit thread; implements `Submit` of the stream engine."""
         submitted = _Call(call, self._meanwhile)
-        self._last = submitted  # type: ignore[assignment] - nobody looks at the result here
-        self._calls.put(submitted)  # type: ignore[arg-type] - nor there
+        self._last = submitted
+        self._calls.put(submitted)
         return submitted
 
     @property
@@ -90,4 +90,4 @@ class _Call(Generic[T]):
         error, self._error = self._error, None
         if error is not None:
             raise error
-        return self._result  # type: ignore[return-value] - a call without an error has returned
+        return cast("T", self._result)  # a call without an error has returned

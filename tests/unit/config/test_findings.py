@@ -391,7 +391,8 @@ ACROSS_PARTS = [
     Mistake(
         "sink: stdout\nguarantee: »exactly_once",
         Code.GUARANTEE_NOT_HELD,
-        "guarantee exactly_once cannot be held: sink stdout holds at_least_once (lines are written before offsets move)",
+        "guarantee exactly_once cannot be held: sink stdout holds at_least_once (lines are written "
+        "before offsets move)",
         "leave `guarantee` out to run with what the parts hold, or change the sink",
     ),
 ]
