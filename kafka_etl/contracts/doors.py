@@ -277,8 +277,9 @@ class Store(_Door):
 class RollingStore(Store):
     """A store that takes settlements into open files, and makes many durable at once.
 
-    `commit` takes a settlement that begins where the open rows of each partition end, else it
-    raises `Conflict`; without open rows it begins at the stored offset. Rows are encoded, and may
+    Open files outlive `close` and `connect`: only `roll` and `discard` end them. `commit` takes a
+    settlement that begins where the open rows of each partition end, else it raises `Conflict`;
+    without open rows it begins at the stored offset. Rows are encoded, and may
     be refused, only there.
     """
 

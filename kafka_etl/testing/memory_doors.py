@@ -344,10 +344,6 @@ class MemoryRollingStore(MemoryStore, RollingStore):
         self._opened: float | None = None
         self._open: list[tuple[list[Kept], dict[Partition, Move], list[bytes]]] = []
 
-    def close(self) -> None:
-        super().close()
-        self._forget()
-
     @property
     def open_rows(self) -> list[Any]:
         """The values that were taken and are not durable."""

@@ -11,7 +11,7 @@ import orjson
 
 from kafka_etl.codecs import BYTES
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
-from kafka_etl.contracts import Abandoned, Codec, CodecContext
+from kafka_etl.contracts import Abandoned, Codec, CodecContext, OffsetKeeper
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
@@ -241,6 +241,7 @@ class Bench:
         chain: Chain | None = None,
         broker: MemoryBroker | None = None,
         overlap: Overlap | None = None,
+        sink: Callable[[MemoryBroker], Any] | None = None,
     ) -> None:
         self.now = 0.0
         self.waits: list[float] = []
@@ -253,8 +254,9 @@ class Bench:
             self.broker.create("in", partitions)
             self.broker.create("out", partitions)
         self.partitions = self.broker.partitions("in")
-        self.source = MemorySource(self.broker, self.partitions)
-        self.sink = MemorySink(self.broker, "out", answers)
+        self.sink: Any = sink(self.broker) if sink else MemorySink(self.broker, "out", answers)
+        keeps = isinstance(self.sink, OffsetKeeper)
+        self.source = MemorySource(self.broker, self.partitions, offsets_in_sink=keeps)
         self.sink.open()
         self.log = Log()
         self.counters = Counters()
