@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -11,6 +12,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, find_cluster, is_file
 from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.cli.stored_offsets import Keeper, as_kept, keeper_of, place
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.kafka.admin import Admin
@@ -62,6 +64,9 @@ def show(  # noqa: PLR0913 - one parameter per option
 
     group = _find_group(where, kafka, pipeline, parse_sets(sets))
     found = standings(group.admin, group.name, group.source, topics)
+    with _keeper(where, group, parse_sets(sets)) as keeper:
+        if keeper is not None:
+            found = as_kept(keeper, found)
     if json:
         for standing in found:
             typer.echo(orjson.dumps(_as_data(group.name, standing)).decode())
@@ -108,16 +113,21 @@ def reset(  # noqa: PLR0913 - one parameter per option
     target = parse_target(to, datetime.now(UTC))
     group = _find_group(where, kafka, pipeline, parse_sets(sets))
     found = standings(group.admin, group.name, group.source, topics)
-    partitions = [standing.partition for standing in found]
-    by_time = group.admin.at_time(partitions, target.number) if target.kind == "time" else {}
-    changes = planned(found, target, by_time)
-    for line in _table([("PARTITION", "FROM", "TO", ""), *map(_change_row, changes)]):
-        typer.echo(line)
-    require_empty(group.admin, group.name)
-    if not yes and not _agreed():
-        typer.echo("Nothing was changed. With --yes, it is.", err=True)
-        return
-    set_offsets(group.admin, group.name, changes)
+    with _keeper(where, group, parse_sets(sets)) as keeper:
+        if keeper is not None:
+            found = as_kept(keeper, found)
+        partitions = [standing.partition for standing in found]
+        by_time = group.admin.at_time(partitions, target.number) if target.kind == "time" else {}
+        changes = planned(found, target, by_time)
+        for line in _table([("PARTITION", "FROM", "TO", ""), *map(_change_row, changes)]):
+            typer.echo(line)
+        require_empty(group.admin, group.name)
+        if not yes and not _agreed():
+            typer.echo("Nothing was changed. With --yes, it is.", err=True)
+            return
+        if keeper is not None:
+            place(keeper, changes)
+        set_offsets(group.admin, group.name, changes)
     typer.echo(f"group {group.name} goes on there: {len(changes)} offsets are set", err=True)
 
 
@@ -134,6 +144,16 @@ def _find_group(
     name, source = source_of(cluster, where)
     admin = reached(cluster.admin)
     return Group(admin, source.group or name, partitions_of_source(admin, source))
+
+
+def _keeper(
+    where: str, group: Group, overrides: dict[str, str]
+) -> AbstractContextManager[Keeper | None]:
+    """The store that keeps the offsets of a pipeline file; None: the group does."""
+    if not is_file(where):
+        return nullcontext()
+    topics = {partition.topic for partition in group.source}
+    return keeper_of(Path(where), overrides, group.admin, topics)
 
 
 def _agreed() -> bool:

@@ -30,9 +30,10 @@ def produce_outputs(producer: Producer, topic: str, outputs: Outputs) -> None:
     if outputs.topics is not None:
         topics = [other or topic for other in outputs.topics]
     columns: list[Iterable[Any]] = [topics, outputs.values, outputs.keys]
-    if outputs.headers is not None or outputs.timestamps is not None:
+    more = (outputs.headers, outputs.timestamps, outputs.partitions)
+    if any(column is not None for column in more):
         columns += [
-            repeat(_ANY_PARTITION),
+            outputs.partitions or repeat(_ANY_PARTITION),
             repeat(None),  # the callback, a parameter of the client under two names
             repeat(None),
             outputs.timestamps or repeat(0),

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from kafka_etl.contracts import ByteSinkSettings, Settings, SourceSettings
+from kafka_etl.expression import Expression
 from kafka_etl.kafka import topic_pattern
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -98,6 +99,22 @@ class KafkaSourceSettings(SourceSettings):
         return topic in self.topics
 
 
+class OutputSettings(Settings):
+    """Parts of outputs besides the value, as expressions that are computed after the operators.
+
+    Attributes:
+        topic: The topic, which is the sink's `topic` or one of its `routes`; null: `topic`.
+        key: The key; text is written as UTF-8 where no codec of keys is named.
+        partition: Number of the partition; null: by the key.
+        headers: Name -> value of the header: text, a number, true or false, or null.
+    """
+
+    topic: Expression | None = None
+    key: Expression | None = None
+    partition: Expression | None = None
+    headers: dict[str, Expression] = Field(default_factory=dict[str, Expression])
+
+
 class KafkaSinkSettings(ByteSinkSettings):
     """Settings of a sink that writes to topics of the pipeline's own cluster.
 
@@ -106,12 +123,14 @@ class KafkaSinkSettings(ByteSinkSettings):
         routes: Topics to which operators may route records with `Record.to`.
         create: How to create missing topics among these; None: a missing topic is an error.
         timestamp: `source`: outputs carry the timestamp of their source record.
+        set: Topic, key, partition and headers of outputs by expression.
     """
 
     topic: Topic
     routes: tuple[Topic, ...] = ()
     create: CreateSettings | None = None
     timestamp: Literal["source"] | None = None
+    set: OutputSettings | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:

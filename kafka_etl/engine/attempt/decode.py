@@ -64,13 +64,15 @@ class Decode:
             flow.without_faults()
 
 
-def decode_for(
+def decode_for(  # noqa: PLR0913 - what each end of the chain wants
     operators: Sequence[BoundOperator],
     value: Codec,
     key: Codec,
     *,
     converts: bool = False,
     converts_keys: bool = False,
+    wants_values: bool = False,
+    wants_keys: bool = False,
 ) -> Decode:
     """The decode stage for these operators.
 
@@ -84,14 +86,19 @@ def decode_for(
         key: The source's codec of keys.
         converts: Whether the sink has a codec of its own for values.
         converts_keys: Whether the sink has a codec of its own for keys.
+        wants_values: Whether the last stage looks at decoded values.
+        wants_keys: Whether the last stage looks at decoded keys.
     """
     converts_keys = converts_keys and key is not BYTES
-    wants_keys = converts_keys or (
-        key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators)
+    wants_keys = (
+        (wants_keys and key is not BYTES)
+        or converts_keys
+        or (key is not BYTES and any(o.shape.takes is Takes.RECORD for o in operators))
     )
     made = Decode(None, key if wants_keys else None, converts_keys=converts_keys)
     if not operators:
-        return replace(made, value=value if converts and value is not BYTES else None)
+        wanted = (converts or wants_values) and value is not BYTES
+        return replace(made, value=value if wanted else None, keeps=wanted and not converts)
     first = operators[0].shape
     if first.takes in TABLES:
         return replace(made, value=value, table=True)

@@ -16,6 +16,7 @@ from kafka_etl.engine.attempt.output_fields import (
     checked_timestamps,
     checked_topics,
 )
+from kafka_etl.engine.attempt.routing import Routing, checked_partitions
 from kafka_etl.engine.attempt.schema_headers import (
     HeaderColumn,
     moved_to_headers,
@@ -62,6 +63,8 @@ class Encode:
         source_timestamp: Whether outputs have the timestamp of their source record.
         operator: Name of the last operator, for faults of parts that no other operator has set.
         schema_ids: Whether headers of source records or of outputs may name a schema.
+        routing: Expressions for topic, key, partition and headers; None: there are none.
+        partitions: Topic -> its number of partitions, for an expression that names one.
     """
 
     value: Codec
@@ -72,6 +75,8 @@ class Encode:
     source_timestamp: bool = False
     operator: str = ""
     schema_ids: bool = False
+    routing: Routing | None = None
+    partitions: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def apply(self, flow: Flow) -> Outputs:
         """Encode the entries of a flow; records that cannot be written become faults.
@@ -84,6 +89,10 @@ class Encode:
             Unavailable: The codec's schema registry is away.
         """
         sound = len(flow.faults)
+        places: list[Any] | None = None
+        if self.routing is not None:
+            leave(flow)
+            places = self.routing.apply(flow)
         self._put_back(flow)
         given: list[Any] | None = flow.values
         if flow.sheet is not None:
@@ -104,12 +113,23 @@ class Encode:
             headers=headers,
             timestamps=self._timestamps(flow, extras.timestamps),
             topics=topics,
+            partitions=self._partitions(flow, places, topics),
             origins=flow.origins,
         )
         outputs.size = self._size(flow, outputs, plain=not flow.nulls and len(flow.faults) == sound)
         if len(flow.faults) > sound:
             return outputs.take(list(compress(range(len(flow)), flow.sound())))
         return outputs
+
+    def _partitions(
+        self, flow: Flow, column: list[Any] | None, topics: list[str | None] | None
+    ) -> list[int] | None:
+        if column is None:
+            return None
+        found, bad = checked_partitions(column, topics, self.topic or "", self.partitions)
+        for entry, error in bad.items():
+            flow.fail(entry, Fault(error, Condition.ENCODE_ERROR, "sink"))
+        return found
 
     def _with_schema_ids(
         self,

@@ -27,6 +27,7 @@ from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import operate_all
+from kafka_etl.engine.attempt.routing import Routing
 from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
@@ -41,6 +42,7 @@ from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_lette
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
+from kafka_etl.kafka.settings import OutputSettings
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.table_settings import TableSettings, mapped_columns
 
@@ -121,6 +123,7 @@ def make_chain(
     """
     codecs = pipeline.codecs
     is_table = isinstance(pipeline.sink_settings, TableSettings)
+    routing = routing_of(pipeline)
     return Chain(
         decode=decode_for(
             pipeline.operators,
@@ -128,6 +131,8 @@ def make_chain(
             codecs.source_key,
             converts=codecs.converts or is_table,
             converts_keys=codecs.converts_keys or is_table,
+            wants_values=routing is not None and routing.needs_values,
+            wants_keys=routing is not None and routing.needs_keys,
         ),
         operators=operate_all(pipeline.operators, pools),
         encode=make_last_stage(pipeline, deployment),
@@ -154,7 +159,17 @@ def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
         source_timestamp=settings.source_timestamp,
         operator=operator,
         schema_ids=codecs.name_schemas,
+        routing=routing_of(pipeline),
+        partitions=deployment.partitions,
     )
+
+
+def routing_of(pipeline: Pipeline) -> Routing | None:
+    """Return the expressions for topic, key, partition and headers; None: there are none."""
+    wanted = getattr(pipeline.sink_settings, "set", None)
+    if not isinstance(wanted, OutputSettings):
+        return None
+    return Routing(wanted.topic, wanted.key, wanted.partition, wanted.headers)
 
 
 def make_invoker(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.kit.daemon import Daemon
+from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
 
@@ -64,3 +64,36 @@ def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) ->
             os.kill(daemon.workers()[0], signal.SIGKILL)
         assert daemon.wait() == 0, daemon.said()
     assert rows(tmp_path) == [n for n in range(3000) if n % 100 != 99]
+
+
+def test_offsets_are_shown_and_reset_where_they_are_kept(tmp_path: Path, kafka: Kafka) -> None:
+    made = project(tmp_path, kafka, partitions=1, source={"membership": "dynamic"})
+    made.spec["sink"]["with"] |= {"mode": "upsert", "key": ["id"]}
+    made.write()
+    made.produce(orders(50))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    shown = command("offsets", "show", str(made.file), cwd=tmp_path)
+    assert f"store=sqlite/{made.name}, generation 0" in shown.stdout, shown.stderr
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("DELETE FROM orders")
+    done = command("offsets", "reset", str(made.file), "--to", "40", "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    standing = "SELECT next, generation FROM kafka_etl_offsets"
+    assert rows(tmp_path, standing) == [(40, 1)]
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    assert (rows(tmp_path), rows(tmp_path, standing)) == (list(range(40, 50)), [(50, 1)])
+
+
+def test_a_store_that_lost_its_offsets_begins_nothing_anew(tmp_path: Path, kafka: Kafka) -> None:
+    made = project(tmp_path, kafka, partitions=1)
+    made.produce(orders(5))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("DROP TABLE kafka_etl_offsets")
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 1
+    assert "E408" in daemon.said()
+    assert "the store has lost its offsets" in daemon.said()
