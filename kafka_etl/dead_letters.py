@@ -7,7 +7,7 @@ and what is missing stays empty.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -144,8 +144,8 @@ def _first_record(payload: object) -> Mapping[str, Any]:
     return _object_in(next(iter(_entries(found)), None))
 
 
-def _entries(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else []
+def _entries(found: object) -> Sequence[Any]:
+    return cast("Sequence[Any]", found) if isinstance(found, list) else []
 
 
 def _object_in(found: Any) -> Mapping[str, Any]:

@@ -18,7 +18,9 @@ _TRACEBACK: Final = 8 * 1024
 _TRACEBACK_HEAD: Final = 2 * 1024
 _PAYLOAD: Final = 16 * 1024
 _SHORT: Final = 2_000
+_LINE: Final = 200
 _KEY: Final = 256
+_MARK: Final = "\n…\n"
 _MANY: Final = 100
 _NAME: Final = 60
 
@@ -50,18 +52,21 @@ class Draft:
         text = owner.get(name)
         if not isinstance(text, str) or len(data := text.encode()) <= keep:
             return
+        room = head - len(_MARK.encode())
         end = data[len(data) - (keep - head) :].decode("utf-8", "ignore") if keep > head else ""
-        owner[name] = f"{start_of(text, head)}\n…\n{end}" if keep else ""
+        owner[name] = f"{start_of(text, room)}{_MARK}{end}" if keep else ""
         self.note(path, len(data), len(owner[name].encode()), "middle" if keep else "dropped")
 
     def core(self, original: int) -> bytes:
         """The document's ids, condition, kind of error and place, in about 2 KiB at most."""
         whole = self.document
         request, invocation = whole["requestContext"], whole["invocation"]
-        record = {**self.records[0], "key": None, "headers": []} if self.records else None
-        if record is not None:
-            record.pop("keyEncoding", None)
-            record["topic"] = _brief(record["topic"], 249)
+        records: list[dict[str, Any]] = []
+        for first in self.records[:1]:
+            names = ("offset", "overflowFlag", "partition", "timestamp", "valueSize")
+            record: dict[str, Any] = {name: first[name] for name in names}
+            record["topic"] = _brief(first["topic"], 249)
+            records.append({**record, "key": None, "value": None, "headers": []})
         document: dict[str, Any] = {
             "version": whole["version"],
             "timestamp": whole["timestamp"],
@@ -70,7 +75,7 @@ class Draft:
                 "requestId": _brief(request["requestId"], 300),
                 "functionArn": _brief(request["functionArn"], 3 * _NAME),
             },
-            "requestPayload": orjson.dumps([] if record is None else [record]).decode(),
+            "requestPayload": orjson.dumps(records).decode(),
             "responseContext": whole["responseContext"],
             "responsePayload": _brief(whole["responsePayload"] or "", _NAME),
             "invocation": {
@@ -105,14 +110,10 @@ Cut = Callable[[Draft], None]
 
 
 def _middle_attempts(draft: Draft) -> None:
-    """Errors of all attempts but the first and the last."""
+    """Long errors of all attempts but the first and the last."""
     attempts: list[dict[str, Any]] = draft.document["invocation"]["attempts"]
-    middle = [attempt for attempt in attempts[1:-1] if attempt["error"]]
-    if middle:
-        size = sum(len(attempt["error"].encode()) for attempt in middle)
-        for attempt in middle:
-            attempt["error"] = ""
-        draft.note("invocation.attempts[1:-1].error", size, 0, "dropped")
+    for number, attempt in enumerate(attempts[1:-1], 1):
+        draft.shorten(attempt, "error", f"invocation.attempts[{number}].error", _LINE, _LINE)
 
 
 def _traceback(draft: Draft) -> None:
@@ -127,17 +128,21 @@ def _response(draft: Draft) -> None:
     draft.shorten(draft.document["error"], "message", "error.message", _PAYLOAD, _PAYLOAD // 2)
 
 
+def _data(record: dict[str, Any], name: str) -> bytes:
+    """A record's key or value as the bytes that they were."""
+    text: str = record[name]
+    return base64.b64decode(text) if f"{name}Encoding" in record else text.encode()
+
+
 def refer_to_values(draft: Draft) -> None:
     """Replace values by what finds them in their topic: place and digest."""
     for position, record in enumerate(draft.records):
-        value = record["value"]
-        if value is None:
+        if record["value"] is None:
             continue
-        data = value.encode()
-        if record.pop("valueEncoding", ""):
-            data = base64.b64decode(data)
+        data = _data(record, "value")
         digest = hashlib.sha256(data).hexdigest()
         if len(data) > len(digest):
+            record.pop("valueEncoding", None)
             record.update(value=None, overflowFlag=True, sha256=digest)
             draft.note(f"requestPayload[{position}].value", len(data), 0, "reference")
 
@@ -149,9 +154,8 @@ def _keys_and_headers(draft: Draft) -> None:
             record["headers"] = []
             draft.note(f"requestPayload[{position}].headers", size, 0, "dropped")
         key = record["key"]
-        if key is not None and len(data := key.encode()) > _KEY:
-            if record.pop("keyEncoding", ""):
-                data = base64.b64decode(data)
+        if key is not None and len(data := _data(record, "key")) > _KEY:
+            record.pop("keyEncoding", None)
             record.update(key=None, keySha256=hashlib.sha256(data).hexdigest())
             draft.note(f"requestPayload[{position}].key", len(data), 0, "digest")
 

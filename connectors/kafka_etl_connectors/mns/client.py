@@ -7,6 +7,7 @@ HTTPS, and encodes only text; hence this module is the only one that knows the c
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -86,7 +87,9 @@ class Target:
         Raises:
             ServiceError: The service refuses, for example because the target does not exist.
         """
-        self._call((self._topic or self._queue).get_attributes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the client's, about its own parts
+            self._call((self._topic or self._queue).get_attributes)
 
     def send(self, bodies: Sequence[str]) -> Mapping[int, Judged]:
         """Send messages in one request.
