@@ -132,8 +132,10 @@ class Target:
         self._client.close_connection()
 
     def interrupt(self) -> None:
-        """Break the request that is under way; any thread may call this."""
-        open_socket: socket.socket | None = self._client.http.conn.sock
+        """Break the request that is under way, and make no other; any thread may call this."""
+        connection: Any = self._client.http.conn
+        connection.auto_open = 0  # the client repeats a request whose connection was cut
+        open_socket: socket.socket | None = connection.sock
         if open_socket is not None:
             try:
                 open_socket.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,7 @@ def test_a_target_that_exists_passes(settings, deployment, target):
 def test_what_a_user_must_mend_stops_the_start(settings, deployment, wrong, said, next_step):
     with pytest.raises(SinkFailed, match=said) as raised:
         SINK.check(settings(**wrong), deployment)
-    assert next_step in raised.value.advice
+    assert next_step in raised.value.next_step
     assert "wrong" not in str(raised.value) or "access_key_secret" not in wrong
 
 
@@ -36,7 +36,7 @@ def test_a_right_that_is_missing_is_named(settings, deployment, mns):
     mns.denied = True
     with pytest.raises(SinkFailed, match="AccessDenied") as raised:
         SINK.check(settings(), deployment)
-    assert "mns:SendMessage" in raised.value.advice
+    assert "mns:SendMessage" in raised.value.next_step
 
 
 def test_a_service_that_is_away_is_a_note(settings, deployment):
@@ -68,7 +68,8 @@ def test_wrong_settings_are_refused(settings, wrong):
 
 
 def test_no_secret_is_shown(settings):
-    shown = repr(settings(**{"security_token": "tok-en"}))
+    token = {"security_token": "tok-en"}
+    shown = repr(settings(**token))
     assert "key-secret" not in shown
     assert "tok-en" not in shown
 
@@ -85,7 +86,7 @@ def test_a_missing_client_is_named(settings, deployment, monkeypatch):
     for call in (SINK.build, SINK.check):
         with pytest.raises(ExtraMissing) as raised:
             call(settings(), deployment)
-        assert "pip install 'kafka-etl[mns]'" in raised.value.advice
+        assert "pip install 'kafka-etl[mns]'" in raised.value.next_step
 
 
 ANSWERS = {

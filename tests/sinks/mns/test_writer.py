@@ -148,7 +148,7 @@ def test_a_silent_service_is_given_up_after_the_timeout(sink, mns):
 
 
 def test_https_has_the_timeout_too(sink):
-    writer = sink(endpoint="https://127.0.0.1:1", timeout=3)
+    writer = sink(endpoint="https://127.0.0.1:1", timeout="3s")
     assert writer._target._client.http.conn.timeout == 3
 
 
@@ -161,6 +161,7 @@ def test_an_interrupt_breaks_a_request(sink, mns):
     with pytest.raises(Unreachable):
         writer.write(rows_of(b"1"))
     assert time.monotonic() - begin < 3
+    assert mns.requests == [1]
     timer.join()
 
 
