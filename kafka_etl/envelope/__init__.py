@@ -8,8 +8,8 @@ from kafka_etl.envelope.document import (
     LetterFormat,
     OutputTooLarge,
     encode_failure,
+    encode_letter,
     encode_success,
-    letter_rows,
 )
 from kafka_etl.envelope.raw import FOREIGN, PREFIX, Encoded, Provenance, encode_raw, fingerprint
 
@@ -21,8 +21,8 @@ __all__ = [
     "OutputTooLarge",
     "Provenance",
     "encode_failure",
+    "encode_letter",
     "encode_raw",
     "encode_success",
     "fingerprint",
-    "letter_rows",
 ]

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any, Final, Literal
 
 from kafka_etl.envelope.cuts import CUTS, REFERENCES, Draft
 from kafka_etl.envelope.raw import Encoded, Provenance, encode_raw, fingerprint, parted
-from kafka_etl.invocation import Condition, DeadLetter, Outputs, printable
+from kafka_etl.invocation import Condition, DeadLetter, printable
 from kafka_etl.record import (
     Headers,
     SourceRecord,
@@ -142,31 +142,21 @@ def encode_success(  # noqa: PLR0913 - what is known about one output
     return draft.core(len(whole))
 
 
-def letter_rows(
-    letters: Sequence[DeadLetter],
+def encode_letter(
+    letter: DeadLetter,
     about: Provenance,
     form: LetterFormat,
     limit: int,
     claim: Claim | None = None,
-) -> Outputs:
-    """Dead letters as rows for a sink of bytes, one row for each letter, in their order.
+) -> Encoded:
+    """The dead letter for any sink of bytes, in at most `limit` bytes; the key is the record's.
 
-    The row's source record is `letters[i].record`. Keys stay those of the records; in format `raw`
-    everything about the failure is in headers, in format `envelope` in the value.
+    In format `raw` everything about the failure is in headers, in format `envelope` in the value:
+    a sink that sends no headers needs the latter.
     """
-    if form == "envelope":
-        made = [
-            Encoded(letter.record.key(), encode_failure(letter, about, limit, claim), [])
-            for letter in letters
-        ]
-    else:
-        made = [encode_raw(letter, about, limit) for letter in letters]
-    return Outputs(
-        values=[one.value for one in made],
-        keys=[one.key for one in made],
-        headers=[one.headers for one in made] if form == "raw" else None,
-        size=sum(len(one.value or b"") for one in made),
-    )
+    if form == "raw":
+        return encode_raw(letter, about, limit)
+    return Encoded(letter.record.key(), encode_failure(letter, about, limit, claim), [])
 
 
 def _claimed(draft: Draft, whole: bytes, claim: Claim) -> None:

@@ -7,14 +7,13 @@ import json
 
 import pytest
 
-from kafka_etl.contracts import Rows
 from kafka_etl.dead_letters import Place, decode_envelope
 from kafka_etl.envelope import (
     OutputTooLarge,
     Provenance,
     encode_failure,
+    encode_letter,
     encode_success,
-    letter_rows,
 )
 from kafka_etl.envelope.document import schema
 from kafka_etl.invocation import Attempt, Condition, DeadLetter, ErrorInfo, Failure
@@ -264,13 +263,11 @@ def test_a_tombstone_and_bytes_as_outputs():
     assert found["requestPayload"] == "[]"
 
 
-def test_letters_become_rows():
-    letters = [letter(), letter(stored(b"2", b"k2", offset=43))]
-    outputs = letter_rows(letters, ABOUT, "envelope", PLENTY)
-    rows = Rows(outputs, [one.record for one in letters], lambda r: f"{r.topic()}/{r.offset()}")
-    assert rows.ids == ["orders/42/0", "orders/43/0"]
-    assert rows.keys == [b"k1", b"k2"]
-    assert [read(value).elements[0].offset for value in rows.values] == [42, 43]
-    raw = letter_rows(letters, ABOUT, "raw", PLENTY)
-    assert raw.values == [b'{"id":1}', b"2"]
-    assert ("kafka_etl.condition", b"OperatorError") in raw.headers[0]
+def test_a_letter_in_each_format_keeps_its_key():
+    in_value = encode_letter(letter(), ABOUT, "envelope", PLENTY)
+    assert in_value.key == b"k1"
+    assert in_value.headers == []
+    assert read(in_value.value).condition == "OperatorError"
+    in_headers = encode_letter(letter(), ABOUT, "raw", PLENTY)
+    assert (in_headers.key, in_headers.value) == (b"k1", b'{"id":1}')
+    assert ("kafka_etl.condition", b"OperatorError") in in_headers.headers

@@ -102,14 +102,14 @@ class Target:
         """
         if self._topic is not None:
             (body,) = bodies
-            message = import_module("mns.topic").TopicMessage(body)
-            return self._call(self._topic.publish_message, message)
+            published = import_module("mns.topic").TopicMessage(body)
+            return self._call(self._topic.publish_message, published)
         made: Any = import_module("mns.queue").Message
         settings = self._settings
-        messages = [made(body, settings.delay_seconds, settings.priority) for body in bodies]
-        if len(messages) == 1:
-            return self._call(self._queue.send_message, messages[0])
-        return self._call(self._queue.batch_send_message, messages)
+        batch = [made(body, settings.delay_seconds, settings.priority) for body in bodies]
+        if len(batch) == 1:
+            return self._call(self._queue.send_message, batch[0])
+        return self._call(self._queue.batch_send_message, batch)
 
     def _call(self, call: Any, *arguments: Any) -> Mapping[int, Judged]:
         try:
