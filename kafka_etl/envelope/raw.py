@@ -117,7 +117,7 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
     and again does not grow without bound.
     """
     headers = headers_of(letter.record)
-    own, earlier = _parted(headers)
+    own, earlier = parted(headers)
     context = _context(letter, about, headers, earlier)
     encoded = Encoded(letter.record.key(), letter.record.value(), own)
     for cut in _CUTS:
@@ -174,7 +174,7 @@ def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> 
         "operator.version": about.versions.get(failure.operator, ""),
         "condition": failure.condition,
         "error.type": failure.error.type,
-        "error.message": _start(failure.error.message, message),
+        "error.message": start_of(failure.error.message, message),
         "fingerprint": context["error"]["fingerprint"],
         "attempts": len(failure.attempts) + failure.deaths,
     }
@@ -244,7 +244,7 @@ def _context(
 # Earlier failures
 
 
-def _parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
+def parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
     """The record's own headers, and the histories in dead-letter headers, oldest first."""
     own: Headers = []
     ours: dict[str, bytes] = {}
@@ -388,7 +388,7 @@ _CUTS: Final = (
 )
 
 
-def _start(text: str, size: int) -> str:
+def start_of(text: str, size: int) -> str:
     """As much of `text` from its start as takes at most `size` bytes."""
     return printable(text).encode()[:size].decode("utf-8", "ignore")
 

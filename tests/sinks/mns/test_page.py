@@ -1,0 +1,68 @@
+"""docs/sinks/mns.md: the settings are all there, and its pipeline runs."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from kafka_etl_connectors.mns import SINK
+from tests.kit.daemon import Daemon
+from tests.kit.function_consumer import read
+from tests.kit.mns import KEY_ID, SECRET, Fault
+from tests.kit.pages import ROOT, blocks
+from tests.kit.pipeline import orders
+
+PAGE = "docs/sinks/mns.md"
+(PIPELINE,) = blocks(PAGE, "yaml")
+
+
+def test_the_page_names_every_setting():
+    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(SINK.settings.model_fields)
+
+
+@pytest.fixture
+def running(tmp_path, kafka, mns):
+    """The page's pipeline, on topics of its own."""
+    topic, letters = kafka.topic(2), kafka.topic(1)
+    text = PIPELINE.replace("orders-to-queue", kafka.name()).replace("[orders]", f"[{topic}]")
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text.replace("orders.dead", letters))
+    env = {"KAFKA": kafka.bootstrap, "MNS_ENDPOINT": mns.url}
+    env |= {"MNS_KEY_ID": KEY_ID, "MNS_SECRET": SECRET}
+
+    def run(*arguments):
+        return Daemon(tmp_path, str(file), *arguments, env=env)
+
+    run.topic, run.letters = topic, letters
+    return run
+
+
+def ids(mns):
+    return sorted(json.loads(read(body).response)["id"] for body in mns.decoded())
+
+
+def test_every_record_arrives_and_bad_ones_are_dead_letters(running, kafka, mns):
+    mns.faults = [Fault(messages={0: "InvalidArgument"}), Fault(503, "QpsLimitExceeded")]
+    kafka.produce(running.topic, orders(60))
+    with running("--until-end") as daemon:
+        assert daemon.wait(60) == 0, daemon.said()
+    (letter,) = kafka.read(running.letters)
+    assert sorted([*ids(mns), json.loads(letter.value)["id"]]) == list(range(60))
+    headers = dict(letter.headers)
+    assert headers["kafka_etl.condition"] in {b"Refused", "Refused"}
+    assert SECRET not in daemon.said()
+    assert len({read(body).request_id for body in mns.decoded()}) == 59
+
+
+def test_a_service_that_fails_is_waited_for(running, kafka, mns):
+    mns.faults = [Fault(500, "InternalError")] * 3
+    kafka.produce(running.topic, orders(20))
+    with running("--until-end") as daemon:
+        assert daemon.wait(60) == 0, daemon.said()
+    assert ids(mns) == list(range(20))
+    assert kafka.read(running.letters) == []
