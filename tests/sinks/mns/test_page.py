@@ -38,7 +38,7 @@ def running(tmp_path, kafka, mns):
     def run(*arguments):
         return Daemon(tmp_path, str(file), *arguments, env=env)
 
-    run.topic, run.letters = topic, letters
+    run.topic, run.letters, run.file = topic, letters, file
     return run
 
 
@@ -66,3 +66,25 @@ def test_a_service_that_fails_is_waited_for(running, kafka, mns):
         assert daemon.wait(60) == 0, daemon.said()
     assert ids(mns) == list(range(20))
     assert kafka.read(running.letters) == []
+
+
+def test_dead_letters_go_to_a_queue_where_a_consumer_of_function_messages_reads_them(
+    running, kafka, mns
+):
+    mns.queues["dead"] = []
+    mns.faults = [Fault(messages={0: "InvalidArgument"})]
+    text = running.file.read_text()
+    queue = "{endpoint: '${MNS_ENDPOINT}', access_key_id: '${MNS_KEY_ID}', "
+    queue += "access_key_secret: '${MNS_SECRET}', queue: dead}"
+    place = f"dead_letter: {{use: mns, with: {queue}, format: envelope}}\n"
+    running.file.write_text(re.sub(r"dead_letter: .*\n", lambda _: place, text))
+    kafka.produce(running.topic, orders(30))
+    with running("--until-end") as daemon:
+        assert daemon.wait(60) == 0, daemon.said()
+    (body,) = mns.decoded("dead")
+    message = read(body)
+    assert (message.condition, message.failed) == ("Refused", True)
+    assert "InvalidArgument" in message.response
+    (element,) = message.elements
+    assert sorted([*ids(mns), json.loads(element.value)["id"]]) == list(range(30))
+    assert message.request_id == f"{element.topic}/{element.partition}/{element.offset}"
