@@ -51,6 +51,9 @@ class TableSettings(SinkSettings):
     def _modes_have_keys(self) -> TableSettings:
         if self.mode != "insert" and not self.key:
             raise ValueError(f"`mode: {self.mode}` needs `key`, the columns that name a row")
+        twice = set(self.key) & set(self.columns or {}) if isinstance(self.key, Mapping) else set()
+        if twice:
+            raise ValueError(f"column {min(twice)} has an expression in `columns` and in `key`")
         if self.mode == "insert" and isinstance(self.key, Mapping):
             raise ValueError("`key` with expressions is for `mode: upsert` and `replace`")
         return self

@@ -139,8 +139,8 @@ class DeadLetterSpec(Settings):
             )
         if self.with_ and self.use is None:
             raise ValueError("`with` belongs to `use`")
-        if self.table is not None and self.format == "raw":
-            raise ValueError("a table holds dead letters in the format `envelope`")
+        if self.topic is None and self.format == "raw":
+            raise ValueError("`format: raw` is for a topic, whose records have headers")
         return self
 
     @property

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -126,19 +126,6 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
             return attempt
         encoded = cut(encoded, context)
     return _complete(encoded, letter, about, context)
-
-
-def encode_letter(
-    letter: DeadLetter, about: Provenance, form: Literal["raw", "envelope"], limit: int
-) -> Encoded:
-    """The dead letter in one of the two formats, in at most `limit` bytes."""
-    if form == "raw":
-        return encode_raw(letter, about, limit)
-    return Encoded(letter.record.key(), encode_failure(letter, about, limit), [])
-
-
-def encode_failure(letter: DeadLetter, about: Provenance, limit: int) -> bytes:
-    raise NotImplementedError
 
 
 def _complete(

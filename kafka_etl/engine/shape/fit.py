@@ -9,28 +9,37 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
 import orjson
+from pydantic import BaseModel
 
 from kafka_etl.contracts import Column, Kind
 from kafka_etl.engine.rows.mapping import map_each
+
+T = TypeVar("T")
 
 Fitted = tuple[list[Any], Mapping[int, BaseException]]
 """Values for the target, and position -> error of the values that do not fit."""
 
 _SHOWN: Final = 100
 _EXACT: Final = 2**53
-"""Whole numbers up to this one are exact as a float of 64 bits."""
-_INT64: Final = 2**63
+"""Whole numbers up to this one are exact as a float of 64 bits; below of 32."""
+_EXACT_32: Final = 2**24
 _LARGEST_32: Final = 3.4028235677973366e38
 """From here on a number is infinite as a float of 32 bits."""
-_ISO_ZONE: Final = re.compile(r"([zZ]|[+-]\d\d:?\d\d(:?\d\d)?)$")
+_DECIMAL: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
+_NANOSECONDS: Final = re.compile(r"[.,]\d{7}", re.ASCII)
+_NUL: Final = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
+_UUID: Final = re.compile(
+    r"\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?|urn:uuid:[0-9a-fA-F-]{36}"
+)
 
 
 def fit(column: Column, values: list[Any]) -> Fitted:
@@ -172,7 +181,7 @@ def _int(value: Any, column: Column) -> int:
 
 def _float(value: Any, bits: int) -> float:
     if type(value) is int:
-        if abs(value) > _EXACT:
+        if abs(value) > (_EXACT_32 if bits == 32 else _EXACT):  # noqa: PLR2004 - bits
             raise ValueError("would round it")
         value = float(value)
     if type(value) is not float:
@@ -186,10 +195,9 @@ def _float(value: Any, bits: int) -> float:
 
 def _decimal(value: Any, column: Column) -> Decimal:
     if isinstance(value, str):
-        try:
-            value = Decimal(value)
-        except InvalidOperation:
-            raise ValueError("takes decimal numbers") from None
+        if not _DECIMAL.fullmatch(value):  # Decimal() also takes blanks and underscores
+            raise ValueError("takes decimal numbers")
+        value = Decimal(value)
     if type(value) is int:
         value = Decimal(value)
     if not isinstance(value, Decimal):
@@ -202,14 +210,13 @@ def _decimal(value: Any, column: Column) -> Decimal:
 
 
 def _check_digits(value: Decimal, column: Column) -> None:
-    digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
-    if column.scale is not None:
-        behind = -exponent
-        while behind > column.scale and digits and digits[-1] == 0:
-            digits, behind = digits[:-1], behind - 1
-        if behind > column.scale and any(digits):
-            raise ValueError(f"has {column.scale} digits behind the point and would round it")
+    digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
+    behind = len(digits) - value.adjusted() - 1 if digits else 0
+    if column.scale is not None and behind > column.scale:
+        raise ValueError(f"has {column.scale} digits behind the point and would round it")
     if column.precision is not None:
+        if column.scale is None and len(digits) > column.precision:
+            raise ValueError(f"has {column.precision} digits and would round it")
         room = column.precision - (column.scale or 0)
         if value and value.adjusted() + 1 > room:
             raise ValueError(f"has {room} digits before the point, which do not hold it")
@@ -236,24 +243,39 @@ def _check_text(text: str, *, nul: bool) -> None:
 
 def _json(value: Any, *, nul: bool) -> str:
     try:
-        encoded = orjson.dumps(value, default=msgspec.to_builtins)
+        encoded = orjson.dumps(_plain(value))
     except (TypeError, orjson.JSONEncodeError) as error:
         raise ValueError(f"takes JSON ({error})") from None
-    if not nul and b"\\u0000" in encoded:
+    if not nul and _NUL.search(encoded):
         raise ValueError("holds no text with a NUL")
-    if b"null" in encoded and _has_nan(value):
-        raise ValueError("takes JSON, which has no NaN or Infinity")
     return encoded.decode()
 
 
-def _has_nan(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
+def _plain(value: Any) -> Any:
+    """Data that JSON has, of objects with fields, at any depth.
+
+    Raises:
+        TypeError: JSON has no such value, or would hold another one.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError("JSON has no NaN or Infinity")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
     if isinstance(value, Mapping):
-        return any(map(_has_nan, value.values()))  # pyright: ignore[reportUnknownArgumentType]
+        items: Mapping[Any, Any] = value
+        return {name: _plain(one) for name, one in items.items()}
     if isinstance(value, list | tuple):
-        return any(map(_has_nan, value))  # pyright: ignore[reportUnknownArgumentType]
-    return False
+        entries: Sequence[Any] = value
+        return [_plain(one) for one in entries]
+    if isinstance(value, BaseModel):
+        return _plain(dict(value))
+    if isinstance(value, msgspec.Struct):
+        return _plain(msgspec.structs.asdict(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, datetime | date | time | UUID):
+        return value if isinstance(value, UUID) else value.isoformat()
+    raise TypeError(f"JSON has no {type(value).__name__}; make it text, or a number")
 
 
 def _bool(value: Any) -> bool:
@@ -272,12 +294,12 @@ def _date(value: Any) -> date:
     if type(value) is date:
         return value
     if isinstance(value, str):
-        return date.fromisoformat(value)
+        return _parsed(date.fromisoformat, value)
     raise TypeError(f"takes a date, not {_kind(value)}")
 
 
 def _time(value: Any) -> time:
-    found = time.fromisoformat(value) if isinstance(value, str) else value
+    found = _parsed(time.fromisoformat, value) if isinstance(value, str) else value
     if not isinstance(found, time):
         raise TypeError(f"takes a time, not {_kind(value)}")
     if found.tzinfo is not None:
@@ -290,10 +312,17 @@ def _moment(value: Any) -> datetime:
         return value
     if not isinstance(value, str):
         raise TypeError(f"takes a date and time, not {_kind(value)}")
-    fraction = value.partition(".")[2]
-    if len(_ISO_ZONE.sub("", fraction)) > 6:  # noqa: PLR2004 - microseconds
+    return _parsed(datetime.fromisoformat, value)
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T:
+    """A date or time of ISO text that Python would not cut to microseconds."""
+    if _NANOSECONDS.search(text):
         raise ValueError("has microseconds and would round it")
-    return datetime.fromisoformat(value)
+    try:
+        return parse(text)
+    except ValueError:
+        raise ValueError("takes ISO text") from None
 
 
 def _timestamp(value: Any) -> datetime:
@@ -314,6 +343,8 @@ def _uuid(value: Any) -> UUID:
     if isinstance(value, UUID):
         return value
     if isinstance(value, str):
+        if not _UUID.fullmatch(value):  # UUID() passes over underscores and stray hyphens
+            raise ValueError("takes a UUID")
         return UUID(value)
     raise TypeError(f"takes a UUID, not {_kind(value)}")
 

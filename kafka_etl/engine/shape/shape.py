@@ -12,6 +12,7 @@ import msgspec
 from pydantic import BaseModel
 
 from kafka_etl.contracts import Column
+from kafka_etl.engine.columns.reading import KEY, TO
 from kafka_etl.engine.columns.tables import leave
 from kafka_etl.engine.rows.faults import Fault
 from kafka_etl.engine.rows.flow import NULL, Flow
@@ -104,7 +105,7 @@ class Shape:
             if expression is None:
                 found = _fields_of(objects, column.name)
             else:
-                found = self._computed(flow, present, expression, values, records)
+                found = self._computed(flow, present, column.name, expression, values, records)
             fitted, bad = fit(column, found)
             self._blame(flow, present, {at: e for at, e in bad.items() if found[at] is not FAILED})
             made.append(fitted)
@@ -125,7 +126,7 @@ class Shape:
         """Objects whose fields all have a column, as `extra` says of the others."""
         names = {column.name for column in self.columns}
         extra = self.settings.extra
-        if extra == "ignore" or set[str]().union(*objects) <= names:
+        if extra == "ignore" or (extra == "error" and set[str]().union(*objects) <= names):
             return objects
         if extra == "error":
             bad = {
@@ -135,10 +136,16 @@ class Shape:
             }
             self._blame(flow, present, bad)
             return objects
+        own = {
+            at: ValueError(f"field {extra} has the name of the column of other fields")
+            for at, one in enumerate(objects)
+            if extra in one
+        }
+        self._blame(flow, present, own)
         return [
             {
                 **{name: value for name, value in one.items() if name in names},
-                extra: {name: value for name, value in one.items() if name not in names},
+                extra: {name: value for name, value in one.items() if name not in names} or None,
             }
             for one in objects
         ]
@@ -147,6 +154,7 @@ class Shape:
         self,
         flow: Flow,
         present: Sequence[int],
+        name: str,
         expression: Expression,
         values: list[Any],
         records: list[Record] | None,
@@ -158,7 +166,7 @@ class Shape:
             if flow.nulls:
                 given = [given[entry] for entry in present]
             found, failed = map_each(expression.on_record(), len(given), given)
-        self._blame(flow, present, dict(failed))
+        self._blame(flow, present, {at: _computing(name, error) for at, error in failed})
         return found
 
     def _keys(
@@ -215,6 +223,8 @@ class Shape:
         sheet = flow.sheet
         if sheet is None or self._expressions() or sheet.aside or self.settings.mode != "insert":
             return None
+        if TO in sheet.table.column_names or KEY in sheet.table.column_names:
+            return None  # an operator may have set where a row goes
         found = table_of(sheet.table, self.columns, self.settings.extra)
         if found is None:
             return None
@@ -253,6 +263,14 @@ def _as_object(value: Any) -> Mapping[str, Any]:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"a row is made of an object with fields, not of {type(value).__name__}")
+
+
+def _computing(name: str, error: BaseException) -> BaseException:
+    """The error of an expression with its column in the text; others are no record's."""
+    if is_nobodys(error):
+        return error
+    said = f"{type(error).__name__}: {error}"
+    return ValueError(f"column {name} cannot be computed: {said}")
 
 
 def _listed(names: set[str]) -> str:
