@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -91,7 +91,7 @@ class StoreContract:
             store.roll(final=True)
 
     @contextmanager
-    def connected(self, system: StoreSystem, partitions: int = 1) -> Iterator[Store]:
+    def connected(self, system: StoreSystem, partitions: int = 1) -> Generator[Store, None, None]:
         """Connect a store in which this number of partitions stand at 0; close that store."""
         store = system.store()
         store.connect()
@@ -394,7 +394,7 @@ class RollingStoreContract(StoreContract):
         try:
             store.commit(some(system, [2]), step(system, 0), ())
         except Conflict as conflict:
-            return conflict.partitions == set(of(system, 1))
+            return conflict.partitions == frozenset(of(system, 1))
         return False
 
     def test_what_was_discarded_never_comes(self, system: StoreSystem) -> None:
