@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 from unittest import SkipTest
@@ -62,7 +62,7 @@ class RowContract(Generic[DoorT]):
         raise NotImplementedError
 
     @contextmanager
-    def connected(self, system: Any) -> Iterator[DoorT]:
+    def connected(self, system: Any) -> Generator[DoorT, None, None]:
         """Connect a new door, and close that door in the end."""
         door = self.door(system)
         door.connect()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -91,7 +91,7 @@ class StoreContract:
             store.roll(final=True)
 
     @contextmanager
-    def connected(self, system: StoreSystem, partitions: int = 1) -> Iterator[Store]:
+    def connected(self, system: StoreSystem, partitions: int = 1) -> Generator[Store, None, None]:
         """Connect a store in which this number of partitions stand at 0; close that store."""
         store = system.store()
         store.connect()
@@ -108,6 +108,8 @@ class StoreContract:
         try:
             self.commit(store, wanted, moves)
         except Conflict as conflict:
+            if isinstance(store, RollingStore):
+                store.discard(conflict.partitions)
             reconnect(store)
             return conflict.partitions
         raise AssertionError("the commit should have ended in a conflict")
@@ -392,7 +394,7 @@ class RollingStoreContract(StoreContract):
         try:
             store.commit(some(system, [2]), step(system, 0), ())
         except Conflict as conflict:
-            return conflict.partitions == set(of(system, 1))
+            return conflict.partitions == frozenset(of(system, 1))
         return False
 
     def test_what_was_discarded_never_comes(self, system: StoreSystem) -> None:
@@ -416,7 +418,32 @@ class RollingStoreContract(StoreContract):
                 assert conflict.partitions == set(of(system, 1))  # noqa: PT017
             else:
                 raise AssertionError("the roll should have ended in a conflict")
+            as_rolling(late).discard(of(system, 1))
             assert same(system.rows_in_target(), [system.row(2)])
+            self.commit(late, some(system, [3]), step(system, 1))
+            assert same(system.rows_in_target(), map(system.row, (2, 3)))
+
+    def test_what_is_open_stays_open_over_a_new_connect(self, system: StoreSystem) -> None:
+        """The framework connects anew after a failed roll, and then rolls again."""
+        with self.connected(system) as store:
+            rolling = as_rolling(store)
+            rolling.commit(some(system, [1]), step(system, 0), ())
+            reconnect(rolling)
+            rolling.commit(some(system, [2]), step(system, 1), ())
+            assert roll(rolling) == {of(system, 1)[0]: 2}
+            assert same(system.rows_in_target(), map(system.row, (1, 2)))
+
+    def test_files_of_a_partition_that_leaves_are_due(self, system: StoreSystem) -> None:
+        one, two = of(system, 2)
+        with self.connected(system, 2) as store:
+            rolling = as_rolling(store)
+            assert not rolling.due(final=True)
+            rolling.commit(some(system, [1]), {one: Move(0, 1)}, ())
+            assert not rolling.due(final=False, leaving=[two])
+            assert rolling.due(final=False, leaving=[one])
+            assert rolling.roll(final=False, leaving=[one]) == {one: 1}
+            assert same(system.rows_in_target(), [system.row(1)])
+            assert not rolling.due(final=True)
 
     def test_what_is_open_at_the_end_of_a_connection_comes_once_at_most(
         self, system: StoreSystem
