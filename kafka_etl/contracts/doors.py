@@ -134,7 +134,10 @@ class _Door(ABC):  # noqa: B024 - each door adds its own
         """
 
     def close(self) -> None:  # noqa: B027 - nothing to let go of by default
-        """Let go of the connection. Called before each further `connect`, and at the end."""
+        """Let go of the connection. Called before each further `connect`, and at the end.
+
+        A rolling store keeps its open files.
+        """
 
     def interrupt(self) -> None:  # noqa: B027 - by default a call ends by itself
         """Break the call that is under way; called on the main thread when the worker must end."""
@@ -146,10 +149,12 @@ class Sender(_Door):
     Attributes:
         concurrency: Rows that are on their way at once, each of another key.
         ordered: Whether rows of one key are sent one after the other.
+        repeatable: Whether a row may be sent again without harm, because the target recognises it.
     """
 
     concurrency: int = 16
     ordered: bool = True
+    repeatable: bool = False
 
     @abstractmethod
     async def send(self, row: Row) -> Taken | Refused | Again:

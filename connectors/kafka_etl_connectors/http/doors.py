@@ -42,6 +42,7 @@ class HttpSender(Sender):
     def __init__(self, settings: HttpSettings, folder: Path) -> None:
         self.concurrency = settings.concurrency
         self.ordered = settings.order == "key"
+        self.repeatable = settings.idempotent
         self._requests = Requests(settings)
         self._exchange = Exchange(settings, folder, settings.concurrency)
 

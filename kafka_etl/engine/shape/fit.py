@@ -251,7 +251,7 @@ def _json(value: Any, *, nul: bool) -> str:
     return encoded.decode()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each class of values
     """Data that JSON has, of objects with fields, at any depth.
 
     Raises:

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel
 
 from kafka_etl.contracts import Column
-from kafka_etl.engine.columns.reading import KEY, TO
+from kafka_etl.engine.columns.reading import TO
 from kafka_etl.engine.columns.tables import leave
 from kafka_etl.engine.rows.faults import Fault
 from kafka_etl.engine.rows.flow import NULL, Flow
@@ -150,7 +150,7 @@ class Shape:
             for one in objects
         ]
 
-    def _computed(
+    def _computed(  # noqa: PLR0913, PLR0917 - what an expression may look at
         self,
         flow: Flow,
         present: Sequence[int],
@@ -223,7 +223,7 @@ class Shape:
         sheet = flow.sheet
         if sheet is None or self._expressions() or sheet.aside or self.settings.mode != "insert":
             return None
-        if TO in sheet.table.column_names or KEY in sheet.table.column_names:
+        if TO in sheet.table.column_names:
             return None  # an operator may have set where a row goes
         found = table_of(sheet.table, self.columns, self.settings.extra)
         if found is None:

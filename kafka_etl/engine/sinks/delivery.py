@@ -34,7 +34,7 @@ _ALONE: Final = 8
 """Rows that fail alone, without another that is accepted, before the pipeline pauses."""
 _TRIES_AGAIN: Final = 10
 """Tries of a row with verdict `Again` that is not patient; then the row is refused, if the target
-has accepted others meanwhile: whoever refuses everybody is away."""
+has accepted others meanwhile, or all but a few: whoever refuses everybody is away."""
 _LONGEST: Final = 300.0
 _AGAIN: Final = Backoff(initial=0.2, max=30.0, jitter="none")
 
@@ -55,6 +55,7 @@ class _Wave:
     """The rows that are still to be written.
 
     Attributes:
+        pending: Rows that were to be written in this wave.
         accepted: Rows that the target has accepted so far.
         alone: Rows that failed alone since the target has last accepted one.
         waits: Position -> verdicts `Again` so far.
@@ -63,6 +64,7 @@ class _Wave:
         retried: Rows that failed alone in an earlier wave.
     """
 
+    pending: int = 0
     accepted: int = 0
     alone: int = 0
     waits: dict[int, int] = field(default_factory=dict[int, int])
@@ -116,6 +118,7 @@ class Delivery:
         Returns:
             The rows for the next wave, the seconds to wait before it, and the reason.
         """
+        wave.pending = len(pending)
         waiting: list[int] = []
         held: set[Any] = set()
         after, reason = 0.0, ""
@@ -244,7 +247,8 @@ class Delivery:
         if not verdict.patient:
             tries = wave.tries[position] = wave.tries.get(position, 0) + 1
             known = wave.suspects.setdefault(position, wave.accepted)
-            if tries >= _TRIES_AGAIN and known < wave.accepted:
+            others = known < wave.accepted or (wave.accepted and wave.pending <= _ALONE)
+            if tries >= _TRIES_AGAIN and others:
                 return Refused("Again", f"{verdict.reason} (after {tries} tries)")
         return min(_LONGEST, verdict.after or _AGAIN.delay(waits, lambda: 1.0))
 

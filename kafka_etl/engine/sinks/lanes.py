@@ -50,6 +50,7 @@ class Lanes(Writer):
     def __init__(self, sender: Sender) -> None:
         self.limits = sender.limits
         self.order = RowOrder.SET if sender.ordered else RowOrder.NONE
+        self.repeatable = sender.repeatable
         self._sender = sender
         self._runner: asyncio.Runner | None = None
         self._break: Callable[[], object] | None = None

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from kafka_etl.contracts import Column, Kind
 from kafka_etl.engine.shape.fit import fit
 
-NOON = datetime(2026, 5, 17, 12)
+NOON = datetime(2026, 5, 17, 12)  # noqa: DTZ001 - as it comes without a zone
 ID = UUID("12345678-1234-5678-1234-567812345678")
 
 

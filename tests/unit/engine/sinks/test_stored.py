@@ -270,7 +270,7 @@ def test_what_is_open_is_neither_durable_nor_read_again() -> None:
         bench.step()
     assert (bench.values(), bench.stands()) == ([], 0)
     assert bench.source.positions()[P0].next == 0, "lag goes by what is durable"
-    assert [row for row in bench.door.open_rows] == numbers(*range(6))
+    assert list(bench.door.open_rows) == numbers(*range(6))
     bench.engine.end()
     assert (bench.values(), bench.stands()) == (numbers(*range(6)), 6)
     assert bench.source.positions()[P0].next == 6
