@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,8 @@ from hypothesis import settings
 from kafka_etl.broker import Cluster
 from tests.kit.apicurio import Apicurio, running
 from tests.kit.kafka import Kafka
+from tests.kit.postgres import Postgres
+from tests.kit.postgres import running as running_postgres
 
 # Tests under `nohup`: an ignored hangup would be inherited by the daemons of the tests.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -46,3 +51,18 @@ def usual_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with (tmp_path_factory.getbasetemp().parent / "usual-port").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, shared by all tests; one that breaks the server starts it again."""
+    folder = Path(tempfile.mkdtemp(prefix="kafka-etl-pg-"))  # pytest's own is closed to others
+    folder.chmod(0o755)
+    with running_postgres(folder) as server:
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    return postgres.database()

@@ -15,7 +15,7 @@ from kafka_etl.broker import Cluster
 from tests.kit.daemon import command, run_to_end
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/pipeline.yaml"))
+FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/expected"))
 
 Topics = Callable[..., str]
 

@@ -248,6 +248,7 @@ def test_again_has_an_end_unless_the_target_is_busy() -> None:
     target.verdicts = lambda value: Again("not yet") if value == b"1" else None
     (verdict,) = Bench(target).refused(b"1", b"2").values()
     assert verdict.message == "not yet (after 10 tries)"
+    target = Target()
     answers = iter([Again("slow down", patient=True)] * 30)
     target.verdicts = lambda _value: next(answers, None)
     Bench(target).commit(b"1")
