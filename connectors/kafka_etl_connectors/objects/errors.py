@@ -1,0 +1,46 @@
+"""What an error of an object store means: nothing that it says is ever a row's fault."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from kafka_etl.contracts import Unreachable
+
+_FOR_USERS: Final = {
+    "FileNotFoundError": "there is no such bucket or folder",
+    "InvalidPathError": "the path is not allowed",
+    "NotADirectoryError": "a file stands where a folder should be",
+    "NotSupportedError": "the store lacks this operation",
+    "PermissionDeniedError": "access is denied",
+    "PermissionError": "access is denied",
+    "UnauthenticatedError": "the credentials are not accepted",
+    "UnknownConfigurationKeyError": "a setting does not belong to this kind of store",
+    "ValueError": "a setting is wrong",
+}
+"""Names of the client's errors that only a user can mend."""
+_SAID_BY_SERVERS: Final = re.compile(
+    r"NoSuchBucket|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|NotImplemented"
+    r"|ExpiredToken|InvalidBucketName|No space left|Read-only file system|Permission denied"
+    r"|status:? 40[13]|status:? 501",
+    re.IGNORECASE,
+)
+_SECRETS: Final = re.compile(
+    r"(?i)(signature|sig|token|credential|authorization|secret)[\w-]*\s*[=:]\s*[^\s,&<>]+"
+)
+_LONGEST: Final = 300
+
+
+def unreachable(error: Exception) -> Unreachable:
+    """The error as the framework knows it; `mend` where waiting alone does not help."""
+    text = words(error)
+    meant = _FOR_USERS.get(type(error).__name__)
+    if meant is not None:
+        return Unreachable(f"{meant}: {text}", mend=True)
+    return Unreachable(text, mend=_SAID_BY_SERVERS.search(str(error)) is not None)
+
+
+def words(error: Exception) -> str:
+    """The first lines of an error, without the client's own innards and without secrets."""
+    text = " ".join(str(error).split("\n\nDebug source:")[0].split())
+    return _SECRETS.sub(r"\1=***", text)[:_LONGEST] or type(error).__name__
