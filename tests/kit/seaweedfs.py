@@ -45,9 +45,11 @@ class SeaweedFs:
         actions = ["Admin", "Read", "List", "Write", "Tagging"]
         keys = [{"accessKey": KEY, "secretKey": SECRET}]
         reader = [{"accessKey": "reader", "secretKey": SECRET}]
+        writer = [{"accessKey": "writer", "secretKey": SECRET}]
         identities = [
             {"name": "test", "credentials": keys, "actions": actions},
             {"name": "reader", "credentials": reader, "actions": ["Read", "List"]},
+            {"name": "writer", "credentials": writer, "actions": ["Read", "List", "Write"]},
         ]
         config = self._folder / "s3.json"
         config.write_text(json.dumps({"identities": identities}))
@@ -69,12 +71,9 @@ class SeaweedFs:
         self._process.wait()
 
     def stop(self) -> None:
+        """End the server at once: nobody needs its data any more."""
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()
 
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")

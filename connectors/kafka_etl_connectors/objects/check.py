@@ -12,6 +12,8 @@ from kafka_etl_connectors.objects.bucket import Bucket
 from kafka_etl_connectors.objects.settings import ObjectsSettings, ObjectTarget, ParquetSettings
 
 _SMALL: Final = 8 * 1024 * 1024
+_PROBES: Final = "_offsets/_probes"
+_LIST: Final = "The account needs to list objects, and the store needs to list what it holds."
 
 
 def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -> Preflight:
@@ -42,12 +44,15 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
 
 
 def _probe(bucket: Bucket, url: str) -> None:
-    path = f"_offsets/_probe-{uuid4().hex}"
+    path = f"{_PROBES}/{uuid4().hex}"
+    first = bucket.create(path, b"1")
     try:
-        first, second = bucket.create(path, b"1"), bucket.create(path, b"2")
-        kept = bucket.get(path)
+        second, kept = bucket.create(path, b"2"), bucket.get(path)
+        listed = bucket.paths(f"{_PROBES}/")
     finally:
         bucket.delete([path])
+    if path not in listed:
+        raise SinkFailed(f"{url} does not list an object that was just written", _LIST)
     if second or not first or kept != b"1":
         raise SinkFailed(
             f"{url} overwrites an object that should have been created only if absent "

@@ -28,6 +28,7 @@ _SAID_BY_SERVERS: Final = re.compile(
 _SECRETS: Final = re.compile(
     r"(?i)(signature|sig|token|credential|authorization|secret)[\w-]*\s*[=:]\s*[^\s,&<>]+"
 )
+_ANSWER: Final = re.compile(r"<Code>(?P<code>[^<]+)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
 _LONGEST: Final = 300
 
 
@@ -37,10 +38,15 @@ def unreachable(error: Exception) -> Unreachable:
     meant = _FOR_USERS.get(type(error).__name__)
     if meant is not None:
         return Unreachable(f"{meant}: {text}", mend=True)
+    if isinstance(error, OSError):  # of a folder, or of open files
+        return Unreachable(text, mend=True)
     return Unreachable(text, mend=_SAID_BY_SERVERS.search(str(error)) is not None)
 
 
 def words(error: Exception) -> str:
-    """The first lines of an error, without the client's own innards and without secrets."""
-    text = " ".join(str(error).split("\n\nDebug source:")[0].split())
-    return _SECRETS.sub(r"\1=***", text)[:_LONGEST] or type(error).__name__
+    """What the server said, else the client's first lines, without secrets."""
+    text = str(error).split("\n\nDebug source:")[0]
+    said = _ANSWER.search(text)
+    if said is not None:
+        text = f"{said['code']}: {said['message']}"
+    return _SECRETS.sub(r"\1=***", " ".join(text.split()))[:_LONGEST] or type(error).__name__

@@ -125,18 +125,18 @@ class Chains:
         """Delete the objects of an act whose link was taken by another."""
         self.bucket.delete([*intent.paths, self._intent(tp, intent)])
 
-    def sweep(self, tp: Partition, newest: Manifest) -> None:
+    def sweep(self, tp: Partition) -> None:
         """Delete what earlier owners have left behind.
 
-        Only an act whose link's number is taken is dead for certain; an act with a later number may
-        still be under way, in a worker that has not noticed yet that it lost the partition.
+        Only an act whose link was taken by another is dead for certain. One whose link is not there
+        may still be under way, in a worker that has not noticed yet that it lost the partition.
         """
         for path in self.bucket.paths(self._folder(_INTENTS, tp)):
             content = self.bucket.get(path)
-            intent = None if content is None else msgspec.json.decode(content, type=Intent)
-            if intent is None or intent.sequence > newest.sequence:
+            if content is None:
                 continue
-            link = newest if intent.sequence == newest.sequence else self._link(tp, intent.sequence)
+            intent = msgspec.json.decode(content, type=Intent)
+            link = self._link(tp, intent.sequence)
             if link is not None and link.roll == intent.roll:
                 self.fulfil(tp, intent)
             elif link is not None:

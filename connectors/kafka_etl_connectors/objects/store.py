@@ -437,7 +437,7 @@ class ObjectStore(RollingStore):
             if sealed.declared:
                 self._chains.fulfil(tp, sealed.intent)
             if not part.swept:
-                self._chains.sweep(tp, part.standing)
+                self._chains.sweep(tp)
                 part.swept = True
         except Unreachable:
             part.swept = False  # the next sweep finds the intent
