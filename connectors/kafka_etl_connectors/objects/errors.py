@@ -26,7 +26,8 @@ _SAID_BY_SERVERS: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRETS: Final = re.compile(
-    r"(?i)(signature|sig|token|credential|authorization|secret)[\w-]*\s*[=:]\s*[^\s,&<>]+"
+    r"(?i)((?:signature|sig|token|credential|secret)[\w-]*=|authorization\s*[=:]\s*(?:\w+ )?)"
+    r"[^\s,&<>]+"
 )
 _ANSWER: Final = re.compile(r"<Code>(?P<code>[^<]+)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
 _LONGEST: Final = 300
@@ -49,4 +50,4 @@ def words(error: Exception) -> str:
     said = _ANSWER.search(text)
     if said is not None:
         text = f"{said['code']}: {said['message']}"
-    return _SECRETS.sub(r"\1=***", " ".join(text.split()))[:_LONGEST] or type(error).__name__
+    return _SECRETS.sub(r"\1***", " ".join(text.split()))[:_LONGEST] or type(error).__name__
