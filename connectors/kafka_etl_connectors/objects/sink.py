@@ -9,10 +9,7 @@ from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlu
 from kafka_etl.errors import ExtraMissing
 from kafka_etl_connectors.objects.settings import ObjectsSettings, ObjectTarget, ParquetSettings
 
-_BECAUSE: Final = (
-    "for readers of the manifests, which name the objects and the next offsets together; "
-    "readers that list folders may meet an object that a dead worker has left: effectively once"
-)
+_BECAUSE: Final = "for readers of the manifests; for readers that list folders effectively_once"
 
 
 def _label(_settings: ObjectTarget) -> Label:
