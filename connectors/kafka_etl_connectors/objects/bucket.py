@@ -160,6 +160,8 @@ def _config(settings: BucketSettings, folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = {
         name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None
     }
+    if keys.account_name is not None:
+        config["account_name"] = keys.account_name
     if keys.service_account is not None:
         config["service_account"] = str(folder / keys.service_account)
     if settings.endpoint is not None:

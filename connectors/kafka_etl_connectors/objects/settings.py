@@ -35,6 +35,7 @@ class CredentialSettings(Settings):
         secret_access_key: S3: the key.
         session_token: S3: the token that goes with a temporary key.
         service_account: Google: path of the file with the account's key.
+        account_name: Azure: the account.
         account_key: Azure: the account's key.
         sas_token: Azure: a shared access signature.
     """
@@ -43,6 +44,7 @@ class CredentialSettings(Settings):
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
     service_account: Path | None = None
+    account_name: str | None = None
     account_key: SecretStr | None = None
     sas_token: SecretStr | None = None
 
@@ -84,8 +86,8 @@ class BucketSettings(Settings):
     """A place for objects.
 
     Attributes:
-        url: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://ACCOUNT/CONTAINER/PREFIX`,
-            `file:///FOLDER`, or for tests within one process `memory://NAME`.
+        url: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///FOLDER`,
+            or for tests within one process `memory://NAME`.
         endpoint: URL of an S3-compatible server; None: the provider's own.
         region: Region of the bucket.
         allow_http: Whether a server without TLS is allowed.

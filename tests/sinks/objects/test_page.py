@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import pyarrow.dataset as ds
 import pytest
 from ruamel.yaml import YAML
 
 from kafka_etl_connectors.objects import PARQUET, SINK
+from kafka_etl_connectors.objects.read import committed_objects
 from tests.kit.daemon import Daemon, run_to_end
 from tests.kit.pages import ROOT, blocks
 from tests.kit.pipeline import orders
@@ -84,3 +86,21 @@ def test_killed_daemons_lose_and_double_nothing(page, kafka):
     daemon = run_to_end(page.folder, "pipeline.yaml")
     assert daemon.process.returncode == 0, daemon.said()
     assert page() == list(range(count))
+
+
+def test_the_page_s_columns_are_written(page, kafka):
+    spec = YAML(typ="safe").load((page.folder / "pipeline.yaml").read_text())
+    sink = YAML(typ="safe").load(TABLE)["sink"]
+    lake = page.folder / "lake"
+    sink["with"] |= {"url": f"file://{lake}", "roll": {"every": "300ms"}}
+    (page.folder / "pipeline.yaml").write_text(json.dumps({**spec, "sink": sink}))
+    bad = [("bad", json.dumps({"id": "seven", "amount": 1})), ("none", json.dumps({"id": 1}))]
+    kafka.produce(page.topic, [*orders(200), *bad])
+    daemon = run_to_end(page.folder, "pipeline.yaml")
+    assert daemon.process.returncode == 0, daemon.said()
+    table = ds.dataset(committed_objects(f"file://{lake}", spec["name"])).to_table()
+    assert sorted(table["id"].to_pylist()) == list(range(200))
+    assert table.schema.names == ["id", "paid", "at"]
+    assert all(row["paid"] == row["id"] % 100 * 100 + 50 for row in table.to_pylist())
+    assert min(table["at"].to_pylist()) > 1_700_000_000_000
+    assert sorted(letter.key for letter in kafka.read(page.letters)) == [b"bad", b"none"]

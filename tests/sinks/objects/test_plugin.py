@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from kafka_etl_connectors.objects.bucket import Bucket
 from kafka_etl_connectors.objects.errors import unreachable
 from kafka_etl_connectors.objects.read import committed_objects
 from tests.sinks.objects.system import OTHER, TP, World, nothing, take
+
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"
 
 
 def deployment(folder: Path = Path(), **more) -> Deployment:
@@ -104,6 +107,30 @@ def test_what_is_built_keeps_offsets_under_the_group(settings):
     store.place({TP: StoredOffset(5)}, overwrite=True)
     paths = Bucket(settings, Path()).paths(f"_offsets/g~2F1/c-1/{TP.topic}/{TP.number}/")
     assert paths[0].endswith(".json")
+
+
+@pytest.mark.parametrize(
+    ("url", "credentials", "shown"),
+    [
+        ("s3://b/a/b", {"access_key_id": "k", "secret_access_key": "s"}, 'S3Store(bucket="b"'),
+        ("gs://b/a/b", {"service_account": "key.json"}, 'GCSStore(bucket="b"'),
+        ("az://b/a/b", {"account_name": "me", "account_key": "a2V5"}, "AzureStore(container"),
+        ("az://b/a/b", {"account_name": "me", "sas_token": "sv=1&sig=2"}, "AzureStore(container"),
+    ],
+)
+def test_clients_of_all_providers_are_made(tmp_path, url, credentials, shown):
+    key = {
+        "type": "service_account",
+        "client_email": "me@x",
+        "private_key_id": "1",
+        "private_key": PRIVATE_KEY,
+        "gcs_base_url": "https://localhost:1",
+        "disable_oauth": True,
+    }
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    made = Bucket(lines(url=url, credentials=credentials), tmp_path)
+    assert repr(made._small).startswith(shown)
+    assert made._small.prefix == "a/b"
 
 
 def test_the_check_leaves_nothing_and_knows_the_columns(tmp_path):
