@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from io import SEEK_END, BytesIO
 from pathlib import Path
@@ -91,7 +91,11 @@ class OpenFile(ABC, Generic[T]):
 Compress = Callable[[bytes], bytes]
 
 
-class LineFile(OpenFile[Sequence[bytes]]):
+Block = tuple[bytes, int]
+"""Lines with newlines between, and their number."""
+
+
+class LineFile(OpenFile[Block]):
     """Lines, compressed in frames that readers take for one stream.
 
     Args:
@@ -102,18 +106,19 @@ class LineFile(OpenFile[Sequence[bytes]]):
     def __init__(self, folder: Path | None, compress: Compress) -> None:
         super().__init__(folder)
         self._compress = compress
-        self._lines: list[bytes] = []
+        self._blocks: list[bytes] = []
         self._finished: IO[bytes] | None = None
 
-    def append(self, piece: Sequence[bytes]) -> None:
-        self._lines += piece
-        self.rows += len(piece)
-        self.memory += sum(map(len, piece)) + len(piece)
+    def append(self, piece: Block) -> None:
+        lines, count = piece
+        self._blocks.append(lines)
+        self.rows += count
+        self.memory += len(lines) + 1
         if self.memory >= _FRAME:
             self.spill()
 
     def spill(self) -> None:
-        if self._lines:
+        if self._blocks:
             self.disk += self._opened().write(self._frame())
 
     def finish(self) -> IO[bytes]:
@@ -127,9 +132,9 @@ class LineFile(OpenFile[Sequence[bytes]]):
         return self._finished
 
     def _frame(self) -> bytes:
-        lines, self._lines, self.memory = self._lines, [], 0
-        lines.append(b"")  # for the last newline
-        return self._compress(b"\n".join(lines))
+        blocks, self._blocks, self.memory = self._blocks, [], 0
+        blocks.append(b"")  # for the last newline
+        return self._compress(b"\n".join(blocks))
 
 
 class ParquetFile(OpenFile["pa.Table"]):

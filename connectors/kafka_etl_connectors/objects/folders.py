@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from itertools import repeat
 from string import Formatter
 from typing import Any, Final
 
@@ -61,22 +62,19 @@ class FolderTemplate:
         """
         if not self._timed and not self._sent:
             return {self._fill(partition, "", ""): list(positions)}
-        found: dict[tuple[int | None, str | None], list[int]] = {}
-        stamp = _stamp_of(rows) if self._timed else _no_stamp
-        unit, destinations = self._unit, rows.destinations if self._sent else None
-        for position in positions:
-            at = stamp(position)
-            to = None if destinations is None else destinations[position]
-            key = (None if at is None else at // unit, to)
-            group = found.get(key)
-            if group is None:
-                found[key] = [position]
-            else:
-                group.append(position)
+        stamps = _stamps(rows, positions) if self._timed else [0]
+        unit = self._unit
+        if not self._sent and min(stamps) >= 0 and min(stamps) // unit == max(stamps) // unit:
+            return {self._folder(partition, stamps[0] // unit, None): list(positions)}
+        units = [at // unit for at in stamps] if self._timed else repeat(0)
+        names = rows.destinations if self._sent else None
+        sent = repeat(None) if names is None else [names[p] for p in positions]
+        found: dict[tuple[int, str | None], list[int]] = defaultdict(list)
+        for key, position in zip(zip(units, sent, strict=False), positions, strict=False):
+            found[key].append(position)
         groups: Groups = {}
         for (at, to), members in found.items():
-            folder = self._folder(partition, at, to)
-            groups.setdefault(folder, []).extend(members)
+            groups.setdefault(self._folder(partition, at, to), []).extend(members)
         return groups
 
     def refusal(self, rows: Rows, position: int) -> Refused:
@@ -86,11 +84,11 @@ class FolderTemplate:
             return Refused("NoDestination", "the path names {to}, and the row is sent nowhere")
         return Refused("BadDestination", f"{to!r:.100} cannot be a folder's name")
 
-    def _folder(self, partition: Partition, at: int | None, to: str | None) -> str:
+    def _folder(self, partition: Partition, at: int, to: str | None) -> str:
         if self._sent and not (to and is_path(to)):
             return ""
         when: datetime | None = None
-        if at is not None:
+        if at >= 0:
             try:
                 when = _EPOCH + timedelta(milliseconds=at * self._unit)
             except OverflowError:
@@ -134,19 +132,19 @@ def _units(form: str) -> set[int]:
     return {_UNITS.get(f"%{alike.get(d, d)}", _DAY) for d in directives}
 
 
-def _no_stamp(_position: int) -> None:
-    return None
-
-
-def _stamp_of(rows: Rows) -> Callable[[int], int | None]:
-    """Position -> milliseconds of a row: its own timestamp, or else that of its source record."""
-    return partial(_stamp, rows.timestamps, rows.sources)
-
-
-def _stamp(stamps: Sequence[int] | None, sources: Sequence[Any], position: int) -> int | None:
-    own = stamps[position] if stamps is not None else 0
-    if own > 0:
+def _stamps(rows: Rows, positions: Sequence[int]) -> list[int]:
+    """Milliseconds of each row: its own, else those of its source record; -1 for none."""
+    own = None if rows.timestamps is None else [rows.timestamps[p] for p in positions]
+    if own is not None and min(own) > 0:
         return own
-    source = sources[position]
-    at = -1 if source is None else source.timestamp()[1]
-    return at if at >= 0 else None
+    whole = len(positions) == len(rows)
+    sources: Any = rows.sources if whole else [rows.sources[p] for p in positions]
+    kinds: list[Any] = list(set(map(type, sources)))
+    if len(kinds) > 1 or kinds[0] is type(None):
+        found = [-1 if source is None else source.timestamp()[1] for source in sources]
+    else:
+        read: Callable[[Any], tuple[int, int]] = kinds[0].timestamp  # 20 ns a record, called so
+        found = [at for _, at in map(read, sources)]
+    if own is None:
+        return found
+    return [mine if mine > 0 else at for mine, at in zip(own, found, strict=True)]

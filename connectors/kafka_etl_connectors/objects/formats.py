@@ -12,6 +12,7 @@ import orjson
 from kafka_etl.contracts import Column, Kind, Refused, Rows
 from kafka_etl_connectors.objects.columns import arrow_schema
 from kafka_etl_connectors.objects.files import (
+    Block,
     Compression,
     LineFile,
     OpenFile,
@@ -67,13 +68,18 @@ class Lines:
     def encode(self, rows: Rows) -> tuple[Refusals, Pick]:
         values = rows.values
         refused: dict[int, Refused] = {}
-        if None in values or b"\n" in b"".join(values):
-            for position, value in enumerate(values):
-                if value is None:
-                    refused[position] = _TOMBSTONE
-                elif b"\n" in value:
-                    refused[position] = _NEWLINE
-        return refused, lambda positions: [values[p] for p in positions]
+        if None in values:
+            refused = {at: _TOMBSTONE for at, value in enumerate(values) if value is None}
+        whole = b"" if refused else b"\n".join(values)
+        if refused or whole.count(b"\n") != len(values) - 1:
+            refused |= {at: _NEWLINE for at, value in enumerate(values) if b"\n" in (value or b"")}
+
+        def pick(positions: Sequence[int]) -> Block:
+            if len(positions) == len(values):
+                return whole, len(values)
+            return b"\n".join([values[p] for p in positions]), len(positions)
+
+        return refused, pick
 
     def open(self) -> LineFile:
         return LineFile(self._folder, self._compress)
@@ -132,7 +138,7 @@ class Columns:
             # strict=True: a row of another width is a mistake, and None is no row at all.
             cells = list(zip(*rows.values, strict=True)) or [()] * len(self._columns)
             arrays: list[Any] = [
-                pa.array([_plain(column, cell) for cell in given], field.type)
+                pa.array(_as_arrow(column, given), field.type)
                 for column, given, field in zip(self._columns, cells, self._schema, strict=True)
             ]
             table = pa.Table.from_arrays(arrays, schema=self._schema)
@@ -163,7 +169,7 @@ class Columns:
 
         for column, field, cell in zip(self._columns, self._schema, row or (), strict=False):
             try:
-                pa.array([_plain(column, cell)], field.type)
+                pa.array(_as_arrow(column, [cell]), field.type)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 return f"{column.name}: {error}"
             if cell is None and not column.nullable:
@@ -171,17 +177,17 @@ class Columns:
         return None
 
 
-def _plain(column: Column, cell: Any) -> Any:
+def _as_arrow(column: Column, cells: Sequence[Any]) -> Sequence[Any]:
     """What Arrow takes for a UUID and for JSON: text."""
-    if cell is None or column.kind not in (Kind.UUID, Kind.JSON):
-        return cell
+    if column.kind not in (Kind.UUID, Kind.JSON):
+        return cells
     if column.many:
-        return [_text(item) for item in cell]
-    return _text(cell)
+        return [None if cell is None else list(map(_text, cell)) for cell in cells]
+    return list(map(_text, cells))
 
 
 def _text(cell: Any) -> Any:
-    if isinstance(cell, str):
+    if cell is None or isinstance(cell, str):
         return cell
     if isinstance(cell, UUID):
         return str(cell)

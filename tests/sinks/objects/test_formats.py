@@ -183,7 +183,7 @@ def test_large_files_of_lines_go_to_disk_in_frames():
     file = Lines("jsonl", "zstd", None).open()
     line = b"x" * 1000
     for _ in range(2200):
-        file.append([line])
+        file.append((line, 1))
     assert file.spilled
     assert file.memory < 1024 * 1024
     content = pa.input_stream(io.BytesIO(file.finish().read()), compression="zstd").read()
