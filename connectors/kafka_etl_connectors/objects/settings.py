@@ -110,6 +110,14 @@ class BucketSettings(Settings):
             raise ValueError("should be a place alone; keys and tokens go into `credentials`")
         return url.rstrip("/")
 
+    @field_validator("endpoint")
+    @classmethod
+    def _is_a_server_alone(cls, endpoint: str | None) -> str | None:
+        parts = urlsplit(endpoint or "https://")
+        if parts.scheme not in {"http", "https"} or parts.username or parts.password or parts.query:
+            raise ValueError("should be http(s)://HOST:PORT; keys go into `credentials`")
+        return endpoint
+
 
 class ObjectTarget(SinkSettings, BucketSettings):
     """Settings that both sinks share.

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from kafka_etl.contracts import (
@@ -226,7 +226,8 @@ class ObjectStore(RollingStore):
     def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
         """Take rows into open files. There is no table for letters.
 
-        A row that belongs to many records goes with the first partition of the settlement.
+        A row that belongs to many records goes with the first partition of the settlement, as does
+        one of a partition that does not move.
 
         Raises:
             Unreachable: The disk for open files is full; nothing is open any more.
@@ -471,13 +472,10 @@ def _by_partition(rows: Rows, moves: Mapping[Partition, Move]) -> dict[Partition
         first if source is None else (source.topic() or "", source.partition() or 0)
         for source in rows.sources
     ]
-    found: dict[Partition, list[int]] = {tp: [] for tp in moves}
-    try:
-        for position, place in enumerate(places):
-            found[cast("Partition", place)].append(position)
-    except KeyError as error:
-        raise ValueError(f"a row of {error} in a settlement that does not move it") from error
-    return {tp: positions for tp, positions in found.items() if positions}
+    found: dict[tuple[str, int], list[int]] = {tp: [] for tp in moves}
+    for position, place in enumerate(places):
+        found.get(place, found[first]).append(position)
+    return {Partition(*place): positions for place, positions in found.items() if positions}
 
 
 def _with_objects(link: Manifest, objects: Sequence[StoredObject]) -> Manifest:

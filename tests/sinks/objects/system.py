@@ -126,7 +126,8 @@ class World:
             found += [row["id"] for row in self.rows(path)]
         return found
 
-    def rows(self, path: str) -> Iterator[dict]:
+    def content(self, path: str) -> bytes:
+        """The content of a file that a manifest names, decompressed."""
         inside = path.removeprefix(self.url).removeprefix(self.url.removeprefix("file://"))
         content = self.bucket().get(inside.lstrip("/"))
         assert content is not None, f"{path} is named by a manifest and is not there"
@@ -134,7 +135,10 @@ class World:
             content = gzip.decompress(content)
         elif path.endswith(".zst"):
             content = pa.input_stream(io.BytesIO(content), compression="zstd").read()
-        return (json.loads(line) for line in content.splitlines())
+        return content
+
+    def rows(self, path: str) -> Iterator[dict]:
+        return map(json.loads, self.content(path).splitlines())
 
     def data(self) -> list[str]:
         """All objects that are no manifest and no intent."""

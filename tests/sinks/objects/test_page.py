@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import duckdb
 import pyarrow.dataset as ds
 import pytest
 from ruamel.yaml import YAML
@@ -14,10 +15,12 @@ from kafka_etl_connectors.objects.read import committed_objects
 from tests.kit.daemon import Daemon, run_to_end
 from tests.kit.pages import ROOT, blocks
 from tests.kit.pipeline import orders
+from tests.sinks.objects.system import OTHER, TP, World, take
 
 PAGE = "docs/sinks/objects.md"
 LINES, TABLE = blocks(PAGE, "yaml")
 (READER,) = blocks(PAGE, "python")
+(QUERY,) = blocks(PAGE, "sql")
 UNUSED = {"mode", "key", "newer", "create", "evolve"}
 
 
@@ -34,6 +37,19 @@ def test_the_settings_of_the_page_are_valid():
     SINK.settings.model_validate({**given, "url": "s3://lake"})
     given = YAML(typ="safe").load(TABLE)["sink"]["with"]
     assert PARQUET.settings.model_validate(given).table_columns[0].nullable is False
+
+
+def test_the_page_s_query_finds_the_files(tmp_path):
+    world = World(f"file://{tmp_path}/lake")
+    world.name = "orders-to-lake"
+    world.place(TP, OTHER)
+    store = world.store()
+    for at in range(3):
+        take(store, at, at + 1)
+        store.roll(final=True)
+    found = duckdb.sql(QUERY.replace("'lake/", f"'{tmp_path}/lake/")).fetchall()
+    assert sorted(f"{tmp_path}/lake/{path}" for (path,) in found) == sorted(world.files())
+    assert len(found) == 3
 
 
 @pytest.fixture

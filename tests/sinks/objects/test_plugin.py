@@ -50,6 +50,8 @@ def test_the_label_says_for_whom():
         ({"url": "s3://key:secret@bucket"}, "credentials"),
         ({"url": "https://account.blob.core.windows.net/c?sig=abc"}, "should begin with"),
         ({"url": "s3://bucket/x?X-Amz-Signature=abc"}, "credentials"),
+        ({"endpoint": "https://key:hush@host"}, "credentials"),
+        ({"endpoint": "host:9000"}, "HOST:PORT"),
         ({"path": "{nobody}/"}, "nobody"),
         ({"path": "_offsets/"}, "none beginning with"),
         ({"offsets": {"name": "a/b"}}, "letters, digits"),

@@ -253,3 +253,34 @@ def test_an_interrupted_roll_ends_and_goes_on_later(world):
     store.connect()
     assert store.roll(final=True) == {TP: 3}
     assert world.ids() == [0, 1, 2]
+
+
+def test_partitions_whose_numbers_begin_alike_are_not_mixed(world):
+    one, ten = Partition("orders", 1), Partition("orders", 10)
+    store = world.store()
+    store.place({one: StoredOffset(5), ten: StoredOffset(7)}, overwrite=False)
+    take(store, 7, 9, ten)
+    store.roll(final=True)
+    assert {tp: at.next for tp, at in world.store().offsets([one, ten]).items()} == {one: 5, ten: 9}
+
+
+def test_the_newest_of_a_thousand_links_is_found(world):
+    world.place()
+    store = world.store()
+    for at in range(1001):
+        store.commit(nothing(), {TP: Move(at, at + 1)}, [])
+        store.roll(final=True)
+    assert world.store().offsets([TP])[TP].next == 1001
+
+
+def test_a_link_that_is_said_to_exist_and_is_not_there_is_asked_for_again(world, monkeypatch):
+    world.place()
+    bucket = world.bucket()
+    store = world.store(bucket)
+    take(store, 0, 2)
+    monkeypatch.setattr(bucket, "create", lambda _path, _content: False)
+    with pytest.raises(Unreachable, match="being written by another"):
+        store.roll(final=True)
+    monkeypatch.undo()
+    assert store.roll(final=True) == {TP: 2}
+    assert world.ids() == [0, 1]
