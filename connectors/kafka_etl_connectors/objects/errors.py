@@ -30,6 +30,19 @@ _SECRETS: Final = re.compile(
     r"[^\s,&<>]+"
 )
 _ANSWER: Final = re.compile(r"<Code>(?P<code>[^<]+)</Code>\s*<Message>(?P<message>[^<]*)</Message>")
+_CLUTTER: Final = (
+    (re.compile(r"^Generic \w+ error: "), ""),
+    (re.compile(r"Error performing (?:list request: Error performing )?(?=[A-Z]+ http)"), ""),
+    (re.compile(r"(https?://[^/\s]+)/\S*"), r"\1/…"),
+    (
+        re.compile(
+            r" in [\d.]+\w*s\b(?:, after \d+ retries, max_retries: \d+, retry_timeout: \w+)?"
+        ),
+        "",
+    ),
+    (re.compile(r" - (?:HTTP error: )?"), ": "),
+)
+"""What the client adds, which differs from try to try or names an object that nobody looks for."""
 _LONGEST: Final = 300
 
 
@@ -45,9 +58,11 @@ def unreachable(error: Exception) -> Unreachable:
 
 
 def words(error: Exception) -> str:
-    """What the server said, else the client's first lines, without secrets."""
+    """What the server said, else the client's first lines: without secrets, and each time alike."""
     text = str(error).split("\n\nDebug source:")[0]
     said = _ANSWER.search(text)
     if said is not None:
         text = f"{said['code']}: {said['message']}"
+    for pattern, replacement in _CLUTTER:
+        text = pattern.sub(replacement, text)
     return _SECRETS.sub(r"\1***", " ".join(text.split()))[:_LONGEST] or type(error).__name__

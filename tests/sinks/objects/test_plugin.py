@@ -245,3 +245,30 @@ def test_secrets_in_errors_are_hidden():
     told = unreachable(Exception(text)).reason
     assert not [secret for secret in ("abc123", "def456", "xyz789") if secret in told]
     assert not unreachable(Exception(text)).mend
+
+
+RECORDED = {
+    "Generic S3 error: Error performing PUT http://127.0.0.1:13406/bkt/p/c in 394.659801ms, after "
+    "3 retries, max_retries: 3, retry_timeout: 20s - HTTP error: error sending request\n\n"
+    "Debug source:\nGeneric {": ("PUT http://127.0.0.1:13406/…: error sending request", False),
+    "Generic S3 error: Error performing list request: Error performing GET "
+    "http://127.0.0.1:13406/bkt?list-type=2&prefix=p%2Fl%2F in 44.516µs - HTTP error: error "
+    "sending request\n\nDebug source:": (
+        "GET http://127.0.0.1:13406/…: error sending request",
+        False,
+    ),
+    "Generic S3 error: Error performing PUT http://127.0.0.1:14867/b in 2.158096ms - Server "
+    'returned non-2xx status code: 400 Bad Request: <?xml version="1.0" encoding="UTF-8"?>\n'
+    "<Error><Code>InvalidBucketName</Code><Message>The specified bucket is not valid.</Message>"
+    "<Resource>/b</Resource></Error>": (
+        "InvalidBucketName: The specified bucket is not valid.",
+        True,
+    ),
+}
+"""Errors of the client on a real server -> what is told, and whether a user has to mend it."""
+
+
+@pytest.mark.parametrize("text", RECORDED)
+def test_recorded_errors(text):
+    told = unreachable(Exception(text))
+    assert (told.reason, told.mend) == RECORDED[text]
