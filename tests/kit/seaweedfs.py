@@ -55,6 +55,7 @@ class SeaweedFs:
         config.write_text(json.dumps({"identities": identities}))
         command = [
             str(_program()), "-logtostderr=true", "server", "-master.telemetry=false",
+            "-master.electionTimeout=1s", "-master.heartbeatInterval=200ms",
             "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._folder / 'data'}",
             f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}",
             "-s3", f"-s3.port={s3}", f"-s3.config={config}", "-s3.port.iceberg=0",

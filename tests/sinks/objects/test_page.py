@@ -81,18 +81,15 @@ def test_the_page_s_pipeline_and_the_page_s_reader(page, kafka):
     assert page() == list(range(500))
     (letter,) = kafka.read(page.letters)
     assert letter.key == b"gone"
-    kafka.produce(page.topic, [("k", json.dumps({"id": 500}))])
-    run_to_end(page.folder, "pipeline.yaml")
-    assert page() == list(range(501))
 
 
 def test_killed_daemons_lose_and_double_nothing(page, kafka):
-    count, lake = 3000, page.folder / "lake"
+    count, lake = 2000, page.folder / "lake"
 
     def files() -> int:
         return len(list(lake.rglob("*.zst")))
 
-    for round_ in range(3):
+    for round_ in range(2):
         part = orders(count)[round_ * 1000 : (round_ + 1) * 1000]
         kafka.produce(page.topic, part)
         with Daemon(page.folder, "pipeline.yaml") as daemon:
