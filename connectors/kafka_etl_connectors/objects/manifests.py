@@ -101,6 +101,14 @@ class Chains:
     cluster: str
     _encoder: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder)
 
+    def ask(self) -> None:
+        """Ask the store for anything.
+
+        Raises:
+            Unreachable: The store does not answer.
+        """
+        self.bucket.get(f"{_CHAINS}/{segment(self.name)}/anything")
+
     def newest(self, tp: Partition) -> Manifest | None:
         """The last link of a partition; None: the partition is not known."""
         path = self.bucket.first(self._folder(_CHAINS, tp))

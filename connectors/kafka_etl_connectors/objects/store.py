@@ -142,12 +142,22 @@ class ObjectStore(RollingStore):
         self._parts: dict[Partition, _Part] = {}
         self._durable: dict[Partition, int] = {}
         self._interrupted = False
+        self._overfull = False
+        self._away: Unreachable | None = None
 
     # Connection
 
     def connect(self) -> None:
-        """Make the clients. They connect when they are asked something."""
-        self._connected = self._make_chains()
+        """Make the clients, which connect when they are asked something.
+
+        After an outage that filled the disk they are asked something at once: without an answer
+        rows would be read again, only to be thrown away again.
+        """
+        chains = self._make_chains()
+        if self._overfull:
+            chains.ask()
+            self._overfull = False
+        self._connected = chains
         self._interrupted = False
 
     def close(self) -> None:
@@ -230,9 +240,11 @@ class ObjectStore(RollingStore):
         one of a partition that does not move.
 
         Raises:
-            Unreachable: The disk for open files is full; nothing is open any more.
+            Unreachable: The disk for open files is full, and nothing is open any more; or open
+                files are twice as large as allowed, because the store takes none.
         """
         del letters
+        self._check_room()
         unknown = [tp for tp in moves if tp not in self._parts]
         if unknown:
             self.offsets(unknown)
@@ -253,6 +265,16 @@ class ObjectStore(RollingStore):
                 reason = f"open files cannot be written: {error.strerror or error}"
                 raise Unreachable(reason, mend=True) from error
             raise
+
+    def _check_room(self) -> None:
+        """Take no more while the store is away for so long that files pile up.
+
+        Usually `roll` makes room between two commits.
+        """
+        size = sum(file.size for part in self._parts.values() for file in part.files)
+        if size > 2 * self._roll.disk:
+            self._overfull = True
+            raise Unreachable(f"open files hold {size:,} bytes, and the store takes none of them")
 
     def _cut(self, rows: Rows, moves: Mapping[Partition, Move]) -> Pieces:
         """Encode rows, and sort them by partition and folder.
@@ -319,6 +341,7 @@ class ObjectStore(RollingStore):
                 is full.
         """
         due = self._due(final=final, leaving=leaving)
+        self._away = None
         endings = self._at_once(self._closed, due)
         lost = [tp for tp, ending in zip(due, endings, strict=True) if isinstance(ending, Conflict)]
         if lost:
@@ -379,6 +402,8 @@ class ObjectStore(RollingStore):
 
     def _closed(self, tp: Partition) -> Exception | None:
         """Close a partition, and return what went wrong; called on a thread of its own."""
+        if self._away is not None:
+            return self._away  # each try costs time, and would end alike
         part = self._parts[tp]
         try:
             if part.sealed is not None:
@@ -387,6 +412,8 @@ class ObjectStore(RollingStore):
                 part.sealed, part.open = self._seal(tp, part.standing, part.open), None
                 self._send(tp, part, part.sealed)
         except Exception as error:  # noqa: BLE001 - the caller raises it, after the others' ends
+            if isinstance(error, Unreachable):
+                self._away = error
             return error
         return None
 

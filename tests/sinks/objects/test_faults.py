@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from kafka_etl.contracts import Conflict, Move, Unreachable
+from kafka_etl.record import Partition
 from tests.sinks.objects.system import DAY, OTHER, TP, Died, World, nothing, rows, take
 
 
@@ -196,6 +197,54 @@ def test_conflict_and_outage_in_one_roll(world):
     bucket.fail = lambda _name, _path: None
     assert store.roll(final=False) == {TP: 2, OTHER: 2}
     assert world.ids() == [0, 1, 0, 1]
+
+
+def test_an_outage_fills_the_disk_so_far_and_no_further(world):
+    world.place()
+    bucket = world.bucket()
+    bucket.error = lambda: Unreachable("away")
+    store = world.store(bucket, disk="8KiB")
+    store.offsets([TP])
+    bucket.fail = lambda _name, _path: "before"
+    at = 0
+    while at < 10_000:
+        try:
+            take(store, at, at + 100)
+        except Unreachable as full:
+            assert "takes none of them" in full.reason
+            break
+        at += 100
+        if store.due(final=False):
+            with pytest.raises(Unreachable, match="away"):
+                store.roll(final=False)
+    assert 1000 < at < 3000
+    store.discard([TP])  # as the engine does
+    store.close()
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            store.connect()
+    bucket.fail = lambda _name, _path: None
+    store.connect()
+    take(store, store.offsets([TP])[TP].next, at)
+    store.roll(final=True)
+    assert world.ids() == list(range(at))
+
+
+def test_a_store_that_is_away_is_asked_for_few_of_many_partitions(world):
+    partitions = [Partition("orders", number) for number in range(100)]
+    world.place(*partitions)
+    bucket = world.bucket()
+    bucket.error = lambda: Unreachable("away")
+    store = world.store(bucket)
+    for tp in partitions:
+        take(store, 0, 1, tp)
+    asked = len(bucket.calls)
+    bucket.fail = lambda _name, _path: "before"
+    with pytest.raises(Unreachable):
+        store.roll(final=True)
+    assert len(bucket.calls) - asked < 20
+    bucket.fail = lambda _name, _path: None
+    assert len(store.roll(final=True)) == 100
 
 
 @pytest.mark.parametrize("seed", range(60))
