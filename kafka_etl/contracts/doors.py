@@ -23,16 +23,17 @@ from kafka_etl.invocation import Refused
 from kafka_etl.record import Offsets, Partition
 
 
-class _Taken(Enum):
+class Taken(Enum):
+    """The class of `TAKEN`."""
+
     TAKEN = "TAKEN"
 
     def __repr__(self) -> str:
         return self.name
 
 
-TAKEN: Final = _Taken.TAKEN
+TAKEN: Final = Taken.TAKEN
 """The target has acknowledged the row, or every row of the set. Nothing else acknowledges one."""
-Taken = _Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,17 @@ class Unreachable(Exception):
 class Conflict(Exception):
     """Raised by a store: these partitions do not stand where the settlement begins.
 
-    Nothing was written. Another worker has moved them, or has this one's lost answer.
+    Nothing was written. Another worker has moved them, or this one has with a lost answer.
+
+    Args:
+        partitions: These partitions.
+        lost: Why a rolling store has lost what was open of them; empty: somebody moved them.
     """
 
-    def __init__(self, partitions: Collection[Partition]) -> None:
-        super().__init__(", ".join(map(str, sorted(partitions))))
+    def __init__(self, partitions: Collection[Partition], lost: str = "") -> None:
+        super().__init__(lost or ", ".join(map(str, sorted(partitions))))
         self.partitions = frozenset(partitions)
+        self.lost = lost
 
 
 class RefusedRows(Exception):

@@ -152,18 +152,18 @@ class StoreContract:
     def test_one_commit_after_the_other(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
             for number in range(5):
-                self.commit(store, some(system, [number]), step(system, number))
+                self.commit(store, some(system, [number]), moved(system, number))
             assert same(system.rows_in_target(), map(system.row, range(5)))
             assert standing(store, system) == [(5, 0)]
 
     def test_a_thousand_rows_are_one_commit(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
-            self.commit(store, some(system, range(1000)), step(system, 0, 1000))
+            self.commit(store, some(system, range(1000)), moved(system, 0, 1000))
             assert same(system.rows_in_target(), map(system.row, range(1000)))
 
     def test_a_move_by_nothing_without_rows_is_a_commit(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
-            self.commit(store, rows(), step(system, 0, 0))
+            self.commit(store, rows(), moved(system, 0, 0))
             assert standing(store, system) == [(0, 0)]
             assert list(system.rows_in_target()) == []
 
@@ -171,9 +171,9 @@ class StoreContract:
         self, system: StoreSystem
     ) -> None:
         with self.connected(system) as store:
-            self.commit(store, rows(), step(system, 0, 9))
+            self.commit(store, rows(), moved(system, 0, 9))
             assert standing(store, system) == [(9, 0)]
-            self.commit(store, some(system, [1]), step(system, 9, 0))
+            self.commit(store, some(system, [1]), moved(system, 9, 0))
             assert standing(store, system) == [(9, 0)]
             assert same(system.rows_in_target(), [system.row(1)])
 
@@ -234,10 +234,10 @@ class StoreContract:
         )
         good = [n for n in range(50) if n not in bad]
         with self.connected(system) as store:
-            assert self.refusals(store, wanted, step(system, 0, 50)) == bad
+            assert self.refusals(store, wanted, moved(system, 0, 50)) == bad
             assert standing(store, system) == [(0, 0)]
             assert not system.rows_in_target()
-            self.commit(store, wanted.take(good), step(system, 0, 50))
+            self.commit(store, wanted.take(good), moved(system, 0, 50))
             assert standing(store, system) == [(50, 0)]
             assert same(system.rows_in_target(), map(system.row, good))
 
@@ -255,17 +255,17 @@ class StoreContract:
     ) -> None:
         tp = of(system, 1)[0]
         with self.connected(system) as store:
-            self.commit(store, some(system, [1]), step(system, 0))
+            self.commit(store, some(system, [1]), moved(system, 0))
             reconnect(store)
-            assert self.conflict(store, some(system, [1]), step(system, 0)) == {tp}
+            assert self.conflict(store, some(system, [1]), moved(system, 0)) == {tp}
             assert same(system.rows_in_target(), [system.row(1)])
             assert standing(store, system) == [(1, 0)]
 
     def test_the_later_of_two_stores_conflicts(self, system: StoreSystem) -> None:
         with self.connected(system) as late, self.connected(system) as store:
-            self.commit(store, some(system, [1]), step(system, 0))
-            assert self.conflict(late, some(system, [2]), step(system, 0)) == set(of(system, 1))
-            self.commit(late, some(system, [2]), step(system, 1))
+            self.commit(store, some(system, [1]), moved(system, 0))
+            assert self.conflict(late, some(system, [2]), moved(system, 0)) == set(of(system, 1))
+            self.commit(late, some(system, [2]), moved(system, 1))
             assert same(system.rows_in_target(), map(system.row, (1, 2)))
 
     def test_dead_letters_are_written_with_the_rows_or_not_at_all(
@@ -276,19 +276,19 @@ class StoreContract:
         letters = [b'{"letter":1}', b'{"letter":2}']
         with self.connected(system) as store:
             try:
-                self.commit(store, some(system, [1]), step(system, 5), letters)
+                self.commit(store, some(system, [1]), moved(system, 5), letters)
             except Conflict:
                 reconnect(store)
             assert not system.letters_in_target()
-            self.commit(store, some(system, [1]), step(system, 0), letters)
+            self.commit(store, some(system, [1]), moved(system, 0), letters)
             assert same(system.letters_in_target(), letters)
 
     def test_a_store_goes_on_after_a_new_connect(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
-            self.commit(store, some(system, [1]), step(system, 0))
+            self.commit(store, some(system, [1]), moved(system, 0))
             reconnect(store)
             assert standing(store, system) == [(1, 0)]
-            self.commit(store, some(system, [2]), step(system, 1))
+            self.commit(store, some(system, [2]), moved(system, 1))
             assert same(system.rows_in_target(), map(system.row, (1, 2)))
 
     def test_a_close_without_a_connect_is_harmless(self, system: StoreSystem) -> None:
@@ -302,7 +302,7 @@ class StoreContract:
         with self.connected(system) as store:
             system.break_target()
             try:
-                self.commit(store, some(system, [1]), step(system, 0))
+                self.commit(store, some(system, [1]), moved(system, 0))
             except (RefusedRows, Conflict) as error:
                 raise AssertionError("the target is broken, not a row or an offset") from error
             except Exception:  # noqa: BLE001, S110 - a store may raise anything else
@@ -313,14 +313,14 @@ class StoreContract:
                 system.mend_target()
             reconnect(store)
             assert standing(store, system) == [(0, 0)]
-            self.commit(store, some(system, [1]), step(system, 0))
+            self.commit(store, some(system, [1]), moved(system, 0))
             assert same(system.rows_in_target(), [system.row(1)])
 
     def test_the_last_row_of_a_key_wins(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
-            self.commit(store, versions(system, 1, [0, 1, 2]), step(system, 0, 3))
+            self.commit(store, versions(system, 1, [0, 1, 2]), moved(system, 0, 3))
             assert same(system.rows_in_target(), [system.row(1, 2)])
-            self.commit(store, versions(system, 1, [3]), step(system, 3))
+            self.commit(store, versions(system, 1, [3]), moved(system, 3))
             assert same(system.rows_in_target(), [system.row(1, 3)])
 
     def test_an_older_row_of_a_key_returns_when_the_newer_one_is_refused(
@@ -330,8 +330,8 @@ class StoreContract:
         bad = given(system.refused(1), "a value that the target refuses")
         wanted = rows(first, bad, keys=[system.key(1)] * 2)
         with self.connected(system) as store:
-            assert self.refusals(store, wanted, step(system, 0, 2)) == {1}
-            self.commit(store, wanted.take([0]), step(system, 0, 2))
+            assert self.refusals(store, wanted, moved(system, 0, 2)) == {1}
+            self.commit(store, wanted.take([0]), moved(system, 0, 2))
             assert same(system.rows_in_target(), [first])
 
     def test_a_refused_row_is_named_though_a_newer_one_of_its_key_is_good(
@@ -343,18 +343,18 @@ class StoreContract:
         wanted = rows(bad, last, keys=[system.key(1)] * 2)
         with self.connected(system) as store:
             try:
-                self.commit(store, wanted, step(system, 0, 2))
+                self.commit(store, wanted, moved(system, 0, 2))
             except RefusedRows as refused:
                 assert set(refused.rows) == {0}  # noqa: PT017 - a suite needs no pytest
                 reconnect(store)
-                self.commit(store, wanted.take([1]), step(system, 0, 2))
+                self.commit(store, wanted.take([1]), moved(system, 0, 2))
             assert same(system.rows_in_target(), [last])
 
     def test_a_tombstone_deletes_the_row_of_its_key(self, system: StoreSystem) -> None:
         if not system.deletes:
             raise SkipTest("tombstones delete nothing here")
         with self.connected(system) as store:
-            self.commit(store, some(system, [1, 2, 3]), step(system, 0, 3))
+            self.commit(store, some(system, [1, 2, 3]), moved(system, 0, 3))
             deletions = rows(
                 None,
                 None,
@@ -363,7 +363,7 @@ class StoreContract:
                 None,
                 keys=list(map(system.key, (1, 2, 2, 3, 3))),
             )
-            self.commit(store, deletions, step(system, 3, 5))
+            self.commit(store, deletions, moved(system, 3, 5))
             assert same(system.rows_in_target(), [system.row(2, 1)])
 
 
@@ -373,8 +373,8 @@ class RollingStoreContract(StoreContract):
     def test_what_is_open_is_not_there_until_the_roll(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
             rolling = as_rolling(store)
-            rolling.commit(some(system, [1]), step(system, 0), ())
-            rolling.commit(some(system, [2]), step(system, 1), ())
+            rolling.commit(some(system, [1]), moved(system, 0), ())
+            rolling.commit(some(system, [2]), moved(system, 1), ())
             assert not system.rows_in_target()
             assert standing(store, system) == [(0, 0)]
             assert roll(rolling) == {of(system, 1)[0]: 2}
@@ -385,14 +385,14 @@ class RollingStoreContract(StoreContract):
     def test_a_commit_begins_where_the_last_one_was_taken(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
             rolling = as_rolling(store)
-            rolling.commit(some(system, [1]), step(system, 0), ())
+            rolling.commit(some(system, [1]), moved(system, 0), ())
             assert self.conflict_of_taken(rolling, system)
             assert not system.rows_in_target()
 
     def conflict_of_taken(self, store: RollingStore, system: StoreSystem) -> bool:
         """Whether a commit from the durable offset, not the taken one, is a conflict."""
         try:
-            store.commit(some(system, [2]), step(system, 0), ())
+            store.commit(some(system, [2]), moved(system, 0), ())
         except Conflict as conflict:
             return conflict.partitions == frozenset(of(system, 1))
         return False
@@ -400,18 +400,18 @@ class RollingStoreContract(StoreContract):
     def test_what_was_discarded_never_comes(self, system: StoreSystem) -> None:
         with self.connected(system) as store:
             rolling = as_rolling(store)
-            rolling.commit(some(system, [1]), step(system, 0), ())
+            rolling.commit(some(system, [1]), moved(system, 0), ())
             rolling.discard(of(system, 1))
             assert roll(rolling) == {}
             assert not system.rows_in_target()
-            rolling.commit(some(system, [2]), step(system, 0), ())
+            rolling.commit(some(system, [2]), moved(system, 0), ())
             assert roll(rolling) == {of(system, 1)[0]: 1}
             assert same(system.rows_in_target(), [system.row(2)])
 
     def test_a_roll_after_another_worker_moved_is_a_conflict(self, system: StoreSystem) -> None:
         with self.connected(system) as late, self.connected(system) as store:
-            as_rolling(late).commit(some(system, [1]), step(system, 0), ())
-            self.commit(store, some(system, [2]), step(system, 0))
+            as_rolling(late).commit(some(system, [1]), moved(system, 0), ())
+            self.commit(store, some(system, [2]), moved(system, 0))
             try:
                 roll(as_rolling(late))
             except Conflict as conflict:
@@ -420,16 +420,16 @@ class RollingStoreContract(StoreContract):
                 raise AssertionError("the roll should have ended in a conflict")
             as_rolling(late).discard(of(system, 1))
             assert same(system.rows_in_target(), [system.row(2)])
-            self.commit(late, some(system, [3]), step(system, 1))
+            self.commit(late, some(system, [3]), moved(system, 1))
             assert same(system.rows_in_target(), map(system.row, (2, 3)))
 
     def test_what_is_open_stays_open_over_a_new_connect(self, system: StoreSystem) -> None:
         """The framework connects anew after a failed roll, and then rolls again."""
         with self.connected(system) as store:
             rolling = as_rolling(store)
-            rolling.commit(some(system, [1]), step(system, 0), ())
+            rolling.commit(some(system, [1]), moved(system, 0), ())
             reconnect(rolling)
-            rolling.commit(some(system, [2]), step(system, 1), ())
+            rolling.commit(some(system, [2]), moved(system, 1), ())
             assert roll(rolling) == {of(system, 1)[0]: 2}
             assert same(system.rows_in_target(), map(system.row, (1, 2)))
 
@@ -450,10 +450,10 @@ class RollingStoreContract(StoreContract):
     ) -> None:
         """The framework takes up from the durable offset: the rows are committed once more."""
         with self.connected(system) as store:
-            as_rolling(store).commit(some(system, [1]), step(system, 0), ())
+            as_rolling(store).commit(some(system, [1]), moved(system, 0), ())
         with self.connected(system) as store:
             assert standing(store, system) == [(0, 0)]
-            self.commit(store, some(system, [1]), step(system, 0))
+            self.commit(store, some(system, [1]), moved(system, 0))
             assert same(system.rows_in_target(), [system.row(1)])
 
 
@@ -479,7 +479,7 @@ def versions(system: StoreSystem, key: int, numbers: Sequence[int]) -> Rows:
     )
 
 
-def step(system: StoreSystem, begin: int, by: int = 1) -> dict[Partition, Move]:
+def moved(system: StoreSystem, begin: int, by: int = 1) -> dict[Partition, Move]:
     """Return the move of the first partition from an offset on."""
     return {of(system, 1)[0]: Move(begin, begin + by)}
 

@@ -14,7 +14,7 @@ import pytest
 from kafka_etl.broker import Cluster
 from tests.kit.daemon import command, run_to_end
 from tests.kit.function_consumer import read
-from tests.kit.mns import KEY_ID, SECRET, Mns
+from tests.kit.mns import KEY_ID, SECRET, Mns, service
 from tests.kit.postgres import Postgres
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -22,8 +22,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def mns() -> Iterator[Mns]:
-    with Mns() as service:
-        yield service
+    with service() as running:
+        yield running
 
 
 def run(name: str, tmp_path: Path, topic: str) -> None:

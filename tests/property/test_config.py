@@ -91,7 +91,6 @@ REQUIRED: list[Loc] = [
     ("operators", 0, "use"),
     ("operators", 0, "with", "where"),
     ("operators", 1, "with", "rate"),
-    ("dead_letter", "topic"),
     ("kafka", "bootstrap.servers"),
 ]
 
@@ -283,6 +282,7 @@ def test_values_of_a_wrong_type_are_found_in_their_line() -> None:
 MAY_BE_EMPTY = {
     ("guarantee",),
     ("dead_letter",),
+    ("dead_letter", "format"),
     ("source", "with", "group"),
     ("operators", 0, "name"),
     ("operators", 1, "retry"),

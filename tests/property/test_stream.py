@@ -172,7 +172,7 @@ joined = Outputs.joined
 def not_atomic(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
     """A sink whose outputs stay though it says that it aborted."""
     sink = bench.sink
-    commit = sink.commit
+    commit = sink._commit
 
     def leaking(settlement: Settlement) -> None:
         try:
@@ -182,18 +182,18 @@ def not_atomic(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
                 sink._store_output(settlement.outputs, row)
             raise
 
-    sink.commit = leaking  # type: ignore[method-assign]
+    sink._commit = leaking
 
 
 def offsets_first(bench: Bench, _patch: pytest.MonkeyPatch) -> None:
     """A sink that moves the offsets of what it may yet abort."""
-    commit = bench.sink.commit
+    commit = bench.sink._commit
 
     def hasty(settlement: Settlement) -> None:
         bench.broker.offsets.update(settlement.progress)
         commit(settlement)
 
-    bench.sink.commit = hasty  # type: ignore[method-assign]
+    bench.sink._commit = hasty
 
 
 def no_letters(bench: Bench, _patch: pytest.MonkeyPatch) -> None:

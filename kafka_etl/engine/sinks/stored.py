@@ -300,7 +300,8 @@ class StoredSink:
             self._lettered |= {id(letter) for letter in new}
 
     def _taken(self, settlement: Settlement) -> None:
-        self._connection.worked()
+        if self._rolling is None:
+            self._connection.worked()
         self._lettered = set()
         trouble = self._trouble
         if trouble is not None:
@@ -343,6 +344,9 @@ class StoredSink:
     # Errors
 
     def _conflict(self, conflict: Conflict) -> Aborted:
+        if conflict.lost:
+            self._connection.rest(1.0, f"the sink: {conflict.lost}")
+            return Aborted(conflict.lost, moved=conflict.partitions)
         now = monotonic()
         self._conflicts.append(now)
         if len(self._conflicts) == _CONFLICTS and now - self._conflicts[0] < _WITHIN:

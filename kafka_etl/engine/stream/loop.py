@@ -51,6 +51,7 @@ class StreamEngine:
         )
         self._protocol = CommitProtocol(parts, self._membership, self._healthy)
         self._recovery = Recovery(parts, self._protocol)
+        self._is_idle = False
         self._waited = 0.0
         self._retried = 0.0
         self._retry_trouble: str | None = None
@@ -70,6 +71,7 @@ class StreamEngine:
             if not self._is_behind(batch):
                 self._protocol.join()
             self._protocol.commit_notes()
+            self._is_idle = batch is None
             if batch is None:
                 self._protocol.tick()
             else:
@@ -93,6 +95,21 @@ class StreamEngine:
         except CommitFailed as failed:
             self._recovery.after(failed)
         self._parts.hooks.sleep(0.1)
+
+    def close_open(self) -> None:
+        """Have the sink make durable what it has taken, if there is nothing to read.
+
+        For a run to the end, which would else wait until the sink's open files are old enough.
+
+        Raises: as `step`.
+        """
+        if not self._is_idle:
+            return
+        try:
+            self._protocol.join()
+            self._protocol.tick(final=True)
+        except CommitFailed as failed:
+            self._recovery.after(failed)
 
     def end(self) -> None:
         """Wait for the commit under way, because the next source begins at the committed offsets.

@@ -165,6 +165,8 @@ class Worker:
                 engine.idle()
             else:
                 engine.step()
+                if self._task.until_end:
+                    engine.close_open()
                 self._reconnects = 0
             if self._source is not None:
                 self._trouble.look(self._source, paused=self._paused)

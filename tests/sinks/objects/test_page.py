@@ -105,7 +105,7 @@ def test_the_page_s_columns_are_written(page, kafka):
     spec = YAML(typ="safe").load((page.folder / "pipeline.yaml").read_text())
     sink = YAML(typ="safe").load(TABLE)["sink"]
     lake = page.folder / "lake"
-    sink["with"] |= {"url": f"file://{lake}", "roll": {"every": "300ms"}}
+    sink["with"] |= {"url": f"file://{lake}", "roll": {"every": "5m"}}
     (page.folder / "pipeline.yaml").write_text(json.dumps({**spec, "sink": sink}))
     bad = [("bad", json.dumps({"id": "seven", "amount": 1})), ("none", json.dumps({"id": 1}))]
     kafka.produce(page.topic, [*orders(200), *bad])

@@ -10,6 +10,7 @@ import pytest
 from kafka_etl.config.report import OPEN, Finding, config_error, without_echoes
 from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import ALLOWED
+from kafka_etl.plugins import PluginRegistry
 from tests.unit.config.project import MARK, findings_in, pipeline, place_of, places, without
 
 TOP = [
@@ -28,7 +29,8 @@ TOP = [
     "workers",
 ]
 SOURCE = ["batch", "group", "key", "membership", "start", "topics", "value"]
-SINK = ["create", "key", "routes", "timestamp", "topic", "value"]
+SINK = ["create", "key", "routes", "set", "timestamp", "topic", "value"]
+SINKS = ", ".join(sorted(p.name for p in PluginRegistry.installed() if p.kind == "sinks"))
 
 DURATION = "should be a duration with its unit, such as 20ms, 5s, 10m or 1h"
 SIZE = "should be a size with its unit, such as 16MiB, 1MB or 512KiB"
@@ -169,7 +171,7 @@ MISSING_KEYS = [
         ["concurrency", "isolation", "name", "order", "retry", "timeout", "use", "with"],
     ),
     Mistake(
-        "»dead_letter: {format: raw}",
+        "dead_letter: »{format: raw}",
         Code.INVALID_VALUE,
         "`dead_letter`: needs one of `topic`, `table` (of a store) and `use` (another sink)",
     ),
@@ -307,7 +309,7 @@ PLUGINS = [
     Mistake(
         "sink: »stdot",
         Code.UNKNOWN_PLUGIN,
-        "there is no sink called `stdot`; installed: kafka, stdout",
+        f"there is no sink called `stdot`; installed: {SINKS}",
         "did you mean `stdout`?",
     ),
     Mistake(

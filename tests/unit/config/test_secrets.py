@@ -9,6 +9,7 @@ import pytest
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import CLIENTS, OPEN
 from tests.unit.config.project import findings_in, pipeline
+from tests.unit.config.test_findings import SINKS
 
 SECRET = "hunter2-and-more"  # noqa: S105 - not one
 OPS = """
@@ -168,8 +169,8 @@ def test_whatever_is_not_of_a_client_is_quoted_as_it_stands() -> None:
 
 
 def test_the_variable_stands_where_its_value_would(tmp_path: Path) -> None:
-    (finding,) = findings_in(tmp_path, pipeline("sink: '${SINK}'"), {"SINK": "postgres"})
-    assert finding.message == "there is no sink called `${SINK}`; installed: kafka, stdout"
+    (finding,) = findings_in(tmp_path, pipeline("sink: '${SINK}'"), {"SINK": "cassandra"})
+    assert finding.message == f"there is no sink called `${{SINK}}`; installed: {SINKS}"
 
 
 def test_a_secret_that_begins_another_leaves_nothing_of_it(tmp_path: Path) -> None:
@@ -180,5 +181,5 @@ def test_a_secret_that_begins_another_leaves_nothing_of_it(tmp_path: Path) -> No
 
 
 def test_what_the_file_itself_says_is_shown(tmp_path: Path) -> None:
-    (finding,) = findings_in(tmp_path, pipeline("sink: '${SINK:-postgres}'"))
-    assert "`postgres`" in finding.message
+    (finding,) = findings_in(tmp_path, pipeline("sink: '${SINK:-cassandra}'"))
+    assert "`cassandra`" in finding.message
