@@ -162,7 +162,7 @@ def _unknown(document: Document, place: Loc, allowed: Sequence[str]) -> Finding:
     """Make the finding of a key that is unknown at its place: misspelt, or valid elsewhere."""
     key, at = str(place[-1]), place[:-1]
     near, home = did_you_mean(key, allowed), home_of(key, at)
-    in_plugin = at[-1:] == ("with",)  # among a plug-in's settings, a misspelling is likelier
+    in_plugin = at[-1:] in {("with",), ("create",)}  # there a misspelling is likelier
     return document.finding(
         Code.UNKNOWN_KEY,
         f"unknown key {_name(place)}",
