@@ -1,0 +1,47 @@
+"""The plug-in `postgres`; imports the client only where one is made."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Store
+from kafka_etl.errors import ExtraMissing
+from kafka_etl_connectors.postgres.settings import PostgresSettings
+
+
+def _require_client() -> None:
+    """Check that the client is installed, without importing it.
+
+    Raises:
+        ExtraMissing: The client is not installed.
+    """
+    if find_spec("psycopg") is None:
+        raise ExtraMissing(
+            "the sink postgres needs the package psycopg",
+            "Install what it needs: pip install 'kafka-etl[postgres]'",
+        )
+
+
+def _build(settings: PostgresSettings, deployment: Deployment) -> Store:
+    _require_client()
+    from kafka_etl_connectors.postgres.store import PostgresStore  # noqa: PLC0415 - the client
+
+    return PostgresStore(settings, deployment)
+
+
+def _check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
+    _require_client()
+    from kafka_etl_connectors.postgres.check import check  # noqa: PLC0415 - likewise
+
+    return check(settings, deployment)
+
+
+SINK: Final = SinkPlugin(
+    settings=PostgresSettings,
+    label=lambda _settings: Label(Guarantee.EXACTLY_ONCE, "rows and offsets in one transaction"),
+    build=_build,
+    summary="rows of a table in PostgreSQL, in one transaction with the offsets",
+    check=_check,
+    letters="table",
+)
