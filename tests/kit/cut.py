@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from typing import Self
 
 LOOPBACK = "127.0.0.1"
 
@@ -34,7 +35,7 @@ class Cut:
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> Cut:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -25,7 +25,6 @@ BIN = Path(_SPEC.origin if _SPEC and _SPEC.origin else "").parent / "pginstall/b
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "fsync": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "64MB",
     "max_connections": "40",
     "deadlock_timeout": "100ms",

@@ -26,8 +26,8 @@ class Blame:
     """The search for all rows of a commit that the server refuses.
 
     A range of rows is written behind a savepoint. If the server refuses the range and COPY names a
-    line, the range is cut there; else in the middle. What was accepted stays while the search lasts,
-    so that the second of two rows with one key is the bad one.
+    line, the range is cut there; else in the middle. What was accepted stays during the search, so
+    that the second of two rows with one key is the bad one.
 
     Args:
         connection: The connection, outside a transaction.

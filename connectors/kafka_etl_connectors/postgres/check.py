@@ -1,4 +1,4 @@
-"""Preflight: the server, the table with its columns, keys and rights, and the store's own tables."""
+"""Preflight: the server, the table with its columns, keys and rights, the store's own tables."""
 
 from __future__ import annotations
 
@@ -206,7 +206,8 @@ def _check_rights(connection: Connection, settings: PostgresSettings) -> None:
     if missing:
         listed = ", ".join(missing)
         table = identifier(settings.table).as_string(connection)
+        user = sql.Identifier(connection.info.user).as_string(connection)
         raise SinkFailed(
             f"user {connection.info.user} has no right to {listed} on {settings.table}",
-            f"Run: GRANT {listed} ON {table} TO {sql.Identifier(connection.info.user).as_string()};",
+            f"Run: GRANT {listed} ON {table} TO {user};",
         )

@@ -49,7 +49,8 @@ def connected(settings: PostgresSettings, application: str) -> Connection:
     Raises:
         Unreachable: The server is away, or refuses the user.
     """
-    given = {name: value for name in _PARTS if (value := getattr(settings, name)) is not None}
+    given: dict[str, Any] = dict(_ALIVE)
+    given |= {name: value for name in _PARTS if (value := getattr(settings, name)) is not None}
     password = None if settings.password is None else settings.password.get_secret_value()
     if settings.pooling == "session":
         # A pooler refuses options that it does not know; what is needed is set LOCAL, too.
@@ -59,7 +60,6 @@ def connected(settings: PostgresSettings, application: str) -> Connection:
     try:
         connection = psycopg.connect(
             **given,
-            **_ALIVE,
             password=password,
             connect_timeout=int(settings.connect_timeout),
             target_session_attrs="read-write",
@@ -92,11 +92,11 @@ def interrupt(connection: Connection) -> None:
     with suppress(psycopg.Error, OSError):
         connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
     with suppress(psycopg.Error, OSError):
-        with socket.socket(fileno=connection.fileno()) as line:
-            try:
-                line.shutdown(socket.SHUT_RDWR)
-            finally:
-                line.detach()
+        line = socket.socket(fileno=connection.fileno())
+        try:
+            line.shutdown(socket.SHUT_RDWR)
+        finally:
+            line.detach()  # the descriptor is the client's, which closes it
 
 
 def identifier(name: str) -> sql.Identifier:

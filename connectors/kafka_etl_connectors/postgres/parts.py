@@ -72,14 +72,15 @@ class Part:
         """Whether some row is a deletion."""
         return self.table is None and None in self.values
 
-    def csv(self) -> memoryview:
-        """The table as CSV: text is quoted, so that an empty text is no null."""
-        from pyarrow import csv  # noqa: PLC0415 - an extra, which has made the table
 
-        out = BytesIO()
-        style = csv.WriteOptions(include_header=False, quoting_style="needed")
-        csv.write_csv(self.table, out, style)
-        return out.getbuffer()
+def as_csv(table: pa.Table) -> memoryview:
+    """A table as CSV: text is quoted, so that an empty text is no null."""
+    from pyarrow import csv  # noqa: PLC0415 - an extra, which has made the table
+
+    out = BytesIO()
+    style = csv.WriteOptions(include_header=False, quoting_style="needed")
+    csv.write_csv(table, out, style)
+    return out.getbuffer()
 
 
 def _goes_as_csv(table: pa.Table) -> bool:

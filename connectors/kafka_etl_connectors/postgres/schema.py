@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -44,6 +45,10 @@ JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
+"""
+_TYPES: Final = """
+SELECT format_type(atttypid, NULL) FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attname = ANY (%s) AND NOT attisdropped ORDER BY attnum
 """
 _KEYS: Final = """
 SELECT array_agg(a.attname::text)
@@ -113,7 +118,7 @@ def changes(before: Sequence[Column], now: Sequence[Column]) -> str:
         other = by_name.get(column.name)
         if other is None:
             found.append(f"column {column.name} is gone")
-        elif other.type_name != column.type_name or other.nullable != column.nullable:
+        elif base_type(other) != base_type(column) or (column.nullable and not other.nullable):
             null = "" if other.nullable else " NOT NULL"
             found.append(f"column {column.name} is {other.type_name}{null} now")
         elif not other.writable:
@@ -125,6 +130,17 @@ def changes(before: Sequence[Column], now: Sequence[Column]) -> str:
         if column.name not in known and column.writable and not column.optional
     ]
     return "; ".join(found)
+
+
+def base_type(column: Column) -> str:
+    """A column's type without its modifiers: `numeric` for `numeric(8, 2)`."""
+    return re.sub(r"\([^()]*\)", "", column.type_name)
+
+
+def types_of(connection: Connection, table: str, names: Sequence[str]) -> list[str]:
+    """The types of some columns of a table, as `base_type`, in the order of the table."""
+    found = connection.execute(_TYPES, (_regclass(connection, table), list(names))).fetchall()
+    return [row[0] for row in found]
 
 
 def _regclass(connection: Connection, table: str) -> str:

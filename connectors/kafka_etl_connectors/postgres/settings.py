@@ -113,9 +113,12 @@ class PostgresSettings(TableSettings):
     @classmethod
     def _url_is_read(cls, given: Any) -> Any:
         """Read the parts out of `url`; the password is no part of any text from here on."""
-        if not isinstance(given, dict) or not isinstance(url := given.get("url"), str):
-            return cast("object", given)
+        if not isinstance(given, dict):
+            return given
         named = cast("dict[str, Any]", given)
+        url = named.get("url")
+        if not isinstance(url, str):
+            return named
         parts = _parsed(url)
         for name in parts.keys() & named.keys():
             raise ValueError(f"`{name}` is set in `url`, and beside it")

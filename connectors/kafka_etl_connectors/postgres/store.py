@@ -154,6 +154,9 @@ class PostgresStore(Store):
         if moves:
             self._offsets.move(connection, moves)
         self._writer.write(connection, part)
+        if not self._writer.is_sound(connection, part):
+            changed = self._changed(connection)
+            raise changed or Unreachable(f"table {self._settings.table} is being changed")
         if letters and self._letters is not None:
             connection.execute(self._letters, ([letter.decode() for letter in letters],))
         # A deferred constraint fails before the COMMIT, which then is not run.
@@ -176,7 +179,7 @@ class PostgresStore(Store):
     def _refusal(
         self, connection: Connection, part: Part, error: BadValue | psycopg.Error
     ) -> Exception:
-        """What follows from an error that is a row's: all bad rows, unless the table has changed."""
+        """What follows from a row's error: all bad rows, unless the table has changed."""
         try:
             changed = self._changed(connection)
             if changed is not None:

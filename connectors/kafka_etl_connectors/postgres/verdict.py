@@ -21,14 +21,26 @@ class Fault(StrEnum):
     TARGET = "target"
 
 
-_ROW_CLASSES: Final = frozenset({"22", "23"})
-"""Data exceptions, and violated constraints."""
-_ROW_STATES: Final = frozenset({"44000", "P0001", "54000"})
-"""A view's check option, a trigger's RAISE, and a row or an index entry too large for a page."""
-_AGAIN: Final = frozenset({"40001", "40P01"})
-_SCHEMA: Final = frozenset({"42P01", "42703"})
-_MEND_CLASSES: Final = frozenset({"28", "3D", "3F"})
-_MEND_STATES: Final = frozenset({"42501", "53100"})
+_CLASSES: Final = {
+    "22": Fault.ROW,  # data exceptions
+    "23": Fault.ROW,  # violated constraints
+    "28": Fault.MEND,  # wrong user or password
+    "3D": Fault.MEND,  # no such database
+    "3F": Fault.MEND,  # no such schema
+}
+_STATES: Final = {
+    "44000": Fault.ROW,  # a view's check option
+    "P0001": Fault.ROW,  # a trigger's RAISE
+    "54000": Fault.ROW,  # a row, or an entry of an index, that is too large for a page
+    "40001": Fault.AGAIN,
+    "40P01": Fault.AGAIN,
+    "42P01": Fault.SCHEMA,  # no such table
+    "42703": Fault.SCHEMA,  # no such column
+    "42804": Fault.SCHEMA,  # a column has another type
+    "08P01": Fault.SCHEMA,  # likewise, seen by a binary COPY
+    "42501": Fault.MEND,  # no right to do that
+    "53100": Fault.MEND,  # disk full
+}
 NO_COPY: Final = frozenset({"0A000", "42809"})
 """COPY into a table with row-level security, and into a view."""
 LOCKED: Final = "55P03"
@@ -45,14 +57,6 @@ def fault_of(sqlstate: str | None, source_function: str | None = None) -> Fault:
     """
     if sqlstate is None:
         return Fault.TARGET
-    if sqlstate[:2] in _ROW_CLASSES or sqlstate in _ROW_STATES:
-        return Fault.ROW
     if sqlstate == "42501" and source_function == _ROW_SECURITY:
         return Fault.ROW
-    if sqlstate in _AGAIN:
-        return Fault.AGAIN
-    if sqlstate in _SCHEMA:
-        return Fault.SCHEMA
-    if sqlstate[:2] in _MEND_CLASSES or sqlstate in _MEND_STATES:
-        return Fault.MEND
-    return Fault.TARGET
+    return _STATES.get(sqlstate) or _CLASSES.get(sqlstate[:2], Fault.TARGET)

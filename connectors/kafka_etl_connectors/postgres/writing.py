@@ -11,7 +11,8 @@ from psycopg.postgres import types as registry
 
 from kafka_etl.contracts import Column, Kind
 from kafka_etl_connectors.postgres.connection import Connection, identifier, identifiers
-from kafka_etl_connectors.postgres.parts import BadValue, Part
+from kafka_etl_connectors.postgres.parts import BadValue, Part, as_csv
+from kafka_etl_connectors.postgres.schema import base_type, types_of
 from kafka_etl_connectors.postgres.settings import PostgresSettings
 
 _STAGED: Final = sql.Identifier("kafka_etl_staged")
@@ -51,8 +52,8 @@ class TableWriter:
         self._types = [_oid(column) for column in columns]
         self._keys = settings.key_columns
         self._key_places = [names.index(key) for key in self._keys if key in names]
-        binary = all(column.kind is not Kind.TEXT_FORM for column in columns)
-        self._format = sql.SQL("BINARY" if binary else "TEXT")
+        self._binary = all(column.kind is not Kind.TEXT_FORM for column in columns)
+        self._base_types = [base_type(column) for column in columns]
         self.staged = settings.mode != "insert"
 
     def prepare(self, connection: Connection, *, ends_with_commit: bool) -> None:
@@ -103,6 +104,16 @@ class TableWriter:
         for statement in self._merge(deletes=part.deletes):
             connection.execute(statement)
 
+    def is_sound(self, connection: Connection, part: Part) -> bool:
+        """Whether the columns still had the types as which the rows, just written, were sent.
+
+        A binary COPY into a column whose type has changed may store other values without an error.
+        The rows written keep the table from changing until the end of the transaction.
+        """
+        if self.staged or not self._binary or part.table is not None or not len(part):
+            return True
+        return types_of(connection, self._settings.table, self._names) == self._base_types
+
     def clear(self, connection: Connection) -> None:
         """Empty the staging table, for the next rows of the same transaction."""
         if self.staged:
@@ -116,11 +127,11 @@ class TableWriter:
         listed: sql.Composable,
         more_types: Sequence[int] = (),
     ) -> None:
-        kind = sql.SQL("CSV") if part.table is not None else self._format
+        kind = sql.SQL("CSV" if part.table is not None else "BINARY" if self._binary else "TEXT")
         query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(table, listed, kind)
         with connection.cursor() as cursor, cursor.copy(query) as copy:
             if part.table is not None:
-                copy.write(part.csv())
+                copy.write(as_csv(part.table))
                 return
             copy.set_types([*self._types, *more_types])
             _send(copy.write_row, part.values)

@@ -72,7 +72,7 @@ CREATE TABLE t (
   a bigint[], ta text[], g int GENERATED ALWAYS AS (1) STORED
   {more})
 """
-WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, 678901)
+WHEN = dt.datetime(2026, 1, 2, 3, 4, 5, 678901)  # noqa: DTZ001 - for a naive column
 VALUES = (
     True, 1, 2, 2**63 - 1, 0.5, 0.1, Decimal("12.30"), 'ü"', "abc", "xy ", b"\0\xff",
     dt.date(2026, 1, 2), dt.time(1, 2, 3), WHEN, WHEN.replace(tzinfo=dt.UTC), uuid.UUID(int=5),
