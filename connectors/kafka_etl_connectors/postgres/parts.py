@@ -75,12 +75,26 @@ class Part:
 
 def as_csv(table: pa.Table) -> memoryview:
     """A table as CSV: text is quoted, so that an empty text is no null."""
-    from pyarrow import csv  # noqa: PLC0415 - an extra, which has made the table
+    import pyarrow as pa  # noqa: PLC0415 - an extra, which has made the table
+    from pyarrow import csv  # noqa: PLC0415 - likewise
 
     out = BytesIO()
     style = csv.WriteOptions(include_header=False, quoting_style="needed")
+    for at, kind in enumerate(table.schema.types):
+        if pa.types.is_timestamp(kind) and kind.tz is not None:
+            table = table.set_column(at, table.schema.names[at], _in_utc(table.column(at)))
     csv.write_csv(table, out, style)
     return out.getbuffer()
+
+
+def _in_utc(instants: Any) -> Any:
+    """Instants as text in UTC; pyarrow's own text of an instant takes 16 times as long."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra, which has made the table
+    import pyarrow.compute as pc  # noqa: PLC0415 - likewise
+
+    text = pc.cast(pc.cast(instants, pa.timestamp(instants.type.unit)), pa.string())
+    joined: Any = pc.binary_join_element_wise(text, "+00", "")
+    return joined
 
 
 def _goes_as_csv(table: pa.Table) -> bool:
