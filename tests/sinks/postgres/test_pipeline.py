@@ -28,9 +28,9 @@ def slowly(order: dict) -> dict:
 """
 
 
-def project(folder: Path, kafka: Kafka, postgres: Postgres, database: str, **more: Any) -> Project:
-    postgres.execute(database, TABLE)
-    settings = {**postgres.parameters(database), "table": "orders", **more.pop("into", {})}
+def project(folder: Path, kafka: Kafka, postgres: Postgres, dbname: str, **more: Any) -> Project:
+    postgres.execute(dbname, TABLE)
+    settings = {**postgres.address(dbname), "table": "orders", **more.pop("into", {})}
     made = Project(folder, kafka, **more)
     made.spec["sink"] = {"use": "postgres", "with": settings}
     made.write()
@@ -42,13 +42,13 @@ def good(count: int) -> list[int]:
 
 
 def test_each_record_is_one_row_or_one_dead_letter(
-    tmp_path: Path, kafka: Kafka, postgres: Postgres, database: str
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:
-    made = project(tmp_path, kafka, postgres, database)
+    made = project(tmp_path, kafka, postgres, dbname)
     made.produce(orders(2000))  # an amount of 99.5 in each hundred breaks the check
     with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
         assert daemon.wait() == 0, daemon.said()
-    assert postgres.query(database, "SELECT id FROM orders ORDER BY id") == good(2000)
+    assert postgres.query(dbname, "SELECT id FROM orders ORDER BY id") == good(2000)
     letters = made.dead_letters()
     assert sorted(json.loads(d.value)["id"] for d in letters) == list(range(99, 2000, 100))
     headers = dict(letters[0].headers)
@@ -58,23 +58,23 @@ def test_each_record_is_one_row_or_one_dead_letter(
 
 
 def test_dead_letters_in_a_table_are_exactly_once_too(
-    tmp_path: Path, kafka: Kafka, postgres: Postgres, database: str
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:
     letters = {"dead_letter": {"table": "orders_dlq"}}
-    made = project(tmp_path, kafka, postgres, database, **letters)
+    made = project(tmp_path, kafka, postgres, dbname, **letters)
     made.produce([*orders(500), ("k", "no JSON")])
     with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
         assert daemon.wait() == 0, daemon.said()
-    found = postgres.query(database, "SELECT letter FROM orders_dlq")
+    found = postgres.query(dbname, "SELECT letter FROM orders_dlq")
     conditions = [letter["requestContext"]["condition"] for letter in found]
     assert sorted(conditions) == ["DecodeError", *["Refused"] * 5]
 
 
 def test_whatever_dies_each_record_is_there_once(
-    tmp_path: Path, kafka: Kafka, postgres: Postgres, database: str
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:
     made = project(
-        tmp_path, kafka, postgres, database, code=SLOWLY, operators=["ops:slowly"], workers=2
+        tmp_path, kafka, postgres, dbname, code=SLOWLY, operators=["ops:slowly"], workers=2
     )
     count = 6000
     made.produce(orders(count))
@@ -95,14 +95,14 @@ def test_whatever_dies_each_record_is_there_once(
             while made.lag() and time.monotonic() < deadline:
                 time.sleep(0.2)
             assert daemon.stop() == 0, daemon.said()
-    assert postgres.query(database, "SELECT id FROM orders ORDER BY id") == good(count)
-    assert postgres.query(database, "SELECT sum(next) FROM kafka_etl_offsets") == [count]
+    assert postgres.query(dbname, "SELECT id FROM orders ORDER BY id") == good(count)
+    assert postgres.query(dbname, "SELECT sum(next) FROM kafka_etl_offsets") == [count]
 
 
 def test_a_server_that_is_away_is_waited_for(
-    tmp_path: Path, kafka: Kafka, postgres: Postgres, database: str
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:
-    made = project(tmp_path, kafka, postgres, database)
+    made = project(tmp_path, kafka, postgres, dbname)
     made.produce(orders(10))
     postgres.stop()
     with Daemon(tmp_path, str(made.file)) as daemon:

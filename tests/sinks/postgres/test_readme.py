@@ -21,11 +21,11 @@ def test_its_orders_are_in_the_table(
     tmp_path: Path,
     kafka: Kafka,
     postgres: Postgres,
-    database: str,
+    dbname: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
-    for key, value in postgres.parameters(database).items():
+    for key, value in postgres.address(dbname).items():
         monkeypatch.setenv(names.get(key, "PGPASSWORD"), str(value))
     monkeypatch.setenv("KAFKA", kafka.bootstrap)
     topic = kafka.topic(2)
@@ -35,4 +35,4 @@ def test_its_orders_are_in_the_table(
     kafka.produce(topic, [(k, v.replace('"id"', '"customer": "c", "id"')) for k, v in orders(100)])
     with Daemon(tmp_path, "pipeline.yaml", "--until-end") as daemon:
         assert daemon.wait() == 0, daemon.said()
-    assert postgres.query(database, QUERY) == [("USD", 100, Decimal("5000.00"))]
+    assert postgres.query(dbname, QUERY) == [("USD", 100, Decimal("5000.00"))]
