@@ -111,7 +111,6 @@ class Postgres:
             "dbname": dbname,
         }
 
-
     # For tests of pipelines
 
     def database(self) -> str:

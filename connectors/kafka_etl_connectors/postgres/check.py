@@ -45,19 +45,25 @@ def check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
     """Connect, make what is missing and may be made, and read the columns.
 
     Raises:
-        SinkFailed: The server is away or refuses the user, or the table does not fit the settings.
+        Unreachable: The server is away.
+        SinkFailed: The server refuses the user, or the table does not fit the settings.
     """
     try:
         connection = connected(settings, f"kafka-etl {deployment.pipeline} preflight")
     except Unreachable as error:
-        raise SinkFailed(error.reason, "Mend that, and start the pipeline again.") from None
+        raise _final(error) from error
     try:
         with connection:
             return _checked(connection, settings, deployment)
     except psycopg.Error as error:
-        raise SinkFailed(
-            unreachable(error).reason, "Mend that, and start the pipeline again."
-        ) from error
+        raise _final(unreachable(error)) from error
+
+
+def _final(away: Unreachable) -> Exception:
+    """What a user has to mend stops the pipeline at once; else the server is waited for."""
+    if away.mend:
+        return SinkFailed(away.reason, "Mend that, and start the pipeline again.")
+    return away
 
 
 def _checked(
