@@ -51,7 +51,8 @@ class TableSettings(SinkSettings):
     def _modes_have_keys(self) -> TableSettings:
         if self.mode != "insert" and not self.key:
             raise ValueError(f"`mode: {self.mode}` needs `key`, the columns that name a row")
-        twice = set(self.key) & set(self.columns or {}) if isinstance(self.key, Mapping) else set()
+        keys = set[str](self.key) if isinstance(self.key, Mapping) else set[str]()
+        twice = keys & set(self.columns or {})
         if twice:
             raise ValueError(f"column {min(twice)} has an expression in `columns` and in `key`")
         if self.mode == "insert" and isinstance(self.key, Mapping):
@@ -88,7 +89,7 @@ def mapped_columns(settings: TableSettings, columns: Sequence[Column]) -> tuple[
     named = set(settings.key_columns)
     if settings.columns is not None:
         named |= settings.columns.keys()
-    wanted = named | ({settings.newer} if settings.newer else set())
+    wanted = named | ({settings.newer} if settings.newer else set[str]())
     if settings.extra not in {"error", "ignore"}:
         wanted.add(settings.extra)
     problems = [_unknown(name, by_name) for name in sorted(wanted - by_name.keys())]

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Producer, TopicPartition
 
 from kafka_etl.contracts import Deployment
-from kafka_etl.envelope import encode_letter
+from kafka_etl.envelope import LetterFormat, encode_letter
 from kafka_etl.invocation import DeadLetter, Settlement
 from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.produce import produce_record
@@ -35,7 +35,7 @@ class Ledger:
         self._topic = topic
         self._partitions = deployment.partitions.get(topic, 1)
         self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
-        self._format = deployment.letter_format
+        self._format: LetterFormat = deployment.letter_format
         self._provenance = deployment.provenance
         known = next(iter(deployment.size_limits), None)
         self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)

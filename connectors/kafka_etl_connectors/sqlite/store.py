@@ -184,7 +184,7 @@ class SqliteStore(Store):
 
     def _move(self, connection: sqlite3.Connection, moves: Mapping[Partition, Move]) -> None:
         """Move all partitions; those that stand elsewhere are the conflict."""
-        missed = []
+        missed: list[Partition] = []
         for tp, move in sorted(moves.items()):
             moved = connection.execute(
                 f"UPDATE {self._offsets} SET next = ? WHERE name = ? AND cluster = ? AND topic = ? "
@@ -262,7 +262,9 @@ def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
 def _tuples(rows: Rows) -> Sequence[Any]:
     if rows.table is None:
         return rows.values
-    return list(zip(*(column.to_pylist() for column in rows.table.columns), strict=True))
+    table: Any = rows.table  # its stubs leave the columns open
+    columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
+    return list(zip(*columns, strict=True))
 
 
 def _plain(row: Iterable[Any]) -> tuple[Any, ...]:

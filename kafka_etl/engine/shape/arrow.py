@@ -21,13 +21,13 @@ def table_of(table: Any, columns: Sequence[Column], extra: str) -> tuple[Any, Se
     """
     import pyarrow as pa  # noqa: PLC0415 - an extra, which has made the table
 
-    plain = values_only(table)
+    plain: Any = values_only(table)
     names = [column.name for column in columns]
     if not set(names) <= set(plain.column_names):
         return None
     if extra != "ignore" and set(plain.column_names) != set(names):
         return None
-    chosen = [plain.column(name) for name in names]
+    chosen: list[Any] = [plain.column(name) for name in names]
     if not all(map(_fits, columns, chosen)):
         return None
     entries: Sequence[int] = range(plain.num_rows)
@@ -35,7 +35,8 @@ def table_of(table: Any, columns: Sequence[Column], extra: str) -> tuple[Any, Se
         rows = table.column(ROW).to_pylist()
         if rows != list(entries):
             return None
-    return pa.table(dict(zip(names, chosen, strict=True))), entries
+    made: Any = pa.table(dict(zip(names, chosen, strict=True)))
+    return made, entries
 
 
 def _fits(column: Column, values: Any) -> bool:
@@ -47,8 +48,9 @@ def _fits(column: Column, values: Any) -> bool:
 
 def _is_int(column: Column, values: Any) -> bool:
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.compute  # noqa: PLC0415
 
+    pc: Any = pyarrow.compute
     if not pa.types.is_integer(values.type):
         return False
     if not column.bits or values.type.bit_width < column.bits:
@@ -63,8 +65,9 @@ def _is_int(column: Column, values: Any) -> bool:
 
 def _is_float(column: Column, values: Any) -> bool:
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.compute  # noqa: PLC0415
 
+    pc: Any = pyarrow.compute
     if not pa.types.is_floating(values.type) or values.type.bit_width > column.bits:
         return False
     finite: Any = pc.all(pc.is_finite(values))
@@ -73,8 +76,9 @@ def _is_float(column: Column, values: Any) -> bool:
 
 def _is_text(column: Column, values: Any) -> bool:
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.compute  # noqa: PLC0415
 
+    pc: Any = pyarrow.compute
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return False
     if column.length is not None:

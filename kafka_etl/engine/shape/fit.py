@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from types import NoneType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -149,7 +149,7 @@ def _each_of(column: Column) -> Callable[[Any], Any]:
     def each(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise TypeError("holds a list")
-        items: Sequence[Any] = value
+        items = cast("Sequence[Any]", value)
         return [None if item is None else one(item) for item in items]
 
     return each
@@ -262,10 +262,10 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each class of values
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        items: Mapping[Any, Any] = value
+        items: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
         return {name: _plain(one) for name, one in items.items()}
     if isinstance(value, list | tuple):
-        entries: Sequence[Any] = value
+        entries = cast("Sequence[Any]", value)
         return [_plain(one) for one in entries]
     if isinstance(value, BaseModel):
         return _plain(dict(value))
@@ -287,7 +287,7 @@ def _bool(value: Any) -> bool:
 def _bytes(value: Any) -> bytes:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise TypeError(f"takes bytes, not {_kind(value)}")
-    return bytes(value)
+    return bytes(cast("bytes", value))
 
 
 def _date(value: Any) -> date:

@@ -159,7 +159,8 @@ class Delivery:
             full = len(part) >= limits.rows or (part and size + more > limits.bytes)
             if full or (by_key and key is not None and key in seen):
                 yield part
-                part, size, seen = [], 0, set()
+                part, size = [], 0
+                seen.clear()
             part.append(position)
             size += more
             seen.add(key)
@@ -280,7 +281,8 @@ def _checked(answer: Any, positions: Sequence[int]) -> Verdicts:
             "Return TAKEN, or a mapping of positions to Refused or Again.",
         )
     verdicts: Verdicts = {}
-    for at, verdict in answer.items():
+    given: Mapping[Any, Any] = answer  # pyright: ignore[reportUnknownVariableType]
+    for at, verdict in given.items():
         if type(at) is not int or not 0 <= at < len(positions):
             raise SinkFailed(f"the sink's `write` named row {at!r:.100} of {len(positions)}")
         if not isinstance(verdict, Refused | Again):
