@@ -260,9 +260,9 @@ def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
 
 
 def _tuples(rows: Rows) -> Sequence[Any]:
-    if rows.table is None:
+    table: Any = rows.table
+    if table is None:
         return rows.values
-    table: Any = rows.table  # its stubs leave the columns open
     columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))
 
