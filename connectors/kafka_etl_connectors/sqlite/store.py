@@ -263,13 +263,13 @@ def _tuples(rows: Rows) -> Sequence[Any]:
     table: Any = rows.table
     if table is None:
         return rows.values
-    columns: list[list[Any]] = [column.to_pylist() for column in table.columns]
+    columns: list[Any] = [column.to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))
 
 
 def _plain(row: Iterable[Any]) -> tuple[Any, ...]:
     """A row in SQLite's own types: times, decimals and UUIDs are text."""
-    return tuple(_FORMS.get(type(value), _same)(value) for value in row)
+    return tuple(_FORMS.get(type(value), _same)(value) for value in row)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _same(value: Any) -> Any:
