@@ -1,0 +1,76 @@
+"""The plug-in of the sink `duckdb`; the library is imported only where it is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any, Final
+
+from kafka_etl.contracts import (
+    Deployment,
+    Guarantee,
+    Label,
+    Preflight,
+    SinkPlugin,
+    Store,
+    Unreachable,
+)
+from kafka_etl.errors import ExtraMissing, SinkFailed
+from kafka_etl.table_settings import mapped_columns
+from kafka_etl_connectors.duckdb.settings import DuckdbSettings
+
+
+def _build(settings: DuckdbSettings, deployment: Deployment) -> Store:
+    _require_library()
+    from kafka_etl_connectors.duckdb.store import DuckdbStore  # noqa: PLC0415
+
+    columns = mapped_columns(settings, deployment.columns) if deployment.columns else ()
+    return DuckdbStore(settings, deployment, columns)
+
+
+def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
+    _require_library()
+    import duckdb  # noqa: PLC0415
+
+    from kafka_etl_connectors.duckdb import schema  # noqa: PLC0415
+
+    path = deployment.folder / settings.path
+    if not path.parent.is_dir():
+        raise SinkFailed(f"there is no folder {path.parent}", "Create it, or correct `path`.")
+    if not path.exists() and not settings.create:
+        raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
+    try:
+        connection: Any = duckdb.connect(path)
+        try:
+            made = schema.prepare(connection, settings)
+            columns = schema.columns_of(connection, settings.table)
+            mapped_columns(settings, columns)
+            schema.check_key(connection, settings)
+        finally:
+            connection.close()
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        if "lock" in said.lower():
+            raise Unreachable(f"DuckDB: {said}") from error
+        raise SinkFailed(f"{path} cannot be used: {said}", "Correct `path`.") from error
+    return replace(Preflight(), columns=columns, notes=made)
+
+
+def _require_library() -> None:
+    if find_spec("duckdb") is None:
+        raise ExtraMissing(
+            "the sink `duckdb` needs the package duckdb",
+            "Install what it needs: pip install 'kafka-etl[duckdb]'",
+        )
+
+
+SINK: Final = SinkPlugin(
+    settings=DuckdbSettings,
+    label=lambda _settings: Label(
+        Guarantee.EXACTLY_ONCE, "rows and offsets in one transaction of the file"
+    ),
+    build=_build,
+    summary="rows of a table in a DuckDB file, in one transaction with the offsets",
+    check=_check,
+    letters="table",
+)

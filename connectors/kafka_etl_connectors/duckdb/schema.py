@@ -1,0 +1,123 @@
+"""A DuckDB file's tables: reading their columns, making them, and quoting their names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from kafka_etl.contracts import Column, Kind
+from kafka_etl.errors import SinkFailed
+from kafka_etl_connectors.duckdb.settings import DuckdbSettings
+
+_KINDS: Final = {
+    "BOOLEAN": (Kind.BOOL, 0),
+    "TINYINT": (Kind.INT, 8),
+    "SMALLINT": (Kind.INT, 16),
+    "INTEGER": (Kind.INT, 32),
+    "BIGINT": (Kind.INT, 64),
+    "HUGEINT": (Kind.INT, 128),
+    "FLOAT": (Kind.FLOAT, 32),
+    "DOUBLE": (Kind.FLOAT, 64),
+    "DECIMAL": (Kind.DECIMAL, 0),
+    "VARCHAR": (Kind.TEXT, 0),
+    "BLOB": (Kind.BYTES, 0),
+    "DATE": (Kind.DATE, 0),
+    "TIME": (Kind.TIME, 0),
+    "TIMESTAMP": (Kind.TIMESTAMP, 0),
+    "TIMESTAMP WITH TIME ZONE": (Kind.TIMESTAMP_TZ, 0),
+    "UUID": (Kind.UUID, 0),
+    "JSON": (Kind.JSON, 0),
+}
+_DIGITS: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+
+
+def quoted(name: str) -> str:
+    """A name as SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def columns_of(connection: Any, table: str) -> tuple[Column, ...]:
+    """The columns of a table of the file's main schema; empty: there is no such table."""
+    found = connection.execute(
+        "SELECT column_name, data_type, is_nullable, column_default FROM duckdb_columns() "
+        "WHERE table_name = ? AND schema_name = 'main' AND NOT internal ORDER BY column_index",
+        [table],
+    ).fetchall()
+    return tuple(_column(*row) for row in found)
+
+
+def _column(name: str, declared: str, nullable: Any, default: Any) -> Column:
+    many = declared.endswith("[]")
+    base = declared.removesuffix("[]")
+    digits = _DIGITS.fullmatch(base)
+    kind, bits = _KINDS.get("DECIMAL" if digits else base, (Kind.TEXT_FORM, 0))
+    return Column(
+        name=name,
+        kind=kind,
+        bits=bits,
+        precision=int(digits[1]) if digits else None,
+        scale=int(digits[2]) if digits else None,
+        many=many,
+        nullable=bool(nullable),
+        optional=bool(nullable) or default is not None,
+        type_name=declared,
+    )
+
+
+def prepare(connection: Any, settings: DuckdbSettings) -> tuple[str, ...]:
+    """Make the table, or add its missing columns, where the settings say so.
+
+    Returns:
+        The statements, for the user.
+
+    Raises:
+        SinkFailed: The table is missing, or may not be changed.
+    """
+    columns = {column.name for column in columns_of(connection, settings.table)}
+    made: list[str] = []
+    if not columns:
+        if not settings.create:
+            raise SinkFailed(
+                f"{settings.path} has no table {settings.table}",
+                "Create it, or say `create: true` and give `types: {column: type}`.",
+            )
+        if not settings.types:
+            raise SinkFailed(
+                f"table {settings.table} cannot be created without `types`",
+                "Give `types: {id: BIGINT, …}` under sink.with.",
+            )
+        fields = [f"{quoted(name)} {kind}" for name, kind in settings.types.items()]
+        if settings.key_columns:
+            fields.append(f"PRIMARY KEY ({', '.join(map(quoted, settings.key_columns))})")
+        made.append(f"CREATE TABLE {quoted(settings.table)} ({', '.join(fields)})")
+    elif settings.evolve:
+        made += [
+            f"ALTER TABLE {quoted(settings.table)} ADD COLUMN {quoted(name)} {kind}"
+            for name, kind in settings.types.items()
+            if name not in columns
+        ]
+    for statement in made:
+        connection.execute(statement)
+    return tuple(made)
+
+
+def check_key(connection: Any, settings: DuckdbSettings) -> None:
+    """Check that a unique constraint stands exactly on `key`, which an upsert needs.
+
+    Raises:
+        SinkFailed: There is none.
+    """
+    if settings.mode == "insert":
+        return
+    found = connection.execute(
+        "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? "
+        "AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')",
+        [settings.table],
+    ).fetchall()
+    if set(settings.key_columns) not in [set(row[0]) for row in found]:
+        names = ", ".join(map(quoted, settings.key_columns))
+        raise SinkFailed(
+            f"table {settings.table} has no PRIMARY KEY or UNIQUE exactly on ({names}), which "
+            f"`mode: {settings.mode}` needs",
+            "Create the table with one: DuckDB adds none to a table that is there.",
+        )

@@ -1,0 +1,181 @@
+"""The store `duckdb` passes its suite, and blames whoever is to blame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from kafka_etl.contracts import Deployment, Move, RefusedRows, StoredOffset
+from kafka_etl.envelope import Provenance
+from kafka_etl.errors import SinkFailed
+from kafka_etl.record import Partition
+from kafka_etl.testing import StoreContract, StoreSystem, rows
+from kafka_etl_connectors.duckdb import SINK
+from tests.kit.daemon import Daemon
+from tests.kit.kafka import Kafka
+from tests.kit.pages import ROOT, blocks
+from tests.kit.pipeline import orders
+
+PAGE = "docs/sinks/duckdb.md"
+PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
+TABLE = "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, version INTEGER CHECK (version < 100))"
+
+
+def deployment(folder: Path, letters: str | None = None) -> Deployment:
+    return Deployment(
+        "p", "m", {}, {}, {}, PROVENANCE, group="g", folder=folder, letter_table=letters
+    )
+
+
+def store_of(folder: Path, letters: str | None = None, **settings: Any) -> Any:
+    checked = SINK.settings.model_validate({"path": "t.duckdb", "table": "t", **settings})
+    found = SINK.check(checked, deployment(folder, letters))
+    return SINK.build(checked, replace(deployment(folder, letters), columns=found.columns))
+
+
+class DuckdbSystem(StoreSystem):
+    letters = True
+    breaks = True
+
+    def __init__(self, folder: Path, *, upserts: bool) -> None:
+        self._folder = folder
+        self.upserts = self.deletes = upserts
+        self.execute(TABLE)
+
+    def store(self) -> Any:
+        more = {"mode": "upsert", "key": {"id": "key"}} if self.upserts else {}
+        return store_of(self._folder, "letters", **more)
+
+    def execute(self, text: str) -> list[Any]:
+        with duckdb.connect(self._folder / "t.duckdb") as connection:
+            return connection.execute(text).fetchall()
+
+    def rows_in_target(self) -> Sequence[Any]:
+        return self.execute("SELECT id, version FROM t")
+
+    def row(self, key: int, version: int = 0) -> Any:
+        return (key, version)
+
+    def key(self, key: int) -> Any:
+        return (key,)
+
+    def refused(self, key: int) -> Any:
+        return (key, 100)
+
+    def letters_in_target(self) -> Sequence[bytes]:
+        return [row[0].encode() for row in self.execute("SELECT letter FROM letters")]
+
+    def break_target(self) -> None:
+        self.execute("ALTER TABLE t RENAME TO gone")
+
+    def mend_target(self) -> None:
+        self.execute("ALTER TABLE gone RENAME TO t")
+
+
+class TestDuckdbStore(StoreContract):
+    @pytest.fixture(params=["insert", "upsert"])
+    def system(self, tmp_path: Path, request: pytest.FixtureRequest) -> DuckdbSystem:
+        return DuckdbSystem(tmp_path, upserts=request.param == "upsert")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with duckdb.connect(tmp_path / "t.duckdb") as connection:
+        connection.execute(TABLE)
+    return tmp_path
+
+
+P0 = Partition("in", 0)
+
+
+def opened(folder: Path, **settings: Any) -> Any:
+    store = store_of(folder, **settings)
+    store.connect()
+    store.place({P0: StoredOffset(0)}, overwrite=False)
+    return store
+
+
+def test_one_bad_row_of_ten_thousand_is_named(folder: Path) -> None:
+    store = opened(folder)
+    values = [(n, 100 if n == 7777 else 1) for n in range(10_000)]
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows(*values), {P0: Move(0, 10_000)}, ())
+    ((at, verdict),) = refused.value.rows.items()
+    assert (at, verdict.code) == (7777, "ConstraintException")
+    store.close()
+
+
+@pytest.mark.parametrize("value", [(None, 1), (1, 1), (2, 100)])
+def test_what_a_constraint_refuses_is_the_rows(folder: Path, value: Any) -> None:
+    store = opened(folder)
+    store.commit(rows((1, 1)), {P0: Move(0, 1)}, ())
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows(value, (5, 5)), {P0: Move(1, 3)}, ())
+    assert set(refused.value.rows) == {0}
+    assert "onstraint" in refused.value.rows[0].message
+    store.close()
+
+
+def test_of_two_rows_with_one_key_the_second_is_refused(folder: Path) -> None:
+    store = opened(folder)
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows((1, 1), (2, 2), (1, 3)), {P0: Move(0, 3)}, ())
+    assert set(refused.value.rows) == {2}
+    store.close()
+
+
+def test_newer_rows_are_kept(folder: Path) -> None:
+    store = opened(folder, mode="upsert", key=["id"], newer="version")
+    for at, version in enumerate((5, 3, 7)):
+        store.commit(rows((1, version), keys=[(1,)]), {P0: Move(at, at + 1)}, ())
+        with duckdb.connect(folder / "t.duckdb") as connection:
+            assert connection.execute("SELECT version FROM t").fetchall() == [(max(5, version),)]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"table": "tt"}, "no table tt"),
+        ({"path": "nix.duckdb"}, "no file"),
+        ({"path": "nix/t.duckdb"}, "no folder"),
+        ({"path": "text.db"}, "cannot be used"),
+        ({"columns": {"idd": "1"}}, "no column idd"),
+        ({"mode": "upsert", "key": ["version"]}, "no PRIMARY KEY"),
+        ({"table": "tt", "create": True}, "without `types`"),
+    ],
+)
+def test_preflight_says_what_does_not_fit(folder: Path, settings: Any, why: str) -> None:
+    (folder / "text.db").write_text("not a database" * 100)
+    with pytest.raises(SinkFailed, match=why):
+        store_of(folder, **settings)
+
+
+def test_the_page_names_every_setting() -> None:
+    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(SINK.settings.model_fields)
+
+
+def test_the_pages_pipeline_runs(tmp_path: Path, kafka: Kafka) -> None:
+    topic = kafka.topic(2)
+    (text,) = blocks(PAGE, "yaml")
+    text = text.replace("[orders]", f"[{topic}]").replace("orders-in-a-file", kafka.name())
+    (tmp_path / "pipeline.yaml").write_text(text)
+    kafka.produce(topic, [*orders(100), ("k", '{"id": "x"}'), *orders(10)])
+    env = {"KAFKA": kafka.bootstrap}
+    with Daemon(tmp_path, "pipeline.yaml", "--until-end", env=env) as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    with duckdb.connect(tmp_path / "shop.duckdb") as connection:
+        found = [
+            row[0] for row in connection.execute("SELECT id FROM orders ORDER BY id").fetchall()
+        ]
+        letters = connection.execute("SELECT count(*) FROM orders_dead").fetchone()
+    assert (found, letters) == (list(range(100)), (1,))
