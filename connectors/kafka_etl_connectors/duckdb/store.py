@@ -229,9 +229,10 @@ class DuckdbStore(Store):
         else:
             chosen = [rows.values[at] for at in positions]
             columns: list[Any] = list(zip(*chosen, strict=True)) or [()] * len(self._columns)
-            table = pa.table(
+            arrow: Any = pa  # its stubs leave the columns open
+            table = arrow.table(
                 {
-                    column.name: pa.array(_plain(column, values))
+                    column.name: arrow.array(_plain(column, values))
                     for column, values in zip(self._columns, columns, strict=True)
                 }
             )
