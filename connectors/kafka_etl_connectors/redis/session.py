@@ -38,8 +38,8 @@ def client_of(settings: RedisSettings, folder: Path, name: str) -> Any:
             if path is not None:
                 options[option] = str(folder / path)
     if settings.url is not None:
-        of_url: Any = redis.Redis.from_url
-        return of_url(settings.url.get_secret_value(), **options)
+        library: Any = redis
+        return library.Redis.from_url(settings.url.get_secret_value(), **options)
     if settings.encrypted:
         options["ssl"] = True
     password = settings.password
