@@ -1,0 +1,224 @@
+"""The store `files`: lines in a file for each partition, and how long it is beside its offset.
+
+A commit appends lines, and then replaces the partition's small offset file, which holds the next
+offset and the length of the data file. Lines behind that length are of a commit that did not end:
+the next commit cuts them off. So each partition is a whole, and partitions are committed one after
+the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from errno import ENOSPC
+from pathlib import Path
+from typing import ClassVar, Final
+from urllib.parse import quote
+
+import msgspec
+from pydantic import Field
+
+from kafka_etl.contracts import (
+    ByteSinkSettings,
+    Conflict,
+    Deployment,
+    Limits,
+    Move,
+    Refused,
+    RefusedRows,
+    Rows,
+    Settings,
+    Store,
+    StoredOffset,
+    Unreachable,
+)
+from kafka_etl.record import Partition, partition_of
+
+_OURS: Final = ".kafka-etl"
+
+
+class OffsetSettings(Settings):
+    """Where the store keeps the offsets.
+
+    Attributes:
+        name: Name under which they stand; default: the consumer group.
+    """
+
+    name: str | None = Field(default=None, min_length=1)
+
+
+class FilesSettings(ByteSinkSettings):
+    """Settings of the sink `files`.
+
+    Attributes:
+        folder: Where the files are; a relative path begins at the pipeline file.
+        suffix: Ending of the files' names.
+        sync: Whether a commit waits until the disk has the lines.
+        offsets: Where the offsets are.
+    """
+
+    folder: Path
+    suffix: str = Field(default=".jsonl", pattern=r"^\.[\w.]{1,20}$")
+    sync: bool = True
+    offsets: OffsetSettings = OffsetSettings()
+
+
+class _Standing(msgspec.Struct):
+    """The content of an offset file.
+
+    Attributes:
+        length: Bytes of the data file that are committed.
+    """
+
+    next: int
+    generation: int
+    topic_id: str
+    group: str
+    length: int = 0
+
+
+class FilesStore(Store):
+    """Lines of each partition in a file of its own.
+
+    Args:
+        settings: The folder.
+        deployment: Whose offsets these are.
+    """
+
+    kind: ClassVar[str] = "files"
+    limits = Limits(rows=1_000_000)
+
+    def __init__(self, settings: FilesSettings, deployment: Deployment) -> None:
+        self._settings = settings
+        self._folder = deployment.folder / settings.folder
+        name = settings.offsets.name or deployment.group
+        self._offsets = self._folder / _OURS / quote(name, safe="")
+
+    def connect(self) -> None:
+        """Make the folder of the offsets.
+
+        Raises:
+            Unreachable: The folder is not there, or may not be written.
+        """
+        if not self._folder.is_dir():
+            raise Unreachable(f"there is no folder {self._folder}", mend=True)
+        with _errors():
+            self._offsets.mkdir(parents=True, exist_ok=True)
+
+    def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
+        """See `Store.offsets`."""
+        with _errors():
+            found = {tp: self._read(tp) for tp in partitions}
+        return {
+            tp: StoredOffset(at.next, at.generation, at.topic_id, at.group)
+            for tp, at in found.items()
+            if at is not None
+        }
+
+    def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
+        """See `Store.place`."""
+        with _errors():
+            for tp, at in sorted(offsets.items()):
+                with self._locked(tp):
+                    known = self._read(tp)
+                    if known is None or overwrite:
+                        length = 0 if known is None else known.length
+                        standing = _Standing(at.next, at.generation, at.topic_id, at.group, length)
+                        self._write(tp, standing)
+
+    def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
+        """See `Store.commit`."""
+        del letters  # the store has no place for them
+        lines = self._lines(rows, moves)
+        with _errors(), ExitStack() as locks:
+            for tp in sorted(moves):
+                locks.enter_context(self._locked(tp))
+            stands = {tp: self._read(tp) for tp in moves}
+            moved = [
+                tp
+                for tp, move in moves.items()
+                if (at := stands[tp]) is None
+                or (at.next, at.generation) != (move.begin, move.generation)
+            ]
+            if moved:
+                raise Conflict(moved)
+            for tp, at in sorted(stands.items()):
+                if at is not None:
+                    self._append(tp, at, lines.get(tp, b""), moves[tp].next)
+
+    def _lines(self, rows: Rows, moves: Mapping[Partition, Move]) -> dict[Partition, bytes]:
+        """The lines of each partition; those of many records are in the first partition's file.
+
+        Raises:
+            RefusedRows: Some values are no line.
+        """
+        refused: dict[int, Refused] = {}
+        lines: dict[Partition, list[bytes]] = {}
+        for position, (value, source) in enumerate(zip(rows.values, rows.sources, strict=True)):
+            if value is None:
+                refused[position] = Refused("NoValue", "a record without a value can be no line")
+            elif b"\n" in value:
+                refused[position] = Refused("LineBreak", "a value with a line break is two lines")
+            else:
+                tp = min(moves) if source is None else partition_of(source)
+                lines.setdefault(tp, []).append(value)
+        if refused:
+            raise RefusedRows(refused)
+        return {tp: b"\n".join(values) + b"\n" for tp, values in lines.items()}
+
+    def _append(self, tp: Partition, at: _Standing, lines: bytes, following: int) -> None:
+        length = at.length
+        if lines:
+            with self._data(tp).open("ab") as file:
+                file.truncate(length)  # lines of a commit that did not end
+                file.write(lines)
+                file.flush()
+                if self._settings.sync:
+                    os.fsync(file.fileno())
+            length += len(lines)
+        self._write(tp, _Standing(following, at.generation, at.topic_id, at.group, length))
+
+    def _read(self, tp: Partition) -> _Standing | None:
+        try:
+            return msgspec.json.decode(self._offset_file(tp).read_bytes(), type=_Standing)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"{self._offset_file(tp)} is broken: {error}", mend=True) from error
+
+    def _write(self, tp: Partition, standing: _Standing) -> None:
+        """Replace an offset file as a whole."""
+        path = self._offset_file(tp)
+        fresh = path.with_suffix(".new")
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.encode(standing))
+            file.flush()
+            if self._settings.sync:
+                os.fsync(file.fileno())
+        fresh.replace(path)
+
+    @contextmanager
+    def _locked(self, tp: Partition) -> Generator[None]:
+        """Keep other processes from this partition's files."""
+        with self._offset_file(tp).with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _data(self, tp: Partition) -> Path:
+        return self._folder / f"{tp.topic}-{tp.number}{self._settings.suffix}"
+
+    def _offset_file(self, tp: Partition) -> Path:
+        return self._offsets / f"{tp.topic}-{tp.number}.json"
+
+
+@contextmanager
+def _errors() -> Generator[None]:
+    """Errors of the file system, as the target's fault."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == ENOSPC
+        mend = full or isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError)
+        raise Unreachable(f"files: {error}", mend=mend) from error

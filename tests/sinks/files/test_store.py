@@ -1,0 +1,147 @@
+"""The store `files`: its suite, torn commits, and a pipeline that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_etl.contracts import Deployment, Move, RefusedRows, StoredOffset, Unreachable
+from kafka_etl.envelope import Provenance
+from kafka_etl.errors import SinkFailed
+from kafka_etl.record import Partition
+from kafka_etl.testing import StoreContract, StoreSystem, rows
+from kafka_etl_connectors.files import SINK
+from tests.kit.daemon import Daemon
+from tests.kit.kafka import Kafka
+from tests.kit.pages import ROOT, blocks
+from tests.kit.pipeline import Project, orders
+
+PAGE = "docs/sinks/files.md"
+PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
+P0 = Partition("in", 0)
+
+
+def store_of(base: Path, **more: Any) -> Any:
+    deployment = Deployment("p", "m", {}, {}, {}, PROVENANCE, group="g", folder=base)
+    settings = SINK.settings.model_validate({"folder": ".", "sync": False, **more})
+    SINK.check(settings, deployment)
+    return SINK.build(settings, deployment)
+
+
+def lines(folder: Path) -> list[bytes]:
+    return [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+
+
+class FilesSystem(StoreSystem):
+    breaks = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def store(self) -> Any:
+        return store_of(self._folder)
+
+    def rows_in_target(self) -> Sequence[Any]:
+        return lines(self._folder)
+
+    def refused(self, key: int) -> bytes:
+        return b'{"id":%d,\n"bad":true}' % key
+
+    def break_target(self) -> None:
+        (self._folder / "in-0.jsonl").mkdir()
+
+    def mend_target(self) -> None:
+        (self._folder / "in-0.jsonl").rmdir()
+
+
+class TestFilesStore(StoreContract):
+    @pytest.fixture
+    def system(self, tmp_path: Path) -> FilesSystem:
+        return FilesSystem(tmp_path)
+
+
+def opened(folder: Path) -> Any:
+    store = store_of(folder)
+    store.connect()
+    store.place({P0: StoredOffset(0)}, overwrite=False)
+    return store
+
+
+def test_a_commit_that_did_not_end_is_cut_off(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit(rows(b"1"), {P0: Move(0, 1)}, ())
+    store._write = lambda *_: (_ for _ in ()).throw(OSError("killed here"))
+    with pytest.raises(Unreachable):
+        store.commit(rows(b"2", b"3"), {P0: Move(1, 3)}, ())
+    assert lines(tmp_path) == [b"1", b"2", b"3"]
+    again = opened(tmp_path)
+    assert again.offsets([P0])[P0].next == 1
+    again.commit(rows(b"2"), {P0: Move(1, 2)}, ())
+    assert lines(tmp_path) == [b"1", b"2"]
+
+
+def test_tombstones_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedRows) as refused:
+        opened(tmp_path).commit(rows(b"1", None), {P0: Move(0, 2)}, ())
+    assert set(refused.value.rows) == {1}
+
+
+def test_a_full_disk_is_to_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_append", full)
+    with pytest.raises(Unreachable, match="No space") as away:
+        store.commit(rows(b"1"), {P0: Move(0, 1)}, ())
+    assert away.value.mend
+
+
+def test_a_broken_offset_file_begins_nothing_anew(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    next(tmp_path.glob(".kafka-etl/*/in-0.json")).write_text("{")
+    with pytest.raises(Unreachable, match="is broken") as away:
+        store.offsets([P0])
+    assert away.value.mend
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SinkFailed, match="no folder"):
+        store_of(tmp_path, folder="nix")
+
+
+def test_the_page_names_every_setting() -> None:
+    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(SINK.settings.model_fields)
+
+
+def test_whatever_dies_each_record_is_one_line(tmp_path: Path, kafka: Kafka) -> None:
+    """The page's pipeline."""
+    made = Project(tmp_path, kafka)
+    (text,) = blocks(PAGE, "yaml")
+    text = text.replace("[orders]", f"[{made.source}]").replace("orders-in-files", made.name)
+    made.file.write_text(text + "workers: 2\n")
+    (tmp_path / "lines").mkdir()
+    ids = 0
+    with Daemon(tmp_path, str(made.file), env={"KAFKA": kafka.bootstrap}) as daemon:
+        for _ in range(3):
+            made.produce(orders(ids + 1000)[ids:])
+            ids += 1000
+            time.sleep(0.5)
+            if daemon.workers():
+                os.kill(daemon.workers()[0], signal.SIGKILL)
+        daemon.until(lambda _: made.lag() == 0)
+        assert daemon.stop() == 0, daemon.said()
+    found = sorted(json.loads(line)["id"] for line in lines(tmp_path / "lines"))
+    assert found == list(range(ids))
