@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kafka_etl.invocation import Refused, Settlement
+from kafka_etl.invocation import Refused, Settlement, Tenure
 from kafka_etl.record import Offsets, Partition
 
 
@@ -84,12 +84,15 @@ class OffsetKeeper(Sink, Protocol):
         """
         ...
 
-    def tick(self, *, final: bool, leaving: Collection[Partition] = ()) -> Offsets:
+    def tick(
+        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+    ) -> Offsets:
         """Do what is due, and return what has become durable since the last call.
 
         Called after each commit, and several times a second while nothing is committed.
 
         Args:
+            tenure: Tells the worker's present hold on its partitions.
             final: Whether nothing more will come: everything open is closed.
             leaving: Partitions that leave: what is open of them is closed.
 

@@ -37,7 +37,7 @@ from kafka_etl.contracts.rows import Identify
 from kafka_etl.engine.sinks.connection import Connection, said
 from kafka_etl.engine.sinks.followed import OffsetLedger
 from kafka_etl.errors import KafkaEtlError, SinkBlocked, StoreOffsetsUnclear
-from kafka_etl.invocation import DeadLetter, Outputs, Settlement
+from kafka_etl.invocation import DeadLetter, Outputs, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.record import Offsets, Partition
 
@@ -142,7 +142,6 @@ class StoredSink:
         self._notes: Mapping[Partition, str] = {}
         self._mirrored_at = 0.0
         self._ledger_is_open = False
-        self._held: Settlement | None = None
         self._log = get_logger("sink")
 
     def open(self) -> None:
@@ -176,19 +175,24 @@ class StoredSink:
         for tp, at in stored.items():
             self._check(tp, at)
             self.generations[tp] = at.generation
+            self._to_mirror.pop(tp, None)
+            if arrivals.get(tp) != at.next:  # the last owner has died before it copied
+                self._to_mirror[tp] = at.next
         return {tp: at.next for tp, at in stored.items()}
 
     def begin(self, settlement: Settlement) -> Callable[[], None]:
         """See `kafka_etl.contracts.Sink`; everything is done on the commit thread."""
         return lambda: self._commit(settlement)
 
-    def tick(self, *, final: bool, leaving: Collection[Partition] = ()) -> Offsets:
+    def tick(
+        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+    ) -> Offsets:
         """See `kafka_etl.contracts.OffsetKeeper`."""
         durable: Offsets = {}
         if self._rolling is not None:
             durable = self._roll(self._rolling, final=final, leaving=leaving)
         if final or monotonic() - self._mirrored_at >= _MIRROR_EVERY:
-            self._mirror()
+            self._mirror(tenure())
         return durable
 
     def interrupt(self) -> None:
@@ -226,22 +230,20 @@ class StoredSink:
                 "group.",
             )
 
-    def _mirror(self) -> None:
+    def _mirror(self, tenure: Tenure) -> None:
         """Copy the durable offsets to the group; a failure costs nothing but the copy."""
-        held = self._held
-        if not self._to_mirror or held is None:
+        for tp in tenure.departed:
+            self._to_mirror.pop(tp, None)  # their next owner copies
+        if not self._to_mirror:
             return
         self._mirrored_at = monotonic()
-        tenure = held.held()
-        progress = {tp: at for tp, at in self._to_mirror.items() if tp not in tenure.departed}
+        progress = dict(self._to_mirror)
         notes = {tp: f"{self._identity.mark} {self._notes.get(tp, '')}" for tp in progress}
         copy = Settlement(Outputs(), (), progress, tenure.lease, notes)
         try:
             self._in_ledger(copy)
         except (Aborted, OutcomeUnknown) as failed:
             self._log.debug("the group's offsets are not copied yet", reason=failed.reason)
-            if tenure.lease is None or isinstance(failed, Aborted):
-                self._to_mirror = {}  # the next commit brings newer ones
         else:
             self._to_mirror = {}
 
@@ -258,11 +260,10 @@ class StoredSink:
     # Commits
 
     def _commit(self, settlement: Settlement) -> None:
-        self._held = settlement
         self._notes = settlement.notes
         if settlement.notes and dict(settlement.progress) == dict(settlement.begins):
             self._to_mirror |= settlement.progress  # notes alone: advice, beside unchanged offsets
-            self._mirror()
+            self._mirror(settlement.held())
             return
         letters: Sequence[bytes] = ()
         if settlement.dead_letters:
@@ -311,7 +312,7 @@ class StoredSink:
         if self._rolling is None:
             self._to_mirror |= settlement.progress
             if settlement.notes or monotonic() - self._mirrored_at >= _MIRROR_EVERY:
-                self._mirror()
+                self._mirror(settlement.held())
         elif self._encode_letter is None:
             self._open.letters += settlement.dead_letters
         self._open.settlement = settlement

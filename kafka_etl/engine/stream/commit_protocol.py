@@ -245,8 +245,11 @@ class CommitProtocol:
         if not (final or leaving) and now - self._ticked < _TICK_EVERY:
             return
         self._ticked = now
+        self._membership.note_departures()
         try:
-            durable = self.call(lambda: keeper.tick(final=final, leaving=leaving))
+            durable = self.call(
+                lambda: keeper.tick(lambda: self._membership.tenure, final=final, leaving=leaving)
+            )
         except (Aborted, OutcomeUnknown) as failed:
             raise CommitFailed(failed, Uncommitted(now)) from failed
         except KafkaEtlError:

@@ -317,3 +317,15 @@ def test_a_torn_roll_is_tried_again() -> None:
     bench.step()
     bench.engine.end()
     assert bench.values() == numbers(*range(4))
+
+
+def test_what_a_dead_owner_did_not_copy_its_successor_copies() -> None:
+    """Else a topic to which nobody writes any more would seem to lag for ever."""
+    bench = StoreBench()
+    bench.put(1, 2)
+    bench.broker.offsets[P0] = 0
+    bench.target.offsets[P0] = StoredOffset(2, 0, "topic-id", "g")
+    for _ in range(3):
+        bench.now += 1
+        bench.step()
+    assert bench.offset() == 2
