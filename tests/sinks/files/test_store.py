@@ -37,7 +37,9 @@ def store_of(base: Path, **more: Any) -> Any:
 
 
 def lines(folder: Path) -> list[bytes]:
-    return [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    return [
+        line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()
+    ]
 
 
 class FilesSystem(StoreSystem):

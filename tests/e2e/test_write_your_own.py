@@ -1,0 +1,75 @@
+"""docs/sinks/write-your-own.md, done as it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.kit.pages import ROOT
+
+PAGE = (ROOT / "docs/sinks/write-your-own.md").read_text()
+FILES = re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+CONSOLE = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "acme"
+    for name, text in FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """An environment that sees everything of this one; its `bin`."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
+    paths = [sysconfig.get_path("purelib"), ROOT, ROOT / "connectors", ROOT / "operators"]
+    (site / "all.pth").write_text("".join(f"{path}\n" for path in paths))
+    bin_folder = tmp_path / "venv/bin"
+    for name, module in (("pytest", "pytest"), ("kafka-etl", "kafka_etl")):
+        script = bin_folder / name
+        script.write_text(f'#!/bin/sh\nexec "{bin_folder}/python" -m {module} "$@"\n')
+        script.chmod(0o755)
+    return bin_folder
+
+
+def test_the_page_leads_to_a_sink_that_passes_its_suite(package: Path, environment: Path) -> None:
+    assert [name for name, _ in FILES] == [
+        "pyproject.toml",
+        "acme_tail/__init__.py",
+        "tests/test_tail.py",
+        "pipeline.yaml",
+    ]
+    lines = [line for block in CONSOLE for line in block.splitlines()]
+    assert lines[0] == "$ pip install -e ."
+    uv = Path(sys.executable).with_name("uv")
+    offline = ["--offline", "--no-deps", "--no-build-isolation"]
+    run(package, environment, uv, "pip", "install", "--python", environment / "python", *offline,
+        "-e", ".")  # fmt: skip
+    said = ""
+    for line in lines[1:]:
+        if line.startswith("$ "):
+            program, *arguments = line.removeprefix("$ ").split()
+            said = run(package, environment, environment / program, *arguments)
+        else:
+            shown = re.escape(line).replace(r"\.\.\.", ".*")
+            assert re.search(re.sub(r"(\\ )+", r"\\s+", shown), said), said
+
+
+def run(folder: Path, environment: Path, *command: str | Path) -> str:
+    env = {**os.environ, "PATH": f"{environment}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
