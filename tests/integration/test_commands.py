@@ -121,7 +121,7 @@ def test_no_broker_is_said(folder: Path) -> None:
 
 
 def test_the_last_records_of_all_partitions(folder: Path, kafka: Kafka) -> None:
-    topic = kafka.topic(3)
+    topic = kafka.topic(3, retention_ms="-1")  # its records are old
     stamped = [
         {"value": str(n), "partition": n % 3, "timestamp": 1_000_000 + n} for n in range(300)
     ]
