@@ -33,6 +33,7 @@ from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.shape.shape import Shape
+from kafka_etl.engine.sinks.claim_check import ClaimCheck
 from kafka_etl.engine.sinks.followed import FollowedSink
 from kafka_etl.engine.sinks.lanes import Lanes
 from kafka_etl.engine.sinks.letters import LetterDelivery
@@ -295,9 +296,12 @@ def make_letters(
     identity = identity_of(pipeline, deployment)
     limit = writer.limits.row_bytes or _ANY_SIZE
     provenance = deployment.provenance
+    spec = pipeline.spec.dead_letter
+    url = spec.claim_check if spec else None
+    claim = ClaimCheck(url, deployment.pulse, patience=patience) if url else None
 
     def encode(letter: DeadLetter) -> Encoded:
-        return encode_letter(letter, provenance, deployment.letter_format, limit)
+        return encode_letter(letter, provenance, deployment.letter_format, limit, claim)
 
     return LetterDelivery(
         writer,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,29 @@ def test_dead_letters_go_to_a_queue_where_a_consumer_of_function_messages_reads_
     (element,) = message.elements
     assert sorted([*ids(mns), json.loads(element.value)["id"]]) == list(range(30))
     assert message.request_id == f"{element.topic}/{element.partition}/{element.offset}"
+
+
+def test_what_no_message_holds_is_kept_whole_and_the_message_says_where(
+    tmp_path, running, kafka, mns
+):
+    mns.queues["dead"] = []
+    (section,) = blocks("docs/envelope.md", "yaml")
+    section = section.replace("s3://letters/orders", f"file://{tmp_path}/letters")
+    text = running.file.read_text()
+    running.file.write_text(re.sub(r"dead_letter: .*\n", lambda _: section, text))
+    large = json.dumps({"id": 7, "text": "x" * 100_000})
+    kafka.produce(running.topic, [*orders(5), ("k", large)])
+    with running("--until-end") as daemon:
+        assert daemon.wait(60) == 0, daemon.said()
+    assert ids(mns) == list(range(5))
+    (body,) = mns.decoded("dead")
+    assert len(body) <= 48 * 1024
+    document = json.loads(body)
+    (element,) = json.loads(document["requestPayload"])
+    assert element["value"] is None
+    assert element["overflowFlag"]
+    claimed = document["payloadRef"]
+    whole = Path(claimed["uri"].removeprefix("file://")).read_bytes()
+    assert hashlib.sha256(whole).hexdigest() == claimed["sha256"]
+    (element,) = json.loads(json.loads(whole)["requestPayload"])
+    assert element["value"] == large
