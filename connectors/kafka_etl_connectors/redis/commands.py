@@ -59,8 +59,7 @@ def commands_of(rows: Rows, settings: RedisSettings, largest: int) -> list[Comma
         if isinstance(verdict, Command):
             if verdict.key.startswith(reserved):
                 verdict = Refused("ReservedKey", f"keys that begin with {RESERVED} hold offsets")
-            elif max(map(len, (verdict.key, *verdict.arguments))) > largest:
-                size = max(map(len, verdict.arguments))
+            elif (size := max(map(len, (verdict.key, *verdict.arguments)))) > largest:
                 verdict = Refused("TooLarge", f"{size:,} bytes; the server takes {largest:,}")
         if isinstance(verdict, Refused):
             refused[row.position] = verdict

@@ -10,6 +10,8 @@ from redis import RedisError, ResponseError, exceptions
 from kafka_etl.contracts import Unreachable
 
 _CODE: Final = re.compile(r"(?:ERR )?(?:-)?([A-Z]{3,})\b")
+_WHERE_IN_SCRIPT: Final = re.compile(r",? script: [0-9a-f]{40}.*")
+_DENIED_IN_SCRIPT: Final = "ACL failure in script"
 _TO_MEND: Final = frozenset(
     {
         "OOM", "READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "MISCONF", "MOVED",
@@ -34,6 +36,8 @@ def code_of(error: RedisError) -> str:
     for kind, code in _CLASSES:
         if isinstance(error, kind):
             return code
+    if str(error).startswith(_DENIED_IN_SCRIPT):
+        return "NOPERM"
     found = _CODE.match(str(error)) if isinstance(error, ResponseError) else None
     return found[1] if found else ""
 
@@ -42,7 +46,7 @@ def target(error: RedisError, place: str) -> Unreachable:
     """The error as the target's fault; the text is the server's first line."""
     code = code_of(error)
     lines = str(error).splitlines() or [type(error).__name__]
-    said = lines[0].split(" script: ")[0][:300]
+    said = _WHERE_IN_SCRIPT.sub("", lines[0])[:300]
     if code and not said.startswith(code):
         said = f"{code} {said}"
     return Unreachable(f"Redis at {place}: {said}", mend=code in _TO_MEND)

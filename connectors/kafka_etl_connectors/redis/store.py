@@ -95,6 +95,7 @@ class RedisStore(Store):
         self._key = settings.offsets_key(deployment.group).encode()
         self._wanted = b"" if settings.into == "string" else settings.into.encode()
         self._client: Any | None = None
+        self._is_cut = False
         self._script: Any = None
         self._largest = LARGEST
 
@@ -105,6 +106,7 @@ class RedisStore(Store):
             Unreachable: The server is away, or refuses the user.
         """
         deployment = self._deployment
+        self._is_cut = False
         with self._errors():
             client = client_of(self._settings, deployment.folder, f"kafka-etl {deployment.member}")
             self._client = client
@@ -122,6 +124,7 @@ class RedisStore(Store):
         """Cut the connection: the call under way ends with an error."""
         client = self._client
         if client is not None:
+            self._is_cut = True
             with suppress(redis.RedisError, OSError):
                 client.connection_pool.disconnect(inuse_connections=True)
 
@@ -228,6 +231,10 @@ class RedisStore(Store):
         except OSError as error:
             mend = isinstance(error, FileNotFoundError | PermissionError)
             raise Unreachable(f"Redis at {place}: {error}", mend=mend) from error
+        except ValueError as error:
+            if not self._is_cut:  # else the client stumbles over the buffer that is gone
+                raise
+            raise Unreachable(f"Redis at {place}: the call was interrupted") from error
 
 
 def longest_value(client: Any) -> int:
