@@ -9,11 +9,13 @@ the other.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from errno import ENOSPC
+from errno import EDQUOT, EISDIR, ENOSPC, EROFS
 from pathlib import Path
+from time import monotonic, sleep
 from typing import ClassVar, Final
 from urllib.parse import quote
 
@@ -37,6 +39,9 @@ from kafka_etl.contracts import (
 from kafka_etl.record import Partition, partition_of
 
 _OURS: Final = ".kafka-etl"
+_PATIENCE: Final = 5.0
+"""Seconds to wait for another process that commits the same partition."""
+_TO_MEND: Final = frozenset({ENOSPC, EDQUOT, EROFS, EISDIR})
 
 
 class OffsetSettings(Settings):
@@ -124,7 +129,7 @@ class FilesStore(Store):
                 with self._locked(tp):
                     known = self._read(tp)
                     if known is None or overwrite:
-                        length = 0 if known is None else known.length
+                        length = self._claimed(tp) if known is None else known.length
                         standing = _Standing(at.next, at.generation, at.topic_id, at.group, length)
                         self._write(tp, standing)
 
@@ -148,8 +153,30 @@ class FilesStore(Store):
                 if at is not None:
                     self._append(tp, at, lines.get(tp, b""), moves[tp].next)
 
+    def _claimed(self, tp: Partition) -> int:
+        """The bytes that are in a data file before this pipeline's first line.
+
+        Raises:
+            Unreachable: The file is another pipeline's, and each would cut off the other's lines.
+        """
+        for other in self._offsets.parent.glob(f"*/{glob.escape(self._offset_file(tp).name)}"):
+            raise Unreachable(
+                f"{self._data(tp)} is written by another pipeline, whose offsets are in "
+                f"{other.parent}: give each a folder of its own, or remove those offsets",
+                mend=True,
+            )
+        return self._size(tp)
+
+    def _size(self, tp: Partition) -> int:
+        try:
+            return self._data(tp).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _lines(self, rows: Rows, moves: Mapping[Partition, Move]) -> dict[Partition, bytes]:
-        """The lines of each partition; those of many records are in the first partition's file.
+        """The lines of each partition; others are in the first partition's file.
+
+        Others are those of many records, or of a partition that does not move.
 
         Raises:
             RefusedRows: Some values are no line.
@@ -162,7 +189,8 @@ class FilesStore(Store):
             elif b"\n" in value:
                 refused[position] = Refused("LineBreak", "a value with a line break is two lines")
             else:
-                tp = min(moves) if source is None else partition_of(source)
+                own = None if source is None else partition_of(source)
+                tp = own if own is not None and own in moves else min(moves)
                 lines.setdefault(tp, []).append(value)
         if refused:
             raise RefusedRows(refused)
@@ -171,6 +199,14 @@ class FilesStore(Store):
     def _append(self, tp: Partition, at: _Standing, lines: bytes, following: int) -> None:
         length = at.length
         if lines:
+            size = self._size(tp)
+            if size < length:
+                raise Unreachable(
+                    f"{self._data(tp)} has {size:,} bytes, and is shorter than the {length:,} that "
+                    f"were committed: bring the file back, or empty it and set `length` to 0 in "
+                    f"{self._offset_file(tp)}",
+                    mend=True,
+                )
             with self._data(tp).open("ab") as file:
                 file.truncate(length)  # lines of a commit that did not end
                 file.write(lines)
@@ -201,9 +237,23 @@ class FilesStore(Store):
 
     @contextmanager
     def _locked(self, tp: Partition) -> Generator[None]:
-        """Keep other processes from this partition's files."""
-        with self._offset_file(tp).with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        """Keep other processes from this partition's files.
+
+        Raises:
+            Unreachable: Another process has kept them for too long.
+        """
+        until = monotonic() + _PATIENCE
+        with (self._offsets.parent / f"{tp.topic}-{tp.number}.lock").open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if monotonic() > until:
+                        raise Unreachable(
+                            f"another process keeps the files of {tp} in {self._folder}"
+                        ) from error
+                    sleep(0.01)
             yield
 
     def _data(self, tp: Partition) -> Path:
@@ -219,6 +269,6 @@ def _errors() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno == ENOSPC
-        mend = full or isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError)
+        known = isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError)
+        mend = known or error.errno in _TO_MEND
         raise Unreachable(f"files: {error}", mend=mend) from error
