@@ -25,6 +25,12 @@ from tests.kit.pages import ROOT, blocks
 from tests.kit.pipeline import Project, orders
 
 PAGE = "docs/sinks/files.md"
+SLOW = """
+import time
+def slowly(order: dict) -> dict:
+    time.sleep(0.001)
+    return order
+"""
 PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
 P0 = Partition("in", 0)
 
@@ -130,8 +136,9 @@ def test_the_page_names_every_setting() -> None:
 
 def test_whatever_dies_each_record_is_one_line(tmp_path: Path, kafka: Kafka) -> None:
     """The page's pipeline."""
-    made = Project(tmp_path, kafka)
+    made = Project(tmp_path, kafka, code=SLOW)
     (text,) = blocks(PAGE, "yaml")
+    text = text.replace("sink:", "operators: ['ops:slowly']\nsink:")
     text = text.replace("[orders]", f"[{made.source}]").replace("orders-in-files", made.name)
     made.file.write_text(text + "workers: 2\n")
     (tmp_path / "lines").mkdir()
@@ -140,9 +147,11 @@ def test_whatever_dies_each_record_is_one_line(tmp_path: Path, kafka: Kafka) -> 
         for _ in range(3):
             made.produce(orders(ids + 1000)[ids:])
             ids += 1000
-            time.sleep(0.5)
-            if daemon.workers():
-                os.kill(daemon.workers()[0], signal.SIGKILL)
+            deadline = time.monotonic() + 60
+            while len(lines(tmp_path / "lines")) < ids - 900 or not daemon.workers():
+                assert time.monotonic() < deadline, daemon.said()[-5000:]
+                time.sleep(0.02)
+            os.kill(daemon.workers()[0], signal.SIGKILL)
         daemon.until(lambda _: made.lag() == 0)
         assert daemon.stop() == 0, daemon.said()
     found = sorted(json.loads(line)["id"] for line in lines(tmp_path / "lines"))

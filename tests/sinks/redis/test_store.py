@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ from tests.kit.pipeline import Project, orders
 from tests.kit.valkey import PASSWORD, Valkey, running
 
 PAGE = "docs/sinks/redis.md"
+SLOW = """
+import time
+def slowly(order: dict) -> dict:
+    time.sleep(0.001)
+    return order
+"""
 PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
 P0 = Partition("in", 0)
 _NAMES = count()
@@ -197,12 +203,21 @@ def test_the_page_names_every_setting() -> None:
     assert named == set(SINK.settings.model_fields)
 
 
+def until_rows_come(daemon: Daemon, came: Callable[[], bool]) -> None:
+    """Wait for some rows of the last ones: a worker is at work then, and has more to do."""
+    deadline = time.monotonic() + 60
+    while not (came() and daemon.workers()):
+        assert time.monotonic() < deadline, daemon.said()[-5000:]
+        time.sleep(0.02)
+
+
 def test_whatever_dies_each_record_is_one_entry(
     tmp_path: Path, kafka: Kafka, server: Valkey
 ) -> None:
     """The page's pipeline."""
-    made = Project(tmp_path, kafka)
+    made = Project(tmp_path, kafka, code=SLOW)
     (text,) = blocks(PAGE, "yaml")
+    text = text.replace("sink:", "operators: ['ops:slowly']\nsink:")
     text = text.replace("[orders]", f"[{made.source}]").replace("orders-to-redis", made.name)
     made.file.write_text(text.replace("name: orders", f"name: {made.sink}"))
     env = {"KAFKA": kafka.bootstrap, "REDIS_HOST": "127.0.0.1", "REDIS_PASSWORD": PASSWORD}
@@ -212,11 +227,11 @@ def test_whatever_dies_each_record_is_one_entry(
         for victim in ("worker", "server", "worker"):
             made.produce(orders(ids + 1500)[ids:])
             ids += 1500
-            time.sleep(0.7)
+            until_rows_come(daemon, lambda: server.client().xlen(made.sink) > ids - 1400)
             if victim == "server":
                 server.kill()
                 server.start()
-            elif daemon.workers():
+            else:
                 os.kill(daemon.workers()[0], signal.SIGKILL)
         daemon.until(lambda _: made.lag() == 0)
         assert daemon.stop() == 0, daemon.said()
