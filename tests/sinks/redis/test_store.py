@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -203,10 +203,10 @@ def test_the_page_names_every_setting() -> None:
     assert named == set(SINK.settings.model_fields)
 
 
-def until_rows_come(daemon: Daemon, came: Callable[[], bool]) -> None:
-    """Wait for some rows of the last ones: a worker is at work then, and has more to do."""
+def until_entries_come(daemon: Daemon, server: Valkey, name: str, wanted: int) -> None:
+    """Wait for some of the last records: a worker is at work then, and has more to do."""
     deadline = time.monotonic() + 60
-    while not (came() and daemon.workers()):
+    while server.client().xlen(name) < wanted or not daemon.workers():
         assert time.monotonic() < deadline, daemon.said()[-5000:]
         time.sleep(0.02)
 
@@ -227,7 +227,7 @@ def test_whatever_dies_each_record_is_one_entry(
         for victim in ("worker", "server", "worker"):
             made.produce(orders(ids + 1500)[ids:])
             ids += 1500
-            until_rows_come(daemon, lambda: server.client().xlen(made.sink) > ids - 1400)
+            until_entries_come(daemon, server, made.sink, ids - 1400)
             if victim == "server":
                 server.kill()
                 server.start()
