@@ -23,8 +23,8 @@ SINK: Final = SinkPlugin(
     settings=FilesSettings,
     label=lambda _settings: Label(
         Guarantee.EXACTLY_ONCE,
-        "each file with its offset; whoever follows a file while it grows may see the last lines "
-        "twice after a crash",
+        "each file with its offset; after a crash, whoever follows a growing file may see the last "
+        "lines twice, and a line made of several partitions' records may come twice",
     ),
     build=FilesStore,
     summary="lines in local files, one for each partition",
