@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 import duckdb
@@ -43,6 +43,8 @@ _TO_MEND: Final = (
 _TEXTS: Final = frozenset({Kind.UUID, Kind.JSON, Kind.TEXT_FORM})
 """Kinds that are handed over as text, which DuckDB reads itself."""
 _ALIKE: Final = 64
+_ARROW_BITS: Final = 64
+"""Bits of Arrow's widest integer."""
 
 
 class DuckdbStore(Store):
@@ -274,14 +276,16 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _plain(column: Column, values: Sequence[Any]) -> list[Any]:
-    """Values of a column that Arrow knows: UUIDs are text, which DuckDB reads."""
-    if column.kind in _TEXTS or column.many:
-        return [_text(value) for value in values]
+    """Values that Arrow knows: UUIDs and integers beyond 64 bits are text, which DuckDB reads."""
+    if column.kind in _TEXTS or column.many or column.bits > _ARROW_BITS:
+        return [_text(column, value) for value in values]
     return list(values)
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, UUID):
+def _text(column: Column, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(column, one) for one in cast("list[Any]", value)]
+    if isinstance(value, UUID) or (isinstance(value, int) and column.bits > _ARROW_BITS):
         return str(value)
     return value
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import pytest
@@ -137,6 +140,34 @@ def test_newer_rows_are_kept(folder: Path) -> None:
         with duckdb.connect(folder / "t.duckdb") as connection:
             assert connection.execute("SELECT version FROM t").fetchall() == [(max(5, version),)]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("HUGEINT", 2**126),
+        ("HUGEINT[]", [2**100, -1]),
+        ("BIGINT", -(2**63)),
+        ("UBIGINT", str(2**64 - 1)),
+        ("DECIMAL(38, 10)", Decimal("9999999999999999999999999999.0000000001")),
+        ("UUID", UUID(int=7)),
+        ("UUID[]", [UUID(int=7), UUID(int=8)]),
+        ("TIME", time(23, 59, 59, 999999)),
+        ("DATE", date(9999, 12, 31)),
+        ("BLOB", b"\0\xff"),
+        ("VARCHAR", "a\0b"),
+    ],
+)
+def test_values_at_the_edge_arrive(folder: Path, declared: str, value: Any) -> None:
+    with duckdb.connect(folder / "t.duckdb") as connection:
+        connection.execute(f"CREATE OR REPLACE TABLE t (value {declared})")
+    store = opened(folder)
+    store.commit(rows((value,), (None,)), {P0: Move(0, 2)}, ())
+    store.close()
+    with duckdb.connect(folder / "t.duckdb") as connection:
+        (found, nothing) = connection.execute("SELECT value FROM t").fetchall()
+    wanted = int(value) if declared == "UBIGINT" else value
+    assert (found, nothing) == ((wanted,), (None,))
 
 
 @pytest.mark.parametrize(
