@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import duckdb
@@ -283,8 +283,12 @@ def _plain(column: Column, values: Sequence[Any]) -> list[Any]:
 
 
 def _text(column: Column, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_text(column, one) for one in cast("list[Any]", value)]
+    if column.many and value is not None:
+        return [_text_of_one(column, one) for one in value]
+    return _text_of_one(column, value)
+
+
+def _text_of_one(column: Column, value: Any) -> Any:
     if isinstance(value, UUID) or (isinstance(value, int) and column.bits > _ARROW_BITS):
         return str(value)
     return value
