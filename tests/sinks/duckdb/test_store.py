@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, time
@@ -23,7 +25,7 @@ from kafka_etl_connectors.duckdb import SINK
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.pages import ROOT, blocks
-from tests.kit.pipeline import orders
+from tests.kit.pipeline import Project, orders
 
 PAGE = "docs/sinks/duckdb.md"
 PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
@@ -210,3 +212,29 @@ def test_the_pages_pipeline_runs(tmp_path: Path, kafka: Kafka) -> None:
         ]
         letters = connection.execute("SELECT count(*) FROM orders_dead").fetchone()
     assert (found, letters) == (list(range(100)), (1,))
+
+
+def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) -> None:
+    code = """
+        import time
+        def slowly(order: dict) -> dict:
+            time.sleep(0.002)
+            return order
+    """
+    with duckdb.connect(tmp_path / "t.duckdb") as connection:
+        connection.execute("CREATE TABLE t (id BIGINT, amount DOUBLE, currency VARCHAR)")
+    made = Project(tmp_path, kafka, code=code, operators=["ops:slowly"])
+    made.spec["sink"] = {"use": "duckdb", "with": {"path": "t.duckdb", "table": "t"}}
+    made.write()
+    made.produce(orders(3000))
+    with Daemon(tmp_path, str(made.file)) as daemon:
+        for least in (200, 900, 1800):
+            daemon.until(
+                lambda p, n=least: p["counts"]["records_out"] >= n and daemon.workers() != []
+            )
+            os.kill(daemon.workers()[0], signal.SIGKILL)
+        daemon.until(lambda _: made.lag() == 0)
+        assert daemon.stop() == 0, daemon.said()
+    with duckdb.connect(tmp_path / "t.duckdb") as connection:
+        found = connection.execute("SELECT id FROM t ORDER BY id").fetchall()
+    assert found == [(number,) for number in range(3000)]
