@@ -46,6 +46,7 @@ from kafka_etl.contracts.sink import (
 )
 from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
 from kafka_etl.contracts.table import Column, Kind
+from kafka_etl.extras import require_extra
 from kafka_etl.invocation import Refused
 
 __all__ = [
@@ -101,4 +102,5 @@ __all__ = [
     "Writer",
     "bare_string_is_use",
     "place_of",
+    "require_extra",
 ]

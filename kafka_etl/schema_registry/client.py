@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.util import find_spec
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,12 +18,12 @@ from uuid import UUID
 from kafka_etl.contracts import CodecContext, Unavailable
 from kafka_etl.errors import (
     ConfigError,
-    ExtraMissing,
     KafkaEtlError,
     RegistryRefused,
     SchemaMissing,
     SchemaRefused,
 )
+from kafka_etl.extras import require_extra
 from kafka_etl.schema_registry.client_settings import DEFAULTS, fitting
 from kafka_etl.schema_registry.wire_format import SchemaId
 
@@ -120,12 +119,7 @@ def require(*modules: str) -> None:
     Raises:
         ExtraMissing: A module is not installed.
     """
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise ExtraMissing(
-            f"codecs with a schema registry need {', '.join(missing)}",
-            "Install what they need: pip install 'kafka-etl[schema]'",
-        )
+    require_extra("schema", "codecs with a schema registry need", *modules)
 
 
 @cache

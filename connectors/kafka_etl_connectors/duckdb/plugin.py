@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any, Final
 
 from kafka_etl.contracts import (
@@ -14,8 +13,9 @@ from kafka_etl.contracts import (
     SinkPlugin,
     Store,
     Unreachable,
+    require_extra,
 )
-from kafka_etl.errors import ExtraMissing, SinkFailed
+from kafka_etl.errors import SinkFailed
 from kafka_etl.table_settings import mapped_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
@@ -57,11 +57,7 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
 
 
 def _require_library() -> None:
-    if find_spec("duckdb") is None:
-        raise ExtraMissing(
-            "the sink `duckdb` needs the package duckdb",
-            "Install what it needs: pip install 'kafka-etl[duckdb]'",
-        )
+    require_extra("duckdb", "the sink `duckdb` needs the package", "duckdb")
 
 
 SINK: Final = SinkPlugin(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
 from kafka_etl.contracts import (
@@ -13,8 +12,8 @@ from kafka_etl.contracts import (
     Sender,
     SinkPlugin,
     Writer,
+    require_extra,
 )
-from kafka_etl.errors import ExtraMissing
 from kafka_etl_connectors.http.settings import HttpSettings
 
 
@@ -36,11 +35,7 @@ def _require_client() -> None:
     Raises:
         ExtraMissing: The client is not installed.
     """
-    if find_spec("httpx2") is None:
-        raise ExtraMissing(
-            "the sink http needs the package httpx2",
-            "Install what it needs: pip install 'kafka-etl[http]'",
-        )
+    require_extra("http", "the sink http needs the package", "httpx2")
 
 
 def _build(settings: HttpSettings, deployment: Deployment) -> Sender | Writer:

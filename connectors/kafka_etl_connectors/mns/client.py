@@ -10,11 +10,9 @@ import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from kafka_etl.contracts import Again, Refused, Unreachable
-from kafka_etl.errors import ExtraMissing
+from kafka_etl.contracts import Again, Refused, Unreachable, require_extra
 from kafka_etl_connectors.mns.settings import MnsSettings
 from kafka_etl_connectors.mns.verdict import verdict
 
@@ -27,11 +25,7 @@ def require_client() -> None:
     Raises:
         ExtraMissing: The client is not installed.
     """
-    if find_spec("mns") is None:
-        raise ExtraMissing(
-            "the sink mns needs the package aliyun-mns-sdk",
-            "Install what it needs: pip install 'kafka-etl[mns]'",
-        )
+    require_extra("mns", "the sink mns needs the package aliyun-mns-sdk, thus", "mns")
 
 
 class ServiceError(Exception):

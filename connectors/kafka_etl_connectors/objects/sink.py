@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
-from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Store
-from kafka_etl.errors import ExtraMissing
+from kafka_etl.contracts import (
+    Deployment,
+    Guarantee,
+    Label,
+    Preflight,
+    SinkPlugin,
+    Store,
+    require_extra,
+)
 from kafka_etl_connectors.objects.settings import ObjectsSettings, ObjectTarget, ParquetSettings
 
 _BECAUSE: Final = "for readers of the manifests; for readers that list folders effectively_once"
@@ -22,12 +28,7 @@ def _require_client() -> None:
     Raises:
         ExtraMissing: A package is not installed.
     """
-    missing = [name for name in ("obstore", "pyarrow") if find_spec(name) is None]
-    if missing:
-        raise ExtraMissing(
-            f"the sinks objects and parquet need {', '.join(missing)}",
-            "Install what they need: pip install 'kafka-etl[objects]'",
-        )
+    require_extra("objects", "the sinks objects and parquet need", "obstore", "pyarrow")
 
 
 def _build(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -> Store:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
-from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Store
-from kafka_etl.errors import ExtraMissing
+from kafka_etl.contracts import (
+    Deployment,
+    Guarantee,
+    Label,
+    Preflight,
+    SinkPlugin,
+    Store,
+    require_extra,
+)
 from kafka_etl_connectors.postgres.settings import PostgresSettings
 
 
@@ -16,11 +22,7 @@ def _require_client() -> None:
     Raises:
         ExtraMissing: The client is not installed.
     """
-    if find_spec("psycopg") is None:
-        raise ExtraMissing(
-            "the sink postgres needs the package psycopg",
-            "Install what it needs: pip install 'kafka-etl[postgres]'",
-        )
+    require_extra("postgres", "the sink postgres needs the package", "psycopg")
 
 
 def _build(settings: PostgresSettings, deployment: Deployment) -> Store:

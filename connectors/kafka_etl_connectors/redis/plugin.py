@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
-from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Store
-from kafka_etl.errors import ExtraMissing
+from kafka_etl.contracts import (
+    Deployment,
+    Guarantee,
+    Label,
+    Preflight,
+    SinkPlugin,
+    Store,
+    require_extra,
+)
 from kafka_etl_connectors.redis.settings import RedisSettings
 
 
@@ -25,11 +31,7 @@ def _check(settings: RedisSettings, deployment: Deployment) -> Preflight:
 
 
 def _require_client() -> None:
-    if find_spec("redis") is None:
-        raise ExtraMissing(
-            "the sink `redis` needs the package redis",
-            "Install what it needs: pip install 'kafka-etl[redis]'",
-        )
+    require_extra("redis", "the sink `redis` needs the package", "redis")
 
 
 SINK: Final = SinkPlugin(

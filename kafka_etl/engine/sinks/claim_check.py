@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka_etl.contracts import Abandoned, Pulse, Unreachable
 from kafka_etl.engine.sinks.connection import Connection, said
-from kafka_etl.errors import ExtraMissing, KafkaEtlError
+from kafka_etl.errors import KafkaEtlError
+from kafka_etl.extras import require_extra
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -75,11 +75,7 @@ class ClaimCheck:
     """
 
     def __init__(self, url: str, pulse: Pulse, *, patience: float | None = None) -> None:
-        if find_spec("obstore") is None:
-            raise ExtraMissing(
-                "`claim_check` needs the package obstore",
-                "Install what it needs: pip install 'kafka-etl[objects]'",
-            )
+        require_extra("objects", "`claim_check` needs the package", "obstore")
 
         def waits(reason: str) -> None:
             pulse(f"claim check: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kafka_etl.errors import ExtraMissing, SinkFailed
-from kafka_etl_connectors.http import SINK, exchange, sink
+from kafka_etl_connectors.http import SINK, exchange
 from tests.kit.http_target import HANGS, Reply
 
 HEALTH = {"check": {"path": "/health"}}
@@ -78,6 +78,6 @@ def test_a_file_that_cannot_be_read_stops_the_start(check, given, said):
 
 
 def test_a_missing_client_names_the_extra(check, monkeypatch):
-    monkeypatch.setattr(sink, "find_spec", lambda _name: None)
+    monkeypatch.setattr("kafka_etl.extras.find_spec", lambda _name: None)
     with pytest.raises(ExtraMissing, match="httpx2"):
         check()

@@ -82,7 +82,7 @@ def test_the_label_says_why(settings):
 
 
 def test_a_missing_client_is_named(settings, deployment, monkeypatch):
-    monkeypatch.setattr("kafka_etl_connectors.mns.client.find_spec", lambda _: None)
+    monkeypatch.setattr("kafka_etl.extras.find_spec", lambda _: None)
     for call in (SINK.build, SINK.check):
         with pytest.raises(ExtraMissing) as raised:
             call(settings(), deployment)

@@ -94,7 +94,7 @@ def test_plugins_load_without_their_clients():
 
 
 def test_a_missing_client_names_the_extra(monkeypatch):
-    monkeypatch.setattr("kafka_etl_connectors.objects.sink.find_spec", lambda _name: None)
+    monkeypatch.setattr("kafka_etl.extras.find_spec", lambda _name: None)
     with pytest.raises(ExtraMissing, match="obstore, pyarrow") as missing:
         SINK.build(lines(), deployment())
     assert "kafka-etl[objects]" in str(missing.value.next_step)

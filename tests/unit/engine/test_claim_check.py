@@ -46,7 +46,7 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(_name: str) -> None:
         return None
 
-    monkeypatch.setattr("kafka_etl.engine.sinks.claim_check.find_spec", nothing)
+    monkeypatch.setattr("kafka_etl.extras.find_spec", nothing)
     with pytest.raises(ExtraMissing, match="obstore"):
         ClaimCheck("file:///x", lambda _: None)
 
