@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kafka_etl.contracts import Column, SinkSettings
+from kafka_etl.contracts import Column, OffsetSettings, SinkSettings
 from kafka_etl.errors import SinkFailed
 from kafka_etl.expression import Expression
 from kafka_etl.spelling import did_you_mean
@@ -15,6 +15,16 @@ from kafka_etl.spelling import did_you_mean
 
 def _one_needs_no_list(key: object) -> object:
     return (key,) if isinstance(key, str) else key
+
+
+class OffsetTableSettings(OffsetSettings):
+    """Where a store keeps the offsets, beside its table.
+
+    Attributes:
+        table: Table of the offsets; made if it is missing.
+    """
+
+    table: str = Field(default="kafka_etl_offsets", min_length=1)
 
 
 class TableSettings(SinkSettings):

@@ -59,6 +59,16 @@ class BatchSettings(Settings):
     max_wait: Duration = Field(default=0.01, ge=0, le=60)
 
 
+class OffsetSettings(Settings):
+    """Where a store keeps the offsets.
+
+    Attributes:
+        name: Name under which they stand; None: the consumer group.
+    """
+
+    name: str | None = Field(default=None, min_length=1)
+
+
 class SourceSettings(Settings):
     """Settings of every source.
 

@@ -16,6 +16,7 @@ from kafka_etl.contracts import (
     require_extra,
 )
 from kafka_etl.errors import SinkFailed
+from kafka_etl.sql_tables import table_ddl
 from kafka_etl.table_settings import mapped_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
@@ -34,15 +35,14 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
 
     from kafka_etl_connectors.duckdb import schema  # noqa: PLC0415
 
-    path = deployment.folder / settings.path
-    if not path.parent.is_dir():
-        raise SinkFailed(f"there is no folder {path.parent}", "Create it, or correct `path`.")
-    if not path.exists() and not settings.create:
-        raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
+    path = settings.file_below(deployment.folder)
     try:
         connection: Any = duckdb.connect(path)
         try:
-            made = schema.prepare(connection, settings)
+            names = {column.name for column in schema.columns_of(connection, settings.table)}
+            made = table_ddl(settings, names, "id: BIGINT")
+            for statement in made:
+                connection.execute(statement)
             columns = schema.columns_of(connection, settings.table)
             mapped_columns(settings, columns)
             schema.check_key(connection, settings)

@@ -1,4 +1,4 @@
-"""A DuckDB file's tables: reading their columns, making them, and quoting their names."""
+"""A DuckDB file's tables: reading their columns, and checking their keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from kafka_etl.contracts import Column, Kind
 from kafka_etl.errors import SinkFailed
+from kafka_etl.sql_tables import quoted
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
 _KINDS: Final = {
@@ -29,11 +30,6 @@ _KINDS: Final = {
     "JSON": (Kind.JSON, 0),
 }
 _DIGITS: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-
-
-def quoted(name: str) -> str:
-    """A name as SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def columns_of(connection: Any, table: str) -> tuple[Column, ...]:
@@ -62,43 +58,6 @@ def _column(name: str, declared: str, nullable: Any, default: Any) -> Column:
         optional=bool(nullable) or default is not None,
         type_name=declared,
     )
-
-
-def prepare(connection: Any, settings: DuckdbSettings) -> tuple[str, ...]:
-    """Make the table, or add its missing columns, where the settings say so.
-
-    Returns:
-        The statements, for the user.
-
-    Raises:
-        SinkFailed: The table is missing, or may not be changed.
-    """
-    columns = {column.name for column in columns_of(connection, settings.table)}
-    made: list[str] = []
-    if not columns:
-        if not settings.create:
-            raise SinkFailed(
-                f"{settings.path} has no table {settings.table}",
-                "Create it, or say `create: true` and give `types: {column: type}`.",
-            )
-        if not settings.types:
-            raise SinkFailed(
-                f"table {settings.table} cannot be created without `types`",
-                "Give `types: {id: BIGINT, …}` under sink.with.",
-            )
-        fields = [f"{quoted(name)} {kind}" for name, kind in settings.types.items()]
-        if settings.key_columns:
-            fields.append(f"PRIMARY KEY ({', '.join(map(quoted, settings.key_columns))})")
-        made.append(f"CREATE TABLE {quoted(settings.table)} ({', '.join(fields)})")
-    elif settings.evolve:
-        made += [
-            f"ALTER TABLE {quoted(settings.table)} ADD COLUMN {quoted(name)} {kind}"
-            for name, kind in settings.types.items()
-            if name not in columns
-        ]
-    for statement in made:
-        connection.execute(statement)
-    return tuple(made)
 
 
 def check_key(connection: Any, settings: DuckdbSettings) -> None:

@@ -24,7 +24,7 @@ from kafka_etl.contracts import (
     Unreachable,
 )
 from kafka_etl.record import Partition
-from kafka_etl_connectors.duckdb.schema import quoted
+from kafka_etl.sql_tables import OffsetTable, delete_by_key, on_conflict, quoted
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
 _OF_A_ROW: Final = (
@@ -67,11 +67,15 @@ class DuckdbStore(Store):
     ) -> None:
         self._settings = settings
         self._path = deployment.folder / settings.path
-        self._name = settings.offsets.name or deployment.group
-        self._cluster = deployment.cluster
         self._letters = deployment.letter_table
-        self._offsets = quoted(settings.offsets.table)
+        self._offsets = OffsetTable(
+            settings.offsets.table,
+            settings.offsets.name or deployment.group,
+            deployment.cluster,
+            changed=lambda result: result.fetchall()[0][0],
+        )
         self._columns = columns
+        self._delete_one = delete_by_key(settings)
         self._insert = _statement(settings, [column.name for column in columns])
         self._connection: Any = None
 
@@ -86,11 +90,7 @@ class DuckdbStore(Store):
         try:
             self._connection = duckdb.connect(self._path)
             self._connection.execute("SET TimeZone = 'UTC'")
-            self._connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {self._offsets} (name TEXT, cluster TEXT, topic TEXT, "
-                "part INTEGER, topic_id TEXT NOT NULL, next BIGINT NOT NULL, generation BIGINT NOT "
-                "NULL, grp TEXT NOT NULL, PRIMARY KEY (name, cluster, topic, part))"
-            )
+            self._connection.execute(self._offsets.ddl)
             if self._letters is not None:
                 self._connection.execute(
                     f"CREATE TABLE IF NOT EXISTS {quoted(self._letters)} "
@@ -112,39 +112,17 @@ class DuckdbStore(Store):
 
     def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         """See `Store.offsets`."""
-        wanted = set(partitions)
         try:
-            found = self._ready().execute(
-                f"SELECT topic, part, next, generation, topic_id, grp FROM {self._offsets} "
-                "WHERE name = ? AND cluster = ?",
-                [self._name, self._cluster],
-            )
-            return {
-                tp: StoredOffset(*standing)
-                for topic, number, *standing in found.fetchall()
-                if (tp := Partition(topic, number)) in wanted
-            }
+            return self._offsets.read(self._ready(), partitions)
         except duckdb.Error as error:
             raise _target(error) from error
 
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         """See `Store.place`."""
-        kept = (
-            "DO UPDATE SET next = excluded.next, generation = excluded.generation, "
-            "topic_id = excluded.topic_id, grp = excluded.grp"
-            if overwrite
-            else "DO NOTHING"
-        )
         connection = self._ready()
         try:
             connection.execute("BEGIN")
-            for tp, at in offsets.items():
-                connection.execute(
-                    f"INSERT INTO {self._offsets} (name, cluster, topic, part, topic_id, next, "
-                    "generation, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                    f"ON CONFLICT (name, cluster, topic, part) {kept}",
-                    [self._name, self._cluster, *tp, at.topic_id, at.next, at.generation, at.group],
-                )
+            self._offsets.place(connection, offsets, overwrite=overwrite)
             connection.execute("COMMIT")
         except duckdb.Error as error:
             raise _target(error) from error
@@ -155,7 +133,7 @@ class DuckdbStore(Store):
         table, gone = self._as_arrow(rows)
         try:
             self._begin()
-            self._move(moves)
+            self._offsets.move(connection, moves)
             self._delete(gone)
             self._write(table)
             for letter in letters if self._letters is not None else ():
@@ -188,21 +166,6 @@ class DuckdbStore(Store):
         except duckdb.TransactionException:
             return  # the error has ended it
 
-    def _move(self, moves: Mapping[Partition, Move]) -> None:
-        """Move all partitions; those that stand elsewhere are the conflict."""
-        connection = self._ready()
-        missed: list[Partition] = []
-        for tp, move in sorted(moves.items()):
-            moved = connection.execute(
-                f"UPDATE {self._offsets} SET next = ? WHERE name = ? AND cluster = ? AND topic = ? "
-                "AND part = ? AND next = ? AND generation = ? RETURNING 1",
-                [move.next, self._name, self._cluster, *tp, move.begin, move.generation],
-            ).fetchall()
-            if len(moved) != 1:
-                missed.append(tp)
-        if missed:
-            raise Conflict(missed)
-
     def _write(self, table: pa.Table) -> None:
         if table.num_rows:
             connection = self._ready()
@@ -210,11 +173,8 @@ class DuckdbStore(Store):
             connection.execute(self._insert)
 
     def _delete(self, keys: Sequence[tuple[Any, ...]]) -> None:
-        tests = " AND ".join(f"{quoted(name)} = ?" for name in self._settings.key_columns)
         for key in keys:
-            self._ready().execute(
-                f"DELETE FROM {quoted(self._settings.table)} WHERE {tests}", list(key)
-            )
+            self._ready().execute(self._delete_one, list(key))
 
     def _as_arrow(self, rows: Rows) -> tuple[pa.Table, list[Any]]:
         """The rows with their positions as an Arrow table, and the keys of rows to delete."""
@@ -300,16 +260,7 @@ def _statement(settings: DuckdbSettings, names: Sequence[str]) -> str:
     head = f"INSERT INTO {quoted(settings.table)} ({listed}) SELECT {listed} FROM kafka_etl_rows"
     if settings.mode == "insert":
         return head
-    keys = ", ".join(map(quoted, settings.key_columns))
-    others = [name for name in names if name not in settings.key_columns]
-    sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
-    if not sets:
-        return f"{head} ON CONFLICT ({keys}) DO NOTHING"
-    newer = ""
-    if settings.newer is not None:
-        column = quoted(settings.newer)
-        newer = f" WHERE {quoted(settings.table)}.{column} < excluded.{column}"
-    return f"{head} ON CONFLICT ({keys}) DO UPDATE SET {sets}{newer}"
+    return f"{head} {on_conflict(settings, names)}"
 
 
 def _target(error: duckdb.Error) -> Unreachable:

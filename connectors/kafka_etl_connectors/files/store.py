@@ -28,10 +28,10 @@ from kafka_etl.contracts import (
     Deployment,
     Limits,
     Move,
+    OffsetSettings,
     Refused,
     RefusedRows,
     Rows,
-    Settings,
     Store,
     StoredOffset,
     Unreachable,
@@ -42,16 +42,6 @@ _OURS: Final = ".kafka-etl"
 _PATIENCE: Final = 5.0
 """Seconds to wait for another process that commits the same partition."""
 _TO_MEND: Final = frozenset({ENOSPC, EDQUOT, EROFS, EISDIR})
-
-
-class OffsetSettings(Settings):
-    """Where the store keeps the offsets.
-
-    Attributes:
-        name: Name under which they stand; default: the consumer group.
-    """
-
-    name: str | None = Field(default=None, min_length=1)
 
 
 class FilesSettings(ByteSinkSettings):

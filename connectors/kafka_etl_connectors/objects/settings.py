@@ -14,6 +14,7 @@ from kafka_etl.contracts import (
     ByteSinkSettings,
     CodecUse,
     Column,
+    OffsetSettings,
     Settings,
     SinkSettings,
     UseSettings,
@@ -65,14 +66,8 @@ class RollSettings(Settings):
     disk: Size = Field(default=10 * 1024 * 1024 * 1024, ge=1)
 
 
-class OffsetSettings(Settings):
-    """Where the offsets are kept among the objects.
-
-    Attributes:
-        name: Name of the offsets; None: the consumer group.
-    """
-
-    name: str | None = None
+class ObjectOffsetSettings(OffsetSettings):
+    """Where the offsets are kept among the objects; the name is a folder's."""
 
     @field_validator("name")
     @classmethod
@@ -133,7 +128,7 @@ class ObjectTarget(SinkSettings, BucketSettings):
 
     path: str = "{topic}/dt={timestamp:%Y-%m-%d}/"
     roll: RollSettings = RollSettings()
-    offsets: OffsetSettings = OffsetSettings()
+    offsets: ObjectOffsetSettings = ObjectOffsetSettings()
     spool: Path | None = None
 
     @field_validator("path")

@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from kafka_etl.contracts import Settings
-from kafka_etl.table_settings import TableSettings
+from kafka_etl.table_settings import OffsetTableSettings, TableSettings
 from kafka_etl.units import Duration
 
 LONGEST_NAME: Final = 63
@@ -47,16 +46,8 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name!r} has more than {LONGEST_NAME} bytes, the most of a name")
 
 
-class OffsetSettings(Settings):
-    """Where the store keeps the offsets.
-
-    Attributes:
-        table: Table of the offsets; made if it is missing.
-        name: Name under which they stand; None: the consumer group.
-    """
-
-    table: str = "kafka_etl_offsets"
-    name: str | None = Field(default=None, min_length=1)
+class QualifiedOffsetSettings(OffsetTableSettings):
+    """Where the store keeps the offsets; the table's name may have a schema."""
 
     @field_validator("table")
     @classmethod
@@ -103,7 +94,7 @@ class PostgresSettings(TableSettings):
     sslcert: str | None = None
     sslkey: str | None = None
     options: str | None = None
-    offsets: OffsetSettings = OffsetSettings()
+    offsets: QualifiedOffsetSettings = QualifiedOffsetSettings()
     types: dict[str, str] = Field(default_factory=dict[str, str])
     pooling: Literal["session", "transaction"] = "session"
     connect_timeout: Duration = Field(default=10.0, ge=2, le=600)

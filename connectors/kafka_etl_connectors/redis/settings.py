@@ -9,22 +9,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from kafka_etl.contracts import ByteSinkSettings, Settings
+from kafka_etl.contracts import ByteSinkSettings, OffsetSettings
 from kafka_etl.units import Duration
 
 RESERVED: Final = "kafka-etl:{"
 """How the keys of offsets begin; no row is written to such a key."""
 _KEY: Final = re.compile(r"[^{}]*(\{[^{}]+\}[^{}]*)?")
-
-
-class OffsetSettings(Settings):
-    """Where the store keeps the offsets.
-
-    Attributes:
-        name: Name under which they stand; default: the consumer group.
-    """
-
-    name: str | None = Field(default=None, min_length=1)
 
 
 class RedisSettings(ByteSinkSettings):

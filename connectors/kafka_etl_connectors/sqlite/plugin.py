@@ -8,8 +8,9 @@ from typing import Final
 
 from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin
 from kafka_etl.errors import SinkFailed
+from kafka_etl.sql_tables import table_ddl
 from kafka_etl.table_settings import mapped_columns
-from kafka_etl_connectors.sqlite.schema import check_key, columns_of, prepare
+from kafka_etl_connectors.sqlite.schema import check_key, columns_of
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 from kafka_etl_connectors.sqlite.store import SqliteStore
 
@@ -20,15 +21,14 @@ def _build(settings: SqliteSettings, deployment: Deployment) -> SqliteStore:
 
 
 def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
-    path = deployment.folder / settings.path
-    if not path.parent.is_dir():
-        raise SinkFailed(f"there is no folder {path.parent}", "Create it, or correct `path`.")
-    if not path.exists() and not settings.create:
-        raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
+    path = settings.file_below(deployment.folder)
     try:
         connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
         try:
-            made = prepare(connection, settings)
+            names = {column.name for column in columns_of(connection, settings.table)}
+            made = table_ddl(settings, names, "id: INTEGER")
+            for statement in made:
+                connection.execute(statement)
             columns = columns_of(connection, settings.table)
             mapped_columns(settings, columns)
             check_key(connection, settings)

@@ -1,4 +1,4 @@
-"""A SQLite database's tables: reading their columns, making them, and quoting their names."""
+"""A SQLite database's tables: reading their columns, and checking their keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from kafka_etl.contracts import Column, Kind
 from kafka_etl.errors import SinkFailed
+from kafka_etl.sql_tables import quoted
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 
 _COMPUTED: Final = frozenset({2, 3})
@@ -25,11 +26,6 @@ _AFFINITIES: Final = (
     ("DOUB", Kind.FLOAT),
 )
 """Parts of a declared type -> the kind, in SQLite's own order of preference."""
-
-
-def quoted(name: str) -> str:
-    """A name as SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[Column, ...]:
@@ -55,43 +51,6 @@ def _column(row: tuple[object, ...], *, is_rowid: bool) -> Column:
         writable=hidden not in _COMPUTED,
         type_name=str(declared),
     )
-
-
-def prepare(connection: sqlite3.Connection, settings: SqliteSettings) -> tuple[str, ...]:
-    """Make the table, or add its missing columns, where the settings say so.
-
-    Returns:
-        The statements, for the user.
-
-    Raises:
-        SinkFailed: The table is missing, or may not be changed.
-    """
-    columns = {column.name for column in columns_of(connection, settings.table)}
-    made: list[str] = []
-    if not columns:
-        if not settings.create:
-            raise SinkFailed(
-                f"{settings.path} has no table {settings.table}",
-                "Create it, or say `create: true` and give `types: {column: type}`.",
-            )
-        if not settings.types:
-            raise SinkFailed(
-                f"table {settings.table} cannot be created without `types`",
-                "Give `types: {id: INTEGER, …}` under sink.with.",
-            )
-        fields = [f"{quoted(name)} {kind}" for name, kind in settings.types.items()]
-        if settings.key_columns:
-            fields.append(f"PRIMARY KEY ({', '.join(map(quoted, settings.key_columns))})")
-        made.append(f"CREATE TABLE {quoted(settings.table)} ({', '.join(fields)})")
-    elif settings.evolve:
-        made += [
-            f"ALTER TABLE {quoted(settings.table)} ADD COLUMN {quoted(name)} {kind}"
-            for name, kind in settings.types.items()
-            if name not in columns
-        ]
-    for statement in made:
-        connection.execute(statement)
-    return tuple(made)
 
 
 def check_key(connection: sqlite3.Connection, settings: SqliteSettings) -> None:

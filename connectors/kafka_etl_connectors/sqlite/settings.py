@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
-from kafka_etl.contracts import Settings
-from kafka_etl.table_settings import TableSettings
+from kafka_etl.sql_tables import FileSettings
 from kafka_etl.units import Duration
 
 
-class OffsetSettings(Settings):
-    """Where the store keeps the offsets.
-
-    Attributes:
-        table: Table of the offsets; made if it is missing.
-        name: Name under which they stand; default: the consumer group.
-    """
-
-    table: str = Field(default="kafka_etl_offsets", min_length=1)
-    name: str | None = Field(default=None, min_length=1)
-
-
-class SqliteSettings(TableSettings):
+class SqliteSettings(FileSettings):
     """Settings of the sink `sqlite`.
 
     Attributes:
-        path: The database file; a relative path begins at the pipeline file.
-        types: Column -> SQLite type, for `create` and `evolve`.
-        offsets: Where the offsets are.
         lock_timeout: Seconds to wait for another writer before a try counts as failed.
     """
 
-    path: Path
-    types: dict[str, str] = Field(default_factory=dict[str, str])
-    offsets: OffsetSettings = OffsetSettings()
     lock_timeout: Duration = Field(default=5.0, ge=0, le=60)

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from kafka_etl.contracts import (
     Column,
-    Conflict,
     Deployment,
     Limits,
     Move,
@@ -24,7 +23,7 @@ from kafka_etl.contracts import (
     Unreachable,
 )
 from kafka_etl.record import Partition
-from kafka_etl_connectors.sqlite.schema import quoted
+from kafka_etl.sql_tables import OffsetTable, delete_by_key, on_conflict, quoted
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 
 _MENDABLE: Final = (
@@ -61,13 +60,15 @@ class SqliteStore(Store):
     ) -> None:
         self._settings = settings
         self._path = deployment.folder / settings.path
-        self._name = settings.offsets.name or deployment.group
-        self._cluster = deployment.cluster
         self._letters = deployment.letter_table
-        self._offsets = quoted(settings.offsets.table)
-        self._table = quoted(settings.table)
-        self._names = [column.name for column in columns]
-        self._write = _statement(settings, self._names)
+        self._offsets = OffsetTable(
+            settings.offsets.table,
+            settings.offsets.name or deployment.group,
+            deployment.cluster,
+            changed=lambda cursor: cursor.rowcount,
+        )
+        self._write = _statement(settings, [column.name for column in columns])
+        self._delete = delete_by_key(settings)
         self._connection: sqlite3.Connection | None = None
 
     def connect(self) -> None:
@@ -106,42 +107,17 @@ class SqliteStore(Store):
 
     def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         """See `Store.offsets`."""
-        wanted = set(partitions)
         try:
-            found = self._ready().execute(
-                f"SELECT topic, part, next, generation, topic_id, grp FROM {self._offsets} "
-                "WHERE name = ? AND cluster = ?",
-                (self._name, self._cluster),
-            )
-            return {
-                tp: StoredOffset(*standing)
-                for topic, number, *standing in found
-                if (tp := Partition(topic, number)) in wanted
-            }
+            return self._offsets.read(self._ready(), partitions)
         except sqlite3.Error as error:
             raise _target(error) from error
 
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         """See `Store.place`."""
-        kept = (
-            "DO UPDATE SET next = excluded.next, generation = excluded.generation, "
-            "topic_id = excluded.topic_id, grp = excluded.grp"
-            if overwrite
-            else "DO NOTHING"
-        )
-        rows = [
-            (self._name, self._cluster, *tp, at.topic_id, at.next, at.generation, at.group)
-            for tp, at in offsets.items()
-        ]
         connection = self._ready()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                f"INSERT INTO {self._offsets} (name, cluster, topic, part, topic_id, next, "
-                "generation, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                f"ON CONFLICT (name, cluster, topic, part) {kept}",
-                rows,
-            )
+            self._offsets.place(connection, offsets, overwrite=overwrite)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise _target(error) from error
@@ -151,7 +127,7 @@ class SqliteStore(Store):
         connection = self._ready()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._move(connection, moves)
+            self._offsets.move(connection, moves)
             self._write_rows(connection, rows)
             if letters and self._letters is not None:
                 connection.executemany(
@@ -171,30 +147,12 @@ class SqliteStore(Store):
         return self._connection
 
     def _own_tables(self) -> Iterator[str]:
-        yield (
-            f"CREATE TABLE IF NOT EXISTS {self._offsets} (name TEXT, cluster TEXT, topic TEXT, "
-            "part INTEGER, topic_id TEXT NOT NULL, next INTEGER NOT NULL, generation INTEGER NOT "
-            "NULL, grp TEXT NOT NULL, PRIMARY KEY (name, cluster, topic, part))"
-        )
+        yield self._offsets.ddl
         if self._letters is not None:
             yield (
                 f"CREATE TABLE IF NOT EXISTS {quoted(self._letters)} (id INTEGER PRIMARY KEY, "
                 "at TEXT DEFAULT CURRENT_TIMESTAMP, letter JSON NOT NULL)"
             )
-
-    def _move(self, connection: sqlite3.Connection, moves: Mapping[Partition, Move]) -> None:
-        """Move all partitions; those that stand elsewhere are the conflict."""
-        missed: list[Partition] = []
-        for tp, move in sorted(moves.items()):
-            moved = connection.execute(
-                f"UPDATE {self._offsets} SET next = ? WHERE name = ? AND cluster = ? AND topic = ? "
-                "AND part = ? AND next = ? AND generation = ?",
-                (move.next, self._name, self._cluster, *tp, move.begin, move.generation),
-            )
-            if moved.rowcount != 1:
-                missed.append(tp)
-        if missed:
-            raise Conflict(missed)
 
     def _write_rows(self, connection: sqlite3.Connection, rows: Rows) -> None:
         values = _tuples(rows)
@@ -234,8 +192,7 @@ class SqliteStore(Store):
         if value is not None:
             connection.execute(self._write, _plain(value))
             return
-        tests = " AND ".join(f"{quoted(name)} = ?" for name in self._settings.key_columns)
-        connection.execute(f"DELETE FROM {self._table} WHERE {tests}", _plain(key))
+        connection.execute(self._delete, _plain(key))
 
 
 def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
@@ -247,16 +204,7 @@ def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
         return f"INSERT {head}"
     if settings.mode == "replace":
         return f"INSERT OR REPLACE {head}"
-    keys = ", ".join(map(quoted, settings.key_columns))
-    others = [name for name in names if name not in settings.key_columns]
-    sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
-    if not sets:
-        return f"INSERT {head} ON CONFLICT ({keys}) DO NOTHING"
-    newer = ""
-    if settings.newer is not None:
-        column = quoted(settings.newer)
-        newer = f" WHERE {quoted(settings.table)}.{column} < excluded.{column}"
-    return f"INSERT {head} ON CONFLICT ({keys}) DO UPDATE SET {sets}{newer}"
+    return f"INSERT {head} {on_conflict(settings, names)}"
 
 
 def _tuples(rows: Rows) -> Sequence[Any]:

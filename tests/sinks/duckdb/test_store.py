@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -16,98 +14,34 @@ from uuid import UUID
 import duckdb
 import pytest
 
-from kafka_etl.contracts import Deployment, Move, RefusedRows, StoredOffset
-from kafka_etl.envelope import Provenance
+from kafka_etl.contracts import Move, RefusedRows
 from kafka_etl.errors import SinkFailed
-from kafka_etl.record import Partition
-from kafka_etl.testing import StoreContract, StoreSystem, rows
+from kafka_etl.testing import StoreContract, rows
 from kafka_etl_connectors.duckdb import SINK
 from tests.kit.daemon import Daemon
+from tests.kit.database_file import P0, TABLE, DatabaseFile, DatabaseFileSystem
 from tests.kit.kafka import Kafka
 from tests.kit.pages import ROOT, blocks
 from tests.kit.pipeline import Project, orders
 
 PAGE = "docs/sinks/duckdb.md"
-PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
-TABLE = "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, version INTEGER CHECK (version < 100))"
 
 
-def deployment(folder: Path, letters: str | None = None) -> Deployment:
-    return Deployment(
-        "p", "m", {}, {}, {}, PROVENANCE, group="g", folder=folder, letter_table=letters
-    )
-
-
-def store_of(folder: Path, letters: str | None = None, **settings: Any) -> Any:
-    checked = SINK.settings.model_validate({"path": "t.duckdb", "table": "t", **settings})
-    found = SINK.check(checked, deployment(folder, letters))
-    return SINK.build(checked, replace(deployment(folder, letters), columns=found.columns))
-
-
-class DuckdbSystem(StoreSystem):
-    letters = True
-    breaks = True
-
-    def __init__(self, folder: Path, *, upserts: bool) -> None:
-        self._folder = folder
-        self.upserts = self.deletes = upserts
-        self.execute(TABLE)
-
-    def store(self) -> Any:
-        more = {"mode": "upsert", "key": {"id": "key"}} if self.upserts else {}
-        return store_of(self._folder, "letters", **more)
-
-    def execute(self, text: str) -> list[Any]:
-        with duckdb.connect(self._folder / "t.duckdb") as connection:
-            return connection.execute(text).fetchall()
-
-    def rows_in_target(self) -> Sequence[Any]:
-        return self.execute("SELECT id, version FROM t")
-
-    def row(self, key: int, version: int = 0) -> Any:
-        return (key, version)
-
-    def key(self, key: int) -> Any:
-        return (key,)
-
-    def refused(self, key: int) -> Any:
-        return (key, 100)
-
-    def letters_in_target(self) -> Sequence[bytes]:
-        return [row[0].encode() for row in self.execute("SELECT letter FROM letters")]
-
-    def break_target(self) -> None:
-        self.execute("ALTER TABLE t RENAME TO gone")
-
-    def mend_target(self) -> None:
-        self.execute("ALTER TABLE gone RENAME TO t")
+@pytest.fixture
+def file(tmp_path: Path) -> DatabaseFile:
+    made = DatabaseFile(SINK, duckdb.connect, tmp_path / "t.duckdb")
+    made.execute(TABLE)
+    return made
 
 
 class TestDuckdbStore(StoreContract):
     @pytest.fixture(params=["insert", "upsert"])
-    def system(self, tmp_path: Path, request: pytest.FixtureRequest) -> DuckdbSystem:
-        return DuckdbSystem(tmp_path, upserts=request.param == "upsert")
+    def system(self, file: DatabaseFile, request: pytest.FixtureRequest) -> DatabaseFileSystem:
+        return DatabaseFileSystem(file, upserts=request.param == "upsert")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with duckdb.connect(tmp_path / "t.duckdb") as connection:
-        connection.execute(TABLE)
-    return tmp_path
-
-
-P0 = Partition("in", 0)
-
-
-def opened(folder: Path, **settings: Any) -> Any:
-    store = store_of(folder, **settings)
-    store.connect()
-    store.place({P0: StoredOffset(0)}, overwrite=False)
-    return store
-
-
-def test_one_bad_row_of_ten_thousand_is_named(folder: Path) -> None:
-    store = opened(folder)
+def test_one_bad_row_of_ten_thousand_is_named(file: DatabaseFile) -> None:
+    store = file.opened()
     values = [(n, 100 if n == 7777 else 1) for n in range(10_000)]
     with pytest.raises(RefusedRows) as refused:
         store.commit(rows(*values), {P0: Move(0, 10_000)}, ())
@@ -117,8 +51,8 @@ def test_one_bad_row_of_ten_thousand_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [(None, 1), (1, 1), (2, 100)])
-def test_what_a_constraint_refuses_is_the_rows(folder: Path, value: Any) -> None:
-    store = opened(folder)
+def test_what_a_constraint_refuses_is_the_rows(file: DatabaseFile, value: Any) -> None:
+    store = file.opened()
     store.commit(rows((1, 1)), {P0: Move(0, 1)}, ())
     with pytest.raises(RefusedRows) as refused:
         store.commit(rows(value, (5, 5)), {P0: Move(1, 3)}, ())
@@ -127,20 +61,19 @@ def test_what_a_constraint_refuses_is_the_rows(folder: Path, value: Any) -> None
     store.close()
 
 
-def test_of_two_rows_with_one_key_the_second_is_refused(folder: Path) -> None:
-    store = opened(folder)
+def test_of_two_rows_with_one_key_the_second_is_refused(file: DatabaseFile) -> None:
+    store = file.opened()
     with pytest.raises(RefusedRows) as refused:
         store.commit(rows((1, 1), (2, 2), (1, 3)), {P0: Move(0, 3)}, ())
     assert set(refused.value.rows) == {2}
     store.close()
 
 
-def test_newer_rows_are_kept(folder: Path) -> None:
-    store = opened(folder, mode="upsert", key=["id"], newer="version")
+def test_newer_rows_are_kept(file: DatabaseFile) -> None:
+    store = file.opened(mode="upsert", key=["id"], newer="version")
     for at, version in enumerate((5, 3, 7)):
         store.commit(rows((1, version), keys=[(1,)]), {P0: Move(at, at + 1)}, ())
-        with duckdb.connect(folder / "t.duckdb") as connection:
-            assert connection.execute("SELECT version FROM t").fetchall() == [(max(5, version),)]
+        assert file.execute("SELECT version FROM t") == [(max(5, version),)]
     store.close()
 
 
@@ -160,14 +93,12 @@ def test_newer_rows_are_kept(folder: Path) -> None:
         ("VARCHAR", "a\0b"),
     ],
 )
-def test_values_at_the_edge_arrive(folder: Path, declared: str, value: Any) -> None:
-    with duckdb.connect(folder / "t.duckdb") as connection:
-        connection.execute(f"CREATE OR REPLACE TABLE t (value {declared})")
-    store = opened(folder)
+def test_values_at_the_edge_arrive(file: DatabaseFile, declared: str, value: Any) -> None:
+    file.execute(f"CREATE OR REPLACE TABLE t (value {declared})")
+    store = file.opened()
     store.commit(rows((value,), (None,)), {P0: Move(0, 2)}, ())
     store.close()
-    with duckdb.connect(folder / "t.duckdb") as connection:
-        (found, nothing) = connection.execute("SELECT value FROM t").fetchall()
+    found, nothing = file.execute("SELECT value FROM t")
     wanted = int(value) if declared == "UBIGINT" else value
     assert (found, nothing) == ((wanted,), (None,))
 
@@ -184,10 +115,10 @@ def test_values_at_the_edge_arrive(folder: Path, declared: str, value: Any) -> N
         ({"table": "tt", "create": True}, "without `types`"),
     ],
 )
-def test_preflight_says_what_does_not_fit(folder: Path, settings: Any, why: str) -> None:
-    (folder / "text.db").write_text("not a database" * 100)
+def test_preflight_says_what_does_not_fit(file: DatabaseFile, settings: Any, why: str) -> None:
+    (file.path.parent / "text.db").write_text("not a database" * 100)
     with pytest.raises(SinkFailed, match=why):
-        store_of(folder, **settings)
+        file.store(**settings)
 
 
 def test_the_page_names_every_setting() -> None:

@@ -4,105 +4,39 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kafka_etl.contracts import Deployment, Move, RefusedRows, StoredOffset, Unreachable
-from kafka_etl.envelope import Provenance
+from kafka_etl.contracts import Move, RefusedRows, Unreachable
 from kafka_etl.errors import SinkFailed
-from kafka_etl.record import Partition
-from kafka_etl.testing import StoreContract, StoreSystem, rows
+from kafka_etl.testing import StoreContract, rows
 from kafka_etl_connectors.sqlite import SINK
 from tests.kit.daemon import Daemon
+from tests.kit.database_file import P0, TABLE, DatabaseFile, DatabaseFileSystem
 from tests.kit.kafka import Kafka
 from tests.kit.pages import ROOT, blocks
 from tests.kit.pipeline import orders
 
 PAGE = "docs/sinks/sqlite.md"
-PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
-TABLE = "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, version INTEGER CHECK (version < 100))"
 
 
-def deployment(folder: Path, letters: str | None = None) -> Deployment:
-    return Deployment(
-        "p", "m", {}, {}, {}, PROVENANCE, group="g", folder=folder, letter_table=letters
-    )
-
-
-def store_of(folder: Path, letters: str | None = None, **settings: Any) -> Any:
-    checked = SINK.settings.model_validate({"path": "t.db", "table": "t", **settings})
-    found = SINK.check(checked, deployment(folder, letters))
-    return SINK.build(checked, replace(deployment(folder, letters), columns=found.columns))
-
-
-class SqliteSystem(StoreSystem):
-    letters = True
-    breaks = True
-
-    def __init__(self, folder: Path, *, upserts: bool) -> None:
-        self._folder = folder
-        self.upserts = self.deletes = upserts
-        self.execute(TABLE)
-
-    def store(self) -> Any:
-        more = {"mode": "upsert", "key": {"id": "key"}} if self.upserts else {}
-        return store_of(self._folder, "letters", **more)
-
-    def execute(self, text: str) -> list[Any]:
-        with sqlite3.connect(self._folder / "t.db") as connection:
-            return connection.execute(text).fetchall()
-
-    def rows_in_target(self) -> Sequence[Any]:
-        return self.execute("SELECT id, version FROM t")
-
-    def row(self, key: int, version: int = 0) -> Any:
-        return (key, version)
-
-    def key(self, key: int) -> Any:
-        return (key,)
-
-    def refused(self, key: int) -> Any:
-        return (key, 100)
-
-    def letters_in_target(self) -> Sequence[bytes]:
-        return [row[0].encode() for row in self.execute("SELECT letter FROM letters")]
-
-    def break_target(self) -> None:
-        self.execute("ALTER TABLE t RENAME TO gone")
-
-    def mend_target(self) -> None:
-        self.execute("ALTER TABLE gone RENAME TO t")
+@pytest.fixture
+def file(tmp_path: Path) -> DatabaseFile:
+    made = DatabaseFile(SINK, sqlite3.connect, tmp_path / "t.db")
+    made.execute(TABLE)
+    return made
 
 
 class TestSqliteStore(StoreContract):
     @pytest.fixture(params=["insert", "upsert"])
-    def system(self, tmp_path: Path, request: pytest.FixtureRequest) -> SqliteSystem:
-        return SqliteSystem(tmp_path, upserts=request.param == "upsert")
+    def system(self, file: DatabaseFile, request: pytest.FixtureRequest) -> DatabaseFileSystem:
+        return DatabaseFileSystem(file, upserts=request.param == "upsert")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    with sqlite3.connect(tmp_path / "t.db") as connection:
-        connection.execute(TABLE)
-    return tmp_path
-
-
-P0 = Partition("in", 0)
-
-
-def opened(folder: Path, **settings: Any) -> Any:
-    store = store_of(folder, **settings)
-    store.connect()
-    store.place({P0: StoredOffset(0)}, overwrite=False)
-    return store
-
-
-def test_one_bad_row_of_ten_thousand_is_named(folder: Path) -> None:
-    store = opened(folder)
+def test_one_bad_row_of_ten_thousand_is_named(file: DatabaseFile) -> None:
+    store = file.opened()
     values = [(n, 100 if n == 7777 else 1) for n in range(10_000)]
     with pytest.raises(RefusedRows) as refused:
         store.commit(rows(*values), {P0: Move(0, 10_000)}, ())
@@ -115,8 +49,8 @@ def test_one_bad_row_of_ten_thousand_is_named(folder: Path) -> None:
     ("value", "code"),
     [((None, 1), "NOTNULL"), ((1, 1), "UNIQUE"), ((2, 100), "CHECK")],
 )
-def test_what_a_constraint_refuses_is_the_rows(folder: Path, value: Any, code: str) -> None:
-    store = opened(folder)
+def test_what_a_constraint_refuses_is_the_rows(file: DatabaseFile, value: Any, code: str) -> None:
+    store = file.opened()
     store.commit(rows((1, 1)), {P0: Move(0, 1)}, ())
     with pytest.raises(RefusedRows) as refused:
         store.commit(rows(value, (5, 5)), {P0: Move(1, 3)}, ())
@@ -125,9 +59,9 @@ def test_what_a_constraint_refuses_is_the_rows(folder: Path, value: Any, code: s
     store.close()
 
 
-def test_a_file_that_another_process_has_is_waited_for(folder: Path) -> None:
-    store = opened(folder, lock_timeout=0)
-    with sqlite3.connect(folder / "t.db", isolation_level=None) as other:
+def test_a_file_that_another_process_has_is_waited_for(file: DatabaseFile) -> None:
+    store = file.opened(lock_timeout=0)
+    with sqlite3.connect(file.path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unreachable) as away:
             store.commit(rows((1, 1)), {P0: Move(0, 1)}, ())
@@ -137,8 +71,8 @@ def test_a_file_that_another_process_has_is_waited_for(folder: Path) -> None:
     store.close()
 
 
-def test_a_full_disk_is_to_be_mended(folder: Path) -> None:
-    store = opened(folder)
+def test_a_full_disk_is_to_be_mended(file: DatabaseFile) -> None:
+    store = file.opened()
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     with pytest.raises(Unreachable, match="full") as away:
@@ -147,12 +81,11 @@ def test_a_full_disk_is_to_be_mended(folder: Path) -> None:
     store.close()
 
 
-def test_newer_rows_are_kept(folder: Path) -> None:
-    store = opened(folder, mode="upsert", key=["id"], newer="version")
+def test_newer_rows_are_kept(file: DatabaseFile) -> None:
+    store = file.opened(mode="upsert", key=["id"], newer="version")
     for at, version in enumerate((5, 3, 7)):
         store.commit(rows((1, version), keys=[(1,)]), {P0: Move(at, at + 1)}, ())
-        with sqlite3.connect(folder / "t.db") as connection:
-            assert connection.execute("SELECT version FROM t").fetchall() == [(max(5, version),)]
+        assert file.execute("SELECT version FROM t") == [(max(5, version),)]
     store.close()
 
 
@@ -168,10 +101,10 @@ def test_newer_rows_are_kept(folder: Path) -> None:
         ({"table": "tt", "create": True}, "without `types`"),
     ],
 )
-def test_preflight_says_what_does_not_fit(folder: Path, settings: Any, why: str) -> None:
-    (folder / "text.db").write_text("not a database" * 100)
+def test_preflight_says_what_does_not_fit(file: DatabaseFile, settings: Any, why: str) -> None:
+    (file.path.parent / "text.db").write_text("not a database" * 100)
     with pytest.raises(SinkFailed, match=why):
-        store_of(folder, **settings)
+        file.store(**settings)
 
 
 def test_the_page_names_every_setting() -> None:

@@ -1,0 +1,188 @@
+"""Tables in a database file, for stores whose SQL has `?` and `ON CONFLICT`: SQLite and DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from kafka_etl.contracts import Conflict, Move, StoredOffset
+from kafka_etl.errors import SinkFailed
+from kafka_etl.record import Partition
+from kafka_etl.table_settings import OffsetTableSettings, TableSettings
+
+_MAKE: Final = (
+    "CREATE TABLE IF NOT EXISTS {table} (name TEXT, cluster TEXT, topic TEXT, part INTEGER, "
+    "topic_id TEXT NOT NULL, next BIGINT NOT NULL, generation BIGINT NOT NULL, grp TEXT NOT NULL, "
+    "PRIMARY KEY (name, cluster, topic, part))"
+)
+_READ: Final = (
+    "SELECT topic, part, next, generation, topic_id, grp FROM {table} "
+    "WHERE name = ? AND cluster = ?"
+)
+_PLACE: Final = (
+    "INSERT INTO {table} (name, cluster, topic, part, topic_id, next, generation, grp) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name, cluster, topic, part) "
+)
+_KEEP: Final = "DO NOTHING"
+_OVERWRITE: Final = (
+    "DO UPDATE SET next = excluded.next, generation = excluded.generation, "
+    "topic_id = excluded.topic_id, grp = excluded.grp"
+)
+_MOVE: Final = (
+    "UPDATE {table} SET next = ? WHERE name = ? AND cluster = ? AND topic = ? AND part = ? "
+    "AND next = ? AND generation = ?"
+)
+
+
+class FileSettings(TableSettings):
+    """Settings of every sink whose target is a table in a database file.
+
+    Attributes:
+        path: The database file; a relative path begins at the pipeline file.
+        types: Column -> the database's type, for `create` and `evolve`.
+        offsets: Where the offsets are.
+    """
+
+    path: Path
+    types: dict[str, str] = Field(default_factory=dict[str, str])
+    offsets: OffsetTableSettings = OffsetTableSettings()
+
+    def file_below(self, folder: Path) -> Path:
+        """The database file, for a check before the start.
+
+        Args:
+            folder: Folder of the pipeline file.
+
+        Raises:
+            SinkFailed: There is no such file, and none may be made.
+        """
+        path = folder / self.path
+        if not path.parent.is_dir():
+            raise SinkFailed(f"there is no folder {path.parent}", "Create it, or correct `path`.")
+        if not path.exists() and not self.create:
+            raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
+        return path
+
+
+class OffsetTable:
+    """The offsets of one name and one Kafka cluster.
+
+    The methods take a connection of the database's client and raise that client's errors.
+
+    Args:
+        table: Name of the table.
+        name: Name under which the offsets stand.
+        cluster: Kafka's id of the cluster.
+        changed: The number of rows that an UPDATE has changed, by what the client returned.
+    """
+
+    def __init__(self, table: str, name: str, cluster: str, changed: Callable[[Any], int]) -> None:
+        self._table = quoted(table)
+        self._of = (name, cluster)
+        self._changed = changed
+        self.ddl = _MAKE.format(table=self._table)
+        self._read, self._place, self._move = (
+            text.format(table=self._table) for text in (_READ, _PLACE, _MOVE)
+        )
+
+    def read(
+        self, connection: Any, partitions: Collection[Partition]
+    ) -> dict[Partition, StoredOffset]:
+        """Where these partitions stand; unknown ones are left out."""
+        wanted = set(partitions)
+        return {
+            tp: StoredOffset(*standing)
+            for topic, number, *standing in connection.execute(self._read, self._of).fetchall()
+            if (tp := Partition(topic, number)) in wanted
+        }
+
+    def place(
+        self, connection: Any, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool
+    ) -> None:
+        """Write where partitions stand."""
+        statement = self._place + (_OVERWRITE if overwrite else _KEEP)
+        for tp, at in offsets.items():
+            row = (*self._of, *tp, at.topic_id, at.next, at.generation, at.group)
+            connection.execute(statement, row)
+
+    def move(self, connection: Any, moves: Mapping[Partition, Move]) -> None:
+        """Move all partitions within the transaction under way.
+
+        Raises:
+            Conflict: Some partitions stand elsewhere.
+        """
+        missed: list[Partition] = []
+        for tp, move in sorted(moves.items()):
+            row = (move.next, *self._of, *tp, move.begin, move.generation)
+            if self._changed(connection.execute(self._move, row)) != 1:
+                missed.append(tp)
+        if missed:
+            raise Conflict(missed)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def table_ddl(settings: FileSettings, columns: Collection[str], example: str) -> tuple[str, ...]:
+    """The statements that make the table, or add its missing columns, if the settings say so.
+
+    Args:
+        settings: Settings of the sink.
+        columns: Names of the columns that are there; none: there is no table.
+        example: A column and its type, for the message.
+
+    Raises:
+        SinkFailed: The table is missing, and may not be made.
+    """
+    table = quoted(settings.table)
+    if columns:
+        missing = settings.types.keys() - set(columns) if settings.evolve else set[str]()
+        return tuple(
+            f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {kind}"
+            for name, kind in settings.types.items()
+            if name in missing
+        )
+    if not settings.create:
+        raise SinkFailed(
+            f"{settings.path} has no table {settings.table}",
+            "Create it, or say `create: true` and give `types: {column: type}`.",
+        )
+    if not settings.types:
+        raise SinkFailed(
+            f"table {settings.table} cannot be created without `types`",
+            f"Give `types: {{{example}, …}}` under sink.with.",
+        )
+    fields = [f"{quoted(name)} {kind}" for name, kind in settings.types.items()]
+    if settings.key_columns:
+        fields.append(f"PRIMARY KEY ({', '.join(map(quoted, settings.key_columns))})")
+    return (f"CREATE TABLE {table} ({', '.join(fields)})",)
+
+
+def on_conflict(settings: TableSettings, names: Sequence[str]) -> str:
+    """The end of an INSERT by which a row replaces the columns of the row with its key.
+
+    Args:
+        settings: Settings of the sink.
+        names: Columns that every row sets.
+    """
+    keys = ", ".join(map(quoted, settings.key_columns))
+    others = [name for name in names if name not in settings.key_columns]
+    if not others:
+        return f"ON CONFLICT ({keys}) DO NOTHING"
+    sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
+    newer = ""
+    if settings.newer is not None:
+        column = quoted(settings.newer)
+        newer = f" WHERE {quoted(settings.table)}.{column} < excluded.{column}"
+    return f"ON CONFLICT ({keys}) DO UPDATE SET {sets}{newer}"
+
+
+def delete_by_key(settings: TableSettings) -> str:
+    """The statement that deletes the row with a key."""
+    tests = " AND ".join(f"{quoted(name)} = ?" for name in settings.key_columns)
+    return f"DELETE FROM {quoted(settings.table)} WHERE {tests}"
