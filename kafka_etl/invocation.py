@@ -292,6 +292,8 @@ class Settlement:
         tenure: Tells the present proof, and which partitions have left since; any thread may ask.
         notes: Partition -> text beside the partition's offset, for the next owner.
         invocation_id: Name of the first slice.
+        lettered: Dead letters, from the first, that the settlement had before the sink refused some
+            of its outputs. Whoever writes dead letters ahead of the commit has written these.
     """
 
     outputs: Outputs
@@ -304,6 +306,7 @@ class Settlement:
     slices: tuple[int, ...] = ()
     tenure: Callable[[], Tenure] | None = None
     invocation_id: str = ""
+    lettered: int = 0
 
     @classmethod
     def joined(cls, parts: Sequence[Settlement]) -> Settlement:
@@ -336,6 +339,10 @@ class Settlement:
         if origins is None:
             return list(records)
         return [None if origin < 0 else records[origin] for origin in origins]
+
+    def new_letters(self) -> tuple[DeadLetter, ...]:
+        """The dead letters to write ahead of the commit, each once for a commit."""
+        return self.dead_letters[self.lettered :]
 
     def held(self) -> Tenure:
         """The worker's present hold on its partitions."""

@@ -122,8 +122,9 @@ def refused(
             )
         )
     rest = Outputs() if delivered else outputs.take(kept)
+    known = settlement.dead_letters
     return (
-        replace(settlement, outputs=rest, dead_letters=(*settlement.dead_letters, *letters)),
+        replace(settlement, outputs=rest, dead_letters=(*known, *letters), lettered=len(known)),
         failures,
     )
 

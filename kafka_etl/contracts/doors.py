@@ -89,10 +89,15 @@ class RefusedRows(Exception):
     """Raised by a store that has written nothing: it will never take these rows.
 
     Args:
-        rows: Position -> verdict of every bad row, all found in one pass.
+        rows: Position -> verdict of every bad row, all found in one pass; at least one.
+
+    Raises:
+        ValueError: No row is named: nothing would change, and the same commit would come for ever.
     """
 
     def __init__(self, rows: Mapping[int, Refused]) -> None:
+        if not rows:
+            raise ValueError("a store refused rows, but named none")
         super().__init__(f"{len(rows)} rows refused")
         self.rows = dict(rows)
 
@@ -117,7 +122,7 @@ class Limits:
     Attributes:
         rows: Rows in a set.
         bytes: Bytes of the values of a set.
-        row_bytes: Bytes of a row; a larger one becomes a dead letter unsent. None: any size.
+        row_bytes: Bytes of a row's value; a larger row becomes a dead letter unsent. None: any.
     """
 
     rows: int = 10_000
@@ -168,7 +173,8 @@ class Sender(_Door):
 
         Raises:
             Unreachable: The target is away, for every row.
-            Exception: As `Unreachable`, until proven to be the row's fault.
+            Exception: As `Again`: the row is tried again, and refused once the target has taken
+                others meanwhile.
         """
         ...
 

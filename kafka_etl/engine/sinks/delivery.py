@@ -100,15 +100,31 @@ class Delivery:
             KafkaEtlError: No later try can succeed.
             Abandoned: The worker is stopping.
         """
-        refused: dict[int, Refused] = {}
+        refused = self._too_large(rows)
         wave = _Wave()
         pending: Sequence[int] = range(len(rows))
+        if refused:
+            pending = [position for position in pending if position not in refused]
         while pending:
             waiting, after, reason = self._wave(rows, pending, wave, refused)
             pending = sorted(waiting)
             if pending:
                 self._connection.rest(after, reason)
         return refused
+
+    def _too_large(self, rows: Rows) -> dict[int, Refused]:
+        """The verdicts of rows that are larger than the target takes, and are never sent."""
+        most = self._writer.limits.row_bytes
+        sizes = None if most is None else _sizes(rows)
+        if most is None or sizes is None or max(sizes, default=0) <= most:
+            return {}
+        return {
+            position: Refused(
+                "RowTooLarge", f"{size:,} bytes, the target takes {most:,}", too_large=True
+            )
+            for position, size in enumerate(sizes)
+            if size > most
+        }
 
     def _wave(
         self, rows: Rows, pending: Sequence[int], wave: _Wave, refused: dict[int, Refused]

@@ -135,7 +135,6 @@ class StoredSink:
         self._encode_letter = encode_letter
         self.generations: dict[Partition, int] = {}
         self._open = _Open()
-        self._lettered: set[int] = set()
         self._trouble: _Trouble | None = None
         self._conflicts: deque[float] = deque(maxlen=_CONFLICTS)
         self._to_mirror: dict[Partition, int] = {}
@@ -270,7 +269,7 @@ class StoredSink:
             if self._encode_letter is not None:
                 letters = [self._encode_letter(letter) for letter in settlement.dead_letters]
             elif self._rolling is None:
-                self._write_letters(settlement, settlement.dead_letters)
+                self._write_letters(settlement, settlement.new_letters())
         moves = {
             tp: Move(settlement.begins.get(tp, at), at, self.generations.get(tp, 0))
             for tp, at in settlement.progress.items()
@@ -282,6 +281,11 @@ class StoredSink:
         except (Abandoned, KafkaEtlError):
             raise
         except RefusedRows as refused:
+            if not refused.rows.keys() <= set(range(len(rows))):
+                unknown = ValueError(
+                    f"the store refused rows {sorted(refused.rows)} of {len(rows)}"
+                )
+                raise self._failed(unknown, settlement) from refused
             raise RowsRefused(refused.rows) from refused
         except Conflict as conflict:
             raise self._conflict(conflict) from conflict
@@ -290,20 +294,14 @@ class StoredSink:
         self._taken(settlement)
 
     def _write_letters(self, settlement: Settlement, letters: Sequence[DeadLetter]) -> None:
-        """Write dead letters to Kafka, acknowledged before the store's transaction begins.
-
-        After a refusal the settlement comes once more, with further letters: none is written twice.
-        """
-        new = [letter for letter in letters if id(letter) not in self._lettered]
-        if new:
+        """Write dead letters to Kafka, acknowledged before the store's transaction begins."""
+        if letters:
             lease = settlement.held().lease
-            self._in_ledger(Settlement(Outputs(), tuple(new), {}, lease))
-            self._lettered |= {id(letter) for letter in new}
+            self._in_ledger(Settlement(Outputs(), tuple(letters), {}, lease))
 
     def _taken(self, settlement: Settlement) -> None:
         if self._rolling is None:
             self._connection.worked()
-        self._lettered = set()
         trouble = self._trouble
         if trouble is not None:
             trouble.failures, trouble.accepted = 0, trouble.accepted + 1
@@ -325,7 +323,7 @@ class StoredSink:
             return {}
         try:
             self._write_letters(settlement, self._open.letters)
-            self._open.letters, self._lettered = [], set()
+            self._open.letters = []
             self._connection.ensure()
             durable = store.roll(final=final or full, leaving=leaving)
         except (Abandoned, KafkaEtlError, Aborted, OutcomeUnknown):

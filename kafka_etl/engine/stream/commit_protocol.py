@@ -283,7 +283,7 @@ class CommitProtocol:
             return sink.begin(settlement)
 
         def letters_first() -> None:
-            letters(settlement.dead_letters)
+            letters(settlement.new_letters())
             sink.begin(replace(settlement, dead_letters=()))()
 
         return letters_first

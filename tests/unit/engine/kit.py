@@ -25,7 +25,7 @@ from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.commit_protocol import CommitProtocol
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.engine.stream.parts import StreamParts
+from kafka_etl.engine.stream.parts import Letters, StreamParts
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.declare import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
@@ -242,6 +242,7 @@ class Bench:
         broker: MemoryBroker | None = None,
         overlap: Overlap | None = None,
         sink: Callable[[MemoryBroker], Any] | None = None,
+        letters: Letters | None = None,
     ) -> None:
         self.now = 0.0
         self.waits: list[float] = []
@@ -288,6 +289,7 @@ class Bench:
                 random=lambda: 1.0,
             ),
             submit=SUBMIT[overlap or "at once"],
+            letters=letters,
         )
         self.engine = StreamEngine(parts)
         protocol = Eager(parts, self.engine._membership, self.engine._healthy)

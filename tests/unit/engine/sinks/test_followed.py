@@ -243,6 +243,14 @@ def test_sets_keep_to_the_limits() -> None:
     assert target.sets == [[b"1", b"2"], [b"3", b"4444"], [b"55"]]
 
 
+def test_a_row_larger_than_the_target_takes_is_refused_unsent() -> None:
+    bench = Bench(Target())
+    bench.target.limits = Limits(row_bytes=3)
+    refused = bench.refused(b"123", b"1234", b"5")
+    assert {at: verdict.too_large for at, verdict in refused.items()} == {1: True}
+    assert bench.target.taken == [b"123", b"5"]
+
+
 def test_again_has_an_end_unless_the_target_is_busy() -> None:
     target = Target()
     target.verdicts = lambda value: Again("not yet") if value == b"1" else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.contracts import Refused, StoredOffset, Unreachable
+from kafka_etl.contracts import Refused, RefusedRows, StoredOffset, Unreachable
 from kafka_etl.engine.sinks import connection, stored
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.errors import BreakerTripped, RecordFailed, SinkBlocked, StoreOffsetsUnclear
@@ -220,6 +220,48 @@ def test_a_target_that_refuses_row_after_row_trips_the_breaker() -> None:
     bench.breaker.let_pass()
     bench.finish()
     assert len(bench.letters()) == 20
+
+
+def fail_on_bad(value: int) -> int:
+    if value < 0:
+        raise ValueError("bad")
+    return value
+
+
+def test_after_a_failed_commit_the_dead_letters_of_the_next_one_are_all_written() -> None:
+    bench = StoreBench(fail_on_bad)
+    bench.target.verdict = lambda value: Refused("23514", "no") if value == b"2" else None
+    bench.put(1, -1, 2)
+    bench.target.lost.append("after")
+    bench.put(-3)
+    bench.finish()
+    assert {value for value, _ in bench.letters()} == {b"-1", b"2", b"-3"}
+
+
+def test_dead_letters_for_another_place_are_written_once_through_refusals() -> None:
+    written: list[bytes | None] = []
+    bench = StoreBench(
+        fail_on_bad, letters=lambda letters: written.extend(d.record.value() for d in letters)
+    )
+    bench.target.verdict = lambda value: Refused("23514", "no") if value == b"2" else None
+    bench.put(1, -1, 2, 3)
+    bench.finish()
+    assert (written, bench.values()) == ([b"-1", b"2"], numbers(1, 3))
+
+
+@pytest.mark.parametrize("rows", [{}, {7: Refused("?", "no")}])
+def test_a_refusal_of_no_row_or_an_unknown_one_is_the_stores_error(
+    rows: dict[int, Refused], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = StoreBench()
+
+    def commit(*_: Any) -> None:
+        raise RefusedRows(rows)
+
+    monkeypatch.setattr(bench.door, "commit", commit)
+    bench.put(1)
+    with pytest.raises(SinkBlocked, match="refused rows"):
+        bench.finish()
 
 
 def test_an_outage_makes_no_dead_letter_and_halves_nothing() -> None:
