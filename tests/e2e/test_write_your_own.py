@@ -57,8 +57,8 @@ def test_the_page_leads_to_a_sink_that_passes_its_suite(package: Path, environme
     lines = [line for block in CONSOLE for line in block.splitlines()]
     assert lines[0] == "$ pip install -e ."
     offline = ["--offline", "--no-deps", "--no-build-isolation"]
-    run(package, environment, find_uv_bin(), "pip", "install", "--python", environment / "python", *offline,
-        "-e", ".")  # fmt: skip
+    into = ["--python", environment / "python", *offline]
+    run(package, environment, find_uv_bin(), "pip", "install", *into, "-e", ".")
     said = ""
     for line in lines[1:]:
         if line.startswith("$ "):
