@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.kit.pages import ROOT
 
@@ -33,8 +34,9 @@ def environment(tmp_path: Path) -> Path:
     """An environment that sees everything of this one; its `bin`."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    paths = [sysconfig.get_path("purelib"), ROOT, ROOT / "connectors", ROOT / "operators"]
-    (site / "all.pth").write_text("".join(f"{path}\n" for path in paths))
+    # `addsitedir` also follows the paths that this environment has in files like this one.
+    everything = sysconfig.get_path("purelib")
+    (site / "all.pth").write_text(f"import site; site.addsitedir({everything!r})\n")
     bin_folder = tmp_path / "venv/bin"
     for name, module in (("pytest", "pytest"), ("kafka-etl", "kafka_etl")):
         script = bin_folder / name
@@ -49,13 +51,14 @@ def test_the_page_leads_to_a_sink_that_passes_its_suite(package: Path, environme
         "acme_tail/__init__.py",
         "tests/test_tail.py",
         "pipeline.yaml",
+        "acme_tail/sets.py",
+        "tests/test_sets.py",
     ]
     lines = [line for block in CONSOLE for line in block.splitlines()]
     assert lines[0] == "$ pip install -e ."
-    uv = Path(sys.executable).with_name("uv")
     offline = ["--offline", "--no-deps", "--no-build-isolation"]
-    run(package, environment, uv, "pip", "install", "--python", environment / "python", *offline,
-        "-e", ".")  # fmt: skip
+    into = ["--python", environment / "python", *offline]
+    run(package, environment, find_uv_bin(), "pip", "install", *into, "-e", ".")
     said = ""
     for line in lines[1:]:
         if line.startswith("$ "):
