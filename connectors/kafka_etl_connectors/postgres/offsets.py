@@ -58,6 +58,7 @@ class OffsetTable:
     def __init__(self, table: str, name: str, cluster: str) -> None:
         self._table = identifier(table)
         self._of = (name, cluster)
+        self._move = self._sql(_MOVE).as_bytes(None)
 
     def ddl(self) -> sql.Composed:
         """The statement that makes the table."""
@@ -106,7 +107,7 @@ class OffsetTable:
         order = sorted(moves)
         to = [moves[tp] for tp in order]
         found = connection.execute(
-            self._sql(_MOVE),
+            self._move,
             (
                 [tp.topic for tp in order],
                 [tp.number for tp in order],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import length_hint
 from typing import Any, Final
 
 import psycopg
@@ -248,14 +249,14 @@ def _send(write_row: Callable[[Sequence[Any]], None], values: Sequence[Sequence[
         BadValue: The client cannot send a value.
         psycopg.Error: The connection was lost.
     """
-    position = 0
+    unsent = iter(values)
     try:
-        for position, row in enumerate(values):  # noqa: B007 - for the error
+        for row in unsent:
             write_row(row)
     except psycopg.OperationalError:
         raise
     except Exception as error:
-        raise BadValue(position, error) from error
+        raise BadValue(len(values) - length_hint(unsent) - 1, error) from error
 
 
 def _oid(column: Column) -> int:
