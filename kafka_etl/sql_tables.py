@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from kafka_etl.contracts import Conflict, Move, StoredOffset
+from kafka_etl.contracts import Column, Conflict, Move, StoredOffset
 from kafka_etl.errors import SinkFailed
 from kafka_etl.record import Partition
 from kafka_etl.table_settings import OffsetTableSettings, TableSettings
@@ -163,26 +163,29 @@ def table_ddl(settings: FileSettings, columns: Collection[str], example: str) ->
     return (f"CREATE TABLE {table} ({', '.join(fields)})",)
 
 
-def on_conflict(settings: TableSettings, names: Sequence[str]) -> str:
-    """The end of an INSERT by which a row replaces the columns of the row with its key.
+def on_conflict(
+    settings: TableSettings, columns: Sequence[Column], table_columns: Sequence[Column]
+) -> str:
+    """The end of an INSERT by which a row replaces the row with its key, unless that is newer.
 
     Args:
         settings: Settings of the sink.
-        names: Columns that every row sets.
+        columns: Columns that every row sets, which an upsert replaces.
+        table_columns: All columns of the table; `replace` sets the others to their defaults.
     """
     keys = ", ".join(map(quoted, settings.key_columns))
-    others = [name for name in names if name not in settings.key_columns]
+    replaced = table_columns if settings.mode == "replace" else columns
+    others = [
+        quoted(column.name)
+        for column in replaced
+        if column.writable and column.name not in settings.key_columns
+    ]
     if not others:
         return f"ON CONFLICT ({keys}) DO NOTHING"
-    sets = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
-    newer = ""
+    sets = ", ".join(f"{name} = excluded.{name}" for name in others)
+    unless = ""
     if settings.newer is not None:
-        column = quoted(settings.newer)
-        newer = f" WHERE {quoted(settings.table)}.{column} < excluded.{column}"
-    return f"ON CONFLICT ({keys}) DO UPDATE SET {sets}{newer}"
-
-
-def delete_by_key(settings: TableSettings) -> str:
-    """The statement that deletes the row with a key."""
-    tests = " AND ".join(f"{quoted(name)} = ?" for name in settings.key_columns)
-    return f"DELETE FROM {quoted(settings.table)} WHERE {tests}"
+        newer = quoted(settings.newer)
+        there = f"{quoted(settings.table)}.{newer}"
+        unless = f" WHERE {there} IS NULL OR {there} <= excluded.{newer}"
+    return f"ON CONFLICT ({keys}) DO UPDATE SET {sets}{unless}"

@@ -41,7 +41,8 @@ class TableSettings(SinkSettings):
             key. `replace`: deletes the row with its key, and inserts the whole row.
         key: The columns that tell one row from another, as a list; or column -> expression over the
             record's `key`, with which a tombstone deletes. Needed by `upsert` and `replace`.
-        newer: A column by which a row only replaces an older one.
+        newer: A column by which a row never replaces a newer one; an equal one, or one with null, is
+            replaced.
         create: Whether a missing table is created, from the pipeline's schema.
         evolve: Whether nullable columns are added for fields that have none.
     """

@@ -45,12 +45,12 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
                 connection.execute(statement)
             columns = schema.columns_of(connection, settings.table)
             mapped_columns(settings, columns)
-            schema.check_key(connection, settings)
+            schema.check_table(connection, settings)
         finally:
             connection.close()
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
-        if "lock" in said.lower():
+        if schema.is_held(said):
             raise Unreachable(f"DuckDB: {said}") from error
         raise SinkFailed(f"{path} cannot be used: {said}", "Correct `path`.") from error
     return replace(Preflight(), columns=columns, notes=made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -11,7 +12,6 @@ import pyarrow as pa
 
 from kafka_etl.contracts import (
     Column,
-    Conflict,
     Deployment,
     Kind,
     Limits,
@@ -24,7 +24,10 @@ from kafka_etl.contracts import (
     Unreachable,
 )
 from kafka_etl.record import Partition
-from kafka_etl.sql_tables import OffsetTable, delete_by_key, on_conflict, quoted
+from kafka_etl.sql_tables import OffsetTable, quoted
+from kafka_etl_connectors.duckdb import statements
+from kafka_etl_connectors.duckdb.blame import blamed
+from kafka_etl_connectors.duckdb.schema import is_held, unique_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
 _OF_A_ROW: Final = (
@@ -42,16 +45,12 @@ _TO_MEND: Final = (
 )
 _TEXTS: Final = frozenset({Kind.UUID, Kind.JSON, Kind.TEXT_FORM})
 """Kinds that are handed over as text, which DuckDB reads itself."""
-_ALIKE: Final = 64
 _ARROW_BITS: Final = 64
 """Bits of Arrow's widest integer."""
 
 
 class DuckdbStore(Store):
     """Rows of one table, and the offsets beside them.
-
-    DuckDB has no savepoints, and an error ends the transaction: rows to blame are found by
-    transactions that are rolled back.
 
     Args:
         settings: The file, the table and the mode.
@@ -75,8 +74,9 @@ class DuckdbStore(Store):
             changed=lambda result: result.fetchall()[0][0],
         )
         self._columns = columns
-        self._delete_one = delete_by_key(settings)
-        self._insert = _statement(settings, [column.name for column in columns])
+        self._by_name = {column.name: column for column in columns}
+        self._delete = statements.delete(settings, columns)
+        self._insert = statements.insert(settings, columns, deployment.columns)
         self._connection: Any = None
 
     def connect(self) -> None:
@@ -129,110 +129,112 @@ class DuckdbStore(Store):
 
     def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
         """See `Store.commit`."""
-        connection = self._ready()
-        table, gone = self._as_arrow(rows)
+        written, gone = self._as_arrow(rows)
         try:
-            self._begin()
-            self._offsets.move(connection, moves)
-            self._delete(gone)
-            self._write(table)
-            for letter in letters if self._letters is not None else ():
-                connection.execute(
-                    f"INSERT INTO {quoted(self._letters or '')} (letter) VALUES (?)",
-                    [letter.decode()],
-                )
-            connection.execute("COMMIT")
-        except Conflict:
-            self._roll_back()
-            raise
-        except _OF_A_ROW as error:
-            self._roll_back()
-            raise RefusedRows(self._blamed(table, error)) from error
+            refusal = self._committed(written, gone, moves, letters)
+            if refusal is None:
+                return
+            refused = blamed(written, gone, self._trial, self._twins)
         except duckdb.Error as error:
-            self._roll_back()
             raise _target(error) from error
+        if not refused:
+            raise _target(refusal)
+        raise RefusedRows(refused) from refusal
 
     def _ready(self) -> Any:
         if self._connection is None:
             raise Unreachable("the file is not open")
         return self._connection
 
-    def _begin(self) -> None:
+    def _committed(
+        self,
+        rows: pa.Table,
+        gone: pa.Table,
+        moves: Mapping[Partition, Move],
+        letters: Sequence[bytes],
+    ) -> duckdb.Error | None:
+        """Commit everything, or nothing; return the error if it is some row's."""
+        connection = self._ready()
+        connection.execute("BEGIN")
+        done = False
+        try:
+            self._offsets.move(connection, moves)
+            self._write(rows, gone)
+            for letter in letters if self._letters is not None else ():
+                connection.execute(
+                    f"INSERT INTO {quoted(self._letters or '')} (letter) VALUES (?)",
+                    [letter.decode()],
+                )
+            connection.execute("COMMIT")
+            done = True
+        except _OF_A_ROW as error:
+            return error
+        finally:
+            if not done:
+                self._roll_back()
+        return None
+
+    def _trial(self, rows: pa.Table, gone: pa.Table) -> duckdb.Error | None:
         self._ready().execute("BEGIN")
+        try:
+            self._write(rows, gone)
+        except _OF_A_ROW as error:
+            return error
+        finally:
+            self._roll_back()
+        return None
+
+    def _twins(self, rows: pa.Table) -> dict[int, Refused]:
+        connection = self._ready()
+        connection.register(statements.ROWS, rows)
+        found: dict[int, Refused] = {}
+        for names in unique_columns(connection, self._settings.table):
+            if names <= self._by_name.keys():
+                query = statements.twins(sorted(names), self._columns)
+                message = f"an earlier row of the batch has the same {', '.join(sorted(names))}"
+                verdict = Refused(duckdb.ConstraintException.__name__, message)
+                found |= {row[0]: verdict for row in connection.execute(query).fetchall()}
+        return found
 
     def _roll_back(self) -> None:
-        try:
+        with suppress(duckdb.TransactionException):  # the error has ended the transaction
             self._ready().execute("ROLLBACK")
-        except duckdb.TransactionException:
-            return  # the error has ended it
 
-    def _write(self, table: pa.Table) -> None:
-        if table.num_rows:
-            connection = self._ready()
-            connection.register("kafka_etl_rows", table)  # in place of the last one
+    def _write(self, rows: pa.Table, gone: pa.Table) -> None:
+        connection = self._ready()
+        connection.register(statements.ROWS, rows)  # in place of the last ones
+        if self._settings.mode != "insert":
+            connection.register(statements.GONE, gone)
+        if gone.num_rows:
+            connection.execute(self._delete)
+        if rows.num_rows:
             connection.execute(self._insert)
 
-    def _delete(self, keys: Sequence[tuple[Any, ...]]) -> None:
-        for key in keys:
-            self._ready().execute(self._delete_one, list(key))
-
-    def _as_arrow(self, rows: Rows) -> tuple[pa.Table, list[Any]]:
-        """The rows with their positions as an Arrow table, and the keys of rows to delete."""
-        positions: list[int] = list(range(len(rows)))
-        gone: list[Any] = []
-        if self._settings.mode != "insert":
-            newest = dict(zip(rows.keys, positions, strict=True))
-            positions = sorted(newest.values())
-            if rows.table is None:
-                gone = [key for key, at in newest.items() if rows.values[at] is None]
-                positions = [at for at in positions if rows.values[at] is not None]
+    def _as_arrow(self, rows: Rows) -> tuple[pa.Table, pa.Table]:
+        """The rows to write, and the keys of rows to delete, each with the positions."""
+        keys = [self._by_name[name] for name in self._settings.key_columns]
         if rows.table is not None:
-            table: Any = rows.table.take(positions)
-        else:
-            chosen = [rows.values[at] for at in positions]
-            columns: list[Any] = list(zip(*chosen, strict=True)) or [()] * len(self._columns)
-            arrow: Any = pa  # its stubs leave the columns open
-            table = arrow.table(
-                {
-                    column.name: arrow.array(_plain(column, values))
-                    for column, values in zip(self._columns, columns, strict=True)
-                }
-            )
-        return table.append_column("kafka_etl_position", pa.array(positions, pa.int64())), gone
-
-    def _blamed(self, table: Any, first: duckdb.Error) -> dict[int, Refused]:
-        """All rows that DuckDB refuses, found by transactions that are rolled back."""
-        bad: dict[int, Refused] = {}
-        accepted: list[tuple[int, int]] = []
-        ranges = [(0, table.num_rows)]
-        while ranges:
-            low, high = ranges.pop()
-            try:
-                self._begin()
-                for begin, end in accepted:
-                    self._write(table.slice(begin, end - begin))
-                self._write(table.slice(low, high - low))
-            except _OF_A_ROW as error:
-                if high - low > 1:
-                    middle = (low + high) // 2
-                    ranges += [(middle, high), (low, middle)]
-                    continue
-                position = table.column("kafka_etl_position")[low].as_py()
-                bad[position] = Refused(type(error).__name__, str(error).splitlines()[0])
-                if len(bad) >= _ALIKE and not accepted:
-                    raise Unreachable(f"DuckDB refuses every row: {first}", mend=True) from error
-            else:
-                accepted = _joined([*accepted, (low, high)])
-            finally:
-                self._roll_back()
-        return bad
+            return _placed(rows.table, range(len(rows))), _table(keys, (), ())
+        there = [at for at, value in enumerate(rows.values) if value is not None]
+        gone = [at for at, value in enumerate(rows.values) if value is None]
+        return (
+            _table(self._columns, [rows.values[at] for at in there], there),
+            _table(keys, [rows.keys[at] for at in gone], gone),
+        )
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges in order, neighbours as one."""
-    if len(ranges) > 1 and ranges[-2][1] == ranges[-1][0]:
-        return [*ranges[:-2], (ranges[-2][0], ranges[-1][1])]
-    return ranges
+def _table(columns: Sequence[Column], values: Sequence[Any], positions: Sequence[int]) -> pa.Table:
+    by_column: list[Any] = list(zip(*values, strict=True)) or [()] * len(columns)
+    arrow: Any = pa  # its stubs leave the columns open
+    made = {
+        column.name: arrow.array(_plain(column, of_column))
+        for column, of_column in zip(columns, by_column, strict=True)
+    }
+    return _placed(arrow.table(made), positions)
+
+
+def _placed(table: pa.Table, positions: Sequence[int]) -> pa.Table:
+    return table.append_column(statements.POSITION, pa.array(positions, pa.int64()))
 
 
 def _plain(column: Column, values: Sequence[Any]) -> list[Any]:
@@ -254,17 +256,7 @@ def _text_of_one(column: Column, value: Any) -> Any:
     return value
 
 
-def _statement(settings: DuckdbSettings, names: Sequence[str]) -> str:
-    """The statement that writes the registered rows."""
-    listed = ", ".join(map(quoted, names))
-    head = f"INSERT INTO {quoted(settings.table)} ({listed}) SELECT {listed} FROM kafka_etl_rows"
-    if settings.mode == "insert":
-        return head
-    return f"{head} {on_conflict(settings, names)}"
-
-
 def _target(error: duckdb.Error) -> Unreachable:
     said = str(error).splitlines()[0]
-    locked = "lock" in said.lower()
-    mend = isinstance(error, (*_TO_MEND, duckdb.IOException)) and not locked
+    mend = isinstance(error, (*_TO_MEND, duckdb.IOException)) and not is_held(said)
     return Unreachable(f"DuckDB: {said}", mend=mend)

@@ -6,11 +6,11 @@ import sqlite3
 from dataclasses import replace
 from typing import Final
 
-from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin
+from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Unreachable
 from kafka_etl.errors import SinkFailed
 from kafka_etl.sql_tables import table_ddl
 from kafka_etl.table_settings import mapped_columns
-from kafka_etl_connectors.sqlite.schema import check_key, columns_of
+from kafka_etl_connectors.sqlite.schema import check_table, columns_of, is_held
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 from kafka_etl_connectors.sqlite.store import SqliteStore
 
@@ -31,10 +31,12 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
                 connection.execute(statement)
             columns = columns_of(connection, settings.table)
             mapped_columns(settings, columns)
-            check_key(connection, settings)
+            check_table(connection, settings)
         finally:
             connection.close()
     except sqlite3.Error as error:
+        if is_held(error):
+            raise Unreachable(f"SQLite: {error}") from error
         raise SinkFailed(
             f"{path} cannot be used: {error}", "Correct `path`, or its rights, or free the file."
         ) from error

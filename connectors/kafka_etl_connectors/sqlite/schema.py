@@ -53,12 +53,17 @@ def _column(row: tuple[object, ...], *, is_rowid: bool) -> Column:
     )
 
 
-def check_key(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
-    """Check that a unique index stands exactly on `key`, which an upsert needs.
+def check_table(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
+    """Check that the table is one, and has a unique index exactly on `key` for an upsert.
 
     Raises:
-        SinkFailed: There is none.
+        SinkFailed: It is a view, or has no such index.
     """
+    kinds = connection.execute(
+        "SELECT type FROM sqlite_master WHERE name = ? COLLATE NOCASE", [settings.table]
+    ).fetchall()
+    if ("view",) in kinds:
+        raise SinkFailed(f"{settings.table} is a view", "Write into a table.")
     if settings.mode == "insert":
         return
     wanted = set(settings.key_columns)
@@ -79,3 +84,13 @@ def check_key(connection: sqlite3.Connection, settings: SqliteSettings) -> None:
             f"{settings.mode}` needs",
             f"CREATE UNIQUE INDEX {settings.table}_key ON {quoted(settings.table)} ({names});",
         )
+
+
+def is_held(error: sqlite3.Error) -> bool:
+    """Whether another connection has the file."""
+    return primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """The primary error code; extended codes hold it in their lowest byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -23,7 +23,8 @@ from kafka_etl.contracts import (
     Unreachable,
 )
 from kafka_etl.record import Partition
-from kafka_etl.sql_tables import OffsetTable, delete_by_key, on_conflict, quoted
+from kafka_etl.sql_tables import OffsetTable, on_conflict, quoted
+from kafka_etl_connectors.sqlite.schema import primary_code
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 
 _MENDABLE: Final = (
@@ -67,8 +68,9 @@ class SqliteStore(Store):
             deployment.cluster,
             changed=lambda cursor: cursor.rowcount,
         )
-        self._write = _statement(settings, [column.name for column in columns])
-        self._delete = delete_by_key(settings)
+        self._write = _statement(settings, columns, deployment.columns)
+        keys = " AND ".join(f"{quoted(name)} = ?" for name in settings.key_columns)
+        self._delete = f"DELETE FROM {quoted(settings.table)} WHERE {keys}"
         self._connection: sqlite3.Connection | None = None
 
     def connect(self) -> None:
@@ -136,6 +138,8 @@ class SqliteStore(Store):
                 )
             connection.execute("COMMIT")
         except sqlite3.Error as error:
+            if _is_of_a_row(error):  # of a deferred key, or a trigger that rolls back: the engine
+                raise  # finds the row
             raise _target(error) from error
         finally:
             if connection.in_transaction:
@@ -166,7 +170,7 @@ class SqliteStore(Store):
             else:
                 connection.executemany(self._write, map(_plain, values))
         except sqlite3.Error as error:
-            if not _is_of_a_row(error):
+            if not (_is_of_a_row(error) and connection.in_transaction):  # a trigger may end that
                 raise
             connection.execute("ROLLBACK TO rows")
             refused = self._refused(connection, values, rows.keys)
@@ -183,7 +187,7 @@ class SqliteStore(Store):
             try:
                 self._apply(connection, value, keys[position])
             except sqlite3.Error as error:
-                if not _is_of_a_row(error):
+                if not (_is_of_a_row(error) and connection.in_transaction):
                     raise
                 refused[position] = Refused(error.sqlite_errorname, str(error))
         return refused
@@ -195,16 +199,20 @@ class SqliteStore(Store):
         connection.execute(self._delete, _plain(key))
 
 
-def _statement(settings: SqliteSettings, names: Sequence[str]) -> str:
-    """The statement that writes one row; a later row of a key in a batch wins by itself."""
-    listed = ", ".join(map(quoted, names))
-    places = ", ".join("?" * len(names))
-    head = f"INTO {quoted(settings.table)} ({listed}) VALUES ({places})"
+def _statement(
+    settings: SqliteSettings, columns: Sequence[Column], table_columns: Sequence[Column]
+) -> str:
+    """The statement that writes one row; a later row of a key in a batch wins by itself.
+
+    `OR ABORT` stands above any `ON CONFLICT` in the table's own definition, which might drop a row
+    without a word, or end the transaction.
+    """
+    listed = ", ".join(quoted(column.name) for column in columns)
+    places = ", ".join("?" * len(columns))
+    head = f"INSERT OR ABORT INTO {quoted(settings.table)} ({listed}) VALUES ({places})"
     if settings.mode == "insert":
-        return f"INSERT {head}"
-    if settings.mode == "replace":
-        return f"INSERT OR REPLACE {head}"
-    return f"INSERT {head} {on_conflict(settings, names)}"
+        return head
+    return f"{head} {on_conflict(settings, columns, table_columns)}"
 
 
 def _tuples(rows: Rows) -> Sequence[Any]:
@@ -238,13 +246,8 @@ _FORMS: Final[Mapping[type, Any]] = {
 
 
 def _is_of_a_row(error: sqlite3.Error) -> bool:
-    return _code(error) in _OF_A_ROW
+    return primary_code(error) in _OF_A_ROW
 
 
 def _target(error: sqlite3.Error) -> Unreachable:
-    return Unreachable(f"SQLite: {error}", mend=_code(error) in _MENDABLE)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """The primary error code; extended codes hold it in their lowest byte."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return Unreachable(f"SQLite: {error}", mend=primary_code(error) in _MENDABLE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,10 @@ def test_newer_rows_are_kept(file: DatabaseFile) -> None:
         ("HUGEINT", 2**126),
         ("HUGEINT[]", [2**100, -1]),
         ("BIGINT", -(2**63)),
-        ("UBIGINT", str(2**64 - 1)),
+        ("UBIGINT", 2**64 - 1),
+        ("UTINYINT", 255),
+        ("TIMESTAMP_S", datetime.fromisoformat("9999-12-31T23:59:59")),
+        ("INTEGER[3]", [1, 2, 3]),
         ("DECIMAL(38, 10)", Decimal("9999999999999999999999999999.0000000001")),
         ("UUID", UUID(int=7)),
         ("UUID[]", [UUID(int=7), UUID(int=8)]),
@@ -99,8 +102,7 @@ def test_values_at_the_edge_arrive(file: DatabaseFile, declared: str, value: Any
     store.commit(rows((value,), (None,)), {P0: Move(0, 2)}, ())
     store.close()
     found, nothing = file.execute("SELECT value FROM t")
-    wanted = int(value) if declared == "UBIGINT" else value
-    assert (found, nothing) == ((wanted,), (None,))
+    assert (found, nothing) == ((tuple(value) if declared == "INTEGER[3]" else value,), (None,))
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,49 @@ def test_a_file_that_another_process_has_is_waited_for(file: DatabaseFile) -> No
     store.close()
 
 
+def test_the_check_waits_for_a_file_that_another_process_has(file: DatabaseFile) -> None:
+    with sqlite3.connect(file.path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unreachable, match="locked"):
+            file.store(lock_timeout=0)
+
+
+@pytest.mark.parametrize("clause", ["IGNORE", "ROLLBACK", "REPLACE", "FAIL"])
+def test_no_clause_of_the_table_drops_a_row_without_a_word(file: DatabaseFile, clause: str) -> None:
+    file.execute("DROP TABLE t")
+    file.execute(f"CREATE TABLE t (id INTEGER UNIQUE ON CONFLICT {clause}, n INTEGER)")
+    store = file.opened()
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows((1, 1), (1, 2), (3, 3)), {P0: Move(0, 3)}, ())
+    store.close()
+    assert set(refused.value.rows) == {1}
+
+
+_DEFERRED = """
+    DROP TABLE t;
+    CREATE TABLE t (id INTEGER, p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE p (id INTEGER PRIMARY KEY);
+    INSERT INTO p VALUES (1);
+"""
+_TRIGGER = """
+    CREATE TRIGGER r BEFORE INSERT ON t WHEN NEW.version > 1
+    BEGIN SELECT RAISE(ROLLBACK, 'no'); END;
+"""
+
+
+@pytest.mark.parametrize("script", [_DEFERRED, _TRIGGER])
+def test_what_ends_the_transaction_is_no_outage(file: DatabaseFile, script: str) -> None:
+    """The engine finds the row by halves, for which the error must not be `Unreachable`."""
+    with sqlite3.connect(file.path) as connection:
+        connection.executescript(script)
+    store = file.opened()
+    with pytest.raises(sqlite3.IntegrityError):
+        store.commit(rows((1, 1), (2, 2)), {P0: Move(0, 2)}, ())
+    store.commit(rows((1, 1)), {P0: Move(0, 1)}, ())
+    store.close()
+    assert file.execute("SELECT id FROM t") == [(1,)]
+
+
 def test_a_full_disk_is_to_be_mended(file: DatabaseFile) -> None:
     store = file.opened()
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]

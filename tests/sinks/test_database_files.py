@@ -1,0 +1,162 @@
+"""What SQLite and DuckDB do alike: which of several rows stands, and whom a refusal names."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from kafka_etl.contracts import Move, RefusedRows
+from kafka_etl.errors import SinkFailed
+from kafka_etl.testing import rows
+from kafka_etl_connectors.duckdb import SINK as DUCKDB
+from kafka_etl_connectors.sqlite import SINK as SQLITE
+from tests.kit.database_file import P0, DatabaseFile
+
+MakeFile = Callable[[str], DatabaseFile]
+
+
+@pytest.fixture(params=["sqlite", "duckdb"])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> MakeFile:
+    """Makes a file with one table `t`."""
+    plugin, connect = {
+        "sqlite": (SQLITE, sqlite3.connect),
+        "duckdb": (DUCKDB, duckdb.connect),
+    }[request.param]
+
+    def make(*statements: str) -> DatabaseFile:
+        file = DatabaseFile(plugin, connect, tmp_path / "t.db")
+        for statement in statements:
+            file.execute(statement)
+        return file
+
+    return make
+
+
+def stands(file: DatabaseFile, *batches: Any, **settings: Any) -> list[Any]:
+    """What the table has after batches of (key, row or None)."""
+    store = file.opened(**settings)
+    at = 0
+    for batch in batches:
+        given = rows(*[row for _, row in batch], keys=[(key,) for key, _ in batch])
+        store.commit(given, {P0: Move(at, at + len(batch))}, ())
+        at += len(batch)
+    store.close()
+    return file.execute("SELECT * FROM t ORDER BY 1")
+
+
+VERSIONED = "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, version INTEGER, name TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        pytest.param([5, 7, 3], (7, "1"), id="the newest"),
+        pytest.param([5, 5], (5, "1"), id="of equal ones the last"),
+        pytest.param([None, 1], (1, "1"), id="anything before nothing"),
+        pytest.param([1, None], (1, "0"), id="nothing before nothing else"),
+        pytest.param([5, "gone", 3], (3, "2"), id="a deletion ends what was"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_of_several_rows_the_newest_stands_in_one_batch_and_in_many(
+    made: MakeFile, mode: str, at_once: bool, given: list[Any], wanted: tuple[Any, ...]
+) -> None:
+    file = made(VERSIONED)
+    all_rows = [(1, None if v == "gone" else (1, v, str(n))) for n, v in enumerate(given)]
+    batches = [all_rows] if at_once else [[one] for one in all_rows]
+    found = stands(file, *batches, mode=mode, key={"id": "key"}, newer="version")
+    assert found == [(1, *wanted)]
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("upsert", "there"), ("replace", "usual")])
+def test_replace_sets_what_the_row_does_not(made: MakeFile, mode: str, wanted: str) -> None:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER, name TEXT DEFAULT 'usual')",
+        "INSERT INTO t VALUES (1, 1, 'there')",
+    )
+    columns = {"id": "value.id", "n": "value.n"}
+    assert stands(file, [(1, (1, 2))], mode=mode, key=["id"], columns=columns) == [(1, 2, wanted)]
+
+
+def test_replace_touches_no_other_row(made: MakeFile) -> None:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, name TEXT UNIQUE)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    )
+    store = file.opened(mode="replace", key=["id"])
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows((3, "c"), (1, "b"), keys=[(3,), (1,)]), {P0: Move(0, 2)}, ())
+    store.close()
+    assert set(refused.value.rows) == {1}
+    assert file.execute("SELECT * FROM t ORDER BY id") == [(1, "a"), (2, "b")]
+
+
+def test_a_deletion_that_a_foreign_key_forbids_is_named(made: MakeFile) -> None:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER)",
+        "CREATE TABLE child (parent INTEGER REFERENCES t (id))",
+        "INSERT INTO t VALUES (1, 1), (2, 2)",
+        "INSERT INTO child VALUES (1)",
+    )
+    store = file.opened(mode="upsert", key={"id": "key"})
+    given = rows(None, None, (3, 3), keys=[(1,), (2,), (3,)])
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(given, {P0: Move(0, 3)}, ())
+    assert set(refused.value.rows) == {0}
+    store.commit(given.take([1, 2]), {P0: Move(0, 3)}, ())
+    store.close()
+    assert file.execute("SELECT id FROM t ORDER BY id") == [(1,), (3,)]
+
+
+def test_a_row_that_needs_a_deletion_before_is_not_blamed_for_others(made: MakeFile) -> None:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, name TEXT UNIQUE CHECK (length(name) < 9))",
+        "INSERT INTO t VALUES (1, 'a')",
+    )
+    store = file.opened(mode="upsert", key={"id": "key"})
+    given = rows(None, (2, "a"), (3, "much too long"), keys=[(1,), (2,), (3,)])
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(given, {P0: Move(0, 3)}, ())
+    store.close()
+    assert set(refused.value.rows) == {2}
+
+
+def test_each_of_many_bad_rows_is_named(made: MakeFile) -> None:
+    """Bad from the first on, one after the other, twins and triplets, and more than a thousand."""
+    file = made("CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER CHECK (n < 100))")
+    values = [(n // 2 if n % 10 == 1 else n, 100 if n < 70 else 1) for n in range(4_000)]
+    twins = {at for at, (n, _) in enumerate(values) if at >= 70 and n != at and n >= 70}
+    store = file.opened()
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows(*values), {P0: Move(0, 4_000)}, ())
+    good = [at for at in range(4_000) if at not in refused.value.rows]
+    store.commit(rows(*[values[at] for at in good]), {P0: Move(0, 4_000)}, ())
+    store.close()
+    assert set(range(70)) <= set(refused.value.rows)
+    assert set(refused.value.rows) - set(range(70)) == twins
+
+
+def test_a_unique_index_counts_as_well(made: MakeFile) -> None:
+    file = made("CREATE TABLE t (id INTEGER, n INTEGER)", "CREATE UNIQUE INDEX u ON t (n)")
+    store = file.opened()
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows((1, 1), (2, 2), (3, 1), (4, 2), (5, 5)), {P0: Move(0, 5)}, ())
+    store.close()
+    assert set(refused.value.rows) == {2, 3}
+
+
+def test_a_view_is_refused_before_the_start(made: MakeFile) -> None:
+    file = made("CREATE TABLE u (id INTEGER)", "CREATE VIEW t AS SELECT * FROM u")
+    with pytest.raises(SinkFailed, match="t is a view"):
+        file.store()
+
+
+def test_a_computed_column_is_left_out(made: MakeFile) -> None:
+    file = made("CREATE TABLE t (id INTEGER, twice INTEGER GENERATED ALWAYS AS (id * 2))")
+    assert stands(file, [(None, (4,))]) == [(4, 8)]
