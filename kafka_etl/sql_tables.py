@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import Field
 
 from kafka_etl.contracts import Column, Conflict, Move, StoredOffset
 from kafka_etl.errors import SinkFailed
 from kafka_etl.record import Partition
-from kafka_etl.table_settings import OffsetTableSettings, TableSettings
+from kafka_etl.table_settings import (
+    OffsetTableSettings,
+    SqlTableSettings,
+    TableSettings,
+    check_alike,
+    mapped_columns,
+)
 
 _MAKE: Final = (
     "CREATE TABLE IF NOT EXISTS {table} (name TEXT, cluster TEXT, topic TEXT, part INTEGER, "
@@ -37,7 +43,7 @@ _MOVE: Final = (
 )
 
 
-class FileSettings(TableSettings):
+class FileSettings(SqlTableSettings):
     """Settings of every sink whose target is a table in a database file.
 
     Attributes:
@@ -65,6 +71,9 @@ class FileSettings(TableSettings):
         if not path.exists() and not self.create:
             raise SinkFailed(f"there is no file {path}", "Create it, or say `create: true`.")
         return path
+
+
+AnyFileSettings = TypeVar("AnyFileSettings", bound=FileSettings)
 
 
 class OffsetTable:
@@ -128,7 +137,45 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def table_ddl(settings: FileSettings, columns: Collection[str], example: str) -> tuple[str, ...]:
+def check_tables(
+    settings: AnyFileSettings,
+    *,
+    example: str,
+    columns_of: Callable[[str], tuple[Column, ...]],
+    run: Callable[[str], object],
+    check: Callable[[AnyFileSettings], None],
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """Check every table before the start, and make what is missing and may be made.
+
+    Args:
+        settings: Settings of the sink.
+        example: A column and its type, for the message.
+        columns_of: Reads the columns of a table; none: there is no such table.
+        run: Runs a statement.
+        check: Checks what is the database's own; raises SinkFailed.
+
+    Returns:
+        The columns, and the statements that were run.
+
+    Raises:
+        SinkFailed: A table is missing, or does not fit.
+    """
+    made: list[str] = []
+    columns: tuple[Column, ...] = ()
+    for one in settings.each_table():
+        names = {column.name for column in columns_of(one.table)}
+        for statement in _ddl(one, names, example):
+            run(statement)
+            made.append(statement)
+        found = columns_of(one.table)
+        columns = columns or found
+        check_alike(settings.table, columns, one.table, found)
+        mapped_columns(one, found)
+        check(one)
+    return columns, tuple(made)
+
+
+def _ddl(settings: FileSettings, columns: Collection[str], example: str) -> tuple[str, ...]:
     """The statements that make the table, or add its missing columns, if the settings say so.
 
     Args:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from kafka_etl.contracts import Column, OffsetSettings, SinkSettings
 from kafka_etl.errors import SinkFailed
 from kafka_etl.expression import Expression
+from kafka_etl.routed_settings import RoutedSettings
 from kafka_etl.spelling import did_you_mean
 
 
@@ -41,8 +42,8 @@ class TableSettings(SinkSettings):
             key. `replace`: deletes the row with its key, and inserts the whole row.
         key: The columns that tell one row from another, as a list; or column -> expression over the
             record's `key`, with which a tombstone deletes. Needed by `upsert` and `replace`.
-        newer: A column by which a row never replaces a newer one; an equal one, or one with null, is
-            replaced.
+        newer: A column by which a row never replaces a newer one; an equal one, or one with null,
+            is replaced.
         create: Whether a missing table is created, from the pipeline's schema.
         evolve: Whether nullable columns are added for fields that have none.
     """
@@ -81,6 +82,50 @@ class TableSettings(SinkSettings):
         return isinstance(self.key, Mapping) and all(
             expression.names <= {"key", "topic", "partition"} for expression in self.key.values()
         )
+
+
+class SqlTableSettings(RoutedSettings, TableSettings):
+    """Settings of every sink that writes tables of a database.
+
+    Attributes:
+        routes: Further tables with the same columns, to which rows may be sent.
+    """
+
+    routes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _routes_are_others(self) -> Self:
+        if len({self.table, *self.routes}) <= len(self.routes):
+            raise ValueError("`routes` should name each table once, and not `table`")
+        if self.set is not None and not self.routes:
+            raise ValueError("`set: {to: …}` needs `routes`, the tables to choose from")
+        return self
+
+    @property
+    def destinations(self) -> Collection[str] | None:
+        return (self.table, *self.routes)
+
+    def each_table(self) -> tuple[Self, ...]:
+        """These settings for each of the tables, in the order in which they are written."""
+        return tuple(
+            self.model_copy(update={"table": table, "routes": (), "set": None})
+            for table in (self.table, *self.routes)
+        )
+
+
+def check_alike(table: str, columns: Sequence[Column], other: str, there: Sequence[Column]) -> None:
+    """Check that two tables have the same columns, in whatever order.
+
+    Raises:
+        SinkFailed: Some columns differ.
+    """
+    if set(columns) == set(there):
+        return
+    differing = {column.name for column in set(columns) ^ set(there)}
+    raise SinkFailed(
+        f"table {other} is not like {table}: {', '.join(sorted(differing))} differ",
+        "Rows go to tables of `routes` as they go to `table`: give them the same columns.",
+    )
 
 
 def mapped_columns(settings: TableSettings, columns: Sequence[Column]) -> tuple[Column, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -95,6 +96,14 @@ class SinkSettings(Settings):
     def topics(self) -> tuple[str, ...]:
         """Kafka topics where records can go; the first is the default. Empty for other sinks."""
         return ()
+
+    @property
+    def destinations(self) -> Collection[str] | None:
+        """Names of the places to which a row may be sent; None: any text, which the sink judges.
+
+        Empty: the sink has one place for all rows.
+        """
+        return self.topics
 
     @property
     def source_timestamp(self) -> bool:

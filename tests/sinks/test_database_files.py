@@ -151,6 +151,58 @@ def test_a_unique_index_counts_as_well(made: MakeFile) -> None:
     assert set(refused.value.rows) == {2, 3}
 
 
+def routed(made: MakeFile, **settings: Any) -> tuple[DatabaseFile, Any]:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER CHECK (n < 100))",
+        'CREATE TABLE "o\'u" (n INTEGER CHECK (n < 100), id INTEGER NOT NULL UNIQUE)',
+    )
+    return file, file.opened(routes=["o'u"], **settings)
+
+
+def test_rows_go_to_the_tables_they_are_sent_to(made: MakeFile) -> None:
+    file, store = routed(made, mode="upsert", key={"id": "key"})
+    given = [((1, 1), None), ((1, 2), "o'u"), ((2, 3), "t"), ((3, 4), "o'u"), (None, "o'u")]
+    keys = [(1,), (1,), (2,), (3,), (3,)]
+    batch = rows(*[v for v, _ in given], keys=keys, destinations=[to for _, to in given])
+    store.commit(batch, {P0: Move(0, 5)}, ())
+    store.close()
+    assert file.execute("SELECT id, n FROM t ORDER BY id") == [(1, 1), (2, 3)]
+    assert file.execute('SELECT id, n FROM "o\'u" ORDER BY id') == [(1, 2)]
+
+
+def test_a_bad_row_of_any_table_is_named_and_none_is_written(made: MakeFile) -> None:
+    file, store = routed(made)
+    values = [(1, 1), (1, 1), (2, 100), (3, 3), (3, 3)]
+    sent = [None, "o'u", "o'u", None, None]
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows(*values, destinations=sent), {P0: Move(0, 5)}, ())
+    store.close()
+    assert set(refused.value.rows) == {2, 4}
+    assert file.execute("SELECT count(*) FROM t") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ("id INTEGER NOT NULL UNIQUE, n TEXT", "not like t: n differ"),
+        ("id INTEGER", "id, n differ"),
+    ],
+)
+def test_the_tables_of_routes_are_alike(made: MakeFile, other: str, why: str) -> None:
+    file = made(
+        "CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER)", f"CREATE TABLE u ({other})"
+    )
+    with pytest.raises(SinkFailed, match=why):
+        file.store(routes=["u"])
+
+
+def test_every_table_is_made(made: MakeFile) -> None:
+    file = made()
+    settings = {"create": True, "types": {"id": "INTEGER", "n": "INTEGER"}, "routes": ["u"]}
+    file.opened(**settings).close()
+    assert file.execute("SELECT id, n FROM t UNION ALL SELECT id, n FROM u") == []
+
+
 def test_a_view_is_refused_before_the_start(made: MakeFile) -> None:
     file = made("CREATE TABLE u (id INTEGER)", "CREATE VIEW t AS SELECT * FROM u")
     with pytest.raises(SinkFailed, match="t is a view"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from kafka_etl.contracts import (
@@ -16,7 +17,7 @@ from kafka_etl.contracts import (
     require_extra,
 )
 from kafka_etl.errors import SinkFailed
-from kafka_etl.sql_tables import table_ddl
+from kafka_etl.sql_tables import check_tables
 from kafka_etl.table_settings import mapped_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 
@@ -39,13 +40,13 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
     try:
         connection: Any = duckdb.connect(path)
         try:
-            names = {column.name for column in schema.columns_of(connection, settings.table)}
-            made = table_ddl(settings, names, "id: BIGINT")
-            for statement in made:
-                connection.execute(statement)
-            columns = schema.columns_of(connection, settings.table)
-            mapped_columns(settings, columns)
-            schema.check_table(connection, settings)
+            found, made = check_tables(
+                settings,
+                example="id: BIGINT",
+                columns_of=partial(schema.columns_of, connection),
+                run=connection.execute,
+                check=partial(schema.check_table, connection),
+            )
         finally:
             connection.close()
     except duckdb.Error as error:
@@ -53,7 +54,7 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
         if schema.is_held(said):
             raise Unreachable(f"DuckDB: {said}") from error
         raise SinkFailed(f"{path} cannot be used: {said}", "Correct `path`.") from error
-    return replace(Preflight(), columns=columns, notes=made)
+    return replace(Preflight(), columns=found, notes=made)
 
 
 def _require_library() -> None:

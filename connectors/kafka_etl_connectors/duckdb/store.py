@@ -25,10 +25,10 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.record import Partition
 from kafka_etl.sql_tables import OffsetTable, quoted
-from kafka_etl_connectors.duckdb import statements
 from kafka_etl_connectors.duckdb.blame import blamed
 from kafka_etl_connectors.duckdb.schema import is_held, unique_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
+from kafka_etl_connectors.duckdb.statements import GONE, PLACE, POSITION, ROWS, TableStatements
 
 _OF_A_ROW: Final = (
     duckdb.ConstraintException,
@@ -75,8 +75,10 @@ class DuckdbStore(Store):
         )
         self._columns = columns
         self._by_name = {column.name: column for column in columns}
-        self._delete = statements.delete(settings, columns)
-        self._insert = statements.insert(settings, columns, deployment.columns)
+        self._tables = [
+            TableStatements(one, columns, deployment.columns, alone=not settings.routes)
+            for one in settings.each_table()
+        ]
         self._connection: Any = None
 
     def connect(self) -> None:
@@ -186,14 +188,15 @@ class DuckdbStore(Store):
 
     def _twins(self, rows: pa.Table) -> dict[int, Refused]:
         connection = self._ready()
-        connection.register(statements.ROWS, rows)
+        connection.register(ROWS, rows)
         found: dict[int, Refused] = {}
-        for names in unique_columns(connection, self._settings.table):
-            if names <= self._by_name.keys():
-                query = statements.twins(sorted(names), self._columns)
-                message = f"an earlier row of the batch has the same {', '.join(sorted(names))}"
-                verdict = Refused(duckdb.ConstraintException.__name__, message)
-                found |= {row[0]: verdict for row in connection.execute(query).fetchall()}
+        for statements in self._tables:
+            for names in unique_columns(connection, statements.table):
+                if names <= self._by_name.keys():
+                    message = f"an earlier row of the batch has the same {', '.join(sorted(names))}"
+                    verdict = Refused(duckdb.ConstraintException.__name__, message)
+                    twins = connection.execute(statements.twins(sorted(names))).fetchall()
+                    found |= {row[0]: verdict for row in twins}
         return found
 
     def _roll_back(self) -> None:
@@ -202,39 +205,45 @@ class DuckdbStore(Store):
 
     def _write(self, rows: pa.Table, gone: pa.Table) -> None:
         connection = self._ready()
-        connection.register(statements.ROWS, rows)  # in place of the last ones
+        connection.register(ROWS, rows)  # in place of the last ones
         if self._settings.mode != "insert":
-            connection.register(statements.GONE, gone)
-        if gone.num_rows:
-            connection.execute(self._delete)
-        if rows.num_rows:
-            connection.execute(self._insert)
+            connection.register(GONE, gone)
+        for statements in self._tables:
+            if gone.num_rows:
+                connection.execute(statements.delete)
+            if rows.num_rows:
+                connection.execute(statements.insert)
 
     def _as_arrow(self, rows: Rows) -> tuple[pa.Table, pa.Table]:
         """The rows to write, and the keys of rows to delete, each with the positions."""
         keys = [self._by_name[name] for name in self._settings.key_columns]
         if rows.table is not None:
-            return _placed(rows.table, range(len(rows))), _table(keys, (), ())
+            written, gone = rows.table, _table(keys, ())
+            return self._placed(written, rows, range(len(rows))), self._placed(gone, rows, ())
         there = [at for at, value in enumerate(rows.values) if value is not None]
-        gone = [at for at, value in enumerate(rows.values) if value is None]
-        return (
-            _table(self._columns, [rows.values[at] for at in there], there),
-            _table(keys, [rows.keys[at] for at in gone], gone),
-        )
+        away = [at for at, value in enumerate(rows.values) if value is None]
+        written = _table(self._columns, [rows.values[at] for at in there])
+        gone = _table(keys, [rows.keys[at] for at in away])
+        return self._placed(written, rows, there), self._placed(gone, rows, away)
+
+    def _placed(self, table: pa.Table, rows: Rows, positions: Sequence[int]) -> pa.Table:
+        """A table with the positions of its rows, and with their tables if there are several."""
+        table = table.append_column(POSITION, pa.array(positions, pa.int64()))
+        if not self._settings.routes:
+            return table
+        own, sent = self._settings.table, rows.destinations
+        places = [own if sent is None else sent[at] or own for at in positions]
+        return table.append_column(PLACE, pa.array(places, pa.string()))
 
 
-def _table(columns: Sequence[Column], values: Sequence[Any], positions: Sequence[int]) -> pa.Table:
+def _table(columns: Sequence[Column], values: Sequence[Any]) -> Any:
     by_column: list[Any] = list(zip(*values, strict=True)) or [()] * len(columns)
     arrow: Any = pa  # its stubs leave the columns open
     made = {
         column.name: arrow.array(_plain(column, of_column))
         for column, of_column in zip(columns, by_column, strict=True)
     }
-    return _placed(arrow.table(made), positions)
-
-
-def _placed(table: pa.Table, positions: Sequence[int]) -> pa.Table:
-    return table.append_column(statements.POSITION, pa.array(positions, pa.int64()))
+    return arrow.table(made)
 
 
 def _plain(column: Column, values: Sequence[Any]) -> list[Any]:

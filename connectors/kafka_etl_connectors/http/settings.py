@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from kafka_etl.contracts import ByteSinkSettings, Settings
 from kafka_etl.expression import Expression
+from kafka_etl.routed_settings import RoutedSettings
 from kafka_etl.units import Duration, Size
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -144,7 +145,7 @@ class CheckSettings(Settings):
     path: str = Field(default="/", pattern=r"^/[!-~]*$")
 
 
-class HttpSettings(ByteSinkSettings):
+class HttpSettings(RoutedSettings, ByteSinkSettings):
     """Settings of the sink `http`.
 
     Attributes:
@@ -213,7 +214,7 @@ class HttpSettings(ByteSinkSettings):
         if path is not None and "value" in path.names:
             raise ValueError(
                 "`path` cannot look at `value`, which is encoded by then; "
-                "let an operator set the record's key or destination"
+                "write `set: {to: …}` instead"
             )
         return path
 
@@ -229,6 +230,10 @@ class HttpSettings(ByteSinkSettings):
     def _headers_can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
         _check_names(headers)
         return {name: _sendable(f"header `{name}`", value) for name, value in headers.items()}
+
+    @property
+    def destinations(self) -> Collection[str] | None:
+        return None if self.mode == "record" else ()
 
     @model_validator(mode="after")
     def _headers_come_once(self) -> HttpSettings:

@@ -55,6 +55,11 @@ class FolderTemplate:
         self._timed, self._sent = "timestamp" in names, "to" in names
         self._check(text)
 
+    @property
+    def names_destination(self) -> bool:
+        """Whether the folder depends on where a row is sent."""
+        return self._sent
+
     def groups(self, partition: Partition, rows: Rows, positions: Sequence[int]) -> Groups:
         """The rows at these positions, all of one partition, by folder.
 

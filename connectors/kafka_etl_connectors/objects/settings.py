@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -16,9 +17,9 @@ from kafka_etl.contracts import (
     Column,
     OffsetSettings,
     Settings,
-    SinkSettings,
     UseSettings,
 )
+from kafka_etl.routed_settings import RoutedSettings
 from kafka_etl.table_settings import TableSettings
 from kafka_etl.units import Duration, Size
 from kafka_etl_connectors.objects.columns import column_of
@@ -114,13 +115,13 @@ class BucketSettings(Settings):
         return endpoint
 
 
-class ObjectTarget(SinkSettings, BucketSettings):
+class ObjectTarget(RoutedSettings, BucketSettings):
     """Settings that both sinks share.
 
     Attributes:
         path: Folder of a row's file below the URL: text with `{topic}`, `{partition}`,
-            `{timestamp:%Y-%m-%d}` (UTC), `{to}` (where an operator sends the row) and, of the sink
-            `parquet`, `{table}`.
+            `{timestamp:%Y-%m-%d}` (UTC), `{to}` (where an operator or `set` sends the row) and, of
+            the sink `parquet`, `{table}`.
         roll: When open files become objects.
         offsets: Where the offsets are kept.
         spool: Folder for open files; None: the system's temporary folder.
@@ -141,6 +142,10 @@ class ObjectTarget(SinkSettings, BucketSettings):
     def folders(self) -> FolderTemplate:
         """The template `path`, compiled."""
         return FolderTemplate(self.path)
+
+    @property
+    def destinations(self) -> Collection[str] | None:
+        return None if self.folders.names_destination else ()
 
 
 class ObjectsSettings(ObjectTarget, ByteSinkSettings):

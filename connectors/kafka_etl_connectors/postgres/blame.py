@@ -11,8 +11,8 @@ import psycopg
 from kafka_etl.contracts import Refused, Unreachable
 from kafka_etl_connectors.postgres.connection import Connection, fault, refused
 from kafka_etl_connectors.postgres.parts import BadValue, Part
+from kafka_etl_connectors.postgres.tables import TablesWriter
 from kafka_etl_connectors.postgres.verdict import Fault
-from kafka_etl_connectors.postgres.writing import TableWriter
 
 _SAVEPOINTS: Final = 32
 """In a transaction; past 64 the server's other transactions suffer."""
@@ -39,7 +39,7 @@ class Blame:
     def __init__(
         self,
         connection: Connection,
-        writer: TableWriter,
+        writer: TablesWriter,
         begin: Callable[[], None],
         part: Part,
     ) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from kafka_etl.contracts import Deployment, Preflight, Unreachable
+from kafka_etl.contracts import Column, Deployment, Preflight, Unreachable
 from kafka_etl.errors import SinkFailed
-from kafka_etl.table_settings import mapped_columns
+from kafka_etl.table_settings import check_alike, mapped_columns
 from kafka_etl_connectors.postgres.connection import (
     Connection,
     connected,
@@ -78,13 +78,12 @@ def _checked(
         made += _own_table(
             connection, deployment.letter_table, letters_ddl(deployment.letter_table)
         )
-    made += _target_table(connection, settings)
-    columns = columns_of(connection, settings.table)
-    if not columns:
-        raise _no_table(connection, settings)
-    mapped_columns(settings, columns)
-    _check_key(connection, settings)
-    _check_rights(connection, settings)
+    columns: tuple[Column, ...] = ()
+    for one in settings.each_table():
+        made += _target_table(connection, one)
+        found = _checked_table(connection, one)
+        columns = columns or found
+        check_alike(settings.table, columns, one.table, found)
     other = offsets.other_cluster(connection) if deployment.cluster else ""
     if other:
         raise SinkFailed(
@@ -92,12 +91,23 @@ def _checked(
             f"one is {deployment.cluster}",
             "Give this pipeline offsets of its own: sink.with.offsets.name.",
         )
-    if is_unlogged(connection, settings.table):
-        made.append(
-            f"table {settings.table} is UNLOGGED: a crash of the server empties it, and the "
-            "offsets stay"
-        )
+    made += [
+        f"table {table} is UNLOGGED: a crash of the server empties it, and the offsets stay"
+        for table in (settings.table, *settings.routes)
+        if is_unlogged(connection, table)
+    ]
     return Preflight(columns=columns, notes=tuple(made))
+
+
+def _checked_table(connection: Connection, settings: PostgresSettings) -> tuple[Column, ...]:
+    """The columns of a table that fits the settings."""
+    columns = columns_of(connection, settings.table)
+    if not columns:
+        raise _no_table(connection, settings)
+    mapped_columns(settings, columns)
+    _check_key(connection, settings)
+    _check_rights(connection, settings)
+    return columns
 
 
 def _check_letters(table: str) -> None:

@@ -35,11 +35,13 @@ class Part:
         values: A tuple for each row, None for a deletion; empty where `table` is set.
         keys: Values of the key columns of each row.
         table: The rows as an Arrow table; None: in `values`.
+        places: Number of the table of each row; None: all go to the first.
     """
 
     values: Sequence[Any]
     keys: Sequence[Any]
     table: pa.Table | None = None
+    places: Sequence[int] | None = None
 
     @classmethod
     def of(cls, rows: Rows, names: Sequence[str]) -> Part:
@@ -58,14 +60,16 @@ class Part:
     def slice(self, begin: int, end: int) -> Part:
         """The rows from one position up to, and without, another."""
         table = None if self.table is None else self.table.slice(begin, end - begin)
-        return Part(self.values[begin:end], self.keys[begin:end], table)
+        places = None if self.places is None else self.places[begin:end]
+        return Part(self.values[begin:end], self.keys[begin:end], table, places)
 
     def pick(self, positions: Sequence[int]) -> Part:
         """The rows at these positions."""
         keys = [self.keys[p] for p in positions]
+        places = None if self.places is None else [self.places[p] for p in positions]
         if self.table is not None:
-            return Part((), keys, self.table.take(list(positions)))
-        return Part([self.values[p] for p in positions], keys)
+            return Part((), keys, self.table.take(list(positions)), places)
+        return Part([self.values[p] for p in positions], keys, None, places)
 
     @property
     def deletes(self) -> bool:

@@ -48,7 +48,8 @@ ORDER BY a.attnum
 """
 _TYPES: Final = """
 SELECT format_type(atttypid, NULL) FROM pg_attribute
-WHERE attrelid = to_regclass(%s) AND attname = ANY (%s) AND NOT attisdropped ORDER BY attnum
+WHERE attrelid = to_regclass(%(table)s) AND attname = ANY (%(names)s) AND NOT attisdropped
+ORDER BY array_position(%(names)s, attname::text)
 """
 _KEYS: Final = """
 SELECT array_agg(a.attname::text)
@@ -138,8 +139,9 @@ def base_type(column: Column) -> str:
 
 
 def types_of(connection: Connection, table: str, names: Sequence[str]) -> list[str]:
-    """The types of some columns of a table, as `base_type`, in the order of the table."""
-    found = connection.execute(_TYPES, (_regclass(connection, table), list(names))).fetchall()
+    """The types of these columns of a table, as `base_type`."""
+    given = {"table": _regclass(connection, table), "names": list(names)}
+    found = connection.execute(_TYPES, given).fetchall()
     return [row[0] for row in found]
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from kafka_etl.table_settings import OffsetTableSettings, TableSettings
+from kafka_etl.table_settings import OffsetTableSettings, SqlTableSettings
 from kafka_etl.units import Duration
 
 LONGEST_NAME: Final = 63
@@ -56,7 +56,7 @@ class QualifiedOffsetSettings(OffsetTableSettings):
         return table
 
 
-class PostgresSettings(TableSettings):
+class PostgresSettings(SqlTableSettings):
     """Settings of the sink `postgres`; a part of the address that is left out is libpq's default.
 
     Attributes:
@@ -120,6 +120,13 @@ class PostgresSettings(TableSettings):
     def _is_a_name(cls, table: str) -> str:
         parts_of(table)
         return table
+
+    @field_validator("routes")
+    @classmethod
+    def _are_names(cls, routes: tuple[str, ...]) -> tuple[str, ...]:
+        for table in routes:
+            parts_of(table)
+        return routes
 
     @model_validator(mode="after")
     def _names_fit(self) -> PostgresSettings:

@@ -36,8 +36,8 @@ from kafka_etl_connectors.postgres.offsets import OffsetTable
 from kafka_etl_connectors.postgres.parts import BadValue, Part
 from kafka_etl_connectors.postgres.schema import changes, columns_of
 from kafka_etl_connectors.postgres.settings import PostgresSettings
+from kafka_etl_connectors.postgres.tables import TablesWriter
 from kafka_etl_connectors.postgres.verdict import NO_COPY, Fault
-from kafka_etl_connectors.postgres.writing import TableWriter
 
 _TRIES: Final = 4
 """Of a transaction that lost against another one: deadlock, serialisation."""
@@ -45,10 +45,10 @@ _ROWS: Final = 1_000_000
 
 
 class PostgresStore(Store):
-    """Rows of one table, and the offsets beside them.
+    """Rows of tables, and the offsets beside them.
 
     Args:
-        settings: The server, the table and the mode.
+        settings: The server, the tables and the mode.
         deployment: Whose offsets these are; its columns are those of the table.
     """
 
@@ -57,9 +57,9 @@ class PostgresStore(Store):
 
     def __init__(self, settings: PostgresSettings, deployment: Deployment) -> None:
         self._settings = settings
-        self._columns: Sequence[Column] = deployment.columns
-        mapped = mapped_columns(settings, deployment.columns) if deployment.columns else ()
-        self._names = [column.name for column in mapped]
+        self._columns: Sequence[Column] = (
+            mapped_columns(settings, deployment.columns) if deployment.columns else ()
+        )
         self._application = f"kafka-etl {deployment.member}"
         self._offsets = OffsetTable(
             settings.offsets.table, settings.offsets.name or deployment.group, deployment.cluster
@@ -67,7 +67,7 @@ class PostgresStore(Store):
         self._letters = None
         if deployment.letter_table is not None:
             self._letters = letters_insert(deployment.letter_table)
-        self._writer = TableWriter(settings, mapped)
+        self._writer = TablesWriter(settings, self._columns)
         self._in_pool = settings.pooling == "transaction"
         idle = max(60, round(2 * settings.lock_timeout))
         self._begin_sql = sql.SQL(
@@ -117,7 +117,7 @@ class PostgresStore(Store):
     def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
         """See `Store.commit`."""
         connection = self._ready()
-        part = Part.of(rows, self._names)
+        part = self._writer.part_of(rows)
         for remaining in reversed(range(_TRIES)):
             try:
                 self._transact(connection, part, moves, letters)
@@ -156,7 +156,8 @@ class PostgresStore(Store):
         self._writer.write(connection, part)
         if not self._writer.is_sound(connection, part):
             changed = self._changed(connection)
-            raise changed or Unreachable(f"table {self._settings.table} is being changed")
+            tables = " or ".join(self._writer.names)
+            raise changed or Unreachable(f"table {tables} is being changed")
         if letters and self._letters is not None:
             connection.execute(self._letters, ([letter.decode() for letter in letters],))
         # A deferred constraint fails before the COMMIT, which then is not run.
@@ -169,7 +170,7 @@ class PostgresStore(Store):
 
     def _stage(self, connection: Connection) -> None:
         """Rows go by the staging table from here on: COPY is refused by the table itself."""
-        self._writer.staged = True
+        self._writer.stage()
         if not self._in_pool:
             try:
                 self._writer.prepare(connection, ends_with_commit=False)
@@ -203,18 +204,15 @@ class PostgresStore(Store):
         return unreachable(error)
 
     def _changed(self, connection: Connection) -> Unreachable | None:
-        """Whether the table has changed so that the rows no longer fit."""
-        now = columns_of(connection, self._settings.table)
-        mapped = [column for column in self._columns if column.name in self._names]
-        others = [column for column in self._columns if column.name not in self._names]
-        news = changes(mapped, [c for c in now if c.name not in {o.name for o in others}])
-        if not news:
-            return None
-        return Unreachable(
-            f"table {self._settings.table} has changed: {news}; correct the table, or reload the "
-            "pipeline",
-            mend=True,
-        )
+        """Whether a table has changed so that the rows no longer fit."""
+        for table in self._writer.names:
+            news = changes(self._columns, columns_of(connection, table))
+            if news:
+                return Unreachable(
+                    f"table {table} has changed: {news}; correct the table, or reload the pipeline",
+                    mend=True,
+                )
+        return None
 
     def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:

@@ -16,7 +16,6 @@ from kafka_etl_connectors.postgres.parts import BadValue, Part, as_csv
 from kafka_etl_connectors.postgres.schema import base_type, types_of
 from kafka_etl_connectors.postgres.settings import PostgresSettings
 
-_STAGED: Final = sql.Identifier("kafka_etl_staged")
 _NUMBER: Final = sql.Identifier("kafka_etl_number")
 _GONE: Final = sql.Identifier("kafka_etl_gone")
 
@@ -42,11 +41,15 @@ class TableWriter:
     Args:
         settings: The table and the mode.
         columns: The columns that every row sets.
+        number: Number of the table, for the name of its staging table.
     """
 
-    def __init__(self, settings: PostgresSettings, columns: Sequence[Column]) -> None:
+    def __init__(
+        self, settings: PostgresSettings, columns: Sequence[Column], number: int = 0
+    ) -> None:
         names = [column.name for column in columns]
         self._settings = settings
+        self._staged = sql.Identifier(f"kafka_etl_staged_{number}")
         self._names = names
         self._table = identifier(settings.table)
         self._listed = identifiers(names)
@@ -72,13 +75,13 @@ class TableWriter:
                 "SELECT {}, 0::bigint AS {}, false AS {} FROM {} WITH NO DATA; "
                 "ALTER TABLE {} ALTER {} SET NOT NULL, ALTER {} ADD GENERATED ALWAYS AS IDENTITY"
             ).format(
-                _STAGED,
+                self._staged,
                 sql.SQL("DROP" if ends_with_commit else "DELETE ROWS"),
                 self._listed,
                 _NUMBER,
                 _GONE,
                 self._table,
-                _STAGED,
+                self._staged,
                 _NUMBER,
                 _NUMBER,
             ),
@@ -99,9 +102,11 @@ class TableWriter:
             return
         if part.deletes:
             listed = sql.SQL("{}, {}").format(self._listed, _GONE)
-            self._copy(connection, self._marked(part), _STAGED, listed, (registry["bool"].oid,))
+            self._copy(
+                connection, self._marked(part), self._staged, listed, (registry["bool"].oid,)
+            )
         else:
-            self._copy(connection, part, _STAGED, self._listed)
+            self._copy(connection, part, self._staged, self._listed)
         for statement in self._merge(deletes=part.deletes):
             connection.execute(statement)
 
@@ -118,7 +123,7 @@ class TableWriter:
     def clear(self, connection: Connection) -> None:
         """Empty the staging table, for the next rows of the same transaction."""
         if self.staged:
-            connection.execute(sql.SQL("DELETE FROM {}").format(_STAGED))
+            connection.execute(sql.SQL("DELETE FROM {}").format(self._staged))
 
     def _copy(
         self,
@@ -157,7 +162,9 @@ class TableWriter:
         """The statements that bring staged rows into the table, in the order of their keys."""
         if self._settings.mode == "insert":
             text = "INSERT INTO {} ({}) SELECT {} FROM {} ORDER BY {}"
-            return [sql.SQL(text).format(self._table, self._listed, self._listed, _STAGED, _NUMBER)]
+            return [
+                sql.SQL(text).format(self._table, self._listed, self._listed, self._staged, _NUMBER)
+            ]
         statements: list[sql.Composed] = []
         if deletes:
             statements += [
@@ -168,7 +175,7 @@ class TableWriter:
                     "FROM {staged} WHERE {gone} GROUP BY {keys}) AS d "
                     "WHERE {same} AND s.{number} <= d.last"
                 ).format(
-                    staged=_STAGED,
+                    staged=self._staged,
                     keys=identifiers(self._keys),
                     number=_NUMBER,
                     gone=_GONE,
@@ -191,7 +198,7 @@ class TableWriter:
         ).format(
             keys=identifiers(self._keys),
             table=self._table,
-            staged=_STAGED,
+            staged=self._staged,
             which=which,
             same=self._same("t", "s"),
             held=self._same("t", "held"),
@@ -203,7 +210,7 @@ class TableWriter:
         return sql.SQL(
             "DELETE FROM {} AS s USING {} AS t WHERE {} "
             "AND (t.{newer} > s.{newer} OR (s.{newer} IS NULL AND t.{newer} IS NOT NULL))"
-        ).format(_STAGED, self._table, self._same("t", "s"), newer=newer)
+        ).format(self._staged, self._table, self._same("t", "s"), newer=newer)
 
     def _insert(self) -> sql.Composed:
         """Insert the last row of each key; an upsert replaces the columns of a row that is there.
@@ -218,7 +225,7 @@ class TableWriter:
         insert = sql.SQL(
             "INSERT INTO {} AS t ({listed}) SELECT {listed} FROM (SELECT DISTINCT ON ({keys}) * "
             "FROM {} ORDER BY {keys}, {last}) AS s ORDER BY {keys}"
-        ).format(self._table, _STAGED, listed=self._listed, keys=keys, last=last)
+        ).format(self._table, self._staged, listed=self._listed, keys=keys, last=last)
         if self._settings.mode == "replace":
             return insert
         others = [name for name in self._names if name not in self._keys]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from kafka_etl.contracts import ByteSinkSettings, OffsetSettings
+from kafka_etl.routed_settings import RoutedSettings
 from kafka_etl.units import Duration
 
 RESERVED: Final = "kafka-etl:{"
@@ -17,7 +18,7 @@ RESERVED: Final = "kafka-etl:{"
 _KEY: Final = re.compile(r"[^{}]*(\{[^{}]+\}[^{}]*)?")
 
 
-class RedisSettings(ByteSinkSettings):
+class RedisSettings(RoutedSettings, ByteSinkSettings):
     """Settings of the sink `redis`.
 
     Attributes:

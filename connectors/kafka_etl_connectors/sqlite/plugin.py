@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Unreachable
 from kafka_etl.errors import SinkFailed
-from kafka_etl.sql_tables import table_ddl
+from kafka_etl.sql_tables import check_tables
 from kafka_etl.table_settings import mapped_columns
 from kafka_etl_connectors.sqlite.schema import check_table, columns_of, is_held
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
@@ -25,13 +26,13 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
     try:
         connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
         try:
-            names = {column.name for column in columns_of(connection, settings.table)}
-            made = table_ddl(settings, names, "id: INTEGER")
-            for statement in made:
-                connection.execute(statement)
-            columns = columns_of(connection, settings.table)
-            mapped_columns(settings, columns)
-            check_table(connection, settings)
+            found, made = check_tables(
+                settings,
+                example="id: INTEGER",
+                columns_of=partial(columns_of, connection),
+                run=connection.execute,
+                check=partial(check_table, connection),
+            )
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -40,7 +41,7 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
         raise SinkFailed(
             f"{path} cannot be used: {error}", "Correct `path`, or its rights, or free the file."
         ) from error
-    return replace(Preflight(), columns=columns, notes=made)
+    return replace(Preflight(), columns=found, notes=made)
 
 
 SINK: Final = SinkPlugin(

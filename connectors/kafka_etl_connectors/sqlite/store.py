@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -68,9 +69,11 @@ class SqliteStore(Store):
             deployment.cluster,
             changed=lambda cursor: cursor.rowcount,
         )
-        self._write = _statement(settings, columns, deployment.columns)
-        keys = " AND ".join(f"{quoted(name)} = ?" for name in settings.key_columns)
-        self._delete = f"DELETE FROM {quoted(settings.table)} WHERE {keys}"
+        self._tables: dict[str | None, _Statements] = {
+            one.table: _Statements.of(one, columns, deployment.columns)
+            for one in settings.each_table()
+        }
+        self._tables[None] = self._tables[settings.table]
         self._connection: sqlite3.Connection | None = None
 
     def connect(self) -> None:
@@ -163,56 +166,75 @@ class SqliteStore(Store):
         if not values:
             return
         connection.execute("SAVEPOINT rows")
+        places = rows.destinations or [None] * len(rows)
         try:
-            if None in values:
-                for position, value in enumerate(values):
-                    self._apply(connection, value, rows.keys[position])
+            if rows.destinations is not None or None in values:
+                for place, value, key in zip(places, values, rows.keys, strict=True):
+                    self._apply(connection, place, value, key)
             else:
-                connection.executemany(self._write, map(_plain, values))
+                connection.executemany(self._tables[None].write, map(_plain, values))
         except sqlite3.Error as error:
             if not (_is_of_a_row(error) and connection.in_transaction):  # a trigger may end that
                 raise
             connection.execute("ROLLBACK TO rows")
-            refused = self._refused(connection, values, rows.keys)
+            refused = self._refused(connection, places, values, rows.keys)
             if refused:
                 raise RefusedRows(refused) from error
         connection.execute("RELEASE rows")
 
     def _refused(
-        self, connection: sqlite3.Connection, values: Sequence[Any], keys: Sequence[Any]
+        self,
+        connection: sqlite3.Connection,
+        places: Sequence[str | None],
+        values: Sequence[Any],
+        keys: Sequence[Any],
     ) -> dict[int, Refused]:
         """Write the rows one by one, to find all that the target refuses."""
         refused: dict[int, Refused] = {}
         for position, value in enumerate(values):
             try:
-                self._apply(connection, value, keys[position])
+                self._apply(connection, places[position], value, keys[position])
             except sqlite3.Error as error:
                 if not (_is_of_a_row(error) and connection.in_transaction):
                     raise
                 refused[position] = Refused(error.sqlite_errorname, str(error))
         return refused
 
-    def _apply(self, connection: sqlite3.Connection, value: Any, key: Any) -> None:
+    def _apply(
+        self, connection: sqlite3.Connection, place: str | None, value: Any, key: Any
+    ) -> None:
+        statements = self._tables[place]
         if value is not None:
-            connection.execute(self._write, _plain(value))
+            connection.execute(statements.write, _plain(value))
             return
-        connection.execute(self._delete, _plain(key))
+        connection.execute(statements.delete, _plain(key))
 
 
-def _statement(
-    settings: SqliteSettings, columns: Sequence[Column], table_columns: Sequence[Column]
-) -> str:
-    """The statement that writes one row; a later row of a key in a batch wins by itself.
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """What is run for a row of one table; a later row of a key in a batch wins by itself.
 
-    `OR ABORT` stands above any `ON CONFLICT` in the table's own definition, which might drop a row
-    without a word, or end the transaction.
+    Attributes:
+        write: Writes a row. `OR ABORT` stands above any `ON CONFLICT` in the table's own
+            definition, which might drop a row without a word, or end the transaction.
+        delete: Deletes the row with a key.
     """
-    listed = ", ".join(quoted(column.name) for column in columns)
-    places = ", ".join("?" * len(columns))
-    head = f"INSERT OR ABORT INTO {quoted(settings.table)} ({listed}) VALUES ({places})"
-    if settings.mode == "insert":
-        return head
-    return f"{head} {on_conflict(settings, columns, table_columns)}"
+
+    write: str
+    delete: str
+
+    @classmethod
+    def of(
+        cls, settings: SqliteSettings, columns: Sequence[Column], table_columns: Sequence[Column]
+    ) -> _Statements:
+        table = quoted(settings.table)
+        listed = ", ".join(quoted(column.name) for column in columns)
+        places = ", ".join("?" * len(columns))
+        write = f"INSERT OR ABORT INTO {table} ({listed}) VALUES ({places})"
+        if settings.mode != "insert":
+            write += f" {on_conflict(settings, columns, table_columns)}"
+        keys = " AND ".join(f"{quoted(name)} = ?" for name in settings.key_columns)
+        return cls(write, f"DELETE FROM {table} WHERE {keys}")
 
 
 def _tuples(rows: Rows) -> Sequence[Any]:

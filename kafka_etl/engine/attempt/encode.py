@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
 from operator import is_, ne
@@ -13,6 +13,7 @@ from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.attempt.output_fields import (
     checked_headers,
+    checked_places,
     checked_timestamps,
     checked_topics,
 )
@@ -59,6 +60,7 @@ class Encode:
         key: Codec of keys, for keys that an operator set or that the sink encodes anew.
         topic: The sink's topic; None: the sink has no topics.
         routes: Further topics that `Record.to` may name.
+        places: Where else than to topics a row may be sent; None: anywhere.
         size_limits: Topic -> largest record, in bytes.
         source_timestamp: Whether outputs have the timestamp of their source record.
         operator: Name of the last operator, for faults of parts that no other operator has set.
@@ -71,6 +73,7 @@ class Encode:
     key: Codec
     topic: str | None = None
     routes: frozenset[str] = frozenset()
+    places: Collection[str] | None = ()
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     source_timestamp: bool = False
     operator: str = ""
@@ -175,7 +178,10 @@ class Encode:
     def _topics(self, flow: Flow, column: Column) -> list[str | None] | None:
         if column is None:
             return None
-        topics, bad = checked_topics(column, self.topic, self.routes)
+        if self.topic is None:
+            topics, bad = checked_places(column, self.places)
+        else:
+            topics, bad = checked_topics(column, self.topic, self.routes)
         self._refuse(flow, bad, Condition.OPERATOR_ERROR)
         return topics
 

@@ -6,7 +6,7 @@ value is checked entry by entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from types import NoneType
 from typing import Any, Final, TypeGuard
@@ -64,6 +64,31 @@ def checked_topics(column: Sequence[Any], own: str | None, routes: frozenset[str
         return plain
 
     return _each(column, as_topic)
+
+
+def checked_places(column: Sequence[Any], places: Collection[str] | None) -> Checked:
+    """Check where rows are sent: each entry is one of the sink's places, or None: its own.
+
+    Args:
+        column: One place per entry.
+        places: Names of the places; None: any text, which the sink judges.
+    """
+    if set(map(type, column)) == {NoneType}:
+        return list(column), {}
+
+    def as_place(place: Any) -> str | None:
+        if place is None:
+            return None
+        if not isinstance(place, str):
+            raise TypeError(f"a row is sent to a place by its name, not to {_start(repr(place))}")
+        plain = str.__str__(place)
+        plain.encode()  # half of a surrogate pair is no name anywhere
+        if places is not None and plain not in places:
+            known = f"one of {', '.join(places)}" if places else "the sink has one place for rows"
+            raise ValueError(f"a row cannot go to {_start(repr(plain))}: {known}")
+        return plain
+
+    return _each(column, as_place)
 
 
 def _start(text: str) -> str:

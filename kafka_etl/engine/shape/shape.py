@@ -12,6 +12,8 @@ import msgspec
 from pydantic import BaseModel
 
 from kafka_etl.contracts import Column
+from kafka_etl.engine.attempt.output_fields import checked_places
+from kafka_etl.engine.attempt.routing import Routing
 from kafka_etl.engine.columns.reading import TO
 from kafka_etl.engine.columns.tables import leave
 from kafka_etl.engine.rows.faults import Fault
@@ -38,11 +40,13 @@ class Shape:
         settings: Settings of the sink.
         columns: The columns that every row sets, in the order of the rows' fields.
         operator: Name of the last operator, for faults of what no other operator has set.
+        routing: The expression for where a row goes; None: there is none.
     """
 
     settings: TableSettings
     columns: tuple[Column, ...]
     operator: str = ""
+    routing: Routing | None = None
 
     def apply(self, flow: Flow) -> Outputs:
         """Make a row of each entry; records whose values do not fit become faults.
@@ -60,6 +64,9 @@ class Shape:
                 return made
             leave(flow)
         sound = len(flow.faults)
+        if self.routing is not None:
+            self.routing.apply(flow)
+        sent = self._sent(flow)
         present = flow.present() if flow.nulls else range(len(flow))
         values = flow.values if not flow.nulls else [flow.values[e] for e in present]
         records: list[Record] | None = None
@@ -73,13 +80,23 @@ class Shape:
         outputs = Outputs(
             values=rows,
             keys=keys,
-            topics=flow.extras.topics,
+            topics=sent,
             origins=flow.origins,
             size=sum(len(value or b"") for value in flow.read("value")),
         )
         if len(flow.faults) > sound:
             return outputs.take(list(compress(range(len(flow)), flow.sound())))
         return outputs
+
+    def _sent(self, flow: Flow) -> list[str | None] | None:
+        """Where each entry goes; None: all go to the sink's own place."""
+        if flow.extras.topics is None:
+            return None
+        sent, bad = checked_places(flow.extras.topics, self.settings.destinations)
+        for entry, error in bad.items():
+            fault = Fault(error, Condition.OPERATOR_ERROR, flow.set_by or self.operator or "sink")
+            flow.fail(entry, fault)
+        return sent
 
     def _expressions(self) -> Mapping[str, Expression]:
         """Column -> the expression for its value."""
@@ -222,6 +239,8 @@ class Shape:
         """The flow's table as it is; None: a column does not fit, or has an expression."""
         sheet = flow.sheet
         if sheet is None or self._expressions() or sheet.aside or self.settings.mode != "insert":
+            return None
+        if self.routing is not None:
             return None
         if TO in sheet.table.column_names:
             return None  # an operator may have set where a row goes

@@ -45,6 +45,7 @@ from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.settings import OutputSettings
 from kafka_etl.record import SourceRecord, offset_of, partition_of
+from kafka_etl.routed_settings import RowSettings
 from kafka_etl.table_settings import TableSettings, mapped_columns
 
 _SLICE: Final = 1.0
@@ -149,13 +150,15 @@ def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
     settings, codecs = pipeline.sink_settings, pipeline.codecs
     operator = pipeline.operators[-1].name if pipeline.operators else ""
     if isinstance(settings, TableSettings) and deployment.columns:
-        return Shape(settings, mapped_columns(settings, deployment.columns), operator)
+        columns = mapped_columns(settings, deployment.columns)
+        return Shape(settings, columns, operator, routing_of(pipeline))
     topics, limits = settings.topics, deployment.size_limits
     return Encode(
         value=codecs.sink_value,
         key=codecs.sink_key,
         topic=topics[0] if topics else None,
         routes=frozenset(topics[1:]),
+        places=settings.destinations,
         size_limits={topic: limits[topic] for topic in topics if topic in limits},
         source_timestamp=settings.source_timestamp,
         operator=operator,
@@ -168,9 +171,11 @@ def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
 def routing_of(pipeline: Pipeline) -> Routing | None:
     """Return the expressions for topic, key, partition and headers; None: there are none."""
     wanted = getattr(pipeline.sink_settings, "set", None)
-    if not isinstance(wanted, OutputSettings):
-        return None
-    return Routing(wanted.topic, wanted.key, wanted.partition, wanted.headers)
+    if isinstance(wanted, RowSettings):
+        return Routing(wanted.to)
+    if isinstance(wanted, OutputSettings):
+        return Routing(wanted.topic, wanted.key, wanted.partition, wanted.headers)
+    return None
 
 
 def make_invoker(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from kafka_etl.contracts import RefusedRows, Unreachable
+from kafka_etl.testing import rows
 from kafka_etl_connectors.postgres.blame import copied_line
 from kafka_etl_connectors.postgres.verdict import Fault, fault_of
 from tests.sinks.postgres.conftest import TP, Database, made, move
@@ -51,6 +52,22 @@ def test_a_policy_refuses_a_row_and_a_missing_right_everybody():
 )
 def test_the_line_that_copy_names(context: str | None, line: int | None):
     assert copied_line(context) == line
+
+
+def test_rows_of_several_tables_are_blamed_as_those_of_one(database):
+    database.run("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+    database.run("CREATE TABLE u (v text, id bigint PRIMARY KEY)")
+    store = database.store(routes=["u"])
+    values = [(n // 2, "a\0" if n == 4 else "b") for n in range(200)] + [(0, "twice"), (0, "twice")]
+    sent = [None, "u"] * 100 + ["t", "u"]
+    given = rows(*values, destinations=sent)
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(given, move(0, 202), [])
+    assert set(refused.value.rows) == {4, 200, 201}
+    good = [at for at in range(202) if at not in refused.value.rows]
+    store.commit(given.take(good), move(0, 202), [])
+    assert database.run("SELECT count(*) FROM t") == [99]
+    assert database.run("SELECT count(*) FROM u") == [100]
 
 
 REFUSALS = [

@@ -42,6 +42,10 @@ def test_a_url_is_read_into_parts_and_shows_no_password():
         {"columns": {"x" * 64: "value"}},
         {"create": True},
         {"mode": "upsert"},
+        {"routes": ["a.b.c"]},
+        {"routes": ["t"]},
+        {"routes": ["u", "u"]},
+        {"set": {"to": "value.table"}},
     ],
 )
 def test_wrong_settings_are_refused(wrong):
@@ -162,3 +166,17 @@ def test_offsets_of_another_cluster_stop_the_start(database: Database):
 def test_an_unlogged_table_is_remarked_on(database: Database):
     database.run("CREATE UNLOGGED TABLE t (id int)")
     assert any("UNLOGGED" in note for note in database.check().notes)
+
+
+def test_every_table_is_checked(database):
+    database.run("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+    with pytest.raises(SinkFailed, match="no table u"):
+        database.check(routes=["u"])
+    database.run("CREATE TABLE u (id int PRIMARY KEY, v text)")
+    with pytest.raises(SinkFailed, match="table u is not like t: id differ"):
+        database.check(routes=["u"])
+    database.run("ALTER TABLE u DROP id, ADD id bigint NOT NULL")
+    with pytest.raises(SinkFailed, match="table u has no unique index"):
+        database.check(routes=["u"], mode="upsert", key=["id"])
+    database.run("ALTER TABLE u ADD PRIMARY KEY (id)")
+    assert database.check(routes=["u"], mode="upsert", key=["id"]).notes == ()

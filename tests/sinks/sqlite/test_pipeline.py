@@ -48,6 +48,36 @@ def test_each_record_is_one_row_or_one_dead_letter(tmp_path: Path, kafka: Kafka)
     assert made.lag() == 0, "the group's offsets are a copy of the store's"
 
 
+def test_an_expression_and_an_operator_say_into_which_table_a_row_goes(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    code = """
+        from kafka_etl import Record
+        def by_hand(record: Record) -> Record:
+            return record.to("nowhere" if record.value["id"] == 7 else "late") \\
+                if record.value["id"] in (7, 8) else record
+    """
+    made = project(tmp_path, kafka, code=code, operators=["ops:by_hand"])
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute(TABLE.replace("orders", "even"))
+        connection.execute(TABLE.replace("orders", "late"))
+    made.spec["sink"]["with"] |= {
+        "routes": ["even", "late"],
+        "set": {"to": "'even' if value.id % 2 == 0 else None"},
+    }
+    made.write()
+    made.produce(orders(50))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    assert rows(tmp_path) == [n for n in range(1, 50, 2) if n != 7]
+    assert rows(tmp_path, "SELECT id FROM even ORDER BY id") == [
+        n for n in range(0, 50, 2) if n != 8
+    ]
+    assert rows(tmp_path, "SELECT id FROM late") == [8]
+    (letter,) = made.dead_letters()
+    assert b"a row cannot go to 'nowhere'" in dict(letter.headers)["kafka_etl.error.message"]
+
+
 def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) -> None:
     code = """
         import time

@@ -13,12 +13,13 @@ from kafka_etl.contracts import CodecContext, Column, Kind
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.operate import operate_all
+from kafka_etl.engine.attempt.routing import Routing
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.shape.shape import Shape
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import Condition
 from kafka_etl.record import Record
-from kafka_etl.table_settings import TableSettings, mapped_columns
+from kafka_etl.table_settings import SqlTableSettings, mapped_columns
 from kafka_etl.testing import StoredRecord
 from tests.unit.engine.kit import Operator, Ran, bound, json, run
 
@@ -30,12 +31,17 @@ COLUMNS = (ID, NAME)
 
 def shaped(*operators: Operator, table: tuple[Column, ...] = COLUMNS, **settings: Any) -> Chain:
     ready = [bound(operator) for operator in operators]
-    checked = TableSettings.model_validate({"table": "t", **settings})
+    checked = SqlTableSettings.model_validate({"table": "t", **settings})
     keys = PLUGIN.build(JsonSettings(), CodecContext("source", "key"))
     return Chain(
         decode=decode_for(ready, json(), keys, converts=True, converts_keys=True),
         operators=operate_all(ready, Pools(ready, lambda: None)),
-        encode=Shape(checked, mapped_columns(checked, table), ready[-1].name if ready else ""),
+        encode=Shape(
+            checked,
+            mapped_columns(checked, table),
+            ready[-1].name if ready else "",
+            None if checked.set is None else Routing(checked.set.to),
+        ),
         entering=lambda _stage: None,
     )
 
@@ -137,7 +143,28 @@ def test_where_rows_go_is_kept() -> None:
     def op(record: Record) -> Record:
         return record.to("other")
 
-    assert rows(shaped(op), {"id": 1})[1].outputs.topics == ["other"]
+    chain = shaped(op, routes=["other"])
+    assert rows(chain, {"id": 1})[1].outputs.topics == ["other"]
+
+
+def test_a_row_for_an_unknown_table_costs_its_record() -> None:
+    def op(record: Record) -> Record:
+        return record.to("unknown") if record.value["id"] == 2 else record
+
+    made, ran = rows(shaped(op), {"id": 1}, {"id": 2})
+    assert (made, set(ran.failed)) == ([(1, None)], {1})
+    assert "one of t" in ran.failed[1]
+
+
+def test_an_expression_says_where_rows_go_unless_an_operator_has() -> None:
+    def op(record: Record) -> Record:
+        return record.to("t") if record.value["id"] == 3 else record
+
+    chain = shaped(op, routes=["a", "b"], set={"to": "value.name"})
+    given = [{"id": 1, "name": "a"}, {"id": 2, "name": None}, {"id": 3, "name": "b"}]
+    _, ran = rows(chain, *given, {"id": 4, "name": "c"}, {"id": 5, "name": 6})
+    assert ran.outputs.topics == ["a", None, "t"]
+    assert set(ran.failed) == {3, 4}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,6 @@ def test_where_rows_go_is_kept() -> None:
     ],
 )
 def test_columns_that_cannot_be_set_are_named(settings: Any, why: str) -> None:
-    checked = TableSettings.model_validate({"table": "t", **settings})
+    checked = SqlTableSettings.model_validate({"table": "t", **settings})
     with pytest.raises(SinkFailed, match=why):
         mapped_columns(checked, (*COLUMNS, Column("made", Kind.INT, writable=False)))
