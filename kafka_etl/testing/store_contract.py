@@ -20,6 +20,7 @@ from kafka_etl.contracts import (
     StoredOffset,
 )
 from kafka_etl.record import Offsets, Partition
+from kafka_etl.testing.door_contract import DoorContract
 from kafka_etl.testing.row_contract import given, same
 from kafka_etl.testing.rows import rows
 
@@ -75,8 +76,11 @@ class StoreSystem(Protocol):
         """Undo `break_target`."""
 
 
-class StoreContract:
+class StoreContract(DoorContract[Store]):
     """Rows and offsets are written together or not at all, and only where the offsets stand."""
+
+    def door(self, system: StoreSystem) -> Store:
+        return system.store()
 
     def commit(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from unittest import SkipTest
@@ -13,6 +14,7 @@ from kafka_etl.contracts import (
     TAKEN,
     Again,
     Conflict,
+    Limits,
     Move,
     Refused,
     RefusedRows,
@@ -207,6 +209,61 @@ def test_a_store_that_drops_older_rows_before_refusals_are_out_is_found_out() ->
 
     test = "an_older_row_of_a_key_returns_when_the_newer_one_is_refused"
     assert test in faults(StoreContract, lambda: MemoryStoreSystem(make, upserts=True))
+
+
+ATTRIBUTES = "the_doors_attributes_are_of_their_types"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("order", True, "`order` must be a RowOrder, such as RowOrder.KEY, not True"),
+        ("order", "key", "`order` must be a RowOrder, such as RowOrder.KEY, not 'key'"),
+        ("repeatable", "yes", "`repeatable` must be True or False, not 'yes'"),
+        ("limits", 500, "`limits` must be Limits, not 500"),
+        ("limits", Limits(rows=0), "`limits.rows` must be a whole number of at least 1, not 0"),
+        ("limits", Limits(bytes=True), "`limits.bytes` must be a whole number of at least 1"),
+        ("limits", Limits(row_bytes=-1), "`limits.row_bytes` must be a whole number of at"),
+    ],
+)
+def test_a_wrong_attribute_of_a_writer_is_said(name: str, value: Any, says: str) -> None:
+    def make(target: MemoryTarget) -> MemoryWriter:
+        writer = MemoryWriter(target)
+        setattr(writer, name, value)
+        return writer
+
+    with pytest.raises(AssertionError, match=re.escape(f"MemoryWriter: {says}")):
+        WriterContract().test_the_doors_attributes_are_of_their_types(MemoryWriterSystem(make))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("concurrency", 0), ("concurrency", 1.5), ("ordered", None)]
+)
+def test_a_wrong_attribute_of_a_sender_is_found(name: str, value: Any) -> None:
+    wrong = type("Wrong", (MemorySender,), {name: value})
+    system = WrongSenderSystem(wrong)
+    with pytest.raises(AssertionError, match=f"Wrong: `{name}` must be "):
+        SenderContract().test_the_doors_attributes_are_of_their_types(system)
+
+
+@pytest.mark.parametrize(
+    ("suite", "right"),
+    [(StoreContract, MemoryStore), (RollingStoreContract, MemoryRollingStore)],
+)
+def test_a_store_without_a_name_is_found(suite: type, right: type) -> None:
+    wrong = type("Wrong", (right,), {"kind": ""})
+    assert faults(suite, lambda: MemoryStoreSystem(wrong)) == {ATTRIBUTES}
+
+
+def test_a_door_that_derives_from_none_is_found() -> None:
+    class Alike:
+        """Has all that a writer has."""
+
+        __init__, connect, close = MemoryWriter.__init__, MemoryWriter.connect, MemoryWriter.close
+        write: Any = MemoryWriter.write
+
+    made: Any = Alike
+    assert ATTRIBUTES in faults(WriterContract, lambda: MemoryWriterSystem(made))
 
 
 @pytest.mark.parametrize(
