@@ -27,6 +27,7 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.record import Partition
 from kafka_etl.testing import (
+    Kept,
     MemoryRollingStore,
     MemorySender,
     MemoryStore,
@@ -110,6 +111,41 @@ class AlwaysOverwrites(MemoryStore):
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         del overwrite
         super().place(offsets, overwrite=True)
+
+
+KEPT = b"0"
+
+
+class DeletesNotAll(MemoryStore):
+    """Names the deletions that its target refuses."""
+
+    def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
+        refused = [row.position for row in rows if row.value is None and row.key == KEPT]
+        if refused:
+            self.refuse(rows, refused)
+        super().commit(rows, moves, letters)
+
+    def refuse(self, rows: Rows, refused: Sequence[int]) -> None:
+        del rows
+        raise RefusedRows(dict.fromkeys(refused, Refused("FK", "others refer to it")))
+
+
+class BlamesTheRest(DeletesNotAll):
+    def refuse(self, rows: Rows, refused: Sequence[int]) -> None:
+        super().refuse(rows, [at for at in range(len(rows)) if at not in refused])
+
+
+class DeletesAll(MemoryStore):
+    """Its target deletes what it should keep."""
+
+
+class KeepingSystem(MemoryStoreSystem):
+    def __init__(self, make: Callable[[MemoryTarget], Store]) -> None:
+        super().__init__(make, upserts=True)
+
+    def undeletable(self) -> bytes:
+        self.target.rows.append(Kept(b"{}", KEPT, None, None))
+        return KEPT
 
 
 class DurableAtOnce(MemoryRollingStore):
@@ -209,6 +245,19 @@ def test_a_store_that_drops_older_rows_before_refusals_are_out_is_found_out() ->
 
     test = "an_older_row_of_a_key_returns_when_the_newer_one_is_refused"
     assert test in faults(StoreContract, lambda: MemoryStoreSystem(make, upserts=True))
+
+
+@pytest.mark.parametrize("wrong", [BlamesTheRest, DeletesAll])
+def test_a_store_that_does_not_name_a_refused_deletion_is_found_out(
+    wrong: type[MemoryStore],
+) -> None:
+    test = "a_tombstone_that_is_refused_is_named_and_the_others_then_delete"
+    assert faults(StoreContract, lambda: KeepingSystem(upserting(wrong))) == {test}
+    assert not faults(StoreContract, lambda: KeepingSystem(upserting(DeletesNotAll)))
+
+
+def upserting(kind: type[MemoryStore]) -> Callable[[MemoryTarget], Store]:
+    return lambda target: kind(target, upsert=True)
 
 
 ATTRIBUTES = "the_doors_attributes_are_of_their_types"
