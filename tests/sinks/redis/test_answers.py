@@ -198,6 +198,18 @@ def test_a_partition_that_moves_between_two_parts_is_a_conflict(server: Valkey) 
     store.close()
 
 
+@pytest.mark.parametrize("answer", [[b"taken"], [], None, b"done", [b"done", b"1"], [b"moved"]])
+def test_an_answer_that_the_script_does_not_give_acknowledges_and_condemns_nothing(
+    answer: Any,
+) -> None:
+    given = {"host": "nowhere", "into": "stream", "name": "orders"}
+    store: Any = SINK.build(SINK.settings.model_validate(given), DEPLOYMENT)
+    store._client, store._script = object(), lambda **_: answer
+    said = failure(store)
+    assert said.mend
+    assert f"Redis at nowhere:6379: the script answered {answer!r}" in said.reason
+
+
 def test_a_stream_keeps_about_as_many_entries_as_maxlen(server: Valkey) -> None:
     store = opened(server, maxlen=100)
     store.commit(rows(*[b"1"] * 2500), {P0: Move(0, 2500)}, ())
