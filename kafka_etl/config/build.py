@@ -273,8 +273,8 @@ class _Builder:
                 Code.INVALID_VALUE,
                 f"sink {use} takes rows of a table, and a dead letter is bytes",
                 at,
-                hint="name a queue, `http`, `objects` or `files`; for a table of the pipeline's "
-                "own store write `dead_letter: {table: NAME}`",
+                hint="name a queue or `http`; for a table of the pipeline's own store write "
+                "`dead_letter: {table: NAME}`",
             )
             return None, None
         given = UseSettings.model_validate({"use": use, "with": spec.with_})
