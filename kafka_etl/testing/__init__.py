@@ -21,6 +21,7 @@ if _running is not None:
     _running.register_assert_rewrite(*_suites)
 
 from kafka_etl.testing.codec_contract import CodecContract, CodecSystem
+from kafka_etl.testing.deployment import deployment
 from kafka_etl.testing.memory import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
 from kafka_etl.testing.memory_doors import (
     Kept,
@@ -67,5 +68,6 @@ __all__ = [
     "StoredRecord",
     "WriterContract",
     "WriterSystem",
+    "deployment",
     "rows",
 ]

@@ -14,17 +14,14 @@ from typing import Any
 import pytest
 import redis
 
-from kafka_etl.contracts import Conflict, Deployment, Move, RefusedRows, StoredOffset, Unreachable
-from kafka_etl.envelope import Provenance
+from kafka_etl.contracts import Conflict, Move, RefusedRows, StoredOffset, Unreachable
 from kafka_etl.record import Partition
-from kafka_etl.testing import rows
+from kafka_etl.testing import deployment, rows
 from kafka_etl_connectors.redis import SINK
 from tests.kit.valkey import Valkey, running
 
 P0 = Partition("in", 0)
-DEPLOYMENT = Deployment(
-    "p", "m", {}, {}, {}, Provenance("p", "", "g", "w", "host", 1, "0", "3", {}), group="g"
-)
+DEPLOYMENT = deployment(group="g")
 
 
 @pytest.fixture
