@@ -7,14 +7,25 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from kafka_etl.contracts import Codec, CodecPlugin, Settings, SinkPlugin, SourcePlugin
-from kafka_etl.errors import BrokenPlugin, UnknownPlugin
+from kafka_etl.contracts import (
+    Codec,
+    CodecContext,
+    CodecPlugin,
+    Guarantee,
+    Label,
+    Settings,
+    SinkPlugin,
+    SinkSettings,
+    SourcePlugin,
+    SourceSettings,
+)
+from kafka_etl.errors import BrokenPlugin, KafkaEtlError, UnknownPlugin
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.spelling import did_you_mean
 
@@ -27,6 +38,12 @@ _EXPECTED: Final[Mapping[Kind, Any]] = {
     "sinks": SinkPlugin,
     "codecs": CodecPlugin,
 }
+_SETTINGS: Final[Mapping[Kind, type[Settings]]] = {
+    "sources": SourceSettings,
+    "sinks": SinkSettings,
+    "codecs": Settings,
+}
+_FUNCTIONS: Final = ("build", "check", "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,34 @@ class Plugin:
     distribution: str
     version: str
     load: Callable[[], Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind[:-1]} {self.name} of {self.distribution}"
+
+    def broken(self, what: str) -> BrokenPlugin:
+        """Return the error of a mistake that only the plug-in's author can mend."""
+        return BrokenPlugin(
+            f"{self}{what}",
+            f"{self.distribution} {self.version} has to be mended by its author; only pipelines "
+            "that use it are affected.",
+        )
+
+    @contextmanager
+    def blamed(self, part: str) -> Generator[None]:
+        """Run code of the plug-in within the block.
+
+        Args:
+            part: The attribute of the plug-in that has the code.
+
+        Raises:
+            BrokenPlugin: The code raised what is no `KafkaEtlError`.
+        """
+        try:
+            yield
+        except KafkaEtlError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self.broken(f": `{part}` failed{_told(error)}") from error
 
 
 class PluginRegistry:
@@ -62,6 +107,33 @@ class PluginRegistry:
 
     def codec(self, name: str) -> CodecPlugin[Any]:
         return cast("CodecPlugin[Any]", self._typed(self._find("codecs", name)))
+
+    def blamed(self, kind: Kind, name: str, part: str) -> AbstractContextManager[None]:
+        """See `Plugin.blamed`."""
+        return self._find(kind, name).blamed(part)
+
+    def label(self, name: str, settings: SinkSettings) -> Label:
+        """Return what a sink promises with these settings; raises BrokenPlugin."""
+        plugin = self._find("sinks", name)
+        sink = self._typed(plugin)
+        with plugin.blamed("label"):
+            label: object = sink.label(settings)
+        if not isinstance(label, Label):
+            raise plugin.broken(f": `label` returned {label!r}, not a Label")
+        if type(label.guarantee) is not Guarantee:
+            said = f"a Label with guarantee {label.guarantee!r}, not a Guarantee"
+            raise plugin.broken(f": `label` returned {said}")
+        return label
+
+    def build_codec(self, name: str, settings: Settings, context: CodecContext) -> Codec:
+        """Build a codec; raises BrokenPlugin, and what the codec raises for its settings."""
+        plugin = self._find("codecs", name)
+        codec = self._typed(plugin)
+        with plugin.blamed("build"):
+            built: object = codec.build(settings, context)
+        if not isinstance(built, Codec):
+            raise plugin.broken(f": `build` returned {built!r}, not a Codec")
+        return built
 
     def operator(self, use: str) -> tuple[Callable[..., Any], str]:
         """The target and version of an installed operator, or of `module:function`.
@@ -88,11 +160,11 @@ class PluginRegistry:
             return CodecPlugin(Settings, lambda _settings, _place: loaded, "")
         expected = _EXPECTED[plugin.kind]
         if not isinstance(loaded, expected):
-            raise BrokenPlugin(
-                f"{plugin.kind[:-1]} {plugin.name} is of type {type(loaded).__name__}, not "
-                f"{expected.__name__}",
-                f"{plugin.distribution} should correct its entry point.",
-            )
+            given = type(loaded).__name__
+            raise plugin.broken(f" is of type {given}, not {expected.__name__}")
+        flaws = "; ".join(_flaws(plugin.kind, loaded))
+        if flaws:
+            raise plugin.broken(f": {flaws}")
         return loaded
 
     def _find(self, kind: Kind, name: str) -> Plugin:
@@ -151,8 +223,28 @@ def _load(plugin: Plugin) -> Any:
     try:
         return plugin.load()
     except (Exception, SystemExit) as error:
-        what = f"{plugin.kind[:-1]} {plugin.name} of {plugin.distribution}"
-        raise _broken(what, error) from error
+        raise _broken(str(plugin), error) from error
+
+
+def _flaws(kind: Kind, loaded: Any) -> Iterator[str]:
+    """Yield what is wrong with the parts of a plug-in; an operator has none."""
+    base = _SETTINGS.get(kind)
+    if base is None:
+        return
+    settings = loaded.settings
+    if not isinstance(settings, type):
+        yield f"`settings` is no class, but of type {type(settings).__name__}"
+    elif not issubclass(settings, base):
+        yield f"`settings` is {settings.__name__}, which does not derive from {base.__name__}"
+    for name in _FUNCTIONS:
+        function = getattr(loaded, name, _flaws)  # not every kind has all of them
+        if not callable(function):
+            yield f"`{name}` is no function, but of type {type(function).__name__}"
+    if not isinstance(loaded.summary, str):
+        yield f"`summary` must be text, not {loaded.summary!r}"
+    letters = getattr(loaded, "letters", None)
+    if letters not in (None, "topic", "table"):
+        yield f"`letters` must be 'topic', 'table' or None, not {letters!r}"
 
 
 def import_object(use: str) -> Any:
@@ -194,12 +286,16 @@ def import_object(use: str) -> Any:
 
 
 def _broken(what: str, error: BaseException) -> BrokenPlugin:
+    return BrokenPlugin(f"importing {what} failed{_told(error)}")
+
+
+def _told(error: BaseException) -> str:
+    """Say where an error happened, and which: ` at FILE, line N: TYPE: MESSAGE`."""
     info = ErrorInfo.of(error)
     if isinstance(error, SyntaxError) and error.filename:  # no frame of the traceback is in it
         line = f": `{error.text.strip()}`" if error.text else ""
-        place = f"{error.filename}, line {error.lineno}"
-        return BrokenPlugin(f"importing {what} failed at {place}: {info.type}: {error.msg}{line}")
+        return f" at {error.filename}, line {error.lineno}: {info.type}: {error.msg}{line}"
     frames = info.traceback.splitlines()
     where = next((f.strip() for f in reversed(frames) if "importlib" not in f), "")
     place = f" at {where}" if where else ""
-    return BrokenPlugin(f"importing {what} failed{place}: {info.type}: {info.message}")
+    return f"{place}: {info.type}: {info.message}"

@@ -33,11 +33,12 @@ from kafka_etl.contracts import (
     SinkSettings,
     SourcePlugin,
     SourceSettings,
+    UseSettings,
 )
 from kafka_etl.errors import Code, ConfigError, KafkaEtlError
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.declare import Context
-from kafka_etl.plugins import PluginRegistry, import_object
+from kafka_etl.plugins import Kind, PluginRegistry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 
 T = TypeVar("T")
@@ -198,11 +199,11 @@ class _Builder:
         spec = self._spec
         check_connections(spec, self._find)
         source = self._try(("source", "use"), lambda: self._registry.source(spec.source.use))
-        source_settings = source and self._settings(
-            source.settings, spec.source.with_, ("source", "with")
+        source_settings = source and self._plugin_settings(
+            "sources", source.settings, spec.source, ("source",)
         )
         sink = self._try(("sink", "use"), lambda: self._registry.sink(spec.sink.use))
-        sink_settings = sink and self._settings(sink.settings, spec.sink.with_, ("sink", "with"))
+        sink_settings = sink and self._plugin_settings("sinks", sink.settings, spec.sink, ("sink",))
         operators = tuple(self._operators())
         if len(operators) == len(spec.operators):
             check_operators(operators, self._find)
@@ -215,12 +216,11 @@ class _Builder:
         if not (source and source_settings and sink and sink_settings):
             return None
         letters, letters_settings = self._letters(sink)
-        label = combined(sink.label(sink_settings), letters_apart=self._letters_apart(sink))
-        self._check_guarantee(label)
+        label = self._label(sink, sink_settings)
         topic = spec.dead_letter.topic if spec.dead_letter else None
         check_topics(source_settings, sink_settings, topic, self._find)
         codecs = self._codecs(source_settings, sink_settings)
-        if codecs is None:
+        if codecs is None or label is None:
             return None
         check_tables(operators, codecs.source_value, self._find)
         if not spec.operators and isinstance(sink_settings, ByteSinkSettings):
@@ -273,11 +273,22 @@ class _Builder:
                 Code.INVALID_VALUE,
                 f"sink {use} takes rows of a table, and a dead letter is bytes",
                 at,
-                hint="name a queue, `http`, `objects` or `files`; for a table of the pipeline's "
-                "own store write `dead_letter: {table: NAME}`",
+                hint="name a queue or `http`; for a table of the pipeline's own store write "
+                "`dead_letter: {table: NAME}`",
             )
             return None, None
-        return plugin, self._settings(plugin.settings, spec.with_, ("dead_letter", "with"))
+        given = UseSettings.model_validate({"use": use, "with": spec.with_})
+        return plugin, self._plugin_settings("sinks", plugin.settings, given, ("dead_letter",))
+
+    def _label(self, sink: SinkPlugin[Any], settings: SinkSettings) -> Label | None:
+        """The guarantee of the pipeline; None: the sink does not say its own."""
+        use = self._spec.sink.use
+        own = self._try(("sink", "use"), lambda: self._registry.label(use, settings))
+        if own is None:
+            return None
+        label = combined(own, letters_apart=self._letters_apart(sink))
+        self._check_guarantee(label)
+        return label
 
     def _letters_apart(self, sink: SinkPlugin[Any]) -> bool:
         """Whether dead letters are written outside of the sink's own transaction."""
@@ -309,6 +320,15 @@ class _Builder:
             self.findings += checked
             return None
         return checked
+
+    def _plugin_settings(self, kind: Kind, model: type[S], given: UseSettings, at: Loc) -> S | None:
+        """Check the settings of a plug-in; its model may be broken in ways of its own."""
+
+        def checked() -> S | None:
+            with self._registry.blamed(kind, given.use, "settings"):
+                return self._settings(model, given.with_, (*at, "with"))
+
+        return self._try((*at, "use"), checked)
 
     # Parts
 
@@ -396,15 +416,17 @@ class _Builder:
     ) -> Codec | None:
         loc = (at, "with", part)
         plugin = self._try(loc, lambda: self._registry.codec(use.use))
-        settings = plugin and self._settings(plugin.settings, use.with_, (*loc, "with"))
-        if not plugin or settings is None:
+        if plugin is None:
+            return None
+        settings = self._plugin_settings("codecs", plugin.settings, use, loc)
+        if settings is None:
             return None
         hooks = replace(
             place or CodecContext(at, part),
             folder=self._document.folder,
             registry=self._schema_registry(),
         )
-        return self._try(loc, lambda: plugin.build(settings, hooks))
+        return self._try(loc, lambda: self._registry.build_codec(use.use, settings, hooks))
 
     def _schema_registry(self) -> Mapping[str, Any]:
         """Return the settings of the schema registry's client.

@@ -49,6 +49,8 @@ from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
 from kafka_etl.contracts.table import Column, Kind
 from kafka_etl.extras import require_extra
 from kafka_etl.invocation import Refused
+from kafka_etl.record import Partition
+from kafka_etl.units import Duration, Size
 
 __all__ = [
     "TAKEN",
@@ -66,6 +68,7 @@ __all__ = [
     "Column",
     "Conflict",
     "Deployment",
+    "Duration",
     "Guarantee",
     "Kind",
     "Label",
@@ -74,6 +77,7 @@ __all__ = [
     "OffsetKeeper",
     "OffsetSettings",
     "OutcomeUnknown",
+    "Partition",
     "Position",
     "Preflight",
     "Pulse",
@@ -91,6 +95,7 @@ __all__ = [
     "Sink",
     "SinkPlugin",
     "SinkSettings",
+    "Size",
     "Source",
     "SourcePlugin",
     "SourceSettings",

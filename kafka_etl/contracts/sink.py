@@ -15,6 +15,7 @@ from kafka_etl.invocation import Refused, Settlement, Tenure
 from kafka_etl.record import Offsets, Partition
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Makes a settlement durable as one act.
 

@@ -8,11 +8,20 @@ A suite is a class of tests. To run a suite, subclass it in a test module and de
         def system(self) -> Iterator[SinkSystem]:
             yield MySinkSystem()
 
-Call `pytest.register_assert_rewrite("kafka_etl.testing")` in `conftest.py`, so that failures show
-the compared values.
+Under pytest a failure shows the compared values; this package does not need pytest, though.
 """
+# ruff: noqa: E402 - pytest is told of the suites before they are imported
+
+import pkgutil
+import sys
+
+_running = sys.modules.get("pytest")
+if _running is not None:
+    _suites = (module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
+    _running.register_assert_rewrite(*_suites)
 
 from kafka_etl.testing.codec_contract import CodecContract, CodecSystem
+from kafka_etl.testing.deployment import deployment
 from kafka_etl.testing.memory import Answer, MemoryBroker, MemorySink, MemorySource, StoredRecord
 from kafka_etl.testing.memory_doors import (
     Kept,
@@ -59,5 +68,6 @@ __all__ = [
     "StoredRecord",
     "WriterContract",
     "WriterSystem",
+    "deployment",
     "rows",
 ]

@@ -6,13 +6,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 from unittest import SkipTest
 
-from kafka_etl.contracts import Again, Refused, RowOrder, Rows, Sender, Writer
+from kafka_etl.contracts import Again, Refused, Rows
+from kafka_etl.testing.door_contract import DoorContract, DoorT
 from kafka_etl.testing.rows import rows
 
-DoorT = TypeVar("DoorT", Writer, Sender)
 Verdicts = Mapping[int, Refused | Again]
 """Position -> verdict of each row that the target has not taken."""
 
@@ -45,17 +45,11 @@ class RowSystem(Protocol):
         return None
 
 
-class RowContract(Generic[DoorT]):
+class RowContract(DoorContract[DoorT]):
     """An acknowledged row is in the target without any later call; any other row is named.
 
     Rows of different keys may arrive in any order; those of one key keep theirs.
     """
-
-    order: RowOrder = RowOrder.KEY
-
-    def door(self, system: Any) -> DoorT:
-        """Return a new door, not yet connected."""
-        raise NotImplementedError
 
     def write(self, door: DoorT, wanted: Rows) -> Verdicts:
         """Write rows within the door's limits, and check the form of the answers."""

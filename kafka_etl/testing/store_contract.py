@@ -20,6 +20,7 @@ from kafka_etl.contracts import (
     StoredOffset,
 )
 from kafka_etl.record import Offsets, Partition
+from kafka_etl.testing.door_contract import DoorContract
 from kafka_etl.testing.row_contract import given, same
 from kafka_etl.testing.rows import rows
 
@@ -64,6 +65,13 @@ class StoreSystem(Protocol):
         del key
         return None
 
+    def undeletable(self) -> Any:
+        """Return the key of a row whose deletion the target refuses, as others refer to it, say.
+
+        In the form of `key`; None, the default: the target refuses no deletion.
+        """
+        return None
+
     def letters_in_target(self) -> Sequence[bytes]:
         """Return the dead letters in the store's own table, as JSON, in any order."""
         return ()
@@ -75,8 +83,11 @@ class StoreSystem(Protocol):
         """Undo `break_target`."""
 
 
-class StoreContract:
+class StoreContract(DoorContract[Store]):
     """Rows and offsets are written together or not at all, and only where the offsets stand."""
+
+    def door(self, system: StoreSystem) -> Store:
+        return system.store()
 
     def commit(
         self,
@@ -365,6 +376,24 @@ class StoreContract:
             )
             self.commit(store, deletions, moved(system, 3, 5))
             assert same(system.rows_in_target(), [system.row(2, 1)])
+
+    def test_a_tombstone_that_is_refused_is_named_and_the_others_then_delete(
+        self, system: StoreSystem
+    ) -> None:
+        """A deletion that is taken for a fault of the target would hold up the pipeline for ever.
+
+        A store whose target does not say which row is to blame may name others with that one.
+        """
+        kept = given(system.undeletable(), "a row that the target does not delete")
+        before = list(system.rows_in_target())
+        with self.connected(system) as store:
+            self.commit(store, some(system, [1, 2]), moved(system, 0, 2))
+            wanted = rows(None, None, None, keys=[system.key(1), kept, system.key(2)])
+            assert 1 in self.refusals(store, wanted, moved(system, 2, 3))
+            assert standing(store, system) == [(2, 0)]
+            assert same(system.rows_in_target(), [*before, system.row(1), system.row(2)])
+            self.commit(store, wanted.take([0, 2]), moved(system, 2, 3))
+            assert same(system.rows_in_target(), before)
 
 
 class RollingStoreContract(StoreContract):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from unittest import SkipTest
@@ -13,6 +14,7 @@ from kafka_etl.contracts import (
     TAKEN,
     Again,
     Conflict,
+    Limits,
     Move,
     Refused,
     RefusedRows,
@@ -25,6 +27,7 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.record import Partition
 from kafka_etl.testing import (
+    Kept,
     MemoryRollingStore,
     MemorySender,
     MemoryStore,
@@ -108,6 +111,41 @@ class AlwaysOverwrites(MemoryStore):
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         del overwrite
         super().place(offsets, overwrite=True)
+
+
+KEPT = b"0"
+
+
+class DeletesNotAll(MemoryStore):
+    """Names the deletions that its target refuses."""
+
+    def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
+        refused = [row.position for row in rows if row.value is None and row.key == KEPT]
+        if refused:
+            self.refuse(rows, refused)
+        super().commit(rows, moves, letters)
+
+    def refuse(self, rows: Rows, refused: Sequence[int]) -> None:
+        del rows
+        raise RefusedRows(dict.fromkeys(refused, Refused("FK", "others refer to it")))
+
+
+class BlamesTheRest(DeletesNotAll):
+    def refuse(self, rows: Rows, refused: Sequence[int]) -> None:
+        super().refuse(rows, [at for at in range(len(rows)) if at not in refused])
+
+
+class DeletesAll(MemoryStore):
+    """Its target deletes what it should keep."""
+
+
+class KeepingSystem(MemoryStoreSystem):
+    def __init__(self, make: Callable[[MemoryTarget], Store]) -> None:
+        super().__init__(make, upserts=True)
+
+    def undeletable(self) -> bytes:
+        self.target.rows.append(Kept(b"{}", KEPT, None, None))
+        return KEPT
 
 
 class DurableAtOnce(MemoryRollingStore):
@@ -207,6 +245,74 @@ def test_a_store_that_drops_older_rows_before_refusals_are_out_is_found_out() ->
 
     test = "an_older_row_of_a_key_returns_when_the_newer_one_is_refused"
     assert test in faults(StoreContract, lambda: MemoryStoreSystem(make, upserts=True))
+
+
+@pytest.mark.parametrize("wrong", [BlamesTheRest, DeletesAll])
+def test_a_store_that_does_not_name_a_refused_deletion_is_found_out(
+    wrong: type[MemoryStore],
+) -> None:
+    test = "a_tombstone_that_is_refused_is_named_and_the_others_then_delete"
+    assert faults(StoreContract, lambda: KeepingSystem(upserting(wrong))) == {test}
+    assert not faults(StoreContract, lambda: KeepingSystem(upserting(DeletesNotAll)))
+
+
+def upserting(kind: type[MemoryStore]) -> Callable[[MemoryTarget], Store]:
+    return lambda target: kind(target, upsert=True)
+
+
+ATTRIBUTES = "the_doors_attributes_are_of_their_types"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("order", True, "`order` must be a RowOrder, such as RowOrder.KEY, not True"),
+        ("order", "key", "`order` must be a RowOrder, such as RowOrder.KEY, not 'key'"),
+        ("repeatable", "yes", "`repeatable` must be True or False, not 'yes'"),
+        ("limits", 500, "`limits` must be Limits, not 500"),
+        ("limits", Limits(rows=0), "`limits.rows` must be a whole number of at least 1, not 0"),
+        ("limits", Limits(bytes=True), "`limits.bytes` must be a whole number of at least 1"),
+        ("limits", Limits(row_bytes=-1), "`limits.row_bytes` must be a whole number of at"),
+    ],
+)
+def test_a_wrong_attribute_of_a_writer_is_said(name: str, value: Any, says: str) -> None:
+    def make(target: MemoryTarget) -> MemoryWriter:
+        writer = MemoryWriter(target)
+        setattr(writer, name, value)
+        return writer
+
+    with pytest.raises(AssertionError, match=re.escape(f"MemoryWriter: {says}")):
+        WriterContract().test_the_doors_attributes_are_of_their_types(MemoryWriterSystem(make))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("concurrency", 0), ("concurrency", 1.5), ("ordered", None)]
+)
+def test_a_wrong_attribute_of_a_sender_is_found(name: str, value: Any) -> None:
+    wrong = type("Wrong", (MemorySender,), {name: value})
+    system = WrongSenderSystem(wrong)
+    with pytest.raises(AssertionError, match=f"Wrong: `{name}` must be "):
+        SenderContract().test_the_doors_attributes_are_of_their_types(system)
+
+
+@pytest.mark.parametrize(
+    ("suite", "right"),
+    [(StoreContract, MemoryStore), (RollingStoreContract, MemoryRollingStore)],
+)
+def test_a_store_without_a_name_is_found(suite: type, right: type) -> None:
+    wrong = type("Wrong", (right,), {"kind": ""})
+    assert faults(suite, lambda: MemoryStoreSystem(wrong)) == {ATTRIBUTES}
+
+
+def test_a_door_that_derives_from_none_is_found() -> None:
+    class Alike:
+        """Has all that a writer has."""
+
+        __init__, connect, close = MemoryWriter.__init__, MemoryWriter.connect, MemoryWriter.close
+        write: Any = MemoryWriter.write
+
+    made: Any = Alike
+    assert ATTRIBUTES in faults(WriterContract, lambda: MemoryWriterSystem(made))
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,14 @@ class DatabaseFileSystem(StoreSystem):
     def refused(self, key: int) -> Any:
         return (key, 100)
 
+    def undeletable(self) -> Any:
+        if not self.deletes:
+            return None
+        self._file.execute("CREATE TABLE child (parent INTEGER REFERENCES t (id))")
+        self._file.execute("INSERT INTO t VALUES (77, 0)")
+        self._file.execute("INSERT INTO child VALUES (77)")
+        return (77,)
+
     def letters_in_target(self) -> Sequence[bytes]:
         return [row[0].encode() for row in self._file.execute("SELECT letter FROM letters")]
 

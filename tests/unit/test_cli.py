@@ -283,7 +283,7 @@ def test_plugins_lists_a_broken_one_with_its_error(
     lines = {line.split()[1]: line for line in done.stdout.splitlines()}
     assert "BROKEN: importing sink shop of shop failed" in lines["shop"]
     assert "No module named 'no_such_client'" in lines["shop"]
-    assert "BROKEN: sink number is of type float, not SinkPlugin" in lines["number"]
+    assert "BROKEN: sink number of shop is of type float, not SinkPlugin" in lines["number"]
     written(tmp_path, pipeline())
     assert command("validate", ".", cwd=tmp_path).returncode == 0
 

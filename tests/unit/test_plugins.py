@@ -109,9 +109,12 @@ def test_an_unknown_one_is_told_what_there_is() -> None:
     [
         (lambda: 1 // 0, "importing source shop of kafka-etl-shop failed"),
         (quits, "SystemExit"),
-        (lambda: 5, "source shop is of type int, not SourcePlugin"),
-        (lambda: SINK, "source shop is of type SinkPlugin, not SourcePlugin"),
-        (lambda: SOURCE.build, "source shop is of type function, not SourcePlugin"),
+        (lambda: 5, "source shop of kafka-etl-shop is of type int, not SourcePlugin"),
+        (lambda: SINK, "source shop of kafka-etl-shop is of type SinkPlugin, not SourcePlugin"),
+        (
+            lambda: SOURCE.build,
+            "source shop of kafka-etl-shop is of type function",
+        ),
     ],
 )
 def test_a_broken_one_is_named_when_it_is_used(load: Callable[[], Any], says: str) -> None:
@@ -130,7 +133,7 @@ def test_a_broken_one_is_named_when_it_is_used(load: Callable[[], Any], says: st
 def test_the_wrong_kind_of_object_is_no_plugin(kind: Kind) -> None:
     registry = PluginRegistry([plugin(kind, "shop", lambda: 5)])
     use = getattr(registry, kind.removesuffix("s"))
-    with pytest.raises(BrokenPlugin, match=f"{kind[:-1]} shop is of type int"):
+    with pytest.raises(BrokenPlugin, match=f"{kind[:-1]} shop of kafka-etl-shop is of type int"):
         use("shop")
 
 

@@ -8,22 +8,15 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from kafka_etl.contracts import Deployment
-from kafka_etl.envelope import Provenance
 from kafka_etl.errors import BrokersUnreachable, KafkaRefused
 from kafka_etl.kafka import admin
 from kafka_etl.kafka.preflight import check_producer, check_source
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.record import Partition
+from kafka_etl.testing import deployment
 
 SOURCE = KafkaSourceSettings(topics=("in",))
-PLACE = Deployment(
-    "g",
-    "g",
-    {"bootstrap.servers": "127.0.0.1:1", "log_level": 0},
-    {},
-    {},
-    Provenance("g", "", "g", "g", "host", 1, "0", "3", {}),
-)
+PLACE = deployment(kafka={"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
 
 
 def test_settings_that_the_producer_refuses() -> None:

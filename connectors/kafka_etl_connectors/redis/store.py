@@ -158,13 +158,18 @@ class RedisStore(Store):
             keys = {command.key: None for command in (part.commands if number else commands)}
             with self._errors():
                 answer = self._run(part, list(keys))
-            if answer[0] == b"moved":
-                fields = set(answer[1:])
-                raise Conflict(self._elsewhere(fields, moves, begun=number > 0))
-            if answer[0] == b"type":
-                raise self._strange(answer[1:], commands, begun=number > 0)
+            match answer:
+                case [b"done"]:
+                    pass
+                case [b"moved", _, *_]:
+                    raise Conflict(self._elsewhere(set(answer[1:]), moves, begun=number > 0))
+                case [b"type", _, *_]:
+                    raise self._strange(answer[1:], commands, begun=number > 0)
+                case _:
+                    place, said = self._settings.place, repr(answer)[:200]
+                    raise Unreachable(f"Redis at {place}: the script answered {said}", mend=True)
 
-    def _run(self, part: Part, keys: list[bytes]) -> list[bytes]:
+    def _run(self, part: Part, keys: list[bytes]) -> Any:
         self._ready()
         arguments: list[bytes] = [self._wanted, b"%d" % len(part.moves)]
         for tp, move in sorted(part.moves.items()):
@@ -178,7 +183,7 @@ class RedisStore(Store):
         for command in part.commands:
             arguments += [command.name, places[command.key], b"%d" % len(command.arguments)]
             arguments += command.arguments
-        return cast("list[bytes]", self._script(keys=[self._key, *keys], args=arguments))
+        return self._script(keys=[self._key, *keys], args=arguments)
 
     def _elsewhere(
         self, fields: set[bytes], moves: Mapping[Partition, Move], *, begun: bool

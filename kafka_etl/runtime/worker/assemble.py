@@ -7,17 +7,19 @@ import platform
 import random
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import (
     Deployment,
+    Guarantee,
     Preflight,
     Pulse,
     Sender,
     Sink,
+    SinkPlugin,
     Source,
     Store,
     Writer,
@@ -34,12 +36,14 @@ from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.shape.shape import Shape
 from kafka_etl.engine.sinks.claim_check import ClaimCheck
+from kafka_etl.engine.sinks.flaws import flaws_of
 from kafka_etl.engine.sinks.followed import FollowedSink
 from kafka_etl.engine.sinks.lanes import Lanes
 from kafka_etl.engine.sinks.letters import LetterDelivery
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
+from kafka_etl.errors import BrokenPlugin, SinkFailed
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.ledger import Ledger
@@ -249,6 +253,31 @@ def make_source(pipeline: Pipeline, deployment: Deployment, pulse: Pulse) -> Sou
     return pipeline.source.build(pipeline.source_settings, deployment, pulse)
 
 
+def make_door(pipeline: Pipeline, deployment: Deployment) -> Sink | Sender | Writer | Store:
+    """Let the sink's plug-in build its door.
+
+    Raises:
+        BrokenPlugin: The plug-in built no door, one with wrong attributes, or one that cannot hold
+            what the label of the plug-in promises.
+    """
+    door = pipeline.sink.build(pipeline.sink_settings, deployment)
+    if isinstance(door, Sink) and not isinstance(door, (Sender, Writer, Store)):
+        return door
+    flaws = flaws_of(door)
+    if pipeline.label.guarantee is Guarantee.EXACTLY_ONCE and not isinstance(door, Store):
+        flaws.append("the label promises exactly_once, which of the doors only a Store can hold")
+    if flaws:
+        raise _broken(pipeline.spec.sink.use, door, flaws)
+    return door
+
+
+def _broken(use: str, door: object, flaws: Sequence[str]) -> BrokenPlugin:
+    return BrokenPlugin(
+        f"sink {use} built {type(door).__name__}: {'; '.join(flaws)}",
+        "The author of the sink has to mend it; only pipelines that use it are affected.",
+    )
+
+
 def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | None) -> Sink:
     """Make the sink of the door that the plug-in has built.
 
@@ -257,7 +286,7 @@ def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | N
         deployment: The worker's deployment.
         patience: Seconds to wait for a target that cannot be reached; None: no limit.
     """
-    door = pipeline.sink.build(pipeline.sink_settings, deployment)
+    door = make_door(pipeline, deployment)
     identity = identity_of(pipeline, deployment)
     pulse = deployment.pulse
     if isinstance(door, Sender):
@@ -288,16 +317,38 @@ def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | N
     return sink
 
 
+def make_letter_door(
+    plugin: SinkPlugin[Any], pipeline: Pipeline, deployment: Deployment
+) -> Sender | Writer:
+    """Let a plug-in build the door to which dead letters go.
+
+    Raises:
+        BrokenPlugin: The plug-in built no door, or one with wrong attributes.
+        SinkFailed: The sink keeps offsets of its own, so that nothing else can be written there.
+    """
+    spec = pipeline.spec.dead_letter
+    use = (spec and spec.use) or ""
+    door = plugin.build(pipeline.letters_settings, deployment)
+    if isinstance(door, (Store, Sink)) and not isinstance(door, (Sender, Writer)):
+        raise SinkFailed(
+            f"dead letters cannot go to the sink {use}, which takes rows and offsets together only",
+            "Name a sink whose offsets are in Kafka, such as `http` or `mns`, or a topic: "
+            "`dead_letter: {topic: NAME}`.",
+        )
+    flaws = flaws_of(door)
+    if flaws:
+        raise _broken(use, door, flaws)
+    return door
+
+
 def make_letters(
     pipeline: Pipeline, deployment: Deployment, *, patience: float | None
 ) -> LetterDelivery | None:
     """Make the delivery of dead letters to a sink of their own; None: they go elsewhere."""
     if pipeline.letters is None:
         return None
-    door = pipeline.letters.build(pipeline.letters_settings, deployment)
+    door = make_letter_door(pipeline.letters, pipeline, deployment)
     writer = Lanes(door) if isinstance(door, Sender) else door
-    if not isinstance(writer, Writer):
-        raise TypeError(f"no dead letters can be written to {type(door).__name__}")
     identity = identity_of(pipeline, deployment)
     limit = writer.limits.row_bytes or _ANY_SIZE
     provenance = deployment.provenance

@@ -10,7 +10,7 @@ from kafka_etl.errors import SinkFailed
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
-from kafka_etl.runtime.worker.assemble import deployment_of
+from kafka_etl.runtime.worker.assemble import deployment_of, make_letter_door
 from kafka_etl.runtime.worker.patience import until_reached
 from kafka_etl.runtime.worker.store_offsets import prepare
 
@@ -47,6 +47,7 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
             found = _both(found, written)
         letter_sink = pipeline.letters
         if letter_sink is not None:
+            make_letter_door(letter_sink, pipeline, place)
             checked = until_reached(
                 lambda: letter_sink.check(pipeline.letters_settings, place), waiting
             )

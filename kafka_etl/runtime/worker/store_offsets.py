@@ -13,7 +13,7 @@ from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffse
 from kafka_etl.engine.sinks.stored import StoreIdentity
 from kafka_etl.errors import StoreOffsetsUnclear
 from kafka_etl.record import Partition
-from kafka_etl.runtime.worker.assemble import identity_of
+from kafka_etl.runtime.worker.assemble import identity_of, make_door
 from kafka_etl.runtime.worker.patience import until_reached
 
 
@@ -29,10 +29,11 @@ def prepare(
         waiting: Called with the obstacle while the store is away.
 
     Raises:
+        BrokenPlugin: The plug-in built a wrong door.
         StoreOffsetsUnclear: Offsets of store and group contradict each other.
         SinkFailed: The store refuses the pipeline.
     """
-    door = pipeline.sink.build(pipeline.sink_settings, deployment)
+    door = make_door(pipeline, deployment)
     if not isinstance(door, Store):
         return found
     store, identity = door, identity_of(pipeline, deployment)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.contracts import Deployment
+from kafka_etl import testing
 from kafka_etl.engine.sinks.lanes import Lanes
-from kafka_etl.envelope import Provenance
 from kafka_etl_connectors.http import SINK
 from kafka_etl_connectors.http.doors import HttpSender
 from tests.kit.http_target import target
-
-PROVENANCE = Provenance("p", "", "g", "m", "h", 1, "0", "3", {})
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +26,7 @@ def server():
 
 @pytest.fixture
 def deployment(tmp_path):
-    return Deployment("p", "m", {}, {}, {}, PROVENANCE, folder=tmp_path)
+    return testing.deployment(folder=tmp_path)
 
 
 @pytest.fixture

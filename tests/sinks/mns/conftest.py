@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.contracts import Deployment
-from kafka_etl.envelope import Provenance
+from kafka_etl import testing
 from kafka_etl_connectors.mns import SINK
 from tests.kit.mns import KEY_ID, SECRET, service
-
-PROVENANCE = Provenance("shop", "", "g", "m", "h", 1, "0", "3", {"to_eur": "9f"})
 
 
 @pytest.fixture
@@ -30,7 +27,7 @@ def settings(mns):
 
 @pytest.fixture
 def deployment():
-    return Deployment("shop", "m", {}, {}, {}, PROVENANCE)
+    return testing.deployment()
 
 
 @pytest.fixture

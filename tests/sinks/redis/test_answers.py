@@ -14,17 +14,14 @@ from typing import Any
 import pytest
 import redis
 
-from kafka_etl.contracts import Conflict, Deployment, Move, RefusedRows, StoredOffset, Unreachable
-from kafka_etl.envelope import Provenance
+from kafka_etl.contracts import Conflict, Move, RefusedRows, StoredOffset, Unreachable
 from kafka_etl.record import Partition
-from kafka_etl.testing import rows
+from kafka_etl.testing import deployment, rows
 from kafka_etl_connectors.redis import SINK
 from tests.kit.valkey import Valkey, running
 
 P0 = Partition("in", 0)
-DEPLOYMENT = Deployment(
-    "p", "m", {}, {}, {}, Provenance("p", "", "g", "w", "host", 1, "0", "3", {}), group="g"
-)
+DEPLOYMENT = deployment(group="g")
 
 
 @pytest.fixture
@@ -196,6 +193,18 @@ def test_a_partition_that_moves_between_two_parts_is_a_conflict(server: Valkey) 
     assert conflict.value.partitions == {P0}
     assert server.client().xlen("orders") == 1000
     store.close()
+
+
+@pytest.mark.parametrize("answer", [[b"taken"], [], None, b"done", [b"done", b"1"], [b"moved"]])
+def test_an_answer_that_the_script_does_not_give_acknowledges_and_condemns_nothing(
+    answer: Any,
+) -> None:
+    given = {"host": "nowhere", "into": "stream", "name": "orders"}
+    store: Any = SINK.build(SINK.settings.model_validate(given), DEPLOYMENT)
+    store._client, store._script = object(), lambda **_: answer
+    said = failure(store)
+    assert said.mend
+    assert f"Redis at nowhere:6379: the script answered {answer!r}" in said.reason
 
 
 def test_a_stream_keeps_about_as_many_entries_as_maxlen(server: Valkey) -> None:

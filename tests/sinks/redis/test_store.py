@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.contracts import Deployment, Move, RefusedRows, StoredOffset, Unreachable
-from kafka_etl.envelope import Provenance
+from kafka_etl.contracts import Move, RefusedRows, StoredOffset, Unreachable
 from kafka_etl.errors import SinkFailed
 from kafka_etl.record import Partition
-from kafka_etl.testing import StoreContract, StoreSystem, rows
+from kafka_etl.testing import StoreContract, StoreSystem, deployment, rows
 from kafka_etl_connectors.redis import SINK
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
@@ -33,7 +32,6 @@ def slowly(order: dict) -> dict:
     time.sleep(0.001)
     return order
 """
-PROVENANCE = Provenance("p", "", "g", "w", "host", 1, "0", "3", {})
 P0 = Partition("in", 0)
 _NAMES = count()
 
@@ -42,10 +40,6 @@ _NAMES = count()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     with running(tmp_path_factory.mktemp("valkey")) as started:
         yield started
-
-
-def deployment() -> Deployment:
-    return Deployment("p", "m", {}, {}, {}, PROVENANCE, group="g")
 
 
 def settings_of(server: Valkey, **more: Any) -> Any:
