@@ -140,7 +140,8 @@ def check_patterns(settings: KafkaSinkSettings, deployment: Deployment) -> Prefl
         for name in fitting
         if name in deployment.partitions
     ]
-    limits = {name: largest_record(found) for name, found in admin.settings_of(fitting).items()}
+    written = [name for name in fitting if name not in deployment.partitions]
+    limits = {name: largest_record(found) for name, found in admin.settings_of(written).items()}
     if settings.create is not None:  # the pattern stands for all topics that are to be created
         limits |= dict.fromkeys(settings.patterns, largest_record(settings.create.config))
     return Preflight(size_limits=limits, notes=tuple(notes))
