@@ -381,7 +381,8 @@ ACROSS_PARTS = [
         "the source reads orders, which this pattern lets the pipeline write",
     ),
     Mistake(
-        "sink: {use: kafka, with: {topic: a, routes: ['^b', »'^a[.]']}}\ndead_letter: {topic: a.dlq}",
+        "sink: {use: kafka, with: {topic: a, routes: ['^b', »'^a[.]']}}\n"
+        "dead_letter: {topic: a.dlq}",
         Code.TOPIC_LOOP,
         "this pattern lets outputs mix with dead letters in topic a.dlq",
     ),
