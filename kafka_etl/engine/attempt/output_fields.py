@@ -60,9 +60,9 @@ def checked_topics(
     """
     allowed = {None, own, *routes}
     is_plain = set(map(type, column)) <= {str, NoneType}
-    if is_plain and set(column) <= allowed:
+    others: set[Any] = set(column if is_plain else map(_as_text, column)) - allowed
+    if is_plain and not others:
         return list(column), {}
-    others = {text for text in map(_as_text, column) if text is not None} - allowed
     listed = ", ".join(sorted(routes)) or "it has none"
     unknown = f"not the sink's topic nor one of its routes ({listed})"
     refused = dict.fromkeys(others, unknown) if look_up is None else look_up(others)
