@@ -157,7 +157,7 @@ class Record(msgspec.Struct, eq=False, gc=False):
         return made
 
     def to(self, topic: str) -> Record:
-        """A copy that goes to `topic`: the sink's own, or one of its `routes`."""
+        """A copy that goes to `topic`: the sink's own, or one that its `routes` name or match."""
         made = _copied(self)
         made.destination = topic
         return made

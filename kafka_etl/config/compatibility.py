@@ -12,6 +12,8 @@ from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
 from kafka_etl.errors import Code
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.signature import TABLES, Takes
+from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
+from kafka_etl.kafka.topic_pattern import is_pattern, matches
 
 
 class Find(Protocol):
@@ -79,15 +81,22 @@ def check_topics(
 ) -> None:
     """Check that a pipeline reads no topic it writes, and keeps dead letters apart from outputs.
 
+    Of a sink's topics by pattern, those are found that the pipeline file names elsewhere.
+
     Args:
         source: Settings of the source.
         sink: Settings of the sink.
         dead_letters: Dead-letter topic, if there is one.
         find: Records a finding.
     """
+    routes = sink.routes if isinstance(sink, KafkaSinkSettings) else sink.topics[1:]
     places: list[tuple[str, Loc]] = [
-        (topic, ("sink", "with", "topic") if i == 0 else ("sink", "with", "routes", i - 1))
-        for i, topic in enumerate(sink.topics)
+        (topic, ("sink", "with", "topic")) for topic in sink.topics[:1]
+    ]
+    places += [
+        (route, ("sink", "with", "routes", i))
+        for i, route in enumerate(routes)
+        if not is_pattern(route)
     ]
     if dead_letters is not None:
         if dead_letters in sink.topics:
@@ -98,3 +107,31 @@ def check_topics(
         if source.reads(topic):
             message = f"the source reads topic {topic}, which the pipeline writes"
             find(Code.TOPIC_LOOP, message, loc)
+    if isinstance(sink, KafkaSinkSettings):
+        read = source.topics if isinstance(source, KafkaSourceSettings) else ()
+        _check_patterns(sink, read, dead_letters, find)
+
+
+def _check_patterns(
+    sink: KafkaSinkSettings, read: Sequence[str], dead_letters: str | None, find: Find
+) -> None:
+    """Check that a pattern fits no topic that records of the sink must not get into.
+
+    Args:
+        sink: Settings of the sink.
+        read: Topics of the source by name, or its pattern.
+        dead_letters: Dead-letter topic, if there is one.
+        find: Records a finding.
+    """
+    for index, route in enumerate(sink.routes):
+        if not is_pattern(route):
+            continue
+        loc = ("sink", "with", "routes", index)
+        hint = "make the pattern narrower: a $ at its end lets nothing follow"
+        for topic in read:
+            if topic == route or (not is_pattern(topic) and matches(route, topic)):
+                message = f"the source reads {topic}, which this pattern lets the pipeline write"
+                find(Code.TOPIC_LOOP, message, loc, hint=hint)
+        if dead_letters is not None and matches(route, dead_letters):
+            message = f"this pattern lets outputs mix with dead letters in topic {dead_letters}"
+            find(Code.TOPIC_LOOP, message, loc, hint=hint)

@@ -6,6 +6,7 @@ checked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from kafka_etl.contracts import (
@@ -41,9 +42,17 @@ def _check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Pref
 
 
 def _check_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Preflight:
-    from kafka_etl.kafka.preflight import check_topics
+    from kafka_etl.kafka.preflight import check_patterns, check_topics
 
-    return check_topics(settings.topics, settings.create, deployment)
+    found = check_topics(settings.topics, settings.create, deployment)
+    if not settings.patterns:
+        return found
+    fitting = check_patterns(settings, deployment)
+    return replace(
+        found,
+        size_limits={**found.size_limits, **fitting.size_limits},
+        notes=found.notes + fitting.notes,
+    )
 
 
 SOURCE: Final = SourcePlugin(

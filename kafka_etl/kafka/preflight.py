@@ -20,7 +20,7 @@ from kafka_etl.kafka.client_settings import (
     producer_settings,
 )
 from kafka_etl.kafka.membership import enter
-from kafka_etl.kafka.settings import CreateSettings, KafkaSourceSettings
+from kafka_etl.kafka.settings import CreateSettings, KafkaSinkSettings, KafkaSourceSettings
 from kafka_etl.record import Partition
 
 _DEFAULT_LIMIT: Final = 1_048_588
@@ -61,7 +61,7 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
         notes_of_group={tp: at.note for tp, at in noted.items() if at.note},
         cluster=admin.cluster,
         topic_ids={topic: admin.topic_ids.get(topic, "") for topic in topics},
-        largest_record=max(map(_limit, limits), default=_DEFAULT_LIMIT),
+        largest_record=max(map(largest_record, limits), default=_DEFAULT_LIMIT),
         notes=notes,
     )
 
@@ -104,9 +104,9 @@ def check_topics(
             config = {**room, **create.config}
             admin.create_topic(name, partitions, create.replication_factor, config)
             notes.append(f"created topic {name} with {partitions} partitions")
-        existing = _wait_until_visible(admin, names)
+        existing = wait_until_visible(admin, names)
     settings = admin.settings_of(names)
-    limits = {name: _limit(settings[name]) for name in names}
+    limits = {name: largest_record(settings[name]) for name in names}
     notes += [
         f"topic {name} is compacted: records without a key will be refused"
         for name in names
@@ -119,6 +119,32 @@ def check_topics(
         if limit < largest
     ]
     return Preflight(partitions=existing, size_limits=limits, notes=tuple(notes))
+
+
+def check_patterns(settings: KafkaSinkSettings, deployment: Deployment) -> Preflight:
+    """Look at the topics that exist already and fit the sink's patterns.
+
+    A missing right is no error here: no record may ever name that topic.
+
+    Returns:
+        The size limits of these topics, by which the producer is made.
+
+    Raises:
+        KafkaEtlError: No broker answers.
+    """
+    admin = _admin(deployment)
+    fitting = sorted(filter(settings.fits, admin.all_topics()))
+    notes = [
+        f"the source reads topic {name}, which fits the sink's routes: a record that names it "
+        "becomes a dead letter"
+        for name in fitting
+        if name in deployment.partitions
+    ]
+    written = [name for name in fitting if name not in deployment.partitions]
+    limits = {name: largest_record(found) for name, found in admin.settings_of(written).items()}
+    if settings.create is not None:  # the pattern stands for all topics that are to be created
+        limits |= dict.fromkeys(settings.patterns, largest_record(settings.create.config))
+    return Preflight(size_limits=limits, notes=tuple(notes))
 
 
 def check_producer(deployment: Deployment) -> None:
@@ -148,9 +174,9 @@ def _admin(deployment: Deployment) -> Admin:
     return connect(frozenset(admin_settings(deployment).items()))
 
 
-def _limit(settings: Mapping[str, str]) -> int:
+def largest_record(settings: Mapping[str, object]) -> int:
     """Bytes of the largest record that a topic takes."""
-    return int(settings.get("max.message.bytes", _DEFAULT_LIMIT))
+    return int(str(settings.get("max.message.bytes", _DEFAULT_LIMIT)))
 
 
 def _source_topics(settings: KafkaSourceSettings, admin: Admin) -> dict[str, int]:
@@ -229,7 +255,12 @@ def _begins(
     return {tp: offset if offset >= 0 else ends[tp] for tp, offset in found.items()}
 
 
-def _wait_until_visible(admin: Admin, names: Sequence[str]) -> dict[str, int]:
+def wait_until_visible(admin: Admin, names: Sequence[str]) -> dict[str, int]:
+    """Wait until the cluster tells the number of partitions of each topic.
+
+    Raises:
+        TopicNotCreated: A topic has not shown up within 15 s.
+    """
     deadline = time.monotonic() + _VISIBLE_AFTER
     while True:
         existing = admin.topics(names, "WRITE")

@@ -16,13 +16,35 @@ _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _OFFSETS: Final = "__consumer_offsets"
 
 
+def _is_topic(name: str) -> bool:
+    return _TOPIC.fullmatch(name) is not None and name not in {".", ".."}
+
+
 def _check_topic(name: str) -> str:
-    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+    if not _is_topic(name):
         raise ValueError("should be a topic name: letters, digits, `.`, `_`, `-`, at most 249")
     return name
 
 
+def _check_pattern(pattern: str) -> str:
+    if (wrong := topic_pattern.objection(pattern)) is not None:
+        raise ValueError(wrong)
+    return pattern
+
+
+def _check_route(route: str) -> str:
+    if not topic_pattern.is_pattern(route):
+        return _check_topic(route)
+    if topic_pattern.matches(_check_pattern(route), _OFFSETS):
+        raise ValueError(
+            f"should not match {_OFFSETS}, which is Kafka's own; begin the pattern with what the "
+            "topics' names begin with"
+        )
+    return route
+
+
 Topic = Annotated[str, AfterValidator(_check_topic)]
+Route = Annotated[str, AfterValidator(_check_route)]
 
 
 class CreateSettings(Settings):
@@ -74,14 +96,12 @@ class KafkaSourceSettings(SourceSettings):
     @field_validator("topics")
     @classmethod
     def _names_or_one_pattern(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        patterns = [topic for topic in topics if topic.startswith("^")]
+        patterns = list(filter(topic_pattern.is_pattern, topics))
         if not patterns:
             return tuple(map(_check_topic, topics))
         if len(topics) > 1:
             raise ValueError("should be topic names, or one regular expression, not both")
-        if (wrong := topic_pattern.objection(patterns[0])) is not None:
-            raise ValueError(wrong)
-        if topic_pattern.matches(patterns[0], _OFFSETS):
+        if topic_pattern.matches(_check_pattern(patterns[0]), _OFFSETS):
             raise ValueError(
                 f"should not match {_OFFSETS}: it gets a record for each commit, also of this "
                 "pipeline; begin the pattern with what the topics' names begin with"
@@ -91,7 +111,7 @@ class KafkaSourceSettings(SourceSettings):
     @property
     def pattern(self) -> str | None:
         """The regular expression for the topics; None: the topics are listed by name."""
-        return self.topics[0] if self.topics[0].startswith("^") else None
+        return self.topics[0] if topic_pattern.is_pattern(self.topics[0]) else None
 
     def reads(self, topic: str) -> bool:
         if self.pattern is not None:
@@ -103,7 +123,7 @@ class OutputSettings(Settings):
     """Parts of outputs besides the value, as expressions that are computed after the operators.
 
     Attributes:
-        topic: The topic, which is the sink's `topic` or one of its `routes`; null: `topic`.
+        topic: The topic, which is the sink's `topic` or fits its `routes`; null: `topic`.
         key: The key; text is written as UTF-8 where no codec of keys is named.
         partition: Number of the partition; null: by the key.
         headers: Name -> value of the header: text, a number, true or false, or null.
@@ -120,21 +140,38 @@ class KafkaSinkSettings(ByteSinkSettings):
 
     Attributes:
         topic: Topic of records that no operator routes to another topic.
-        routes: Topics to which operators may route records with `Record.to`.
-        create: How to create missing topics among these; None: a missing topic is an error.
+        routes: Topics to which operators may route records with `Record.to`, and expressions with
+            `set.topic`: names, and regular expressions that begin with ^. A topic that only fits an
+            expression is looked up when a record names it for the first time.
+        create: How to create missing topics among these; None: a missing topic is an error, and a
+            record that names a missing topic by a regular expression becomes a dead letter.
         timestamp: `source`: outputs carry the timestamp of their source record.
         set: Topic, key, partition and headers of outputs by expression.
     """
 
     topic: Topic
-    routes: tuple[Topic, ...] = ()
+    routes: tuple[Route, ...] = ()
     create: CreateSettings | None = None
     timestamp: Literal["source"] | None = None
     set: OutputSettings | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return (self.topic, *self.routes)
+        return (self.topic, *(r for r in self.routes if not topic_pattern.is_pattern(r)))
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The regular expressions among the routes."""
+        return tuple(filter(topic_pattern.is_pattern, self.routes))
+
+    def fits(self, topic: str) -> bool:
+        """Whether records may go to a topic by one of the patterns, as far as its name tells.
+
+        Topics whose names begin with `__` are Kafka's own.
+        """
+        if topic.startswith("__") or not _is_topic(topic):
+            return False
+        return any(topic_pattern.matches(pattern, topic) for pattern in self.patterns)
 
     @property
     def source_timestamp(self) -> bool:

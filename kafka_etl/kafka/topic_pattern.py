@@ -48,6 +48,11 @@ _GROUPS: Final = [
 ]
 
 
+def is_pattern(entry: str) -> bool:
+    """Whether an entry among topics is a regular expression, and no name."""
+    return entry.startswith("^")
+
+
 def matches(pattern: str, topic: str) -> bool:
     """Whether the client would read the topic: like the client, search for a match anywhere."""
     return re.search(pattern, topic) is not None

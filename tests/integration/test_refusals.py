@@ -239,6 +239,36 @@ def allow(kafka: Kafka, kind: ResourceType, name: str, *operations: AclOperation
             future.result(10)
 
 
+def test_a_topic_by_pattern_that_may_not_be_written_pauses_until_it_may(
+    tmp_path: Path, guarded: Cluster
+) -> None:
+    kafka = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
+    project = Project(tmp_path, kafka, dead_letters=False)
+    eu = kafka.topic(1, f"{project.sink}-eu")
+    project.spec["kafka"] = guarded.client_settings("etl")
+    project.spec["sink"]["with"] |= {
+        "routes": [f"^{project.sink}-[a-z]+$"],
+        "set": {"topic": f"'{eu}' if value.id == 1 else null"},
+    }
+    project.write()
+    project.produce(orders(3))
+    allow(kafka, ResourceType.TOPIC, project.source, AclOperation.READ)
+    allow(kafka, ResourceType.TOPIC, project.sink, AclOperation.WRITE)
+    allow(kafka, ResourceType.GROUP, project.name, AclOperation.READ)
+    with Daemon(tmp_path, str(project.file), "--instance", "one") as daemon:
+        member = f"kafka-etl.{project.name}.one.0"
+        allow(kafka, ResourceType.TRANSACTIONAL_ID, member, AclOperation.WRITE)
+        status = daemon.until(lambda p: p["state"] == "paused", 30)
+        assert status["error"]["code"] == "E407"
+        assert f"the right WRITE on topic {eu}" in status["error"]["what"]
+        assert kafka.read(eu) == []
+        allow(kafka, ResourceType.TOPIC, eu, AclOperation.WRITE)
+        daemon.post(f"/pipelines/{project.name}/resume")
+        daemon.until(lambda _: len(kafka.read(eu)) == 1, 30)
+        assert len(kafka.read(project.sink)) == 2
+        daemon.stop()
+
+
 def test_each_missing_right_is_named_and_with_all_of_them_it_runs(
     tmp_path: Path, guarded: Cluster
 ) -> None:

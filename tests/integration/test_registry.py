@@ -80,6 +80,26 @@ def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) 
     assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
 
 
+def test_a_topic_by_pattern_has_a_subject_of_its_own(
+    tmp_path: Path, kafka: Kafka, apicurio: Apicurio
+) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio, partitions=1)
+    odd = kafka.topic(1, f"{project.sink}-odd")
+    project.spec["sink"]["with"] |= {
+        "routes": [f"^{project.sink}-[a-z]+$"],
+        "set": {"topic": f"'{odd}' if value.id % 2 else null"},
+    }
+    project.write()
+    project.produce(map(project.order, range(10)))
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()
+    assert [order["id"] for order in project.outputs()] == [0, 2, 4, 6, 8]
+    head = head_of(register(apicurio.url, f"{odd}-value", PRICED))
+    found = kafka.read(odd)
+    assert len(found) == 5
+    assert {(r.value or b"")[:5] for r in found} == {head}
+
+
 def test_avro_as_columns(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
     project = AvroProject(tmp_path, kafka, apicurio)
     project.write_code(AS_COLUMNS)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from kafka_etl.codecs import of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.attempt.output_fields import (
+    LookUp,
     checked_headers,
     checked_places,
     checked_timestamps,
@@ -61,6 +62,8 @@ class Encode:
         topic: The sink's topic; None: the sink has no topics.
         routes: Further topics that `Record.to` may name.
         places: Where else than to topics a row may be sent; None: anywhere.
+        look_up: Tells of topics that are not listed, and adds those that may be written to
+            `size_limits` and `partitions`; None: no such topic may be written.
         size_limits: Topic -> largest record, in bytes.
         source_timestamp: Whether outputs have the timestamp of their source record.
         operator: Name of the last operator, for faults of parts that no other operator has set.
@@ -74,6 +77,7 @@ class Encode:
     topic: str | None = None
     routes: frozenset[str] = frozenset()
     places: Collection[str] | None = ()
+    look_up: LookUp | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     source_timestamp: bool = False
     operator: str = ""
@@ -89,7 +93,8 @@ class Encode:
 
         Raises:
             GroupFault: An output that belongs to all records cannot be written.
-            Unavailable: The codec's schema registry is away.
+            Unavailable: The codec's schema registry is away, or the brokers that know of a topic.
+            KafkaEtlError: The pipeline must pause or stop.
         """
         sound = len(flow.faults)
         places: list[Any] | None = None
@@ -181,7 +186,7 @@ class Encode:
         if self.topic is None:
             topics, bad = checked_places(column, self.places)
         else:
-            topics, bad = checked_topics(column, self.topic, self.routes)
+            topics, bad = checked_topics(column, self.topic, self.routes, self.look_up)
         self._refuse(flow, bad, Condition.OPERATOR_ERROR)
         return topics
 

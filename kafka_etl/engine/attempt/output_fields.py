@@ -22,6 +22,9 @@ _NO_TIMESTAMP: Final = -1
 Checked = tuple[list[Any], Mapping[int, BaseException]]
 """The checked column, with None for each entry that cannot be written, and entry -> error."""
 
+LookUp = Callable[[Collection[str]], Mapping[str, str]]
+"""Takes topics that are not listed; gives topic -> the reason why no record may go there."""
+
 
 def checked_headers(column: Sequence[Any]) -> Checked:
     """Check headers: each entry is a list of (str, bytes or None) tuples, or None."""
@@ -41,26 +44,38 @@ def checked_timestamps(column: Sequence[Any]) -> Checked:
     return _each(column, _as_timestamp)
 
 
-def checked_topics(column: Sequence[Any], own: str | None, routes: frozenset[str]) -> Checked:
-    """Check topics: each entry is the sink's topic, one of its routes, or None: the sink's topic.
+def checked_topics(
+    column: Sequence[Any], own: str | None, routes: frozenset[str], look_up: LookUp | None = None
+) -> Checked:
+    """Check topics: each entry is a topic that the sink may write, or None: the sink's topic.
 
     Args:
         column: One topic per entry.
         own: The sink's topic; None: the sink has no topics.
         routes: Further topics that the sink may write.
+        look_up: Tells of topics that are not among these; None: no such topic may be written.
+
+    Raises:
+        Unavailable, KafkaEtlError: by `look_up`.
     """
     allowed = {None, own, *routes}
-    if set(map(type, column)) <= {str, NoneType} and set(column) <= allowed:
+    is_plain = set(map(type, column)) <= {str, NoneType}
+    others: set[Any] = set(column if is_plain else map(_as_text, column)) - allowed
+    if is_plain and not others:
+        return list(column), {}
+    listed = ", ".join(sorted(routes)) or "it has none"
+    unknown = f"not the sink's topic nor one of its routes ({listed})"
+    refused = dict.fromkeys(others, unknown) if look_up is None else look_up(others)
+    if is_plain and not refused:
         return list(column), {}
 
     def as_topic(topic: Any) -> str | None:
         if topic is None:
             return None
-        plain = str.__str__(topic) if isinstance(topic, str) else None
-        if plain is None or plain not in allowed:
+        plain = _as_text(topic)
+        if plain is None or plain in refused:
             shown = _start(repr(topic if plain is None else plain))
-            known = ", ".join(sorted(routes)) or "it has none"
-            raise ValueError(f"`to({shown})`: not the sink's topic nor one of its routes ({known})")
+            raise ValueError(f"`to({shown})`: {unknown if plain is None else refused[plain]}")
         return plain
 
     return _each(column, as_topic)
@@ -89,6 +104,10 @@ def checked_places(column: Sequence[Any], places: Collection[str] | None) -> Che
         return plain
 
     return _each(column, as_place)
+
+
+def _as_text(topic: Any) -> str | None:
+    return str.__str__(topic) if issubclass(type(topic), str) else None
 
 
 def _start(text: str) -> str:

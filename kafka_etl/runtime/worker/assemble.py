@@ -29,6 +29,7 @@ from kafka_etl.engine.attempt.decode import decode_for
 from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import operate_all
+from kafka_etl.engine.attempt.output_fields import LookUp
 from kafka_etl.engine.attempt.routing import Routing
 from kafka_etl.engine.poison.breaker import Breaker
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
@@ -46,8 +47,9 @@ from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_lette
 from kafka_etl.errors import BrokenPlugin, SinkFailed
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
+from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
-from kafka_etl.kafka.settings import OutputSettings
+from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
 from kafka_etl.table_settings import TableSettings, mapped_columns
@@ -157,18 +159,25 @@ def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
         columns = mapped_columns(settings, deployment.columns)
         return Shape(settings, columns, operator, routing_of(pipeline))
     topics, limits = settings.topics, deployment.size_limits
+    size_limits = {topic: limits[topic] for topic in topics if topic in limits}
+    partitions = dict(deployment.partitions)
+    look_up: LookUp | None = None
+    if isinstance(settings, KafkaSinkSettings) and settings.patterns:
+        found = FoundTopics(settings, pipeline.source_settings, deployment, size_limits, partitions)
+        look_up = found.refused
     return Encode(
         value=codecs.sink_value,
         key=codecs.sink_key,
         topic=topics[0] if topics else None,
         routes=frozenset(topics[1:]),
         places=settings.destinations,
-        size_limits={topic: limits[topic] for topic in topics if topic in limits},
+        look_up=look_up,
+        size_limits=size_limits,
         source_timestamp=settings.source_timestamp,
         operator=operator,
         schema_ids=codecs.name_schemas,
         routing=routing_of(pipeline),
-        partitions=deployment.partitions,
+        partitions=partitions,
     )
 
 

@@ -376,6 +376,28 @@ ACROSS_PARTS = [
         "the source reads topic orders, which the pipeline writes",
     ),
     Mistake(
+        "sink: {use: kafka, with: {topic: a, routes: [b, »'^ord']}}",
+        Code.TOPIC_LOOP,
+        "the source reads orders, which this pattern lets the pipeline write",
+    ),
+    Mistake(
+        "sink: {use: kafka, with: {topic: a, routes: ['^b', »'^a[.]']}}\n"
+        "dead_letter: {topic: a.dlq}",
+        Code.TOPIC_LOOP,
+        "this pattern lets outputs mix with dead letters in topic a.dlq",
+    ),
+    Mistake(
+        "sink: {use: kafka, with: {topic: a, routes: [»'^a\\d']}}",
+        Code.INVALID_VALUE,
+        "`routes[0]` has `\\d`, which the Kafka client does not know: write [0-9]",
+    ),
+    Mistake(
+        "sink: {use: kafka, with: {topic: a, routes: [b, »'^.*']}}",
+        Code.INVALID_VALUE,
+        "`routes[1]` should not match __consumer_offsets, which is Kafka's own; begin the pattern "
+        "with what the topics' names begin with",
+    ),
+    Mistake(
         "sink: {use: kafka, with: {topic: a, routes: [b, »orders]}}",
         Code.TOPIC_LOOP,
         "the source reads topic orders, which the pipeline writes",

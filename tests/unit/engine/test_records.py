@@ -112,6 +112,35 @@ def test_a_record_goes_to_a_route() -> None:
     assert ran.outputs.topics == [None, "other"]
 
 
+def test_topics_that_are_not_listed_are_looked_up_once_for_all_records() -> None:
+    asked = []
+
+    def look_up(topics: Any) -> dict[str, str]:
+        asked.append(sorted(topics))
+        return {"b": "not there"}
+
+    def op(record: Record) -> Record:
+        return record.to(record.value)
+
+    chain = chain_of(op, routes=frozenset({"other"}), look_up=look_up)
+    ran = run(chain, *map(source, [b'"a"', b'"b"', b'"other"', b'"a"', b'"out"', b"5"]))
+    assert asked == [["a", "b"]]
+    assert ran.outputs.topics == ["a", "other", "a", "out"]
+    assert ran.failed[1] == "ValueError: `to('b')`: not there"
+    assert "`to(5)`" in ran.failed[5]
+
+
+def test_listed_topics_are_not_looked_up() -> None:
+    def op(record: Record) -> Record:
+        return record.to("other")
+
+    def look_up(topics: Any) -> dict[str, str]:
+        raise AssertionError(topics)
+
+    ran = run(chain_of(op, routes=frozenset({"other"}), look_up=look_up), source(b"1"))
+    assert ran.outputs.topics == ["other"]
+
+
 @pytest.mark.parametrize("topic", ["elsewhere", "", 5])
 def test_another_topic_is_refused(topic: Any) -> None:
     def op(record: Record) -> Record:
