@@ -19,13 +19,23 @@ def _check(settings: FilesSettings, deployment: Deployment) -> Preflight:
     return Preflight()
 
 
-SINK: Final = SinkPlugin(
-    settings=FilesSettings,
-    label=lambda _settings: Label(
+def _label(settings: FilesSettings) -> Label:
+    if not settings.sync:
+        return Label(
+            Guarantee.AT_LEAST_ONCE,
+            "`sync: false`: a crash of the machine may cost a file its last lines, and the "
+            "pipeline stops there",
+        )
+    return Label(
         Guarantee.EXACTLY_ONCE,
         "each file with its offset; after a crash, whoever follows a growing file may see the last "
         "lines twice, and a line made of several partitions' records may come twice",
-    ),
+    )
+
+
+SINK: Final = SinkPlugin(
+    settings=FilesSettings,
+    label=_label,
     build=FilesStore,
     summary="lines in local files, one for each partition",
     check=_check,

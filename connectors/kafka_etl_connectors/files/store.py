@@ -64,6 +64,7 @@ class _Standing(msgspec.Struct):
     """The content of an offset file.
 
     Attributes:
+        file: Name of the data file.
         length: Bytes of the data file that are committed.
     """
 
@@ -71,7 +72,8 @@ class _Standing(msgspec.Struct):
     generation: int
     topic_id: str
     group: str
-    length: int = 0
+    file: str
+    length: int
 
 
 class FilesStore(Store):
@@ -118,10 +120,14 @@ class FilesStore(Store):
             for tp, at in sorted(offsets.items()):
                 with self._locked(tp):
                     known = self._read(tp)
+                    if known is None:
+                        self._check_alone(tp)
+                        file, length = self._data(tp).name, self._begun(tp)
+                    else:
+                        file, length = known.file, known.length
                     if known is None or overwrite:
-                        length = self._claimed(tp) if known is None else known.length
-                        standing = _Standing(at.next, at.generation, at.topic_id, at.group, length)
-                        self._write(tp, standing)
+                        whose = (at.generation, at.topic_id, at.group)
+                        self._write(tp, _Standing(at.next, *whose, file, length))
 
     def commit(self, rows: Rows, moves: Mapping[Partition, Move], letters: Sequence[bytes]) -> None:
         """See `Store.commit`."""
@@ -143,11 +149,11 @@ class FilesStore(Store):
                 if at is not None:
                     self._append(tp, at, lines.get(tp, b""), moves[tp].next)
 
-    def _claimed(self, tp: Partition) -> int:
-        """The bytes that are in a data file before this pipeline's first line.
+    def _check_alone(self, tp: Partition) -> None:
+        """Check that no other pipeline writes the data file.
 
         Raises:
-            Unreachable: The file is another pipeline's, and each would cut off the other's lines.
+            Unreachable: One does, and each would cut off the other's lines.
         """
         for other in self._offsets.parent.glob(f"*/{glob.escape(self._offset_file(tp).name)}"):
             raise Unreachable(
@@ -155,11 +161,20 @@ class FilesStore(Store):
                 f"{other.parent}: give each a folder of its own, or remove those offsets",
                 mend=True,
             )
-        return self._size(tp)
 
-    def _size(self, tp: Partition) -> int:
+    def _begun(self, tp: Partition) -> int:
+        """The bytes that are in a data file before this pipeline's first line.
+
+        The last line of others is ended, so that ours begins a line.
+        """
         try:
-            return self._data(tp).stat().st_size
+            with self._data(tp).open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                if size:
+                    file.seek(size - 1)
+                    if file.read(1) != b"\n":
+                        size += file.write(b"\n")
+                return size
         except FileNotFoundError:
             return 0
 
@@ -187,24 +202,39 @@ class FilesStore(Store):
         return {tp: b"\n".join(values) + b"\n" for tp, values in lines.items()}
 
     def _append(self, tp: Partition, at: _Standing, lines: bytes, following: int) -> None:
-        length = at.length
+        self._cut(self._folder / at.file, at.length, tp)
+        data, length = self._data(tp), at.length
+        if at.file != data.name:  # another `suffix` since
+            length = self._begun(tp)
         if lines:
-            size = self._size(tp)
-            if size < length:
-                raise Unreachable(
-                    f"{self._data(tp)} has {size:,} bytes, and is shorter than the {length:,} that "
-                    f"were committed: bring the file back, or empty it and set `length` to 0 in "
-                    f"{self._offset_file(tp)}",
-                    mend=True,
-                )
-            with self._data(tp).open("ab") as file:
-                file.truncate(length)  # lines of a commit that did not end
+            is_new = not data.exists()
+            with data.open("ab") as file:
                 file.write(lines)
                 file.flush()
                 if self._settings.sync:
                     os.fsync(file.fileno())
+            if is_new and self._settings.sync:
+                _sync_folder(self._folder)
             length += len(lines)
-        self._write(tp, _Standing(following, at.generation, at.topic_id, at.group, length))
+        whose = (at.generation, at.topic_id, at.group)
+        self._write(tp, _Standing(following, *whose, data.name, length))
+
+    def _cut(self, data: Path, length: int, tp: Partition) -> None:
+        """Cut off the lines of a commit that did not end.
+
+        Raises:
+            Unreachable: The file has lost lines.
+        """
+        size = data.stat().st_size if data.exists() else 0
+        if size < length:
+            raise Unreachable(
+                f"{data} has {size:,} bytes, and is shorter than the {length:,} that were "
+                "committed: bring the file back, or empty it and set `length` to 0 in "
+                f"{self._offset_file(tp)}",
+                mend=True,
+            )
+        if size > length:
+            os.truncate(data, length)
 
     def _read(self, tp: Partition) -> _Standing | None:
         try:
@@ -251,6 +281,15 @@ class FilesStore(Store):
 
     def _offset_file(self, tp: Partition) -> Path:
         return self._offsets / f"{tp.topic}-{tp.number}.json"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk keep the name of a new file."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -96,6 +96,42 @@ def test_a_commit_that_did_not_end_is_cut_off(tmp_path: Path) -> None:
     assert lines(tmp_path) == [b"1", b"2"]
 
 
+def test_a_commit_without_lines_cuts_off_as_well(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit(rows(b"1"), {P0: Move(0, 1)}, ())
+    with (tmp_path / "in-0.jsonl").open("ab") as file:
+        file.write(b"to")
+    store.commit(rows(), {P0: Move(1, 2)}, ())
+    assert (tmp_path / "in-0.jsonl").read_bytes() == b"1\n"
+
+
+def test_another_suffix_begins_behind_what_others_wrote(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit(rows(b"1", b"2", b"3"), {P0: Move(0, 3)}, ())
+    with (tmp_path / "in-0.jsonl").open("ab") as file:
+        file.write(b"torn")
+    (tmp_path / "in-0.txt").write_bytes(b"foreign, and longer than all of ours")
+    other = store_of(tmp_path, suffix=".txt")
+    other.connect()
+    other.commit(rows(b"4"), {P0: Move(3, 4)}, ())
+    assert (tmp_path / "in-0.txt").read_bytes() == b"foreign, and longer than all of ours\n4\n"
+    assert lines(tmp_path) == [b"1", b"2", b"3"]
+    store.commit(rows(b"5"), {P0: Move(4, 5)}, ())
+    assert lines(tmp_path) == [b"1", b"2", b"3", b"5"]
+
+
+def test_a_line_of_others_without_an_end_gets_one(tmp_path: Path) -> None:
+    (tmp_path / "in-0.jsonl").write_bytes(b"theirs")
+    opened(tmp_path).commit(rows(b"1"), {P0: Move(0, 1)}, ())
+    assert lines(tmp_path) == [b"theirs", b"1"]
+
+
+@pytest.mark.parametrize(("sync", "said"), [(True, "exactly_once"), (False, "at_least_once")])
+def test_what_the_label_promises(sync: bool, said: str) -> None:
+    settings = SINK.settings.model_validate({"folder": ".", "sync": sync})
+    assert SINK.label(settings).guarantee == said
+
+
 def test_tombstones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedRows) as refused:
         opened(tmp_path).commit(rows(b"1", None), {P0: Move(0, 2)}, ())
