@@ -64,8 +64,24 @@ class Blame:
                 del self._refused[position]
             self._search([(position, position + 1) for position in reversed(retry)])
             if len(self._accepted) == before:
-                return known
+                self._refused = known
+                break
+        self._check_not_everybody()
         return self._refused
+
+    def _check_not_everybody(self) -> None:
+        """Whoever refuses everybody alike is the one to mend, and no row is to blame.
+
+        Raises:
+            Unreachable: Many rows are refused alike, and none is accepted.
+        """
+        codes = {verdict.code for verdict in self._refused.values()}
+        if not self._accepted and len(self._refused) >= _ALL_BAD and len(codes) == 1:
+            raise Unreachable(
+                f"PostgreSQL refuses every row ({codes.pop()}); look at the table's constraints "
+                "and triggers",
+                mend=True,
+            )
 
     def _without_parent(self) -> list[int]:
         """Rows whose foreign key may be a row that was written after them."""
@@ -115,18 +131,8 @@ class Blame:
         self._connection.execute("ROLLBACK TO SAVEPOINT rows")
         if end - begin > 1:
             return _cut(begin, end, at)
-        self._refuse(begin, verdict)
+        self._refused[begin] = verdict
         return []
-
-    def _refuse(self, position: int, verdict: Refused) -> None:
-        self._refused[position] = verdict
-        alike = {one.code for one in self._refused.values()} == {verdict.code}
-        if alike and not self._accepted and len(self._refused) >= _ALL_BAD:
-            raise Unreachable(
-                f"PostgreSQL refuses every row ({verdict.code}); look at the table's constraints "
-                "and triggers",
-                mend=True,
-            )
 
 
 def _cut(begin: int, end: int, at: int | None) -> list[tuple[int, int]]:

@@ -271,3 +271,11 @@ def test_no_row_data_in_what_is_said_of_the_target(database: Database):
     with pytest.raises(Unreachable) as away:
         store.commit(made([(1, "secret")]), move(0, 1), [])
     assert away.value.reason == "PostgreSQL: sorry (ZZ999)"
+
+
+def test_a_hundred_bad_rows_before_a_good_one_are_all_named(database):
+    database.run("CREATE TABLE t (id bigint CHECK (id >= 100), v text)")
+    store = database.store()
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(made([(n, "a") for n in range(101)]), move(0, 101), [])
+    assert set(refused.value.rows) == set(range(100))
