@@ -83,6 +83,7 @@ class Mns:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: 40 ms between them else
     server: Any
 
     def log_message(self, *_arguments: object) -> None:
