@@ -28,7 +28,7 @@ class Lake(Target):
     name = "parquet"
     has_server = True
     has_bad_rows = False
-    pause = 1.0  # an object is closed now and then only
+    pause = 1.5  # most of the work is in the roll, once a second
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -51,7 +51,7 @@ class Lake(Target):
             "table": "orders",
             "columns": {"id": "value.id", "amount": "value.amount"},
             "types": {"id": "int64 not null", "amount": "float64"},
-            "roll": {"bytes": "256KiB", "every": "5s"},
+            "roll": {"bytes": "256KiB", "every": "1s"},
         }
         return {"use": "parquet", "with": {**self._server.settings(BUCKET), **table}}
 
