@@ -9,10 +9,7 @@ The loop is as careful: one transaction for 10,000 rows (COPY in binary) and the
 from __future__ import annotations
 
 import json
-import os
-import random
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.broker import Cluster
+from tests.bench.kills import Found, Run, Target, letter_ids, order, own_kafka, run_with_kills
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.postgres import Postgres, running
@@ -29,8 +26,7 @@ TABLE = """
 CREATE TABLE orders (id bigint PRIMARY KEY, customer text, amount float8 CHECK (amount >= 0),
                      currency varchar(3), paid boolean)
 """
-BAD = 10_000
-"""One record of so many breaks the CHECK."""
+_KILLED = "killed"
 _LOOP = """
 import sys, orjson, psycopg
 from confluent_kafka import Consumer
@@ -62,28 +58,21 @@ consumer.close()
 """
 
 
-def order(number: int, *, bad: bool) -> tuple[str, str]:
-    value = {
-        "id": number,
-        "customer": f"customer {number % 1000}",
-        "amount": -1.0 if bad and number % BAD == BAD - 1 else number % 500 + 0.5,
-        "currency": ("EUR", "USD", "GBP")[number % 3],
-        "paid": number % 2 == 0,
-    }
-    return f"k{number % 5000}", json.dumps(value)
-
-
 def write_pipeline(folder: Path, kafka: Kafka, topic: str, server: Postgres, name: str) -> Path:
     file = folder / "pipeline.yaml"
     spec = {
         "name": name,
         "kafka": {"bootstrap.servers": kafka.bootstrap},
         "source": {"use": "kafka", "with": {"topics": [topic], "value": "json"}},
-        "sink": {"use": "postgres", "with": {**server.address(name), "table": "orders"}},
+        "sink": sink_of(server, name),
         "dead_letter": {"table": "orders_dead"},
     }
     file.write_text(json.dumps(spec))
     return file
+
+
+def sink_of(server: Postgres, database: str) -> dict[str, Any]:
+    return {"use": "postgres", "with": {**server.address(database), "table": "orders"}}
 
 
 def new_database(server: Postgres, name: str) -> None:
@@ -133,59 +122,53 @@ def timed(call: Any) -> tuple[float, float]:
     return cpu, time.monotonic() - started
 
 
-def kill(kafka: Kafka, server: Postgres, topic: str, count: int) -> None:
-    """Run with kills of worker, daemon and server at random, and compare all sums."""
-    name, chance, killed = "killed", random.Random(11), {"worker": 0, "server": 0, "daemon": 0}
-    new_database(server, name)
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        file = write_pipeline(folder, kafka, topic, server, name)
-        daemon = Daemon(folder, str(file))
-        while True:
-            time.sleep(chance.uniform(0.3, 1.5))
-            victim = chance.choice(["worker", "worker", "server", "daemon"])
-            if sum(killed.values()) >= 20:
-                stands = server.query(name, "SELECT coalesce(sum(next), 0) FROM kafka_etl_offsets")
-                if stands == [count]:
-                    break
-                continue
-            killed[victim] += 1
-            if victim == "worker" and daemon.workers():
-                os.kill(daemon.workers()[0], signal.SIGKILL)
-            elif victim == "server":
-                server.kill()
-                server.start()
-            elif victim == "daemon":
-                daemon.kill()
-                daemon = Daemon(folder, str(file))
-        daemon.stop()
-    bad = count // BAD
-    total = sum((n % 500 + 0.5) for n in range(count) if n % BAD != BAD - 1)
-    query = "SELECT count(*), count(DISTINCT id), sum(amount) FROM orders"
-    letters = server.query(name, "SELECT count(*) FROM orders_dead")
-    print(f"killed {killed}")  # noqa: T201
-    print(f"found {server.query(name, query)}, letters {letters}")  # noqa: T201
-    print(f"wanted {[(count - bad, count - bad, total)]}, letters {[bad]}")  # noqa: T201
-    assert server.query(name, query) == [(count - bad, count - bad, total)]
-    assert letters == [bad]
+class OrdersTable(Target):
+    """A table whose CHECK refuses bad orders; dead letters are in a table of the same database."""
+
+    name = "postgres"
+    has_server = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._running = running()
+        self._server = self._running.__enter__()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def prepare(self) -> None:
+        new_database(self._server, _KILLED)
+
+    def kill(self) -> None:
+        self._server.kill()
+
+    def stop(self) -> None:
+        self._running.__exit__(None, None, None)
+
+    def sink(self) -> dict[str, Any]:
+        return sink_of(self._server, _KILLED)
+
+    def dead_letter(self, run: Run) -> dict[str, Any]:
+        return {"table": "orders_dead"}
+
+    def found(self, run: Run) -> Found:
+        rows = self._server.query(_KILLED, "SELECT id, amount FROM orders")
+        letters = self._server.query(_KILLED, "SELECT letter::text FROM orders_dead")
+        offsets = self._server.query(_KILLED, 'SELECT "partition", next FROM kafka_etl_offsets')
+        return Found(rows, letter_ids(letters), dict(offsets))
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    kills = "--kill" in arguments
     numbers = [int(argument) for argument in arguments if argument.isdigit()]
     count = numbers[0] if numbers else 300_000
-    with tempfile.TemporaryDirectory() as folder, Cluster.start(Path(folder)) as cluster:
-        kafka = Kafka(cluster.bootstrap)
+    with own_kafka() as kafka:
+        if "--kill" in arguments:
+            sys.exit(not run_with_kills(OrdersTable, kafka, records=count))
         topic, empty = kafka.topic(4), kafka.topic(4)
-        for begin in range(0, count, 50_000):
-            end = min(count, begin + 50_000)
-            kafka.produce(topic, [order(n, bad=kills) for n in range(begin, end)])
+        kafka.produce(topic, (order(n, bad=False) for n in range(count)))
         with running() as server:
-            if kills:
-                kill(kafka, server, topic, count)
-            else:
-                compare(kafka, server, topic, empty, count)
+            compare(kafka, server, topic, empty, count)
 
 
 if __name__ == "__main__":

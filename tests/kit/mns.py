@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +56,9 @@ class Mns:
         faults: Of the next requests that send, in order.
         requests: Number of messages of each request that sent.
         settings: (DelaySeconds, Priority) of each message.
+        refused: Body of a message as it came -> error of the message; None: the message is taken.
+        away: Whether every connection ends without an answer, as if the service had been killed;
+            messages that came just before are kept.
     """
 
     def __init__(self, port: int) -> None:
@@ -65,7 +68,9 @@ class Mns:
         self.faults: list[Fault] = []
         self.requests: list[int] = []
         self.settings: list[tuple[str | None, str | None]] = []
+        self.refused: Callable[[str], str | None] = lambda _body: None
         self.denied = False
+        self.away = False
 
     @property
     def url(self) -> str:
@@ -78,6 +83,7 @@ class Mns:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets: 40 ms between them else
     server: Any
 
     def log_message(self, *_arguments: object) -> None:
@@ -93,6 +99,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, data: bytes) -> None:
         state: Mns = self.server.state
+        if state.away:
+            self.close_connection = True
+            return
         if (problem := self._unsigned(data)) is not None:
             self._error(403, problem)
             return
@@ -154,12 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
         state.requests.append(len(bodies))
         fault = state.faults.pop(0) if state.faults else Fault()
         time.sleep(fault.delay)
+        failed = fault.messages | self._refused(bodies)
         if len(bodies) > _BATCH or sum(len(body.encode()) for body in bodies) > _BODY:
             self._error(400, "MessageTooLarge")
             return
         lost = bool(fault.code or fault.cut) and not fault.taken
         if not lost:
-            target += [body for at, body in enumerate(bodies) if at not in fault.messages]
+            target += [body for at, body in enumerate(bodies) if at not in failed]
             state.settings += [
                 (one.findtext(f"{space}DelaySeconds"), one.findtext(f"{space}Priority"))
                 for one in found
@@ -168,15 +178,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault.code:
             self._error(fault.status, fault.code)
+        elif not batch and failed:
+            self._error(400, failed[0])
         elif not batch:
             self._answer(201, _told(bodies[0], root="Message", xmlns=f' xmlns="{_XMLNS}"'))
         else:
             told = "".join(
-                _failed(fault.messages[at]) if at in fault.messages else _told(body)
+                _failed(failed[at]) if at in failed else _told(body)
                 for at, body in enumerate(bodies)
             )
-            status = 500 if fault.messages else 201
+            status = 500 if failed else 201
             self._answer(status, f'<Messages xmlns="{_XMLNS}">{told}</Messages>')
+
+    def _refused(self, bodies: list[str]) -> dict[int, str]:
+        state: Mns = self.server.state
+        codes = ((at, state.refused(body)) for at, body in enumerate(bodies))
+        return {at: code for at, code in codes if code is not None}
 
     def _receive(self, target: list[str]) -> None:
         if not target:
@@ -197,6 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, f'<Error xmlns="{_XMLNS}">{inside}</Error>')
 
     def _answer(self, status: int, text: str) -> None:
+        if self.server.state.away:
+            self.close_connection = True
+            return
         data = b"" if not text else b'<?xml version="1.0" encoding="utf-8"?>' + text.encode()
         self.send_response(status)
         self.send_header("content-type", "text/xml;charset=utf-8")
