@@ -268,15 +268,21 @@ class _Builder:
         plugin = self._try(at, lambda: self._registry.sink(use))
         if plugin is None:
             return None, None
-        if not issubclass(plugin.settings, ByteSinkSettings):
+        if plugin.letters != "table" and not issubclass(plugin.settings, ByteSinkSettings):
             self._find(
                 Code.INVALID_VALUE,
-                f"sink {use} takes rows of a table, and a dead letter is bytes",
+                f"sink {use} has no table for dead letters",
                 at,
-                hint="name a queue or `http`; for a table of the pipeline's own store write "
-                "`dead_letter: {table: NAME}`",
+                hint="name a queue, `http`, or a store that has one, such as `postgres`",
             )
             return None, None
+        if "set" in spec.with_:
+            self._find(
+                Code.INVALID_VALUE,
+                "all dead letters go to one place, and `set` chooses none",
+                ("dead_letter", "with", "set"),
+                hint="leave `set` out",
+            )
         given = UseSettings.model_validate({"use": use, "with": spec.with_})
         return plugin, self._plugin_settings("sinks", plugin.settings, given, ("dead_letter",))
 

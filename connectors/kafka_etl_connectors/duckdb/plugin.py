@@ -40,6 +40,8 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
     try:
         connection: Any = duckdb.connect(path)
         try:
+            if deployment.letter_table is not None:
+                connection.execute(schema.letters_ddl(deployment.letter_table))
             found, made = check_tables(
                 settings,
                 example="id: BIGINT",

@@ -103,3 +103,11 @@ def unique_columns(connection: Any, table: str) -> list[set[str]]:
 def is_held(said: str) -> bool:
     """Whether DuckDB's words mean that another process has the file."""
     return "could not set lock" in said.lower()
+
+
+def letters_ddl(table: str) -> str:
+    """The statement that makes the table of dead letters."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {quoted(table)} "
+        '("at" TIMESTAMPTZ DEFAULT now(), letter JSON NOT NULL)'
+    )

@@ -26,7 +26,7 @@ from kafka_etl.contracts import (
 from kafka_etl.record import Partition
 from kafka_etl.sql_tables import OffsetTable, quoted
 from kafka_etl_connectors.duckdb.blame import blamed
-from kafka_etl_connectors.duckdb.schema import is_held, unique_columns
+from kafka_etl_connectors.duckdb.schema import is_held, letters_ddl, unique_columns
 from kafka_etl_connectors.duckdb.settings import DuckdbSettings
 from kafka_etl_connectors.duckdb.statements import GONE, PLACE, POSITION, ROWS, TableStatements
 
@@ -94,10 +94,7 @@ class DuckdbStore(Store):
             self._connection.execute("SET TimeZone = 'UTC'")
             self._connection.execute(self._offsets.ddl)
             if self._letters is not None:
-                self._connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {quoted(self._letters)} "
-                    '("at" TIMESTAMPTZ DEFAULT now(), letter JSON NOT NULL)'
-                )
+                self._connection.execute(letters_ddl(self._letters))
         except duckdb.Error as error:
             raise _target(error) from error
 

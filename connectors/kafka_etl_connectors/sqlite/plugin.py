@@ -11,7 +11,7 @@ from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlu
 from kafka_etl.errors import SinkFailed
 from kafka_etl.sql_tables import check_tables
 from kafka_etl.table_settings import mapped_columns
-from kafka_etl_connectors.sqlite.schema import check_table, columns_of, is_held
+from kafka_etl_connectors.sqlite.schema import check_table, columns_of, is_held, letters_ddl
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 from kafka_etl_connectors.sqlite.store import SqliteStore
 
@@ -26,6 +26,8 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
     try:
         connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
         try:
+            if deployment.letter_table is not None:
+                connection.execute(letters_ddl(deployment.letter_table))
             found, made = check_tables(
                 settings,
                 example="id: INTEGER",

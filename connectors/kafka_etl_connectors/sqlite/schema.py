@@ -94,3 +94,11 @@ def is_held(error: sqlite3.Error) -> bool:
 def primary_code(error: sqlite3.Error) -> int:
     """The primary error code; extended codes hold it in their lowest byte."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def letters_ddl(table: str) -> str:
+    """The statement that makes the table of dead letters."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {quoted(table)} (id INTEGER PRIMARY KEY, "
+        "at TEXT DEFAULT CURRENT_TIMESTAMP, letter JSON NOT NULL)"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -25,7 +25,7 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.record import Partition
 from kafka_etl.sql_tables import OffsetTable, on_conflict, quoted
-from kafka_etl_connectors.sqlite.schema import primary_code
+from kafka_etl_connectors.sqlite.schema import letters_ddl, primary_code
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 
 _MENDABLE: Final = (
@@ -93,8 +93,9 @@ class SqliteStore(Store):
             )
             self._connection = connection
             connection.execute("PRAGMA foreign_keys = ON")
-            for statement in self._own_tables():
-                connection.execute(statement)
+            connection.execute(self._offsets.ddl)
+            if self._letters is not None:
+                connection.execute(letters_ddl(self._letters))
         except sqlite3.Error as error:
             raise _target(error) from error
 
@@ -152,14 +153,6 @@ class SqliteStore(Store):
         if self._connection is None:
             raise Unreachable("the file is not open")
         return self._connection
-
-    def _own_tables(self) -> Iterator[str]:
-        yield self._offsets.ddl
-        if self._letters is not None:
-            yield (
-                f"CREATE TABLE IF NOT EXISTS {quoted(self._letters)} (id INTEGER PRIMARY KEY, "
-                "at TEXT DEFAULT CURRENT_TIMESTAMP, letter JSON NOT NULL)"
-            )
 
     def _write_rows(self, connection: sqlite3.Connection, rows: Rows) -> None:
         values = _tuples(rows)

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kafka_etl.contracts import Pulse, Rows, Writer
+from kafka_etl.contracts import TAKEN, Pulse, RowOrder, Rows, Store, Taken, Writer
 from kafka_etl.contracts.rows import Identify
 from kafka_etl.engine.sinks.connection import Connection
 from kafka_etl.engine.sinks.delivery import Delivery
 from kafka_etl.envelope import Encoded
 from kafka_etl.errors import DeadLetterRefused
 from kafka_etl.invocation import DeadLetter, Outputs
+
+
+class LetterTable(Writer):
+    """A store's own table of dead letters, as a writer of JSON documents.
+
+    Args:
+        store: The store, whose rows and offsets stay as they are.
+    """
+
+    order = RowOrder.NONE
+
+    def __init__(self, store: Store) -> None:
+        self.limits = store.limits
+        self._store = store
+
+    def connect(self) -> None:
+        """Connect the store."""
+        self._store.connect()
+
+    def close(self) -> None:
+        """Let go of the store's connection."""
+        self._store.close()
+
+    def interrupt(self) -> None:
+        """Break the store's call under way."""
+        self._store.interrupt()
+
+    def write(self, rows: Rows) -> Taken:
+        """Add the documents to the table, in one transaction."""
+        self._store.commit(rows.take(()), {}, rows.values)
+        return TAKEN
 
 
 class LetterDelivery:

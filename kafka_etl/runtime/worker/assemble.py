@@ -8,6 +8,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ from kafka_etl.engine.sinks.claim_check import ClaimCheck
 from kafka_etl.engine.sinks.flaws import flaws_of
 from kafka_etl.engine.sinks.followed import FollowedSink
 from kafka_etl.engine.sinks.lanes import Lanes
-from kafka_etl.engine.sinks.letters import LetterDelivery
+from kafka_etl.engine.sinks.letters import LetterDelivery, LetterTable
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
@@ -326,6 +327,13 @@ def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | N
     return sink
 
 
+def letter_deployment(pipeline: Pipeline, deployment: Deployment) -> Deployment:
+    """Return the deployment for the sink of dead letters: in a store they are not rows."""
+    settings = pipeline.letters_settings
+    table = settings.table if isinstance(settings, TableSettings) else None
+    return replace(deployment, letter_table=table, columns=())
+
+
 def make_letter_door(
     plugin: SinkPlugin[Any], pipeline: Pipeline, deployment: Deployment
 ) -> Sender | Writer:
@@ -337,12 +345,13 @@ def make_letter_door(
     """
     spec = pipeline.spec.dead_letter
     use = (spec and spec.use) or ""
-    door = plugin.build(pipeline.letters_settings, deployment)
+    door = plugin.build(pipeline.letters_settings, letter_deployment(pipeline, deployment))
+    if isinstance(door, Store) and plugin.letters == "table":
+        door = LetterTable(door)
     if isinstance(door, (Store, Sink)) and not isinstance(door, (Sender, Writer)):
         raise SinkFailed(
             f"dead letters cannot go to the sink {use}, which takes rows and offsets together only",
-            "Name a sink whose offsets are in Kafka, such as `http` or `mns`, or a topic: "
-            "`dead_letter: {topic: NAME}`.",
+            "Name a queue, `http`, a store with tables, or a topic: `dead_letter: {topic: NAME}`.",
         )
     flaws = flaws_of(door)
     if flaws:

@@ -10,7 +10,7 @@ from kafka_etl.errors import SinkFailed
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
-from kafka_etl.runtime.worker.assemble import deployment_of, make_letter_door
+from kafka_etl.runtime.worker.assemble import deployment_of, letter_deployment, make_letter_door
 from kafka_etl.runtime.worker.patience import until_reached
 from kafka_etl.runtime.worker.store_offsets import prepare
 
@@ -48,8 +48,9 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
         letter_sink = pipeline.letters
         if letter_sink is not None:
             make_letter_door(letter_sink, pipeline, place)
+            apart = letter_deployment(pipeline, place)
             checked = until_reached(
-                lambda: letter_sink.check(pipeline.letters_settings, place), waiting
+                lambda: letter_sink.check(pipeline.letters_settings, apart), waiting
             )
             found = _both(found, replace(checked, columns=(), label=None))
     check_producer(replace(deployment, size_limits=found.size_limits))

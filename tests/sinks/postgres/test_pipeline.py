@@ -57,6 +57,27 @@ def test_each_record_is_one_row_or_one_dead_letter(
     assert made.lag() == 0, "the group's offsets are a copy of the store's"
 
 
+def test_dead_letters_of_another_sink_go_to_a_table(
+    tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
+) -> None:
+    code = """
+        def picky(order: dict) -> dict:
+            if order["id"] % 10 == 3:
+                raise ValueError("no")
+            return order
+    """
+    made = Project(tmp_path, kafka, code=code, operators=["ops:picky"])
+    where = {**postgres.address(dbname), "table": "dead"}
+    made.spec["dead_letter"] = {"use": "postgres", "with": where}
+    made.write()
+    made.produce(orders(100))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    query = "SELECT count(*) FROM dead WHERE letter::text LIKE '%ValueError%'"
+    assert postgres.query(dbname, query) == [10]
+    assert len(made.outputs()) == 90
+
+
 def test_dead_letters_in_a_table_are_exactly_once_too(
     tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pytest
+
 from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders
@@ -76,6 +79,30 @@ def test_an_expression_and_an_operator_say_into_which_table_a_row_goes(
     assert rows(tmp_path, "SELECT id FROM late") == [8]
     (letter,) = made.dead_letters()
     assert b"a row cannot go to 'nowhere'" in dict(letter.headers)["kafka_etl.error.message"]
+
+
+@pytest.mark.parametrize("use", ["sqlite", "duckdb"])
+def test_dead_letters_of_any_pipeline_go_to_a_table(tmp_path: Path, kafka: Kafka, use: str) -> None:
+    code = """
+        def picky(order: dict) -> dict:
+            if order["id"] % 10 == 3:
+                raise ValueError("no")
+            return order
+    """
+    made = Project(tmp_path, kafka, code=code, operators=["ops:picky"])
+    where = {"path": "letters.db", "table": "dead", "create": True}
+    made.spec["dead_letter"] = {"use": use, "with": where}
+    made.write()
+    made.produce(orders(100))
+    with Daemon(tmp_path, str(made.file), "--until-end") as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    connect = {"sqlite": sqlite3.connect, "duckdb": duckdb.connect}[use]
+    with connect(tmp_path / "letters.db") as connection:
+        found = connection.execute("SELECT letter FROM dead").fetchall()
+    offsets = [json.loads(json.loads(letter)["requestPayload"])[0]["offset"] for (letter,) in found]
+    assert len(offsets) == 10
+    assert all(type(offset) is int for offset in offsets)
+    assert len(made.outputs()) == 90
 
 
 def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) -> None:

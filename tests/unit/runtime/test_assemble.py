@@ -48,7 +48,7 @@ EXACTLY, AT_LEAST = Guarantee.EXACTLY_ONCE, Guarantee.AT_LEAST_ONCE
 
 def building(door: Any, guarantee: Guarantee = AT_LEAST) -> Any:
     """A pipeline with a sink `shop` that builds this door, and dead letters to another one."""
-    plugin = SimpleNamespace(build=lambda _settings, _deployment: door)
+    plugin = SimpleNamespace(build=lambda _settings, _deployment: door, letters=None)
     return SimpleNamespace(
         sink=plugin,
         sink_settings=None,
