@@ -4,32 +4,64 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from kafka_etl.contracts import Move, RefusedRows
+from kafka_etl.contracts import Move, RefusedRows, SinkPlugin
 from kafka_etl.errors import SinkFailed
 from kafka_etl.testing import rows
 from kafka_etl_connectors.duckdb import SINK as DUCKDB
 from kafka_etl_connectors.sqlite import SINK as SQLITE
-from tests.kit.database_file import P0, DatabaseFile
+from tests.kit.daemon import Daemon
+from tests.kit.database_file import P0, TABLE, DatabaseFile
+from tests.kit.kafka import Kafka
+from tests.kit.pages import blocks
+from tests.kit.pipeline import orders
 
-MakeFile = Callable[[str], DatabaseFile]
+
+@dataclass(frozen=True)
+class Database:
+    """A database in a file.
+
+    Attributes:
+        plugin: Its sink.
+        connect: Opens a file.
+        suffix: Ending of the file that the page names.
+        check: Code of a broken CHECK.
+        no_key: What preflight says about a missing key.
+    """
+
+    plugin: SinkPlugin[Any]
+    connect: Callable[[Path], Any]
+    suffix: str
+    check: str
+    no_key: str
 
 
-@pytest.fixture(params=["sqlite", "duckdb"])
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> MakeFile:
-    """Makes a file with one table `t`."""
-    plugin, connect = {
-        "sqlite": (SQLITE, sqlite3.connect),
-        "duckdb": (DUCKDB, duckdb.connect),
-    }[request.param]
+DATABASES = {
+    "sqlite": Database(SQLITE, sqlite3.connect, "db", "SQLITE_CONSTRAINT_CHECK", "no unique index"),
+    "duckdb": Database(DUCKDB, duckdb.connect, "duckdb", "ConstraintException", "no PRIMARY KEY"),
+}
+
+MakeFile = Callable[..., DatabaseFile]
+
+
+@pytest.fixture(params=DATABASES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def made(name: str, tmp_path: Path) -> MakeFile:
+    """Makes a file with tables."""
+    database = DATABASES[name]
 
     def make(*statements: str) -> DatabaseFile:
-        file = DatabaseFile(plugin, connect, tmp_path / "t.db")
+        file = DatabaseFile(database.plugin, database.connect, tmp_path / "t.db")
         for statement in statements:
             file.execute(statement)
         return file
@@ -127,6 +159,15 @@ def test_a_row_that_needs_a_deletion_before_is_not_blamed_for_others(made: MakeF
     assert set(refused.value.rows) == {2}
 
 
+def test_one_bad_row_of_ten_thousand_is_named(made: MakeFile, name: str) -> None:
+    store = made(TABLE).opened()
+    values = [(n, 100 if n == 7777 else 1) for n in range(10_000)]
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(rows(*values), {P0: Move(0, 10_000)}, ())
+    store.close()
+    assert {at: v.code for at, v in refused.value.rows.items()} == {7777: DATABASES[name].check}
+
+
 def test_each_of_many_bad_rows_is_named(made: MakeFile) -> None:
     """Bad from the first on, one after the other, twins and triplets, and more than a thousand."""
     file = made("CREATE TABLE t (id INTEGER NOT NULL UNIQUE, n INTEGER CHECK (n < 100))")
@@ -212,3 +253,40 @@ def test_a_view_is_refused_before_the_start(made: MakeFile) -> None:
 def test_a_computed_column_is_left_out(made: MakeFile) -> None:
     file = made("CREATE TABLE t (id INTEGER, twice INTEGER GENERATED ALWAYS AS (id * 2))")
     assert stands(file, [(None, (4,))]) == [(4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"table": "tt"}, "no table tt"),
+        ({"path": "nix.db"}, "no file"),
+        ({"path": "nix/t.db"}, "no folder"),
+        ({"path": "text.db"}, "cannot be used"),
+        ({"columns": {"idd": "1"}}, "no column idd"),
+        ({"mode": "upsert", "key": ["version"]}, ""),
+        ({"table": "tt", "create": True}, "without `types`"),
+    ],
+)
+def test_preflight_says_what_does_not_fit(
+    made: MakeFile, name: str, settings: Any, why: str
+) -> None:
+    file = made(TABLE)
+    (file.path.parent / "text.db").write_text("not a database" * 100)
+    with pytest.raises(SinkFailed, match=why or DATABASES[name].no_key):
+        file.store(**settings)
+
+
+def test_the_pages_pipeline_runs(tmp_path: Path, kafka: Kafka, name: str) -> None:
+    topic = kafka.topic(2)
+    (text,) = blocks(f"docs/sinks/{name}.md", "yaml")
+    text = text.replace("[orders]", f"[{topic}]").replace("orders-in-a-file", kafka.name())
+    (tmp_path / "pipeline.yaml").write_text(text)
+    kafka.produce(topic, [*orders(100), ("k", '{"id": "x"}'), *orders(10)])
+    env = {"KAFKA": kafka.bootstrap}
+    with Daemon(tmp_path, "pipeline.yaml", "--until-end", env=env) as daemon:
+        assert daemon.wait() == 0, daemon.said()
+    database = DATABASES[name]
+    with database.connect(tmp_path / f"shop.{database.suffix}") as connection:
+        found = connection.execute("SELECT id FROM orders ORDER BY id").fetchall()
+        letters = connection.execute("SELECT count(*) FROM orders_dead").fetchone()
+    assert (found, letters) == ([(n,) for n in range(100)], (1,))

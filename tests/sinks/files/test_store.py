@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from kafka_etl.testing import StoreContract, StoreSystem, rows
 from kafka_etl_connectors.files import SINK
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.pages import ROOT, blocks
+from tests.kit.pages import blocks
 from tests.kit.pipeline import Project, orders
 
 PAGE = "docs/sinks/files.md"
@@ -161,13 +160,6 @@ def test_a_broken_offset_file_begins_nothing_anew(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SinkFailed, match="no folder"):
         store_of(tmp_path, folder="nix")
-
-
-def test_the_page_names_every_setting() -> None:
-    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
-    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == set(SINK.settings.model_fields)
 
 
 def test_whatever_dies_each_record_is_one_line(tmp_path: Path, kafka: Kafka) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import duckdb
 import pyarrow.dataset as ds
@@ -13,7 +12,7 @@ from ruamel.yaml import YAML
 from kafka_etl_connectors.objects import PARQUET, SINK
 from kafka_etl_connectors.objects.read import committed_objects
 from tests.kit.daemon import Daemon, run_to_end
-from tests.kit.pages import ROOT, blocks
+from tests.kit.pages import blocks, named_settings
 from tests.kit.pipeline import orders
 from tests.sinks.objects.system import OTHER, TP, World, take
 
@@ -25,9 +24,7 @@ UNUSED = {"mode", "key", "newer", "create", "evolve"}
 
 
 def test_the_page_names_every_setting():
-    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("## Guarantee")[0]
-    lines = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    named = {name for line in lines for name in re.findall(r"`(\w+)`", line)}
+    named = named_settings(PAGE, "## Guarantee")
     known = set(SINK.settings.model_fields) | set(PARQUET.settings.model_fields)
     assert named == known - UNUSED | {"key"}
 

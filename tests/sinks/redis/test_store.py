@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from kafka_etl.testing import StoreContract, StoreSystem, deployment, rows
 from kafka_etl_connectors.redis import SINK
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.pages import ROOT, blocks
+from tests.kit.pages import blocks
 from tests.kit.pipeline import Project, orders
 from tests.kit.valkey import PASSWORD, Valkey, running
 
@@ -188,13 +187,6 @@ def test_full_memory_writes_nothing_and_is_to_be_mended(server: Valkey) -> None:
         server.client().config_set("maxmemory", "0")
     assert store.offsets([P0])[P0].next == 0
     store.close()
-
-
-def test_the_page_names_every_setting() -> None:
-    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
-    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == set(SINK.settings.model_fields)
 
 
 def until_entries_come(daemon: Daemon, server: Valkey, name: str, wanted: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,9 @@ from typing import Any
 import pytest
 
 from kafka_etl.contracts import Move, RefusedRows, Unreachable
-from kafka_etl.errors import SinkFailed
 from kafka_etl.testing import StoreContract, rows
 from kafka_etl_connectors.sqlite import SINK
-from tests.kit.daemon import Daemon
 from tests.kit.database_file import P0, TABLE, DatabaseFile, DatabaseFileSystem
-from tests.kit.kafka import Kafka
-from tests.kit.pages import ROOT, blocks
-from tests.kit.pipeline import orders
 
 PAGE = "docs/sinks/sqlite.md"
 
@@ -33,16 +27,6 @@ class TestSqliteStore(StoreContract):
     @pytest.fixture(params=["insert", "upsert"])
     def system(self, file: DatabaseFile, request: pytest.FixtureRequest) -> DatabaseFileSystem:
         return DatabaseFileSystem(file, upserts=request.param == "upsert")
-
-
-def test_one_bad_row_of_ten_thousand_is_named(file: DatabaseFile) -> None:
-    store = file.opened()
-    values = [(n, 100 if n == 7777 else 1) for n in range(10_000)]
-    with pytest.raises(RefusedRows) as refused:
-        store.commit(rows(*values), {P0: Move(0, 10_000)}, ())
-    ((at, verdict),) = refused.value.rows.items()
-    assert (at, verdict.code) == (7777, "SQLITE_CONSTRAINT_CHECK")
-    store.close()
 
 
 @pytest.mark.parametrize(
@@ -122,51 +106,3 @@ def test_a_full_disk_is_to_be_mended(file: DatabaseFile) -> None:
         store.commit(rows(*[(n, 1) for n in range(5000)]), {P0: Move(0, 5000)}, ())
     assert away.value.mend
     store.close()
-
-
-def test_newer_rows_are_kept(file: DatabaseFile) -> None:
-    store = file.opened(mode="upsert", key=["id"], newer="version")
-    for at, version in enumerate((5, 3, 7)):
-        store.commit(rows((1, version), keys=[(1,)]), {P0: Move(at, at + 1)}, ())
-        assert file.execute("SELECT version FROM t") == [(max(5, version),)]
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ({"table": "tt"}, "no table tt"),
-        ({"path": "nix.db"}, "no file"),
-        ({"path": "nix/t.db"}, "no folder"),
-        ({"path": "text.db"}, "not a database"),
-        ({"columns": {"idd": "1"}}, "no column idd"),
-        ({"mode": "upsert", "key": ["version"]}, "no unique index"),
-        ({"table": "tt", "create": True}, "without `types`"),
-    ],
-)
-def test_preflight_says_what_does_not_fit(file: DatabaseFile, settings: Any, why: str) -> None:
-    (file.path.parent / "text.db").write_text("not a database" * 100)
-    with pytest.raises(SinkFailed, match=why):
-        file.store(**settings)
-
-
-def test_the_page_names_every_setting() -> None:
-    table = (ROOT / PAGE).read_text().split("## Settings")[1].split("##")[0]
-    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == set(SINK.settings.model_fields)
-
-
-def test_the_pages_pipeline_runs(tmp_path: Path, kafka: Kafka) -> None:
-    topic = kafka.topic(2)
-    (text,) = blocks(PAGE, "yaml")
-    text = text.replace("[orders]", f"[{topic}]").replace("orders-in-a-file", kafka.name())
-    (tmp_path / "pipeline.yaml").write_text(text)
-    kafka.produce(topic, [*orders(100), ("k", '{"id": "x"}'), *orders(10)])
-    env = {"KAFKA": kafka.bootstrap}
-    with Daemon(tmp_path, "pipeline.yaml", "--until-end", env=env) as daemon:
-        assert daemon.wait() == 0, daemon.said()
-    with sqlite3.connect(tmp_path / "shop.db") as connection:
-        found = [row[0] for row in connection.execute("SELECT id FROM orders ORDER BY id")]
-        letters = connection.execute("SELECT count(*) FROM orders_dead").fetchone()
-    assert (found, letters) == (list(range(100)), (1,))
