@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kafka_etl import testing
@@ -27,7 +29,9 @@ def settings(mns):
 
 @pytest.fixture
 def deployment():
-    return testing.deployment()
+    made = testing.deployment()
+    known = replace(made.provenance, pipeline="shop", versions={"to_eur": "9f"})
+    return replace(made, provenance=known)
 
 
 @pytest.fixture

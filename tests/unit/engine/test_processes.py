@@ -258,6 +258,8 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     project = Project(tmp_path)
+    _OTHERS.clear()
+    _OTHERS.update(children())
     with importable(tmp_path):
         yield project
         for pools in project.pools:
@@ -265,9 +267,14 @@ def project(tmp_path: Path) -> Iterator[Project]:
     assert children() == []
 
 
+_OTHERS: set[int] = set()
+"""Processes that other tests keep, such as a broker."""
+
+
 def children() -> list[int]:
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [int(pid) for task in tasks for pid in task.read_text().split()]
+    pids = [int(pid) for task in tasks for pid in task.read_text().split()]
+    return [pid for pid in pids if pid not in _OTHERS]
 
 
 def ids(count: int, keys: list[bytes | None] | None = None) -> list[StoredRecord]:
