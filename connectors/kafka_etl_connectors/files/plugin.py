@@ -23,8 +23,8 @@ def _label(settings: FilesSettings) -> Label:
     if not settings.sync:
         return Label(
             Guarantee.AT_LEAST_ONCE,
-            "`sync: false`: a crash of the machine may cost a file its last lines, and the "
-            "pipeline stops there",
+            "`sync: false`: a crash of the machine may lose or double the last lines of a file; a "
+            "crash of the pipeline alone does not",
         )
     return Label(
         Guarantee.EXACTLY_ONCE,

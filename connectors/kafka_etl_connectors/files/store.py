@@ -1,9 +1,12 @@
 """The store `files`: lines in a file for each partition, and how long it is beside its offset.
 
 A commit appends lines, and then replaces the partition's small offset file, which holds the next
-offset and the length of the data file. Lines behind that length are of a commit that did not end:
-the next commit cuts them off. So each partition is a whole, and partitions are committed one after
-the other.
+offset, and name and length of the data file. Lines behind that length are of a commit that did not
+end: the next owner of the partition cuts them off, and so does the next commit. So each partition
+is a whole, and partitions are committed one after the other.
+
+A file is ours from the first line on: just before, its name and its length are written down. What
+stands in a file that is not ours is never cut.
 """
 
 from __future__ import annotations
@@ -12,14 +15,15 @@ import fcntl
 import glob
 import os
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from errno import EDQUOT, EISDIR, ENOSPC, EROFS
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EDQUOT, EISDIR, EMFILE, ENAMETOOLONG, ENOSPC, EROFS
 from pathlib import Path
 from time import monotonic, sleep
 from typing import ClassVar, Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import Field
 
 from kafka_etl.contracts import (
@@ -41,7 +45,7 @@ from kafka_etl.record import Partition, partition_of
 _OURS: Final = ".kafka-etl"
 _PATIENCE: Final = 5.0
 """Seconds to wait for another process that commits the same partition."""
-_TO_MEND: Final = frozenset({ENOSPC, EDQUOT, EROFS, EISDIR})
+_TO_MEND: Final = frozenset({ENOSPC, EDQUOT, EROFS, EISDIR, EMFILE, ENAMETOOLONG})
 
 
 class FilesSettings(ByteSinkSettings):
@@ -64,16 +68,16 @@ class _Standing(msgspec.Struct):
     """The content of an offset file.
 
     Attributes:
-        file: Name of the data file.
-        length: Bytes of the data file that are committed.
+        file: Name of the data file that is ours; empty: none is, before the first line.
+        length: Bytes of the data file that are committed, or were there before.
     """
 
     next: int
     generation: int
     topic_id: str
     group: str
-    file: str
-    length: int
+    file: str = ""
+    length: int = 0
 
 
 class FilesStore(Store):
@@ -90,8 +94,10 @@ class FilesStore(Store):
     def __init__(self, settings: FilesSettings, deployment: Deployment) -> None:
         self._settings = settings
         self._folder = deployment.folder / settings.folder
-        name = settings.offsets.name or deployment.group
-        self._offsets = self._folder / _OURS / quote(name, safe="")
+        name = quote(settings.offsets.name or deployment.group, safe="")
+        if name in {".", ".."}:  # these would be other folders
+            name = name.replace(".", "%2E")
+        self._offsets = self._folder / _OURS / name
 
     def connect(self) -> None:
         """Make the folder of the offsets.
@@ -105,8 +111,10 @@ class FilesStore(Store):
             self._offsets.mkdir(parents=True, exist_ok=True)
 
     def offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
-        """See `Store.offsets`."""
+        """See `Store.offsets`; what a dead owner has left torn is cut off."""
         with _errors():
+            for tp in partitions:
+                self._cut_torn(tp)
             found = {tp: self._read(tp) for tp in partitions}
         return {
             tp: StoredOffset(at.next, at.generation, at.topic_id, at.group)
@@ -122,10 +130,8 @@ class FilesStore(Store):
                     known = self._read(tp)
                     if known is None:
                         self._check_alone(tp)
-                        file, length = self._data(tp).name, self._begun(tp)
-                    else:
-                        file, length = known.file, known.length
                     if known is None or overwrite:
+                        file, length = ("", 0) if known is None else (known.file, known.length)
                         whose = (at.generation, at.topic_id, at.group)
                         self._write(tp, _Standing(at.next, *whose, file, length))
 
@@ -162,22 +168,6 @@ class FilesStore(Store):
                 mend=True,
             )
 
-    def _begun(self, tp: Partition) -> int:
-        """The bytes that are in a data file before this pipeline's first line.
-
-        The last line of others is ended, so that ours begins a line.
-        """
-        try:
-            with self._data(tp).open("r+b") as file:
-                size = file.seek(0, os.SEEK_END)
-                if size:
-                    file.seek(size - 1)
-                    if file.read(1) != b"\n":
-                        size += file.write(b"\n")
-                return size
-        except FileNotFoundError:
-            return 0
-
     def _lines(self, rows: Rows, moves: Mapping[Partition, Move]) -> dict[Partition, bytes]:
         """The lines of each partition; others are in the first partition's file.
 
@@ -202,39 +192,82 @@ class FilesStore(Store):
         return {tp: b"\n".join(values) + b"\n" for tp, values in lines.items()}
 
     def _append(self, tp: Partition, at: _Standing, lines: bytes, following: int) -> None:
-        self._cut(self._folder / at.file, at.length, tp)
-        data, length = self._data(tp), at.length
-        if at.file != data.name:  # another `suffix` since
-            length = self._begun(tp)
+        self._cut(tp, at)
         if lines:
-            is_new = not data.exists()
-            with data.open("ab") as file:
-                file.write(lines)
-                file.flush()
-                if self._settings.sync:
-                    os.fsync(file.fileno())
-            if is_new and self._settings.sync:
-                _sync_folder(self._folder)
-            length += len(lines)
-        whose = (at.generation, at.topic_id, at.group)
-        self._write(tp, _Standing(following, *whose, data.name, length))
+            if at.file != self._data(tp).name:  # the first line, or another `suffix` since
+                at = self._claim(tp, at)
+            at = replace(at, length=at.length + self._added(self._data(tp), at.length, lines))
+        self._write(tp, replace(at, next=following))
 
-    def _cut(self, data: Path, length: int, tp: Partition) -> None:
+    def _claim(self, tp: Partition, at: _Standing) -> _Standing:
+        """Write down that a data file is ours from its present end on.
+
+        The disk knows that before it has a line: lines of a file that nobody claims are others'.
+        """
+        data = self._data(tp)
+        with data.open("a+b") as file:  # a folder, or a file without rights, is not claimed
+            claimed = replace(at, file=data.name, length=file.seek(0, os.SEEK_END))
+        self._write(tp, claimed)
+        if self._settings.sync:
+            for folder in (self._offsets, self._offsets.parent, self._folder):
+                _sync_folder(folder)
+        return claimed
+
+    def _added(self, data: Path, length: int, lines: bytes) -> int:
+        """Append lines to a file of this length, and return the number of bytes."""
+        with data.open("a+b") as file:
+            if length:
+                file.seek(length - 1)
+                if file.read(1) != b"\n":  # a last line of others
+                    lines = b"\n" + lines
+            file.write(lines)
+            file.flush()
+            if self._settings.sync:
+                os.fsync(file.fileno())
+        if self._settings.sync and not length:
+            _sync_folder(data.parent)  # the name of a new file
+        return len(lines)
+
+    def _cut_torn(self, tp: Partition) -> None:
+        """Cut off the lines of a commit that did not end, unless one is under way.
+
+        What cannot be cut off now waits for the next commit, which says why.
+        """
+        at = self._read(tp)
+        if at is not None and at.file and _size(self._folder / at.file) > at.length:
+            with suppress(Unreachable, OSError), self._locked(tp, patience=0):
+                at = self._read(tp)
+                if at is not None:
+                    self._cut(tp, at)
+
+    def _cut(self, tp: Partition, at: _Standing) -> None:
         """Cut off the lines of a commit that did not end.
 
         Raises:
-            Unreachable: The file has lost lines.
+            Unreachable: The file has lost lines, or is another one.
         """
-        size = data.stat().st_size if data.exists() else 0
-        if size < length:
+        if not at.file:
+            return
+        data = self._folder / at.file
+        size = _size(data)
+        if size < at.length:
             raise Unreachable(
-                f"{data} has {size:,} bytes, and is shorter than the {length:,} that were "
-                "committed: bring the file back, or empty it and set `length` to 0 in "
+                f"{data} has {size:,} bytes, and is shorter than the {at.length:,} that were "
+                f"committed: bring the file back, or set `length` to {size} in "
                 f"{self._offset_file(tp)}",
                 mend=True,
             )
-        if size > length:
-            os.truncate(data, length)
+        if size > at.length:
+            with data.open("r+b") as file:
+                file.seek(max(at.length - 1, 0))
+                if at.length and b"\n" not in file.read(2):
+                    raise Unreachable(
+                        f"{data} is not as the pipeline left it, no line ends at byte "
+                        f"{at.length:,}: bring the file back, or set `length` to {size} in "
+                        f"{self._offset_file(tp)}",
+                        mend=True,
+                    )
+                file.truncate(at.length)
 
     def _read(self, tp: Partition) -> _Standing | None:
         try:
@@ -256,13 +289,13 @@ class FilesStore(Store):
         fresh.replace(path)
 
     @contextmanager
-    def _locked(self, tp: Partition) -> Generator[None]:
+    def _locked(self, tp: Partition, patience: float | None = None) -> Generator[None]:
         """Keep other processes from this partition's files.
 
         Raises:
             Unreachable: Another process has kept them for too long.
         """
-        until = monotonic() + _PATIENCE
+        until = monotonic() + (_PATIENCE if patience is None else patience)
         with (self._offsets.parent / f"{tp.topic}-{tp.number}.lock").open("w") as file:
             while True:
                 try:
@@ -274,7 +307,10 @@ class FilesStore(Store):
                             f"another process keeps the files of {tp} in {self._folder}"
                         ) from error
                     sleep(0.01)
-            yield
+            try:
+                yield
+            finally:  # closing would not do, if a process was forked meanwhile
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def _data(self, tp: Partition) -> Path:
         return self._folder / f"{tp.topic}-{tp.number}{self._settings.suffix}"
@@ -283,8 +319,15 @@ class FilesStore(Store):
         return self._offsets / f"{tp.topic}-{tp.number}.json"
 
 
+def _size(data: Path) -> int:
+    try:
+        return data.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _sync_folder(folder: Path) -> None:
-    """Have the disk keep the name of a new file."""
+    """Have the disk keep the names of new files."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from errno import EMFILE, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,9 @@ def test_a_line_of_others_without_an_end_gets_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sync", "said"), [(True, "exactly_once"), (False, "at_least_once")])
 def test_what_the_label_promises(sync: bool, said: str) -> None:
-    settings = SINK.settings.model_validate({"folder": ".", "sync": sync})
-    assert SINK.label(settings).guarantee == said
+    label = SINK.label(SINK.settings.model_validate({"folder": ".", "sync": sync}))
+    assert label.guarantee == said
+    assert ("lose or double" in label.because) is not sync
 
 
 def test_tombstones_are_refused(tmp_path: Path) -> None:
@@ -137,14 +139,17 @@ def test_tombstones_are_refused(tmp_path: Path) -> None:
     assert set(refused.value.rows) == {1}
 
 
-def test_a_full_disk_is_to_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [ENOSPC, EMFILE])
+def test_a_full_disk_and_too_few_open_files_are_to_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     store = opened(tmp_path)
 
     def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(store, "_append", full)
-    with pytest.raises(Unreachable, match="No space") as away:
+    with pytest.raises(Unreachable, match=os.strerror(number)) as away:
         store.commit(rows(b"1"), {P0: Move(0, 1)}, ())
     assert away.value.mend
 
