@@ -9,6 +9,14 @@ from typing import Any
 
 from tests.kit.kafka import Kafka
 
+PICKY = """
+    def picky(order: dict) -> dict:
+        if order["id"] % 10 == 3:
+            raise ValueError("no")
+        return order
+"""
+"""An operator that refuses the orders 3, 13, 23, …"""
+
 
 class Project:
     """A folder with one pipeline: its topics, its file, its operators.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -118,11 +118,10 @@ class DuckdbStore(Store):
 
     def place(self, offsets: Mapping[Partition, StoredOffset], *, overwrite: bool) -> None:
         """See `Store.place`."""
-        connection = self._ready()
         try:
-            connection.execute("BEGIN")
-            self._offsets.place(connection, offsets, overwrite=overwrite)
-            connection.execute("COMMIT")
+            with self._transaction() as connection:
+                self._offsets.place(connection, offsets, overwrite=overwrite)
+                connection.execute("COMMIT")
         except duckdb.Error as error:
             raise _target(error) from error
 
@@ -153,35 +152,38 @@ class DuckdbStore(Store):
         letters: Sequence[bytes],
     ) -> duckdb.Error | None:
         """Commit everything, or nothing; return the error if it is some row's."""
-        connection = self._ready()
-        connection.execute("BEGIN")
-        done = False
         try:
-            self._offsets.move(connection, moves)
-            self._write(rows, gone)
-            for letter in letters if self._letters is not None else ():
-                connection.execute(
-                    f"INSERT INTO {quoted(self._letters or '')} (letter) VALUES (?)",
-                    [letter.decode()],
-                )
-            connection.execute("COMMIT")
-            done = True
+            with self._transaction() as connection:
+                self._offsets.move(connection, moves)
+                self._write(rows, gone)
+                for letter in letters if self._letters is not None else ():
+                    connection.execute(
+                        f"INSERT INTO {quoted(self._letters or '')} (letter) VALUES (?)",
+                        [letter.decode()],
+                    )
+                connection.execute("COMMIT")
         except _OF_A_ROW as error:
             return error
-        finally:
-            if not done:
-                self._roll_back()
         return None
 
     def _trial(self, rows: pa.Table, gone: pa.Table) -> duckdb.Error | None:
-        self._ready().execute("BEGIN")
         try:
-            self._write(rows, gone)
+            with self._transaction():
+                self._write(rows, gone)
         except _OF_A_ROW as error:
             return error
-        finally:
-            self._roll_back()
         return None
+
+    @contextmanager
+    def _transaction(self) -> Generator[Any]:
+        """A transaction; what is not committed at its end is rolled back."""
+        connection = self._ready()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            with suppress(duckdb.TransactionException):  # there is none: committed, or an error
+                connection.execute("ROLLBACK")
 
     def _twins(self, rows: pa.Table) -> dict[int, Refused]:
         connection = self._ready()
@@ -195,10 +197,6 @@ class DuckdbStore(Store):
                     twins = connection.execute(statements.twins(sorted(names))).fetchall()
                     found |= {row[0]: verdict for row in twins}
         return found
-
-    def _roll_back(self) -> None:
-        with suppress(duckdb.TransactionException):  # the error has ended the transaction
-            self._ready().execute("ROLLBACK")
 
     def _write(self, rows: pa.Table, gone: pa.Table) -> None:
         connection = self._ready()

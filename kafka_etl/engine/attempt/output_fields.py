@@ -45,13 +45,13 @@ def checked_timestamps(column: Sequence[Any]) -> Checked:
 
 
 def checked_topics(
-    column: Sequence[Any], own: str | None, routes: frozenset[str], look_up: LookUp | None = None
+    column: Sequence[Any], own: str, routes: frozenset[str], look_up: LookUp | None = None
 ) -> Checked:
     """Check topics: each entry is a topic that the sink may write, or None: the sink's topic.
 
     Args:
         column: One topic per entry.
-        own: The sink's topic; None: the sink has no topics.
+        own: The sink's topic.
         routes: Further topics that the sink may write.
         look_up: Tells of topics that are not among these; None: no such topic may be written.
 
@@ -88,21 +88,22 @@ def checked_places(column: Sequence[Any], places: Collection[str] | None) -> Che
         column: One place per entry.
         places: Names of the places; None: any text, which the sink judges.
     """
-    if set(map(type, column)) == {NoneType}:
-        return list(column), {}
 
     def as_place(place: Any) -> str | None:
         if place is None:
             return None
-        if not isinstance(place, str):
+        plain = _as_text(place)
+        if plain is None:
             raise TypeError(f"a row is sent to a place by its name, not to {_start(repr(place))}")
-        plain = str.__str__(place)
         plain.encode()  # half of a surrogate pair is no name anywhere
         if places is not None and plain not in places:
             known = f"one of {', '.join(places)}" if places else "the sink has one place for rows"
             raise ValueError(f"a row cannot go to {_start(repr(plain))}: {known}")
         return plain
 
+    is_plain = set(map(type, column)) <= {str, NoneType}
+    if is_plain and not _each(list(set(column)), as_place)[1]:
+        return list(column), {}
     return _each(column, as_place)
 
 

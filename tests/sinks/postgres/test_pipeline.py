@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.pipeline import Project, orders
+from tests.kit.pipeline import PICKY, Project, orders
 from tests.kit.postgres import Postgres
 
 TABLE = """
@@ -60,13 +60,7 @@ def test_each_record_is_one_row_or_one_dead_letter(
 def test_dead_letters_of_another_sink_go_to_a_table(
     tmp_path: Path, kafka: Kafka, postgres: Postgres, dbname: str
 ) -> None:
-    code = """
-        def picky(order: dict) -> dict:
-            if order["id"] % 10 == 3:
-                raise ValueError("no")
-            return order
-    """
-    made = Project(tmp_path, kafka, code=code, operators=["ops:picky"])
+    made = Project(tmp_path, kafka, code=PICKY, operators=["ops:picky"])
     where = {**postgres.address(dbname), "table": "dead"}
     made.spec["dead_letter"] = {"use": "postgres", "with": where}
     made.write()

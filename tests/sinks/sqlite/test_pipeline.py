@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
-from tests.kit.pipeline import Project, orders
+from tests.kit.pipeline import PICKY, Project, orders
 
 TABLE = (
     "CREATE TABLE orders (id INTEGER PRIMARY KEY, amount REAL CHECK (amount < 99), currency TEXT)"
@@ -83,13 +83,7 @@ def test_an_expression_and_an_operator_say_into_which_table_a_row_goes(
 
 @pytest.mark.parametrize("use", ["sqlite", "duckdb"])
 def test_dead_letters_of_any_pipeline_go_to_a_table(tmp_path: Path, kafka: Kafka, use: str) -> None:
-    code = """
-        def picky(order: dict) -> dict:
-            if order["id"] % 10 == 3:
-                raise ValueError("no")
-            return order
-    """
-    made = Project(tmp_path, kafka, code=code, operators=["ops:picky"])
+    made = Project(tmp_path, kafka, code=PICKY, operators=["ops:picky"])
     where = {"path": "letters.db", "table": "dead", "create": True}
     made.spec["dead_letter"] = {"use": use, "with": where}
     made.write()
