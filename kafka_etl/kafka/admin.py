@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from confluent_kafka import (
+    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
@@ -310,15 +311,27 @@ class Admin:
 
     def members(self, group: str) -> list[Member]:
         """The present members of the group; empty also for a group that does not exist."""
-        described = _answered(
-            f"looking at group {group}",
-            lambda: self._client.describe_consumer_groups([group], request_timeout=_REQUEST)[group],
-        )
-        found: list[Any] = described.members
+        found: list[Any] = self._group(group).members
         return [
             Member(m.client_id or m.member_id, m.host, static=m.group_instance_id is not None)
             for m in found
         ]
+
+    def owned(self, group: str) -> frozenset[Partition] | None:
+        """The partitions that the group has assigned to members; None: a rebalance is under way."""
+        described = self._group(group)
+        if described.state != ConsumerGroupState.STABLE:
+            return None
+        members: list[Any] = described.members
+        return frozenset(
+            Partition(p.topic, p.partition) for m in members for p in m.assignment.topic_partitions
+        )
+
+    def _group(self, group: str) -> Any:
+        return _answered(
+            f"looking at group {group}",
+            lambda: self._client.describe_consumer_groups([group], request_timeout=_REQUEST)[group],
+        )
 
     def earliest(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The first offset of each partition whose record is not deleted yet."""

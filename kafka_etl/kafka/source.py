@@ -35,12 +35,14 @@ from confluent_kafka import (
 from kafka_etl.contracts import Arrival, Deployment, Position, Pulse, Reconnect
 from kafka_etl.errors import KafkaEtlError, KafkaRefused
 from kafka_etl.kafka import classify
+from kafka_etl.kafka.admin import listed
 from kafka_etl.kafka.broker_silence import NO_ANSWER, BrokerSilence
-from kafka_etl.kafka.client_settings import consumer_settings, make_client
+from kafka_etl.kafka.client_settings import admin_settings, consumer_settings, make_client
 from kafka_etl.kafka.committed_offsets import CommittedOffsets, partition_at
 from kafka_etl.kafka.membership import Membership, enter, generation
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.kafka.subscribed_topics import SubscribedTopics
+from kafka_etl.kafka.unowned import UnownedPartitions
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -52,6 +54,8 @@ from kafka_etl.record import (
     partition_of,
 )
 
+_NO_TOPIC: Final = "^$"
+"""A pattern that fits no topic."""
 _FIRST_RECORD: Final = 0.1
 """Seconds to wait for the first record of a batch."""
 _MARKERS: Final = 0.003
@@ -116,9 +120,19 @@ class KafkaSource:
         config = consumer_settings(deployment, group, static=static)
         self._consumer = make_client(Consumer, config | {"error_cb": self._silence.on_error})
         self._committed = CommittedOffsets(self._consumer, self._silence, pulse)
+        # A member without a fixed id that was killed leaves by itself, which ends in a rebalance.
+        self._unowned = (
+            UnownedPartitions(admin_settings(deployment), group, settings.topics)
+            if static
+            else None
+        )
+        self._subscription = list(settings.topics)
+        self._enter()
+
+    def _enter(self) -> None:
         enter(
             self._consumer,
-            settings.topics,
+            self._subscription,
             on_assign=self._on_assign,
             on_revoke=self._on_leave,
             on_lost=self._on_leave,
@@ -128,6 +142,7 @@ class KafkaSource:
 
     def poll(self, limit: int) -> Batch | None:
         self._release()
+        self._find_owners()
         until = max(self._last_batch + self._limits.max_wait, self._last_commit + _MARKERS)
         self._fill(limit, max(0.0, until - monotonic()))
         if not self._held:
@@ -269,6 +284,23 @@ class KafkaSource:
         if not messages:
             self._look_around()
         return messages
+
+    def _find_owners(self) -> None:
+        """Have the group assign the partitions that no member reads.
+
+        The client joins again when its subscription changes, and the group then starts a rebalance
+        because this member has partitions. No partition with an owner moves.
+        """
+        unowned = self._unowned.look() if self._unowned is not None and self._tracked else None
+        if not unowned:
+            return
+        shown = listed([str(tp) for tp in sorted(unowned)])
+        self._log.warning("no member reads some partitions: asking for owners", partitions=shown)
+        if self._subscription[-1] == _NO_TOPIC:
+            self._subscription.pop()
+        else:
+            self._subscription.append(_NO_TOPIC)
+        self._enter()
 
     def _look_around(self) -> None:
         """Find out why the client delivers no record."""
