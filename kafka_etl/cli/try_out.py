@@ -185,7 +185,7 @@ def _print_outputs(outputs: Outputs, topics: Sequence[str], *, json: bool) -> No
 
 def _print_dead_letters(pipeline: Pipeline, settlement: Settlement) -> None:
     """Print dead letters as the pipeline would write them."""
-    from kafka_etl.cli.letters import briefly
+    from kafka_etl.cli.dlq.rendering import briefly
     from kafka_etl.contracts import Preflight
     from kafka_etl.dead_letters import stored
     from kafka_etl.runtime.worker.assemble import deployment_of

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 import orjson
 from msgspec.structs import replace
 
+from kafka_etl.envelope.fingerprints import fingerprint_of
 from kafka_etl.invocation import DeadLetter, printable
 from kafka_etl.record import (
     Headers,
@@ -136,15 +136,12 @@ def _complete(
 
 
 def fingerprint(letter: DeadLetter) -> str:
-    """Equal for failures of the same kind at the same place in the code."""
+    """The fingerprint of a dead letter; see `fingerprint_of`."""
     failure = letter.failure
-    frame = failure.error.traceback.rsplit("\n", 1)[-1].strip()
-    return _digest(f"{failure.condition}|{failure.operator}|{failure.error.type}|{frame}")
-
-
-@lru_cache(maxsize=256)
-def _digest(kind: str) -> str:
-    return hashlib.sha256(kind.encode()).hexdigest()[:16]
+    error = failure.error
+    return fingerprint_of(
+        failure.condition.value, failure.operator, error.type, error.message, error.traceback
+    )
 
 
 def _headers(letter: DeadLetter, about: Provenance, context: dict[str, Any]) -> Headers:

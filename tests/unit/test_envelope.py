@@ -138,7 +138,7 @@ def test_the_context_holds_the_whole_invocation() -> None:
 
 def test_the_fingerprint_tells_kinds_of_failure_apart() -> None:
     same = ErrorInfo("shop.NoRate", "no rate for XAG", ERROR.traceback)
-    elsewhere = ErrorInfo("shop.NoRate", "no rate for XAU", '  File "ops.py", line 9, in to_eur')
+    elsewhere = ErrorInfo("shop.NoRate", "no rate for XAU", '  File "ops.py", line 9, in to_usd')
     other = ErrorInfo("KeyError", "no rate for XAU", ERROR.traceback)
     assert fingerprint(letter(error=same)) == fingerprint(letter())
     assert fingerprint(letter(error=elsewhere)) != fingerprint(letter())

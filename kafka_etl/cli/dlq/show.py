@@ -17,20 +17,12 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.kafka.topics import Ranges
 
-app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
-
 _SUMMED_UP: Final = 20_000
 """The most offsets, at the end of the topic's partitions, that the summary covers."""
 _SLASHES: Final = re.compile(r"(?:(?P<topic>[A-Za-z0-9._-]+)/)?(?P<partition>\d+)/(?P<offset>\d+)")
 _BRACKETS: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 
 
-@app.callback()
-def root() -> None:
-    """Dead letters: records that failed for good, and why."""
-
-
-@app.command()
 def show(  # noqa: PLR0913 - one parameter per option
     where: Annotated[
         str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
@@ -136,7 +128,7 @@ def _show_newest(
     cluster: Cluster, topic: str, ranges: Ranges, count: int, *, json: bool
 ) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
-    from kafka_etl.cli.letters import as_json, brief, shown_kinds, summed_up
+    from kafka_etl.cli.dlq.rendering import as_json, brief, shown_kinds, summed_up
     from kafka_etl.dead_letters import decode_raw
     from kafka_etl.kafka.topics import last_records
 
@@ -179,7 +171,7 @@ def _letters(cluster: Cluster, ranges: Ranges) -> Iterator[StoredLetter]:
 
 
 def _show_one(cluster: Cluster, topic: str, ranges: Ranges, wanted: Wanted, *, json: bool) -> None:
-    from kafka_etl.cli.letters import as_json, full
+    from kafka_etl.cli.dlq.rendering import as_json, full
     from kafka_etl.errors import NoSuchLetter
 
     found = sorted(_find(cluster, topic, ranges, wanted), key=lambda letter: letter.written_ms)

@@ -1,0 +1,15 @@
+"""`kafka-etl dlq`: dead letters as a tool."""
+
+from __future__ import annotations
+
+import typer
+
+from kafka_etl.cli.dlq import show
+
+app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
+app.command()(show.show)
+
+
+@app.callback()
+def root() -> None:
+    """Dead letters: records that failed for good, and why."""

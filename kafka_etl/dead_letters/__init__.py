@@ -1,0 +1,18 @@
+"""Dead letters as they are read back from their topic, and the commonest causes of a run."""
+
+from kafka_etl.dead_letters.causes import Cause, Causes
+from kafka_etl.dead_letters.decode import decode_letter
+from kafka_etl.dead_letters.document import decode_envelope
+from kafka_etl.dead_letters.letter import Place, StoredLetter
+from kafka_etl.dead_letters.raw import decode_raw, stored
+
+__all__ = [
+    "Cause",
+    "Causes",
+    "Place",
+    "StoredLetter",
+    "decode_envelope",
+    "decode_letter",
+    "decode_raw",
+    "stored",
+]

@@ -1,0 +1,72 @@
+"""A dead letter as it is read back from its topic, whichever system wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from kafka_etl.record import Headers
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    @property
+    def id(self) -> str:
+        """As one argument of a command."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class StoredLetter(msgspec.Struct, frozen=True):
+    """A dead letter in its topic.
+
+    Attributes:
+        at: Where the dead letter is.
+        source: Where the record is that failed.
+        written_ms: When the dead letter was written; milliseconds since the epoch.
+        record_ms: Timestamp of the record; -1: unknown.
+        pipeline: Name of the pipeline, or of a foreign system's connector, group or the like.
+        version: Version of the operator.
+        headers: Those of the record that failed, without those of its failure.
+        context: The whole invocation; empty where it was cut or is no JSON object. Of a foreign
+            dead letter: the headers of its failure.
+        family: The system that wrote the dead letter: `kafka_etl`, or one of `FOREIGN`.
+    """
+
+    at: Place
+    source: Place
+    written_ms: int
+    pipeline: str
+    operator: str
+    condition: str
+    error_type: str
+    error_text: str
+    fingerprint: str
+    attempts: int
+    record_ms: int
+    version: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    context: Mapping[str, Any]
+    family: str = "kafka_etl"
+
+    @property
+    def error(self) -> str:
+        return f"{self.error_type}: {self.error_text}"
+
+    @property
+    def traceback(self) -> str:
+        """Traceback of the last attempt; empty: none, or cut."""
+        error = self.context.get("error")
+        found = cast("dict[str, Any]", error).get("traceback") if isinstance(error, dict) else ""
+        return found if isinstance(found, str) else ""

@@ -1,0 +1,170 @@
+"""What became of each dead letter: records of a compacted topic beside the letters.
+
+The topic `LETTERS.status` has one partition, so all changes have one order. A record with the key
+`PARTITION/OFFSET` is the status of the dead letter there; a letter without one is open. A record
+with the key `job/ID` is the account of one bulk action: who, why, which filter, how far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from kafka_etl.record import SourceRecord
+
+SUFFIX: Final = ".status"
+_JOB: Final = b"job/"
+_LONGEST: Final = 249
+"""Characters of the longest name of a topic that Kafka takes."""
+
+
+class LetterStatus(StrEnum):
+    """What became of a dead letter."""
+
+    OPEN = "open"
+    REPLAYING = "replaying"
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+class JobState(StrEnum):
+    """How far a bulk action is."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+class LetterPlace(NamedTuple):
+    """Place of a dead letter in its topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}/{self.offset}"
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The status of one dead letter.
+
+    Attributes:
+        at_ms: Time of the change, in milliseconds since the epoch.
+        job: The bulk action that made the change.
+        value: The corrected value that the job replays; None: the letter's own.
+    """
+
+    status: LetterStatus
+    at_ms: int
+    job: str = ""
+    value: bytes | None = None
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The account of one bulk action, which is also its audit record.
+
+    Attributes:
+        action: `replay` or `drop`.
+        actor: `USER@HOST` of whoever gave the command.
+        reason: Why, in the words of the actor.
+        where: The selection, in words.
+        count: Number of dead letters that were selected.
+        plan: Digest of the selection that was previewed.
+        pipeline: Name of the pipeline that replays; empty: none.
+        to: Where records are replayed to: `pipeline`, or a topic.
+        transform: Operators before those of the pipeline.
+        replayed: Number of dead letters that were replayed so far.
+        failed: Number of these that failed again.
+    """
+
+    id: str
+    action: str
+    state: JobState
+    begun_ms: int
+    actor: str
+    reason: str
+    where: str
+    count: int
+    plan: str
+    pipeline: str = ""
+    to: str = "pipeline"
+    transform: tuple[str, ...] = ()
+    ended_ms: int = 0
+    replayed: int = 0
+    failed: int = 0
+
+
+class Statuses:
+    """All statuses and jobs of one dead-letter topic, as its status topic tells them."""
+
+    def __init__(self) -> None:
+        self.letters: dict[LetterPlace, Status] = {}
+        self.jobs: dict[str, Job] = {}
+
+    def take_in(self, records: Iterable[SourceRecord]) -> None:
+        """Take in records of the status topic, in their order; foreign records are ignored."""
+        for record in records:
+            self._take_in(record.key(), record.value())
+
+    def _take_in(self, key: bytes | None, value: bytes | None) -> None:
+        if key is None or value is None:
+            return
+        try:
+            if key.startswith(_JOB):
+                job = _job_from(value)
+                self.jobs[job.id] = job
+            elif (place := place_from(key)) is not None:
+                self.letters[place] = _status_from(value)
+        except msgspec.MsgspecError:
+            return
+
+    def of(self, place: LetterPlace) -> LetterStatus:
+        """The status of a dead letter."""
+        known = self.letters.get(place)
+        return LetterStatus.OPEN if known is None else known.status
+
+    def claimed(self, job: str) -> dict[LetterPlace, Status]:
+        """The dead letters that the job is still to replay."""
+        return {
+            place: status
+            for place, status in self.letters.items()
+            if status.status is LetterStatus.REPLAYING and status.job == job
+        }
+
+
+def status_topic(letters: str) -> str:
+    """Name of the status topic of a dead-letter topic."""
+    return letters[: _LONGEST - len(SUFFIX)] + SUFFIX
+
+
+def key_of(place: LetterPlace) -> bytes:
+    return str(place).encode()
+
+
+def place_from(key: bytes) -> LetterPlace | None:
+    """The place in a key of a status; None: the key is none."""
+    partition, slash, offset = key.partition(b"/")
+    if not (slash and partition.isdigit() and offset.isdigit()):
+        return None
+    return LetterPlace(int(partition), int(offset))
+
+
+def status_record(place: LetterPlace, status: Status) -> tuple[bytes, bytes]:
+    """Key and value of a status."""
+    return key_of(place), _encode(status)
+
+
+def job_record(job: Job) -> tuple[bytes, bytes]:
+    """Key and value of a job."""
+    return _JOB + job.id.encode(), _encode(job)
+
+
+def _encode(what: Any) -> bytes:
+    return msgspec.json.encode(what)
+
+
+_status_from: Final = msgspec.json.Decoder(Status).decode
+_job_from: Final = msgspec.json.Decoder(Job).decode
