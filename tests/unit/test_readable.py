@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from kafka_etl.cli.cluster import is_file
-from kafka_etl.cli.dlq import Wanted, parse_id
 from kafka_etl.cli.dlq.rendering import as_json as letter_as_json
 from kafka_etl.cli.dlq.rendering import brief, full, shown_kinds, summed_up
+from kafka_etl.cli.dlq.show import Wanted, parse_id
 from kafka_etl.cli.readable import as_json, as_text, shown, time_of, value_of
 from kafka_etl.cli.send import Line
 from kafka_etl.dead_letters import StoredLetter, decode_raw
