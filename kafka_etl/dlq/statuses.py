@@ -2,7 +2,7 @@
 
 The topic `LETTERS.status` has one partition, so all changes have one order. A record with the key
 `PARTITION/OFFSET` is the status of the dead letter there; a letter without one is open. A record
-with the key `job/ID` is the account of one bulk action: who, why, which filter, how far.
+with the key `action/ID` is the account of one bulk action: who, why, which filter, how far.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from kafka_etl.record import SourceRecord
 
 SUFFIX: Final = ".status"
-_JOB: Final = b"job/"
+_ACTION: Final = b"action/"
 _LONGEST: Final = 249
 """Characters of the longest name of a topic that Kafka takes."""
 
@@ -30,7 +30,7 @@ class LetterStatus(StrEnum):
     DROPPED = "dropped"
 
 
-class JobState(StrEnum):
+class ActionState(StrEnum):
     """How far a bulk action is."""
 
     RUNNING = "running"
@@ -53,21 +53,23 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         at_ms: Time of the change, in milliseconds since the epoch.
-        job: The bulk action that made the change.
-        value: The corrected value that the job replays; None: the letter's own.
+        action: Id of the bulk action that made the change.
+        source: Where the record is that failed: topic, partition and offset; None: unknown.
+        value: The corrected value that the action replays; None: the letter's own.
     """
 
     status: LetterStatus
     at_ms: int
-    job: str = ""
+    action: str = ""
+    source: tuple[str, int, int] | None = None
     value: bytes | None = None
 
 
-class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
     """The account of one bulk action, which is also its audit record.
 
     Attributes:
-        action: `replay` or `drop`.
+        kind: `replay` or `drop`.
         actor: `USER@HOST` of whoever gave the command.
         reason: Why, in the words of the actor.
         where: The selection, in words.
@@ -81,8 +83,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     id: str
-    action: str
-    state: JobState
+    kind: str
+    state: ActionState
     begun_ms: int
     actor: str
     reason: str
@@ -98,11 +100,11 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Statuses:
-    """All statuses and jobs of one dead-letter topic, as its status topic tells them."""
+    """All statuses and bulk actions of one dead-letter topic, as its status topic tells them."""
 
     def __init__(self) -> None:
         self.letters: dict[LetterPlace, Status] = {}
-        self.jobs: dict[str, Job] = {}
+        self.actions: dict[str, BulkAction] = {}
 
     def take_in(self, records: Iterable[SourceRecord]) -> None:
         """Take in records of the status topic, in their order; foreign records are ignored."""
@@ -110,12 +112,16 @@ class Statuses:
             self._take_in(record.key(), record.value())
 
     def _take_in(self, key: bytes | None, value: bytes | None) -> None:
-        if key is None or value is None:
+        if key is None:
+            return
+        if value is None:
+            if (place := place_from(key)) is not None:
+                self.letters.pop(place, None)
             return
         try:
-            if key.startswith(_JOB):
-                job = _job_from(value)
-                self.jobs[job.id] = job
+            if key.startswith(_ACTION):
+                action = _action_from(value)
+                self.actions[action.id] = action
             elif (place := place_from(key)) is not None:
                 self.letters[place] = _status_from(value)
         except msgspec.MsgspecError:
@@ -126,12 +132,12 @@ class Statuses:
         known = self.letters.get(place)
         return LetterStatus.OPEN if known is None else known.status
 
-    def claimed(self, job: str) -> dict[LetterPlace, Status]:
-        """The dead letters that the job is still to replay."""
+    def claimed(self, action: str) -> dict[LetterPlace, Status]:
+        """The dead letters that the action is still to replay."""
         return {
             place: status
             for place, status in self.letters.items()
-            if status.status is LetterStatus.REPLAYING and status.job == job
+            if status.status is LetterStatus.REPLAYING and status.action == action
         }
 
 
@@ -157,9 +163,9 @@ def status_record(place: LetterPlace, status: Status) -> tuple[bytes, bytes]:
     return key_of(place), _encode(status)
 
 
-def job_record(job: Job) -> tuple[bytes, bytes]:
-    """Key and value of a job."""
-    return _JOB + job.id.encode(), _encode(job)
+def action_record(action: BulkAction) -> tuple[bytes, bytes]:
+    """Key and value of a bulk action."""
+    return _ACTION + action.id.encode(), _encode(action)
 
 
 def _encode(what: Any) -> bytes:
@@ -167,4 +173,4 @@ def _encode(what: Any) -> bytes:
 
 
 _status_from: Final = msgspec.json.Decoder(Status).decode
-_job_from: Final = msgspec.json.Decoder(Job).decode
+_action_from: Final = msgspec.json.Decoder(BulkAction).decode
