@@ -33,6 +33,8 @@
         ├── NotKafka                 E334
         ├── OffsetsUnclear           E335
         ├── TryEnded                 E336
+        ├── StatusesTaken            E337
+        ├── SelectionRefused         E338
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -342,6 +344,17 @@ class OffsetsUnclear(KafkaEtlError):
 class TryEnded(KafkaEtlError):
     code = "E336"
     advice = "Nothing was written. Try again when what is named above answers."
+
+
+class StatusesTaken(KafkaEtlError):
+    code = "E337"
+    advice = "Run the command again: what it has done so far stays done."
+
+
+class SelectionRefused(KafkaEtlError):
+    code = "E338"
+    exit_status = 2
+    advice = "Nothing was changed. Look at the selection with `--dry-run`, and try again."
 
 
 class RecordFailed(KafkaEtlError):

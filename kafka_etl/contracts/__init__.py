@@ -45,7 +45,7 @@ from kafka_etl.contracts.sink import (
     RowsRefused,
     Sink,
 )
-from kafka_etl.contracts.source import Arrival, Position, Reconnect, Source
+from kafka_etl.contracts.source import Accounts, Arrival, Position, Reconnect, Source
 from kafka_etl.contracts.table import Column, Kind
 from kafka_etl.extras import require_extra
 from kafka_etl.invocation import Refused
@@ -56,6 +56,7 @@ __all__ = [
     "TAKEN",
     "Abandoned",
     "Aborted",
+    "Accounts",
     "Again",
     "Arrival",
     "BatchSettings",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from kafka_etl.contracts.source import Accounts
 from kafka_etl.contracts.table import Column
 from kafka_etl.envelope import Provenance
 
@@ -56,6 +57,7 @@ class Deployment:
         folder: Folder of the pipeline file, for paths among the settings.
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
+        accounts: Records that move with the source's offsets; None: there are none.
         pulse: For a sink of the framework's own; see `Pulse`. The three doors need none.
     """
 
@@ -77,4 +79,5 @@ class Deployment:
     offsets_in_sink: bool = False
     folder: Path = Path()
     stdout: int = 1
+    accounts: Accounts | None = None
     pulse: Pulse = _silent

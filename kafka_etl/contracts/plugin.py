@@ -11,7 +11,7 @@ from kafka_etl.contracts.doors import Sender, Store, Writer
 from kafka_etl.contracts.label import Label
 from kafka_etl.contracts.settings import SinkSettings, SourceSettings
 from kafka_etl.contracts.sink import Sink
-from kafka_etl.contracts.source import Source
+from kafka_etl.contracts.source import Accounts, Source
 from kafka_etl.contracts.table import Column
 from kafka_etl.record import Offsets, Partition
 
@@ -62,12 +62,14 @@ class SourcePlugin(Generic[SourceS]):
         build: Makes the source in a worker.
         check: Preflight, in a process of its own: reach, rights, start offsets, end offsets.
         summary: One line for `kafka-etl plugins`.
+        accounts: Makes the records that move with the offsets of this source; None: there are none.
     """
 
     settings: type[SourceS]
     build: Callable[[SourceS, Deployment, Pulse], Source]
     check: Callable[[SourceS, Deployment], Preflight]
     summary: str
+    accounts: Callable[[SourceS], Accounts] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -149,6 +149,23 @@ class Source(Protocol):
 
         Never raises. Records that were not settled are read again by the partition's next owner.
         """
+        ...
+
+
+class Accounts(Protocol):
+    """Records of the source's own that move with its offsets, in the same Kafka transaction."""
+
+    @property
+    def topic(self) -> str:
+        """Where the records go."""
+        ...
+
+    def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
+        """Key and value of each record to write with these offsets; called on the commit thread."""
+        ...
+
+    def written(self, progress: Offsets) -> None:
+        """The records for these offsets are durable; called on the commit thread."""
         ...
 
 

@@ -5,11 +5,13 @@ from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.dead_letters.letter import Place, StoredLetter
 from kafka_etl.dead_letters.raw import decode_raw, stored
+from kafka_etl.dead_letters.replayed import ReplayedRecord
 
 __all__ = [
     "Cause",
     "Causes",
     "Place",
+    "ReplayedRecord",
     "StoredLetter",
     "decode_envelope",
     "decode_letter",

@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 
 from kafka_etl.envelope.cuts import CUTS, REFERENCES, Draft
-from kafka_etl.envelope.raw import Encoded, Provenance, encode_raw, fingerprint, parted
+from kafka_etl.envelope.raw import HISTORY, Encoded, Provenance, encode_raw, fingerprint, told_apart
 from kafka_etl.invocation import Condition, DeadLetter, printable
 from kafka_etl.record import (
     Headers,
@@ -34,7 +34,7 @@ Claim = Callable[[bytes], str]
 
 LetterFormat = Literal["raw", "envelope"]
 
-_HISTORY: Final = 10
+
 _TRACE: Final = 512
 """Longest `traceparent` or `tracestate`; longer ones are no such thing."""
 
@@ -76,9 +76,9 @@ def encode_failure(
         claim: Stores a document that is too large; its URI becomes `payloadRef`. May raise.
     """
     headers = headers_of(letter.record)
-    own, earlier = parted(headers)
+    own, earlier = told_apart(letter.record, headers)
     document = _failure(letter, about, headers)
-    document["history"] = earlier[-_HISTORY:]
+    document["history"] = earlier[-HISTORY:]
     draft = Draft(document, _input_of(letter, own))
     whole = draft.encoded()
     if len(whole) <= limit:

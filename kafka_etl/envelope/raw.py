@@ -19,6 +19,7 @@ from kafka_etl.envelope.fingerprints import fingerprint_of
 from kafka_etl.invocation import DeadLetter, printable
 from kafka_etl.record import (
     Headers,
+    SourceRecord,
     UnreadableHeaders,
     headers_of,
     offset_of,
@@ -70,7 +71,8 @@ FOREIGN: Final = (
 _FRAMING: Final = 128
 _MESSAGE: Final = 2_000
 _SHORT_MESSAGE: Final = 200
-_HISTORY: Final = 10
+HISTORY: Final = 100
+"""Earlier failures that a dead letter tells of."""
 _JAVA_NUMBERS: Final = (4, 8)
 
 
@@ -117,7 +119,7 @@ def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
     and again does not grow without bound.
     """
     headers = headers_of(letter.record)
-    own, earlier = parted(headers)
+    own, earlier = told_apart(letter.record, headers)
     context = _context(letter, about, headers, earlier)
     encoded = Encoded(letter.record.key(), letter.record.value(), own)
     for cut in _CUTS:
@@ -220,12 +222,21 @@ def _context(
             "fingerprint": fingerprint(letter),
         },
         "traceparent": printable(traceparent.decode("utf-8", "replace")),
-        "history": earlier[-_HISTORY:],
+        "history": earlier[-HISTORY:],
         "truncated": [],
     }
 
 
 # Earlier failures
+
+
+def told_apart(record: SourceRecord, headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
+    """The record's own headers, and its earlier failures, oldest first.
+
+    A record that was replayed brings its failures along beside its headers, as `earlier`.
+    """
+    own, earlier = parted(headers)
+    return own, [*getattr(record, "earlier", ()), *earlier]
 
 
 def parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:

@@ -35,7 +35,7 @@ class CommittedOffsets:
         Raises:
             KafkaException: The brokers refuse the request, or have not answered for that long.
         """
-        committed = self._asked("reading committed offsets", self._consumer.committed, partitions)
+        committed = self.committed(partitions)
         # Preflight applied `start` to new topics: such a partition was added to a known topic.
         fresh = [tp for tp, arrival in committed.items() if arrival.offset < 0]
         if fresh:
@@ -44,6 +44,10 @@ class CommittedOffsets:
             what = "looking up first offsets"
             committed |= self._asked(what, self._consumer.offsets_for_times, begins)
         return committed
+
+    def committed(self, partitions: list[TopicPartition]) -> dict[Partition, Arrival]:
+        """Read the committed offset of each partition, negative where there is none; as `read`."""
+        return self._asked("reading committed offsets", self._consumer.committed, partitions)
 
     def _asked(
         self, what: str, ask: Callable[..., list[TopicPartition]], partitions: list[TopicPartition]

@@ -1,4 +1,7 @@
-"""The ledger: offsets and dead letters in one Kafka transaction, with outputs or without."""
+"""The ledger: offsets and dead letters in one Kafka transaction, with outputs or without.
+
+Records of the source that move with its offsets (`Accounts`) are in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 from confluent_kafka import Producer, TopicPartition
 
 from kafka_etl.contracts import Deployment
-from kafka_etl.envelope import LetterFormat, encode_letter
+from kafka_etl.envelope import Encoded, LetterFormat, encode_letter
 from kafka_etl.invocation import DeadLetter, Settlement
 from kafka_etl.kafka.client_settings import producer_settings
 from kafka_etl.kafka.produce import produce_record
@@ -37,6 +40,7 @@ class Ledger:
         self._limit = deployment.size_limits.get(topic, _DEFAULT_LIMIT)
         self._format: LetterFormat = deployment.letter_format
         self._provenance = deployment.provenance
+        self._accounts = deployment.accounts
         known = next(iter(deployment.size_limits), None)
         self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
 
@@ -51,24 +55,36 @@ class Ledger:
     def begin(
         self, settlement: Settlement, write_outputs: Write = _no_outputs
     ) -> Callable[[], None]:
-        """Queue outputs and dead letters in a new transaction.
+        """Queue outputs, dead letters and the source's accounts in a new transaction.
 
         Returns:
             The function that commits the queued records together with the offsets; see
             `Transactions.begin`, also for the errors.
         """
+        accounts = self._accounts
 
         def write(producer: Producer) -> None:
             write_outputs(producer)
             for letter in settlement.dead_letters:
                 self._produce(producer, letter)
+            if accounts is not None:
+                for key, value in accounts.due(settlement.progress):
+                    produce_record(producer, accounts.topic, 0, Encoded(key, value, []))
 
         offsets = [
             TopicPartition(tp.topic, tp.number, offset, settlement.notes.get(tp, ""))
             for tp, offset in settlement.progress.items()
         ]
         size = settlement.outputs.size + len(settlement.dead_letters) * self._limit
-        return self._transactions.begin(write, size, offsets, settlement.lease)
+        finish = self._transactions.begin(write, size, offsets, settlement.lease)
+        if accounts is None:
+            return finish
+
+        def finish_accounts() -> None:
+            finish()
+            accounts.written(settlement.progress)
+
+        return finish_accounts
 
     def _produce(self, producer: Producer, letter: DeadLetter) -> None:
         encoded = encode_letter(letter, self._provenance, self._format, self._limit)

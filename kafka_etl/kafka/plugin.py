@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from kafka_etl.contracts import (
+    Accounts,
     Deployment,
     Guarantee,
     Label,
@@ -20,13 +21,31 @@ from kafka_etl.contracts import (
     Source,
     SourcePlugin,
 )
-from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
+from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings, ReplaySettings
 
 
 def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> Source:
     from kafka_etl.kafka.source import KafkaSource
 
     return KafkaSource(settings, deployment, pulse)
+
+
+def _build_replay(settings: ReplaySettings, deployment: Deployment, pulse: Pulse) -> Source:
+    from kafka_etl.kafka.replay_source import ReplaySource
+
+    return ReplaySource(settings, deployment, pulse)
+
+
+def _check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:
+    from kafka_etl.kafka.replay_source import check_replay
+
+    return check_replay(settings, deployment)
+
+
+def _replay_accounts(settings: ReplaySettings) -> Accounts:
+    from kafka_etl.kafka.replay_accounts import ReplayAccounts
+
+    return ReplayAccounts(settings)
 
 
 def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:
@@ -60,6 +79,13 @@ SOURCE: Final = SourcePlugin(
     build=_build_source,
     check=_check_source,
     summary="topics of a Kafka cluster, read by a consumer group",
+)
+REPLAY: Final = SourcePlugin(
+    settings=ReplaySettings,
+    build=_build_replay,
+    check=_check_replay,
+    summary="dead letters that `dlq replay` puts back; not for pipeline files",
+    accounts=_replay_accounts,
 )
 SINK: Final = SinkPlugin(
     settings=KafkaSinkSettings,

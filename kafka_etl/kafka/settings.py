@@ -176,3 +176,22 @@ class KafkaSinkSettings(ByteSinkSettings):
     @property
     def source_timestamp(self) -> bool:
         return self.timestamp == "source"
+
+
+class ReplaySettings(SourceSettings):
+    """Settings of a source that reads the dead letters which `dlq replay` has claimed.
+
+    Attributes:
+        topic: Dead-letter topic.
+        action: Id of the bulk action that has claimed the letters.
+        group: The consumer group, which has no member: its offsets say how far the replay is.
+        rate: Records a second; None: as fast as they go.
+        keep_failures: Whether the records keep the headers of their failures, for a replay to a
+            topic: the next failure then goes on with their history.
+    """
+
+    topic: Topic
+    action: str = Field(min_length=1, max_length=100)
+    group: str = Field(min_length=1, max_length=249)
+    rate: float | None = Field(default=None, gt=0)
+    keep_failures: bool = False

@@ -79,6 +79,7 @@ def deployment_of(
     spec = pipeline.spec
     timeouts = [operator.timeout or 0.0 for operator in pipeline.operators]
     letters = spec.dead_letter
+    make_accounts = pipeline.source.accounts
     return Deployment(
         pipeline=spec.name,
         member=member,
@@ -107,6 +108,7 @@ def deployment_of(
         columns=preflight.columns,
         folder=pipeline.folder,
         stdout=stdout,
+        accounts=None if make_accounts is None else make_accounts(pipeline.source_settings),
         pulse=pulse or (lambda _reason: None),
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from kafka_etl.dead_letters.letter import Place
 from kafka_etl.record import SourceRecord
 
 SUFFIX: Final = ".status"
@@ -139,6 +140,32 @@ class Statuses:
             for place, status in self.letters.items()
             if status.status is LetterStatus.REPLAYING and status.action == action
         }
+
+
+class Claim(NamedTuple):
+    """One dead letter that an action is to replay.
+
+    Attributes:
+        letter: Place of the letter.
+        record: Where the record was; for an unknown or lost source, where the letter is.
+        value: The corrected value; None: the letter's own.
+    """
+
+    letter: LetterPlace
+    record: Place
+    value: bytes | None
+
+
+def claims_of(statuses: Statuses, action: str, letters: str) -> list[Claim]:
+    """The dead letters of the topic `letters` that an action is still to replay."""
+    return [
+        Claim(
+            place,
+            Place(letters, *place) if status.source is None else Place(*status.source),
+            status.value,
+        )
+        for place, status in statuses.claimed(action).items()
+    ]
 
 
 def status_topic(letters: str) -> str:

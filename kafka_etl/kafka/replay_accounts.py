@@ -1,0 +1,110 @@
+"""The order of a replay, and the statuses that move with its offsets."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from time import time_ns
+
+from kafka_etl.dead_letters.statuses import (
+    Claim,
+    LetterPlace,
+    LetterStatus,
+    Status,
+    key_of,
+    status_record,
+    status_topic,
+)
+from kafka_etl.kafka.settings import ReplaySettings
+from kafka_etl.record import Offsets, Partition
+
+
+class ReplayAccounts:
+    """The claims of one replay, and what became of them; see `kafka_etl.contracts.Accounts`.
+
+    The records of one partition are replayed in the order of their offsets, so that one offset says
+    how far the replay is there. Of several letters of one record the newest is replayed, and all of
+    them count as replayed.
+
+    Attributes:
+        order: One claim for each record, in the order of the replay.
+    """
+
+    def __init__(self, settings: ReplaySettings) -> None:
+        self._letters = settings.topic
+        self._action = settings.action
+        self._claims: dict[Partition, list[Claim]] = {}
+        self._at: dict[Partition, int] = {}
+        self._left_open: set[LetterPlace] = set()
+        self.order: list[Claim] = []
+
+    @property
+    def topic(self) -> str:
+        """Name of the status topic."""
+        return status_topic(self._letters)
+
+    def load(self, claims: Iterable[Claim]) -> None:
+        """Begin with these claims: those that are not replayed yet."""
+        by_partition: dict[Partition, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            by_partition[partition_of_claim(claim)].append(claim)
+        for found in by_partition.values():
+            found.sort(key=lambda claim: (claim.record.offset, claim.letter))
+        self._claims = dict(by_partition)
+        self._at = dict.fromkeys(by_partition, 0)
+        newest = [_newest(found) for found in by_partition.values()]
+        # Letters are nearly in the order of their records: the merge reads the topic once, about.
+        self.order = list(heapq.merge(*newest, key=attrgetter("letter")))
+
+    def begins(self) -> dict[Partition, int]:
+        """The first offset of each partition that is to be replayed."""
+        return {tp: found[0].record.offset for tp, found in self._claims.items()}
+
+    def ends(self) -> dict[Partition, int]:
+        """The offset after the last one to be replayed."""
+        return {tp: found[-1].record.offset + 1 for tp, found in self._claims.items()}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the status of each claim is durable."""
+        return all(self._at[tp] == len(found) for tp, found in self._claims.items())
+
+    def leave_open(self, letter: LetterPlace) -> None:
+        """The letter cannot be replayed: its status becomes open again."""
+        self._left_open.add(letter)
+
+    def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
+        """See `kafka_etl.contracts.Accounts`."""
+        replayed = Status(LetterStatus.REPLAYED, time_ns() // 1_000_000, self._action)
+        return [
+            (key_of(claim.letter), None)
+            if claim.letter in self._left_open
+            else status_record(claim.letter, replayed)
+            for tp, offset in progress.items()
+            for claim in self._claims.get(tp, ())[self._at.get(tp, 0) : self._before(tp, offset)]
+        ]
+
+    def written(self, progress: Offsets) -> None:
+        """See `kafka_etl.contracts.Accounts`."""
+        for tp, offset in progress.items():
+            if tp in self._at:
+                self._at[tp] = self._before(tp, offset)
+
+    def _before(self, tp: Partition, offset: int) -> int:
+        """Number of the partition's claims before an offset, but not less than are written."""
+        found, at = self._claims.get(tp, []), self._at.get(tp, 0)
+        while at < len(found) and found[at].record.offset < offset:
+            at += 1
+        return at
+
+
+def partition_of_claim(claim: Claim) -> Partition:
+    """The partition of the record that failed."""
+    return Partition(claim.record.topic, claim.record.partition)
+
+
+def _newest(claims: Sequence[Claim]) -> list[Claim]:
+    """The newest letter of each record, in the order of offsets."""
+    return list({claim.record.offset: claim for claim in claims}.values())
