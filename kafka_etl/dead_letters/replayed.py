@@ -29,13 +29,24 @@ class ReplayedRecord(msgspec.Struct, frozen=True):
     kept_headers: Headers | None = None
 
     @property
+    def failures(self) -> int:
+        """How often the record has failed."""
+        return len(_history(self.letter)) + 1
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the letter was too large to keep the value, and no corrected value is there."""
+        cuts: Any = self.letter.context.get("truncated")
+        entries: list[Any] = cuts if isinstance(cuts, list) else []
+        names = [entry.get("what") for entry in entries if isinstance(entry, dict)]
+        return "value" in names and self.corrected is None
+
+    @property
     def earlier(self) -> list[dict[str, Any]]:
         """The record's failures so far, oldest first; the last one is that of the letter."""
         letter = self.letter
         if self.kept_headers is not None:
             return []  # the headers tell of them
-        history: object = letter.context.get("history")
-        before = history if isinstance(history, list) else []
         failure = {
             "family": letter.family,
             "at_ms": letter.written_ms,
@@ -50,7 +61,7 @@ class ReplayedRecord(msgspec.Struct, frozen=True):
             "attempts": letter.attempts,
             "error": letter.error[:_ERROR],
         }
-        return [*(entry for entry in before if isinstance(entry, dict)), failure]
+        return [*_history(letter), failure]
 
     def topic(self) -> str | None:
         return self.place.topic
@@ -75,3 +86,9 @@ class ReplayedRecord(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.value() or b"")
+
+
+def _history(letter: StoredLetter) -> list[dict[str, Any]]:
+    found: Any = letter.context.get("history")
+    entries: list[Any] = found if isinstance(found, list) else []
+    return [entry for entry in entries if isinstance(entry, dict)]

@@ -101,9 +101,10 @@ class ReplaySource:
         for claim in claims:
             progress[partition_of_claim(claim)] = claim.record.offset + 1
             record = found.get(claim.letter)
-            if record is None:
+            reason = self._objection(record)
+            if record is None or reason:
                 self._accounts.leave_open(claim.letter)
-                self._log.warning("the letter is gone, or is none", letter=str(claim.letter))
+                self._log.warning("left open", letter=str(claim.letter), reason=reason)
             else:
                 records.append(record)
         if records:
@@ -192,6 +193,17 @@ class ReplaySource:
             if claim.record.offset >= self._given[partition_of_claim(claim)]:
                 due.append(claim)
         return due
+
+    def _objection(self, record: ReplayedRecord | None) -> str:
+        """Why a letter cannot be replayed; empty: it can."""
+        if record is None:
+            return "the letter is gone, or is none"
+        failures = record.failures
+        if failures >= self._settings.max_failures:
+            return f"the record has failed {failures} times: raise --max-failures"
+        if record.is_cut:
+            return "the letter has only a reference to the value"
+        return ""
 
     def _records(self, claims: Sequence[Claim]) -> dict[LetterPlace, ReplayedRecord]:
         """The records of these claims, without those whose letters are gone.

@@ -188,6 +188,7 @@ class ReplaySettings(SourceSettings):
         rate: Records a second; None: as fast as they go.
         keep_failures: Whether the records keep the headers of their failures, for a replay to a
             topic: the next failure then goes on with their history.
+        max_failures: Records that have failed this often are left alone: none goes round for ever.
     """
 
     topic: Topic
@@ -195,3 +196,4 @@ class ReplaySettings(SourceSettings):
     group: str = Field(min_length=1, max_length=249)
     rate: float | None = Field(default=None, gt=0)
     keep_failures: bool = False
+    max_failures: int = Field(default=10, ge=1)

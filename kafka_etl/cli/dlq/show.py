@@ -50,7 +50,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.kafka.topics import existing_partitions, whole
 
     wanted = None if letter is None else parse_id(letter)
-    cluster, topic = _find_topic(where, kafka, pipeline, parse_sets(sets))
+    cluster, topic = find_topic(where, kafka, pipeline, parse_sets(sets))
     admin = reached(cluster.admin)
     none_yet = "It is created when the pipeline starts."
     ranges = whole(admin, existing_partitions(admin, topic, none_yet))
@@ -101,7 +101,7 @@ def parse_id(text: str) -> Wanted:
     return Wanted(found["topic"], int(found["partition"]), int(found["offset"]))
 
 
-def _find_topic(
+def find_topic(
     where: str, kafka: str | None, pipeline: Path | None, overrides: dict[str, str]
 ) -> tuple[Cluster, str]:
     from kafka_etl.errors import NoSuchLetter

@@ -1,0 +1,228 @@
+"""`kafka-etl dlq replay`: puts dead letters back."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kafka_etl.cli.dlq.bulk import (
+    Again,
+    Confirmed,
+    DryRun,
+    Fingerprint,
+    Ids,
+    Plan,
+    Reason,
+    Request,
+    Where,
+    actor,
+    confirm,
+    find_letters,
+    insist,
+    now_ms,
+    preview,
+)
+from kafka_etl.cli.options import Sets, parse_sets
+
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.cli.dlq.bulk import Letters
+    from kafka_etl.dead_letters.statuses import BulkAction, LetterPlace, Statuses
+    from kafka_etl.dlq.replay import ReplayOrder
+    from kafka_etl.dlq.selection import Found
+
+
+def replay(  # noqa: PLR0913 - one parameter per option
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline file.")],
+    ids: Ids = [],  # noqa: B006 - typer reads it, nobody changes it
+    *,
+    where: Where = None,
+    fingerprint: Fingerprint = [],  # noqa: B006
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="pipeline|source|TOPIC",
+            help="Through the pipeline's operators to its sink; back to the topics that the "
+            "records came from; or to a topic.",
+        ),
+    ] = "pipeline",
+    transform: Annotated[
+        list[str],
+        typer.Option(
+            "--transform", metavar="OPERATOR", help="An operator before those of the pipeline."
+        ),
+    ] = [],  # noqa: B006
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Correct the values in $EDITOR before; at most 100.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Records a second.")] = None,
+    reset_attempts: Annotated[
+        bool,
+        typer.Option(
+            "--reset-attempts", help="With --to source or TOPIC: forget the failures so far."
+        ),
+    ] = False,
+    max_failures: Annotated[
+        int, typer.Option(min=1, help="Leave records alone that have failed so often.")
+    ] = 10,
+    again: Again = False,
+    dry_run: DryRun = False,
+    plan: Plan = None,
+    yes: Confirmed = False,
+    reason: Reason = "",
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="ACTION", help="Go on with a stopped replay.")
+    ] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the replay keeps its state.")
+    ] = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Put dead letters back, each exactly once: by id, fingerprint or filter.
+
+    The record and its new status move in one transaction, so that a replay that was killed goes on
+    where it was: give the same command again, or `--resume`. A record that fails again becomes a
+    dead letter with its whole history.
+
+    Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c… --dry-run
+    """
+    from kafka_etl.cli.dlq.changes import edited, show_transformed
+    from kafka_etl.cli.dlq.replay_run import run_replay
+    from kafka_etl.dead_letters.statuses import ActionState, BulkAction
+    from kafka_etl.dlq.replay import ReplayOrder
+
+    overrides = parse_sets(sets)
+    letters = find_letters(str(file), None, None, overrides)
+    order = ReplayOrder(
+        letters.topic,
+        action="",
+        to=to,
+        transform=tuple(transform),
+        rate=rate,
+        reset=reset_attempts,
+        max_failures=max_failures,
+    )
+    wanted = Request(ids, where, tuple(fingerprint), again=again)
+    statuses = letters.statuses.read()
+    action = None if dry_run else _stopped_before(letters, statuses, wanted, order, resume)
+    if action is not None:
+        left = len(statuses.claimed(action.id))
+        typer.echo(f"replay {action.id} goes on: {left:,} of {action.count:,} are left", err=True)
+    else:
+        selection = wanted.select(letters, statuses)
+        edits = edited(letters, selection) if edit else {}
+        details = _details(order, edits)
+        digest = preview(letters, selection, "replay", *details)
+        if transform:
+            show_transformed(file, overrides, letters, selection, order)
+        if dry_run or not selection.letters:
+            return
+        confirm(selection, digest, plan=plan, yes=yes)
+        action = BulkAction(
+            id=secrets.token_hex(4),
+            kind="replay",
+            state=ActionState.RUNNING,
+            begun_ms=now_ms(),
+            actor=actor(),
+            reason=reason,
+            where=wanted.words,
+            count=len(selection.letters),
+            plan=digest,
+            pipeline=_name(letters),
+            to=order.to,
+            transform=tuple(order.transform),
+        )
+        _claim(letters, wanted, details, action, edits)
+    raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
+
+
+def _details(order: ReplayOrder, edits: Mapping[LetterPlace, bytes]) -> list[str]:
+    """What the plan is bound to, besides the letters."""
+    changed = [f"{place}:{value.hex()}" for place, value in sorted(edits.items())]
+    return [order.to, *order.transform, str(order.reset), *changed]
+
+
+def _stopped_before(
+    letters: Letters,
+    statuses: Statuses,
+    wanted: Request,
+    order: ReplayOrder,
+    resume: str | None,
+) -> BulkAction | None:
+    """The action to go on with: the one that is named, or one of the same request.
+
+    Raises:
+        SelectionRefused: The action that is named has ended, or is none.
+    """
+    from kafka_etl.errors import SelectionRefused
+
+    if resume is not None:
+        action = statuses.actions.get(resume)
+        if action is None or not statuses.claimed(resume):
+            raise SelectionRefused(
+                f"{letters.statuses.name} has no replay {resume} with letters left",
+                "`kafka-etl dlq list` names the replays that have not ended.",
+            )
+        if action.pipeline != _name(letters) or action.to != order.to:
+            raise SelectionRefused(
+                f"replay {resume} is of pipeline {action.pipeline}, to {action.to}",
+                "Name that pipeline's file, and the same --to.",
+            )
+        return action
+    same = (_name(letters), wanted.words, order.to, tuple(order.transform))
+    return next(
+        (
+            action
+            for action in statuses.actions.values()
+            if (action.pipeline, action.where, action.to, tuple(action.transform)) == same
+            and statuses.claimed(action.id)
+        ),
+        None,
+    )
+
+
+def _name(letters: Letters) -> str:
+    spec = letters.cluster.spec
+    return "" if spec is None else spec.name
+
+
+def _claim(
+    letters: Letters,
+    wanted: Request,
+    details: Sequence[str],
+    action: BulkAction,
+    edits: Mapping[LetterPlace, bytes],
+) -> None:
+    """Claim the selected letters for the action.
+
+    The letters are selected once more while nobody else can change statuses: what was previewed is
+    what is claimed.
+
+    Raises:
+        SelectionRefused: The selection has changed since the preview.
+        StatusesTaken: Another command changes the statuses.
+    """
+    from kafka_etl.dead_letters.statuses import LetterStatus, Status
+
+    change = letters.statuses.change()
+    selection = wanted.select(letters, change.statuses)
+    insist(selection, action.plan, selection.plan(action.kind, *details))
+    topics = {found.source.topic for found in selection.letters} - {""}
+    known = letters.admin.topics(topics, "READ")
+
+    def claim(found: Found) -> Status:
+        source = found.source
+        is_known = source.topic in known and source.offset >= 0
+        return Status(
+            LetterStatus.REPLAYING,
+            action.begun_ms,
+            action.id,
+            (source.topic, source.partition, source.offset) if is_known else None,
+            edits.get(found.at),
+        )
+
+    change.write(action, [(found.at, claim(found)) for found in selection.letters])

@@ -1,0 +1,169 @@
+"""Runs a replay: a daemon with one pipeline, whose source is the claimed dead letters."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from kafka_etl.cli.dlq.bulk import Letters, now_ms, tell
+from kafka_etl.log import WIPE, get_logger, overwrites
+
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.document import Document
+    from kafka_etl.dead_letters.statuses import BulkAction
+    from kafka_etl.dlq.replay import ReplayOrder
+    from kafka_etl.runtime.daemon.daemon import View
+
+_FAILED_AGAIN: Final = 3
+_LOG_EVERY: Final = 10.0
+
+
+class ReplayProgress:
+    """Shows how far a replay is: one overwritten line on a terminal, else a line every 10 s.
+
+    Args:
+        total: Number of records to replay.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown_at = time.monotonic()
+        self.failed = 0
+
+    def show(self, view: View) -> None:
+        """Show a view; called by the daemon about once a second."""
+        for name, status in view.pipelines.items():
+            done, rate = status.count("records_in"), view.rates[name].records_in
+            self.failed = int(status.count("dead_letters"))
+            left = self._total - done
+            eta = f", {left / rate:,.0f} s to go" if rate and left > 0 else ""
+            trouble = f" ({status.trouble})" if status.trouble else ""
+            line = (
+                f"{done:,.0f} of {self._total:,} replayed, {rate:,.0f} rec/s{eta}, "
+                f"{self.failed:,} failed again{trouble}"
+            )
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        if overwrites():
+            sys.stderr.write(f"{WIPE}{line}"[: shutil.get_terminal_size().columns - 1])
+            sys.stderr.flush()
+        elif time.monotonic() - self._shown_at >= _LOG_EVERY:
+            self._shown_at = time.monotonic()
+            tell(line)
+
+    def end(self) -> None:
+        """Wipe the line from a terminal."""
+        if overwrites():
+            sys.stderr.write(WIPE)
+
+
+def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
+    file: Path,
+    overrides: dict[str, str],
+    letters: Letters,
+    order: ReplayOrder,
+    action: BulkAction,
+    state_dir: Path | None,
+) -> int:
+    """Replay the letters that an action has claimed, until the end or a signal.
+
+    Returns:
+        The exit status: 0: done. 3: done, and some have failed again. 1: the replay has failed; 2:
+        its configuration is not valid. 128 plus a signal's number: stopped.
+    """
+    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.dead_letters.statuses import claims_of
+    from kafka_etl.dlq.replay import replay_document
+
+    ((document, spec),) = read_pipelines([file], overrides)
+    claims = claims_of(letters.statuses.read(), action.id, letters.topic)
+    sources = sorted({claim.record.topic for claim in claims})
+    order = replace(order, action=action.id, sources=sources)
+    progress = ReplayProgress(len(claims))
+    status = _run(replay_document(document, spec, order), action, state_dir, progress)
+    return _sum_up(letters, action, progress, status)
+
+
+def _run(
+    document: Document, action: BulkAction, state_dir: Path | None, progress: ReplayProgress
+) -> int:
+    """Run the daemon; the action's id is its instance, so that a second one ends the first."""
+    from kafka_etl.config.build import read_spec
+    from kafka_etl.config.model import PipelineSpec
+    from kafka_etl.config.report import config_error
+    from kafka_etl.log import configure
+    from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded
+    from kafka_etl.runtime.daemon.state_folder import default_folder
+    from kafka_etl.runtime.daemon.version import RunOptions
+    from kafka_etl.runtime.messages import LogSettings
+
+    spec = read_spec(document)
+    if not isinstance(spec, PipelineSpec):
+        raise config_error(spec)
+    logs = LogSettings({"": "warning"})
+    configure(logs.levels)
+    loaded: Loaded = (document, spec)
+    folder = state_dir or default_folder()
+    instance = f"replay-{action.id}"
+    daemon = Daemon(
+        [loaded],
+        DaemonOptions(
+            run=RunOptions(until_end=True, workers=1, logs=logs),
+            state_folder=folder,
+            instance=instance,
+            reload=lambda _path: loaded,
+            reload_all=lambda: ([loaded], {}),
+            look=progress.show,
+        ),
+    )
+    daemon.begin()
+    status = daemon.run()
+    progress.show(daemon.view())
+    progress.end()
+    for pipeline in daemon.view().pipelines.values():
+        if pipeline.problem is not None:
+            get_logger("daemon").error(
+                pipeline.problem.what, code=pipeline.problem.code, next=pipeline.problem.next_step
+            )
+    if status == 0:
+        shutil.rmtree(folder / instance, ignore_errors=True)
+    return status
+
+
+def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, status: int) -> int:
+    """Close the account of an action, tell its outcome, and return the exit status."""
+    from kafka_etl.dead_letters.statuses import ActionState, LetterStatus
+
+    statuses = letters.statuses.read()
+    left = len(statuses.claimed(action.id))
+    replayed = sum(
+        one.action == action.id and one.status is LetterStatus.REPLAYED
+        for one in statuses.letters.values()
+    )
+    failed = statuses.actions[action.id].failed + progress.failed
+    account = msgspec.structs.replace(
+        statuses.actions[action.id],
+        state=ActionState.STOPPED if left else ActionState.DONE,
+        ended_ms=now_ms(),
+        replayed=replayed,
+        failed=failed,
+    )
+    letters.statuses.change().write(account)
+    tell(f"replay {action.id}: {replayed:,} of {action.count:,} replayed, {failed:,} failed again")
+    if left:
+        tell(
+            f"{left:,} are left. Go on: kafka-etl dlq replay {letters.given} --resume {action.id}\n"
+            f"Give them back: kafka-etl dlq release {letters.given} {action.id}"
+        )
+        return status or 1
+    left_open = action.count - replayed
+    if left_open:
+        tell(f"{left_open:,} were left open: see the warnings above")
+    return status or (_FAILED_AGAIN if failed or left_open else 0)

@@ -1,0 +1,107 @@
+"""A replay as a pipeline: the source is the dead letters, the rest that of the pipeline's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from kafka_etl.config.document import Document
+from kafka_etl.config.model import PipelineSpec
+
+THROUGH: Final = "pipeline"
+BACK: Final = "source"
+_CODECS: Final = ("value", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOrder:
+    """What a replay does with the claimed letters.
+
+    Attributes:
+        letters: The dead-letter topic.
+        action: Id of the bulk action.
+        to: `THROUGH`: through the operators of the pipeline to its sink. `BACK`: to the topics that
+            the records came from. Else a topic.
+        transform: Operators before those of the pipeline.
+        rate: Records a second; None: as fast as they go.
+        reset: Whether records that go to a topic lose the history of their failures.
+        max_failures: Records that have failed this often are left alone.
+        sources: Topics that the records came from.
+    """
+
+    letters: str
+    action: str
+    to: str = THROUGH
+    transform: Sequence[str] = ()
+    rate: float | None = None
+    reset: bool = False
+    max_failures: int = 10
+    sources: Sequence[str] = ()
+
+
+def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) -> Document:
+    """Make the document of a replay from that of its pipeline.
+
+    Offsets of the replay stand under a group of its own, in Kafka and in a store, so that the
+    pipeline's own offsets are never touched.
+    """
+    data = dict(document.data)
+    for name in ("guarantee", "workers"):
+        data.pop(name, None)
+    source = spec.source.with_
+    through = order.to == THROUGH
+    with_: dict[str, Any] = {
+        "topic": order.letters,
+        "action": order.action,
+        "group": f"{spec.name}.replay.{order.action}",
+        "keep_failures": not (through or order.reset),
+        "max_failures": order.max_failures,
+    }
+    with_ |= {name: source[name] for name in _CODECS if name in source}
+    if "batch" in source:
+        with_["batch"] = source["batch"]
+    if order.rate is not None:
+        with_["rate"] = order.rate
+    data["source"] = {"use": "dead_letters", "with": with_}
+    own: Sequence[Any] = data.get("operators") or () if through else ()
+    data["operators"] = [*({"use": use} for use in order.transform), *own]
+    data["sink"] = _own_offsets(data["sink"]) if through else _to_topics(order, with_)
+    return replace(document, data=data)
+
+
+def _own_offsets(sink: Any) -> Any:
+    """The sink, whose store keeps the offsets under the group of the replay."""
+    if not isinstance(sink, Mapping) or not isinstance(sink.get("with"), Mapping):
+        return sink
+    settings = {name: value for name, value in sink["with"].items() if name != "offsets"}
+    return {**sink, "with": settings}
+
+
+def _to_topics(order: ReplayOrder, source: dict[str, Any]) -> dict[str, Any]:
+    """A sink for one topic, or for the topics that the records came from."""
+    if not order.transform:
+        for name in _CODECS:  # bytes go through as they are
+            source.pop(name, None)
+    if order.to != BACK:
+        return {"use": "kafka", "with": {"topic": order.to, "timestamp": "source"}}
+    first, *others = order.sources
+    settings: dict[str, Any] = {"topic": first, "timestamp": "source"}
+    settings["set"] = {"partition": "partition"}
+    if others:
+        settings |= {"routes": others, "set": {"partition": "partition", "topic": "topic"}}
+    return {"use": "kafka", "with": settings}
+
+
+def transform_document(document: Document, spec: PipelineSpec, order: ReplayOrder) -> Document:
+    """Make the document of a trial of the operators in `transform` alone."""
+    source = {name: spec.source.with_[name] for name in _CODECS if name in spec.source.with_}
+    data = {
+        **document.data,
+        "source": {"use": "kafka", "with": {"topics": order.letters, **source}},
+        "operators": [{"use": use} for use in order.transform],
+        "sink": {"use": "stdout"},
+        "dead_letter": {"topic": f"{order.letters[:200]}.trial"},
+    }
+    data.pop("guarantee", None)
+    return replace(document, data=data)
