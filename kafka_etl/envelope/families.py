@@ -19,6 +19,9 @@ Texts = dict[str, str | list[str]]
 _MESSAGE: Final = 2_000
 _JAVA_NUMBERS: Final = (4, 8)
 _DIGITS: Final = 19
+_LONG: Final = 200
+"""Characters from which on what is UTF-8 is text."""
+_LINES: Final = str.maketrans("", "", "\t\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +175,15 @@ def readable(value: bytes | None) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
-    if (text or not value) and all(c.isprintable() or c in "\t\r\n" for c in text):
+    if len(text) > _LONG or ((text or not value) and _is_plain(text)):
         return text
     if len(value) in _JAVA_NUMBERS:
         return str(int.from_bytes(value, "big", signed=True))
     return "hex:" + value.hex()
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() or text.translate(_LINES).isprintable()
 
 
 # Taking a record's headers apart
