@@ -116,6 +116,8 @@ class DeadLetterSpec(Settings):
         with_: Settings of that sink.
         format: `raw`: the original record, with the data of its failure in headers, by default in a
             topic. `envelope`: one JSON document with everything, by default in other places.
+        compat: `connect`: a dead letter in a topic has Kafka Connect's headers beside our own, for
+            tools that read Connect's dead letters.
         claim_check: URL of a folder or bucket that keeps whole documents, where they are too large
             for a message of `use`; None: they are cut.
         create: Settings with which preflight creates a missing topic, by default with the source's
@@ -128,6 +130,7 @@ class DeadLetterSpec(Settings):
     use: str | None = Field(default=None, min_length=1)
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
     format: Literal["raw", "envelope"] | None = None
+    compat: Literal["connect"] | None = None
     claim_check: str | None = Field(default=None, pattern=r"^(file:///|(s3|gs|az)://)[^?#]+$")
     create: CreateSettings | Literal[False] = CreateSettings()
     limit: LimitSpec = LimitSpec()
@@ -144,14 +147,18 @@ class DeadLetterSpec(Settings):
             raise ValueError("`with` belongs to `use`")
         if self.topic is None and self.format == "raw":
             raise ValueError("`format: raw` is for a topic, whose records have headers")
+        if self.compat is not None and self.written_as == "envelope":
+            raise ValueError("`compat` belongs to `format: raw` in a topic, which has headers")
         if self.claim_check is not None and self.use is None:
             raise ValueError("`claim_check` belongs to `use`, a sink with small messages")
         return self
 
     @property
-    def written_as(self) -> Literal["raw", "envelope"]:
-        """The format, or the usual one of the place."""
-        return self.format or ("envelope" if self.topic is None else "raw")
+    def written_as(self) -> Literal["raw", "raw+connect", "envelope"]:
+        """The format, or the usual one of the place; `raw+connect`: `raw` with `compat`."""
+        if self.format == "envelope" or self.topic is None:
+            return "envelope"
+        return "raw" if self.compat is None else "raw+connect"
 
 
 class PipelineSpec(Settings):

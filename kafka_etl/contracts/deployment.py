@@ -68,7 +68,7 @@ class Deployment:
     producer: ClientSettings
     provenance: Provenance
     dead_letter_topic: str | None = None
-    letter_format: Literal["raw", "envelope"] = "raw"
+    letter_format: Literal["raw", "raw+connect", "envelope"] = "raw"
     letter_table: str | None = None
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])

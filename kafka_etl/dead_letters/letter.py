@@ -38,7 +38,8 @@ class StoredLetter(msgspec.Struct, frozen=True):
         version: Version of the operator.
         headers: Those of the record that failed, without those of its failure.
         context: The whole invocation; empty where it was cut or is no JSON object. Of a foreign
-            dead letter: the headers of its failure.
+            dead letter: `family`, and `headers`, those of its failure as texts, with a list of
+            texts for a header that is there several times; `history` has earlier failures.
         family: The system that wrote the dead letter: `kafka_etl`, or one of `FOREIGN`.
     """
 
@@ -66,7 +67,20 @@ class StoredLetter(msgspec.Struct, frozen=True):
 
     @property
     def traceback(self) -> str:
-        """Traceback of the last attempt; empty: none, or cut."""
+        """Traceback of the last attempt, as its language writes it; empty: none, or cut."""
         error = self.context.get("error")
-        found = cast("dict[str, Any]", error).get("traceback") if isinstance(error, dict) else ""
+        if not isinstance(error, dict):
+            return self._stacktrace
+        found = cast("dict[str, Any]", error).get("traceback")
         return found if isinstance(found, str) else ""
+
+    @property
+    def _stacktrace(self) -> str:
+        """Stack trace in the headers of a foreign dead letter; that of the value before the key."""
+        headers = self.context.get("headers")
+        if not isinstance(headers, dict):
+            return ""
+        texts = cast("dict[str, str | list[str]]", headers)
+        names = [name for name in texts if name.endswith("stacktrace")]
+        found = texts[min(names, key=len)] if names else ""
+        return found if isinstance(found, str) else found[-1]

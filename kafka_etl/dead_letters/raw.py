@@ -5,15 +5,17 @@ Anybody can write to a topic: nothing in a record is trusted, and what is missin
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from kafka_etl.dead_letters.document import as_object
 from kafka_etl.dead_letters.letter import Place, StoredLetter
-from kafka_etl.envelope import PREFIX, Encoded, Provenance, encode_raw
+from kafka_etl.envelope import PREFIX, Encoded, Provenance, encode_raw, taken_apart, told
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.record import SourceRecord, headers_of, offset_of, partition_of
 
 _ANY_SIZE: Final = 2**31
+_MARK: Final = f"{PREFIX}condition"
 
 
 def decode_raw(record: SourceRecord) -> StoredLetter | None:
@@ -36,14 +38,9 @@ def stored(letter: DeadLetter, about: Provenance) -> StoredLetter:
 
 
 def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | None:
-    headers = encoded.headers
-    ours = {
-        name.removeprefix(PREFIX): value or b""
-        for name, value in headers
-        if name.startswith(PREFIX)
-    }
-    if "condition" not in ours:
+    if all(name != _MARK for name, _ in encoded.headers):
         return None
+    own, ours, foreign = taken_apart(encoded.headers)
     texts = {
         name: value.decode("utf-8", "replace") for name, value in ours.items() if name != "context"
     }
@@ -64,9 +61,20 @@ def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | Non
         version=texts.get("operator.version", ""),
         key=encoded.key,
         value=encoded.value,
-        headers=[(name, value) for name, value in headers if not name.startswith(PREFIX)],
-        context=as_object(ours.get("context", b"")),
+        headers=own,
+        context=_with_failures(as_object(ours.get("context", b"")), told(foreign)),
     )
+
+
+def _with_failures(
+    context: Mapping[str, Any], elsewhere: list[dict[str, Any]]
+) -> Mapping[str, Any]:
+    """The context with the failures in other systems that headers beside ours tell."""
+    if not elsewhere:
+        return context
+    history = context.get("history")
+    earlier = cast("list[Any]", history) if isinstance(history, list) else []
+    return {**context, "history": [*earlier, *elsewhere]}
 
 
 def _number(text: str | None) -> int:

@@ -11,16 +11,27 @@ from kafka_etl.envelope.document import (
     encode_letter,
     encode_success,
 )
+from kafka_etl.envelope.families import (
+    FOREIGN,
+    PREFIX,
+    Family,
+    Texts,
+    number_in,
+    taken_apart,
+    told,
+)
 from kafka_etl.envelope.fingerprints import fingerprint_of, normalised
-from kafka_etl.envelope.raw import FOREIGN, PREFIX, Encoded, Provenance, encode_raw, fingerprint
+from kafka_etl.envelope.raw import Encoded, Provenance, encode_raw, fingerprint
 
 __all__ = [
     "FOREIGN",
     "PREFIX",
     "Encoded",
+    "Family",
     "LetterFormat",
     "OutputTooLarge",
     "Provenance",
+    "Texts",
     "encode_failure",
     "encode_letter",
     "encode_raw",
@@ -28,4 +39,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_of",
     "normalised",
+    "number_in",
+    "taken_apart",
+    "told",
 ]

@@ -18,7 +18,14 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 
 from kafka_etl.envelope.cuts import CUTS, REFERENCES, Draft
-from kafka_etl.envelope.raw import HISTORY, Encoded, Provenance, encode_raw, fingerprint, told_apart
+from kafka_etl.envelope.raw import (
+    HISTORY,
+    Encoded,
+    Provenance,
+    encode_raw,
+    fingerprint,
+    told_apart,
+)
 from kafka_etl.invocation import Condition, DeadLetter, printable
 from kafka_etl.record import (
     Headers,
@@ -32,8 +39,8 @@ from kafka_etl.record import (
 Claim = Callable[[bytes], str]
 """Stores a whole document elsewhere, and returns the URI where a reader finds the document."""
 
-LetterFormat = Literal["raw", "envelope"]
-
+LetterFormat = Literal["raw", "raw+connect", "envelope"]
+"""`raw+connect`: format `raw`, with Kafka Connect's headers beside ours."""
 
 _TRACE: Final = 512
 """Longest `traceparent` or `tracestate`; longer ones are no such thing."""
@@ -154,8 +161,8 @@ def encode_letter(
     In format `raw` everything about the failure is in headers, in format `envelope` in the value:
     a sink that sends no headers needs the latter.
     """
-    if form == "raw":
-        return encode_raw(letter, about, limit)
+    if form != "envelope":
+        return encode_raw(letter, about, limit, connect=form == "raw+connect")
     return Encoded(letter.record.key(), encode_failure(letter, about, limit, claim), [])
 
 

@@ -7,16 +7,16 @@ the context names the cuts. No dead letter is lost because of its size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import orjson
-from msgspec.structs import replace
 
+from kafka_etl.envelope.families import CONNECT, PREFIX, parted
 from kafka_etl.envelope.fingerprints import fingerprint_of
-from kafka_etl.invocation import DeadLetter, printable
+from kafka_etl.invocation import Condition, DeadLetter, printable
 from kafka_etl.record import (
     Headers,
     SourceRecord,
@@ -26,54 +26,11 @@ from kafka_etl.record import (
     partition_of,
 )
 
-PREFIX: Final = "kafka_etl."
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How another system marks its dead letters.
-
-    Attributes:
-        name: How we call the system.
-        prefixes: What its headers begin with.
-        marks: Headers that each of its dead letters has. A record without one of them is none:
-            headers that only look alike are the application's own.
-    """
-
-    name: str
-    prefixes: tuple[str, ...]
-    marks: frozenset[str]
-
-
-def _family(name: str, marks: str, prefix: str) -> Family:
-    return Family(name, (prefix,), frozenset(prefix + mark for mark in marks.split()))
-
-
-FOREIGN: Final = (
-    _family("connect", "topic partition offset connector.name stage", "__connect.errors."),
-    _family("streams", "topic partition offset exception", "__streams.errors."),
-    _family("share_group", "topic partition offset", "__dlq.errors."),
-    _family("spring_kafka", "original-topic original-partition original-offset", "kafka_dlt-"),
-    Family(
-        "spring_cloud_stream",
-        ("x-original-", "x-exception-"),
-        frozenset(
-            [
-                *("x-original-topic", "x-original-partition", "x-original-offset"),
-                *("x-exception-fqcn", "x-exception-message"),
-            ]
-        ),
-    ),
-    _family("smallrye", "topic partition offset reason", "dead-letter-"),
-)
-"""Families of dead letters of other systems."""
-
 _FRAMING: Final = 128
 _MESSAGE: Final = 2_000
 _SHORT_MESSAGE: Final = 200
 HISTORY: Final = 100
 """Earlier failures that a dead letter tells of."""
-_JAVA_NUMBERS: Final = (4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,31 +67,91 @@ class Encoded(msgspec.Struct, frozen=True):
         return len(self.key or b"") + len(self.value or b"") + headers + _FRAMING
 
 
-def encode_raw(letter: DeadLetter, about: Provenance, limit: int) -> Encoded:
+def encode_raw(
+    letter: DeadLetter, about: Provenance, limit: int, *, connect: bool = False
+) -> Encoded:
     """The dead letter in format `raw`, in at most `limit` bytes.
 
     The original key, value and headers unchanged; `kafka_etl.*` headers, all UTF-8 text; and
     `kafka_etl.context`, the whole invocation as JSON. Headers of an earlier failure, ours or those
     of another system's dead letter, are moved into the context's history: a record that fails again
     and again does not grow without bound.
+
+    Args:
+        letter: The dead letter.
+        about: Where the dead letter comes from.
+        limit: Bytes.
+        connect: Whether Kafka Connect's headers stand beside ours.
     """
     headers = headers_of(letter.record)
     own, earlier = told_apart(letter.record, headers)
-    context = _context(letter, about, headers, earlier)
-    encoded = Encoded(letter.record.key(), letter.record.value(), own)
+    record = letter.record
+    draft = _Draft(
+        letter,
+        about,
+        record.key(),
+        record.value(),
+        own,
+        _connect_headers(letter, about) if connect else [],
+        _context(letter, about, headers, earlier),
+    )
     for cut in _CUTS:
-        attempt = _complete(encoded, letter, about, context)
-        if attempt.size <= limit:
-            return attempt
-        encoded = cut(encoded, context)
-    return _complete(encoded, letter, about, context)
+        encoded = draft.encoded()
+        if encoded.size <= limit:
+            return encoded
+        cut(draft)
+    return draft.encoded()
 
 
-def _complete(
-    encoded: Encoded, letter: DeadLetter, about: Provenance, context: dict[str, Any]
-) -> Encoded:
-    headers = encoded.headers + _headers(letter, about, context)
-    return Encoded(encoded.key, encoded.value, headers)
+@dataclass(slots=True)
+class _Draft:
+    """A dead letter on its way to its size.
+
+    Attributes:
+        headers: The record's own.
+        connect: Kafka Connect's.
+        context: The invocation.
+    """
+
+    letter: DeadLetter
+    about: Provenance
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    connect: Headers
+    context: dict[str, Any]
+
+    def encoded(self) -> Encoded:
+        ours = _headers(self.letter, self.about, self.context)
+        return Encoded(self.key, self.value, [*self.headers, *self.connect, *ours])
+
+    def note(self, what: str, original: int, kept: int) -> None:
+        """Name a cut in the context."""
+        self.context["truncated"].append({"what": what, "original": original, "kept": kept})
+
+    def shorten(self, name: str, keep: int) -> None:
+        """Keep so many characters of a text of the error, from its begin and its end."""
+        owner = self.context["error"]
+        text: str = owner[name]
+        if len(text) > keep:
+            self.note(f"error.{name}", len(text), keep)
+            half = keep // 2
+            owner[name] = f"{text[:half]}\n...\n{text[-half:]}" if keep else ""
+
+    def empty(self, owner: dict[str, Any], name: str) -> None:
+        """Drop the entries of a list."""
+        if owner[name]:
+            self.note(name, len(owner[name]), 0)
+            owner[name] = []
+
+
+def told_apart(record: SourceRecord, headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
+    """The record's own headers, and its earlier failures, oldest first.
+
+    A record that was replayed brings its failures along beside its headers, as `earlier`.
+    """
+    own, earlier = parted(headers)
+    return own, [*getattr(record, "earlier", ()), *earlier]
 
 
 def fingerprint(letter: DeadLetter) -> str:
@@ -227,155 +244,122 @@ def _context(
     }
 
 
-# Earlier failures
+# Kafka Connect's headers
+
+_STAGES: Final = {
+    Condition.DECODE_ERROR: "VALUE_CONVERTER",
+    Condition.ENCODE_ERROR: "TASK_PUT",
+    Condition.RECORD_TOO_LARGE: "TASK_PUT",
+    Condition.REFUSED: "TASK_PUT",
+}
+_STACKTRACE: Final = f"{CONNECT}exception.stacktrace"
 
 
-def told_apart(record: SourceRecord, headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
-    """The record's own headers, and its earlier failures, oldest first.
-
-    A record that was replayed brings its failures along beside its headers, as `earlier`.
-    """
-    own, earlier = parted(headers)
-    return own, [*getattr(record, "earlier", ()), *earlier]
-
-
-def parted(headers: Headers) -> tuple[Headers, list[dict[str, Any]]]:
-    """The record's own headers, and the histories in dead-letter headers, oldest first."""
-    own: Headers = []
-    ours: dict[str, bytes] = {}
-    foreign: dict[str, dict[str, Any]] = {}
-    names = {name for name, _ in headers}
-    families = {
-        prefix: family.name
-        for family in FOREIGN
-        if family.marks <= names
-        for prefix in family.prefixes
+def _connect_headers(letter: DeadLetter, about: Provenance) -> Headers:
+    """The failure in the headers of Kafka Connect's dead letters, all UTF-8 text."""
+    failure, error = letter.failure, letter.failure.error
+    place = partition_of(letter.record)
+    worker = about.worker.rpartition(".")[2]
+    stacktrace = [f"{error.type}: {error.message}", error.traceback]
+    stacktrace += [f"Caused by: {cause}" for cause in error.causes]
+    texts = {
+        "topic": place.topic,
+        "partition": place.number,
+        "offset": offset_of(letter.record),
+        "connector.name": about.pipeline,
+        "task.id": worker if worker.isdigit() else "0",
+        "stage": _STAGES.get(failure.condition, "TRANSFORMATION"),
+        "class.name": failure.operator or "kafka_etl",
+        "exception.class.name": error.type,
+        "exception.message": start_of(error.message, _MESSAGE),
+        "exception.stacktrace": printable("\n".join(text for text in stacktrace if text)),
     }
-    for name, value in headers:
-        family = next((f for prefix, f in families.items() if name.startswith(prefix)), None)
-        if name.startswith(PREFIX):
-            ours[name.removeprefix(PREFIX)] = value or b""
-        elif family is None:
-            own.append((name, value))
-        else:
-            texts = foreign.setdefault(family, {})
-            texts[name] = _beside(texts[name], value) if name in texts else _readable(value)
-    told = [{"family": family, "headers": texts} for family, texts in foreign.items()]
-    return own, [*told, *_our_history(ours)]
-
-
-def _beside(held: str | list[str], value: bytes | None) -> list[str]:
-    """A header that is there several times has a list of texts."""
-    return [*([held] if isinstance(held, str) else held), _readable(value)]
-
-
-def _our_history(ours: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    if not ours:
-        return
-    history, at_ms = _carried_on(ours.get("context", b""))
-    yield from history
-    names = ("topic", "partition", "offset", "pipeline", "operator", "condition")
-    texts = {name: _readable(ours[name]) for name in names if name in ours}
-    error = f"{_readable(ours.get('error.type'))}: {_readable(ours.get('error.message'))}"
-    yield {"family": "kafka_etl", "at_ms": at_ms, **texts, "error": error[:_MESSAGE]}
-
-
-def _carried_on(context: bytes) -> tuple[list[Any], int | None]:
-    """History and time of an earlier context. Anybody can write such a header: trust nothing."""
-    try:
-        earlier = orjson.loads(context)
-        history: list[Any] = [entry for entry in earlier["history"] if isinstance(entry, dict)]
-        orjson.dumps([[history]])  # what is too deep to be written again is not carried on
-        at_ms = earlier["at_ms"]
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return [], None
-    return history, at_ms if isinstance(at_ms, int) else None
-
-
-def _readable(value: bytes | None) -> str:
-    """A header as text; Java systems write numbers as four or eight bytes."""
-    if value is None:
-        return ""
-    try:
-        text = value.decode()
-        if text.isprintable() or "\n" in text:
-            return text
-    except UnicodeDecodeError:
-        pass
-    if len(value) in _JAVA_NUMBERS:
-        return str(int.from_bytes(value, "big", signed=True))
-    return "hex:" + value.hex()
+    return [(CONNECT + name, str(text).encode()) for name, text in texts.items()]
 
 
 # Cutting to size, in this order
 
 
-def _shorten_traceback(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    _cut_text(context, context["error"], "traceback", 8_192)
-    return encoded
+def _drop_connect_stacktrace(draft: _Draft) -> None:
+    """Drop the stack trace for Connect's readers: ours is in the context."""
+    for name, text in draft.connect:
+        if name == _STACKTRACE:
+            draft.note("connect.stacktrace", len(text or b""), 0)
+    draft.connect = [header for header in draft.connect if header[0] != _STACKTRACE]
 
 
-def _drop_traceback(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    _cut_text(context, context["error"], "traceback", 0)
-    return encoded
+def _shorten_traceback(draft: _Draft) -> None:
+    draft.shorten("traceback", 8_192)
 
 
-def _shorten_errors(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    _cut_text(context, context["error"], "message", _MESSAGE)
-    _cut_list(context, context["error"], "causes", 0)
+def _drop_traceback(draft: _Draft) -> None:
+    draft.shorten("traceback", 0)
+
+
+def _shorten_errors(draft: _Draft) -> None:
+    context = draft.context
+    draft.shorten("message", _MESSAGE)
+    draft.empty(context["error"], "causes")
     attempts = context["invocation"]["attempts"]
     ends = [attempts[0], attempts[-1]] if attempts else []
     if len(attempts) > len(ends):
-        _said(context, "invocation.attempts", len(attempts), len(ends))
+        draft.note("invocation.attempts", len(attempts), len(ends))
         context["invocation"]["attempts"] = ends
-    return encoded
 
 
-def _drop_history(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    _cut_list(context, context, "history", 0)
-    return encoded
+def _drop_history(draft: _Draft) -> None:
+    draft.empty(draft.context, "history")
 
 
-def _refer_to_value(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+def _drop_connect(draft: _Draft) -> None:
+    """Drop the rest for Connect's readers: the payload is worth more."""
+    if draft.connect:
+        draft.note("connect", len(draft.connect), 0)
+        draft.connect = []
+
+
+def _refer_to_value(draft: _Draft) -> None:
     """Replace the payload, the last part to be cut, by a reference to the source record."""
-    if encoded.value is None:
-        return encoded
-    digest = hashlib.sha256(encoded.value).hexdigest()
-    source = {name: context["source"][name] for name in ("topic", "partition", "offset")}
-    contents = {**source, "bytes": len(encoded.value), "sha256": digest}
+    if draft.value is None:
+        return
+    digest = hashlib.sha256(draft.value).hexdigest()
+    source = {name: draft.context["source"][name] for name in ("topic", "partition", "offset")}
+    contents = {**source, "bytes": len(draft.value), "sha256": digest}
     reference = orjson.dumps({"reference": contents})
-    if len(encoded.value) <= len(reference):
-        return encoded  # something else is too large
-    _said(context, "value", len(encoded.value), 0)
-    return replace(encoded, value=reference)
+    if len(draft.value) <= len(reference):
+        return  # something else is too large
+    draft.note("value", len(draft.value), 0)
+    draft.value = reference
 
 
-def _drop_headers(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    _said(context, "headers", len(encoded.headers), 0)
-    return replace(encoded, headers=[])
+def _drop_headers(draft: _Draft) -> None:
+    draft.note("headers", len(draft.headers), 0)
+    draft.headers = []
 
 
-def _drop_key(encoded: Encoded, context: dict[str, Any]) -> Encoded:
-    if encoded.key is None or len(encoded.key) <= _MESSAGE:
-        return encoded
-    _said(context, "key", len(encoded.key), 0)
-    return replace(encoded, key=hashlib.sha256(encoded.key).hexdigest().encode())
+def _drop_key(draft: _Draft) -> None:
+    if draft.key is None or len(draft.key) <= _MESSAGE:
+        return
+    draft.note("key", len(draft.key), 0)
+    draft.key = hashlib.sha256(draft.key).hexdigest().encode()
 
 
-def _drop_context(encoded: Encoded, context: dict[str, Any]) -> Encoded:
+def _drop_context(draft: _Draft) -> None:
     """Drop the context; the `kafka_etl.*` headers beside the context stay."""
+    context = draft.context
     error = {"fingerprint": context["error"]["fingerprint"]}
     truncated = [cut["what"] for cut in context["truncated"]]
     context.clear()
     context.update({"version": "1.0", "error": error, "truncated": [*truncated, "context"]})
-    return encoded
 
 
 _CUTS: Final = (
+    _drop_connect_stacktrace,
     _shorten_traceback,
     _drop_traceback,
     _shorten_errors,
     _drop_history,
+    _drop_connect,
     _refer_to_value,
     _drop_headers,
     _drop_key,
@@ -386,22 +370,3 @@ _CUTS: Final = (
 def start_of(text: str, size: int) -> str:
     """As much of `text` from its start as takes at most `size` bytes."""
     return printable(text).encode()[:size].decode("utf-8", "ignore")
-
-
-def _cut_text(context: dict[str, Any], owner: dict[str, Any], name: str, keep: int) -> None:
-    text: str = owner[name]
-    if len(text) > keep:
-        _said(context, f"error.{name}", len(text), keep)
-        half = keep // 2
-        owner[name] = f"{text[:half]}\n...\n{text[-half:]}" if keep else ""
-
-
-def _cut_list(context: dict[str, Any], owner: dict[str, Any], name: str, keep: int) -> None:
-    entries: list[Any] = owner[name]
-    if len(entries) > keep:
-        _said(context, name, len(entries), keep)
-        owner[name] = entries[:keep]
-
-
-def _said(context: dict[str, Any], what: str, original: int, kept: int) -> None:
-    context["truncated"].append({"what": what, "original": original, "kept": kept})

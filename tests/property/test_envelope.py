@@ -40,12 +40,15 @@ def errors(draw: st.DrawFn) -> ErrorInfo:
 
 header_names = (
     st.text("aé-", min_size=1, max_size=20)
-    | st.sampled_from([f"{prefix}x" for family in FOREIGN for prefix in family.prefixes])
+    | st.sampled_from([name for family in FOREIGN for name in sorted(family.names)])
+    | st.sampled_from([f"{name}s" for family in FOREIGN for name in sorted(family.marks)])
     | st.sampled_from(["kafka_etl.context", "kafka_etl.topic", "kafka_etl.x", "traceparent"])
 )
 header_values = (
     st.none()
     | st.binary(max_size=50)
+    | st.integers(0, 2**31 - 1).map(lambda n: n.to_bytes(4, "big"))
+    | st.integers(0, 10**9).map(lambda n: str(n).encode())
     | st.builds(lambda b, n: b * n, st.binary(max_size=5), sizes)
     | st.recursive(
         st.none() | st.integers(-(2**63), 2**64 - 1) | st.text("ab", max_size=3),
@@ -89,10 +92,9 @@ def provenances(draw: st.DrawFn) -> Provenance:
 
 
 def own(headers: Any) -> list[Any]:
-    names = {name for name, _ in headers or []}
-    there = [family.prefixes for family in FOREIGN if family.marks <= names]
-    reserved = ("kafka_etl.", *(prefix for prefixes in there for prefix in prefixes))
-    return [h for h in headers or [] if not h[0].startswith(reserved)]
+    last = dict(headers or [])
+    theirs = {name for family in FOREIGN if family.wrote(last) for name in family.names}
+    return [h for h in headers or [] if h[0] not in theirs and not h[0].startswith("kafka_etl.")]
 
 
 def core(encoded: Encoded) -> dict[str, bytes | None]:

@@ -305,7 +305,7 @@ def test_what_other_systems_tell_is_readable_and_whole() -> None:
     more: Headers = [
         ("kafka_dlt-exception-stacktrace", stack),
         ("kafka_dlt-original-timestamp", (1234567890123).to_bytes(8, "big")),
-        ("kafka_dlt-raw", b"\xff\xfe\xfd" * 2_000),
+        ("kafka_dlt-exception-message", b"\xff\xfe\xfd" * 2_000),
         ("kafka_dlt-exception-fqcn", b"first"),
         ("kafka_dlt-exception-fqcn", b"second"),
         ("kafka_dlt-exception-fqcn", b"third"),
@@ -318,7 +318,7 @@ def test_what_other_systems_tell_is_readable_and_whole() -> None:
         "kafka_dlt-original-offset": "-1",
         "kafka_dlt-exception-stacktrace": stack.decode(),
         "kafka_dlt-original-timestamp": "1234567890123",
-        "kafka_dlt-raw": "hex:" + "fffefd" * 2_000,
+        "kafka_dlt-exception-message": "hex:" + "fffefd" * 2_000,
         "kafka_dlt-exception-fqcn": ["first", "second", "third"],
     }
 
@@ -356,7 +356,10 @@ def huge() -> DeadLetter:
         "shop.NoRate", "m" * 20_000, "t" * 50_000, tuple("c" * 1_000 for _ in range(5))
     )
     attempts = [Attempt(n, n, n, "a" * 3_000) for n in range(1, 11)]
-    foreign: Headers = [*DEAD_LETTERS["connect"], ("__connect.errors.stack", b"s" * 30_000)]
+    foreign: Headers = [
+        *DEAD_LETTERS["connect"],
+        ("__connect.errors.exception.stacktrace", b"s" * 30_000),
+    ]
     headers: Headers = [("own", b"h" * 5_000), *foreign]
     return letter(b"v" * 40_000, b"k" * 3_000, headers, error=error, attempts=attempts)
 

@@ -129,11 +129,11 @@ def _show_newest(
 ) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
     from kafka_etl.cli.dlq.rendering import as_json, brief, shown_kinds, summed_up
-    from kafka_etl.dead_letters import decode_raw
+    from kafka_etl.dead_letters import decode_letter
     from kafka_etl.kafka.topics import last_records
 
     newest = last_records(cluster.consumer, ranges, count)
-    letters = [letter for r in reversed(newest) if (letter := decode_raw(r)) is not None]
+    letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
     if json:
         for letter in letters:
             typer.echo(as_json(letter))
@@ -147,7 +147,7 @@ def _show_newest(
         for letter in letters:
             typer.echo(brief(letter))
     if len(letters) < len(newest):
-        typer.echo(f"{len(newest) - len(letters)} records there are not kafka-etl's", err=True)
+        typer.echo(f"{len(newest) - len(letters)} records there are no dead letters", err=True)
     if not newest:
         typer.echo(f"{topic} has no dead letters", err=True)
     return letters[0] if letters else None
@@ -161,11 +161,11 @@ def _window(ranges: Ranges) -> tuple[Ranges, bool]:
 
 
 def _letters(cluster: Cluster, ranges: Ranges) -> Iterator[StoredLetter]:
-    from kafka_etl.dead_letters import decode_raw
+    from kafka_etl.dead_letters import decode_letter
     from kafka_etl.kafka.topics import read_ranges
 
     for record in read_ranges(cluster.consumer, ranges):
-        letter = decode_raw(record)
+        letter = decode_letter(record)
         if letter is not None:
             yield letter
 
