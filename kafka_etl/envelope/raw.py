@@ -29,7 +29,7 @@ from kafka_etl.record import (
 _FRAMING: Final = 128
 _MESSAGE: Final = 2_000
 _SHORT_MESSAGE: Final = 200
-HISTORY: Final = 100
+HISTORY: Final = 50
 """Earlier failures that a dead letter tells of."""
 
 
