@@ -357,6 +357,14 @@ class SelectionRefused(KafkaEtlError):
     advice = "Nothing was changed. Look at the selection with `--dry-run`, and try again."
 
 
+class IndexUnusable(KafkaEtlError):
+    code = "E340"
+    advice = (
+        "Make room, or let this user write there, or set KAFKA_ETL_CACHE to another folder; "
+        "`kafka-etl dlq list TOPIC --rebuild` makes the index anew from the topic."
+    )
+
+
 class RecordFailed(KafkaEtlError):
     code = "E401"
     advice = (
