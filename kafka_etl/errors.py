@@ -35,6 +35,7 @@
         ├── TryEnded                 E336
         ├── StatusesTaken            E337
         ├── SelectionRefused         E338
+        ├── IndexUnusable            E339
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -358,7 +359,7 @@ class SelectionRefused(KafkaEtlError):
 
 
 class IndexUnusable(KafkaEtlError):
-    code = "E340"
+    code = "E339"
     advice = (
         "Make room, or let this user write there, or set KAFKA_ETL_CACHE to another folder; "
         "`kafka-etl dlq list TOPIC --rebuild` makes the index anew from the topic."

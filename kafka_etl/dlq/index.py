@@ -15,9 +15,15 @@ from itertools import islice
 from typing import Any, Final
 
 from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.statuses import (
+    LetterPlace,
+    LetterStatus,
+    Statuses,
+    place_from,
+    status_topic,
+)
 from kafka_etl.dlq.index_files import IndexFiles, default_folder
 from kafka_etl.dlq.rows import LetterRow, Payload, row_of
-from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Statuses, status_topic
 from kafka_etl.dlq.store import Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
@@ -351,4 +357,8 @@ class _Update:
     def _set(self, records: list[SourceRecord]) -> None:
         statuses = Statuses()
         statuses.take_in(records)
-        self._store.set_statuses({at: found.status for at, found in statuses.letters.items()})
+        # A status that was taken back leaves the letter open.
+        opened = [place_from(r.key() or b"") for r in records if r.value() is None]
+        found = dict.fromkeys(filter(None, opened), LetterStatus.OPEN)
+        found |= {place: status.status for place, status in statuses.letters.items()}
+        self._store.set_statuses(found)

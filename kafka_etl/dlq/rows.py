@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -141,7 +141,7 @@ def row_of(record: SourceRecord) -> tuple[Group, Own] | None:
     if _CONDITION not in headers:
         letter = decode_letter(record)
         return None if letter is None else _row_of_any(letter, record)
-    group = Group._make([*[_text(headers.get(name)) for name in _NAMES], "kafka_etl"])
+    group = _group(*[headers.get(name) for name in _NAMES])
     partition, offset, attempts = [_number(headers.get(name)) for name in _NUMBERS]
     own = Own(
         record.partition() or 0,
@@ -154,6 +154,11 @@ def row_of(record: SourceRecord) -> tuple[Group, Own] | None:
         _text(headers.get(_MESSAGE))[:_TEXT],
     )
     return group, own
+
+
+@lru_cache(maxsize=10_000)
+def _group(*values: bytes | None) -> Group:
+    return Group._make([*map(_text, values), "kafka_etl"])
 
 
 def _row_of_any(letter: StoredLetter, record: SourceRecord) -> tuple[Group, Own]:

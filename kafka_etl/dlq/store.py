@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from kafka_etl.dlq.rows import Group, LetterRow, Own
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
+from kafka_etl.dlq.rows import Group, LetterRow, Own
 
 FORMAT: Final = 1
 """Version of the tables; a file of another version is made anew."""

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from kafka_etl.dlq.rows import Group, LetterRow, Payload
 from kafka_etl.dead_letters.statuses import LetterStatus
+from kafka_etl.dlq.rows import Group, LetterRow, Payload
 from kafka_etl.expression import Condition, Vocabulary, conditions
 from kafka_etl.units import parse_duration
 
