@@ -35,6 +35,7 @@
         ├── TryEnded                 E336
         ├── StatusesTaken            E337
         ├── SelectionRefused         E338
+        ├── IndexUnusable            E339
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -355,6 +356,14 @@ class SelectionRefused(KafkaEtlError):
     code = "E338"
     exit_status = 2
     advice = "Nothing was changed. Look at the selection with `--dry-run`, and try again."
+
+
+class IndexUnusable(KafkaEtlError):
+    code = "E339"
+    advice = (
+        "Make room, or let this user write there, or set KAFKA_ETL_CACHE to another folder; "
+        "`kafka-etl dlq list TOPIC --rebuild` makes the index anew from the topic."
+    )
 
 
 class RecordFailed(KafkaEtlError):

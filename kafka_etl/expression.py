@@ -4,6 +4,8 @@ Python's own syntax over the seven names of `NAMES`, cut down to a closed list o
 functions. An expression is parsed and checked when the pipeline file is loaded, rewritten to plain
 subscripts and compiled to one Python function: nothing of ours runs between its terms. What is not
 on the list (methods, lambdas, comprehensions, `**`) is refused with its column.
+
+The same language over other names has another `Vocabulary`; see `conditions`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 import types
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -72,7 +74,7 @@ class Expression:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", self.source.strip())
-        _, rewriter = _compiled(self.source, "record", "TEST")
+        _, rewriter = _compiled(self.source, "record")
         object.__setattr__(self, "names", frozenset(rewriter.names))
         object.__setattr__(self, "nullable", rewriter.asks_null or "value" not in rewriter.names)
 
@@ -91,7 +93,7 @@ class Expression:
 
     def on_record(self) -> Callable[[Record], Any]:
         """The expression as a function of the record."""
-        return _compiled(self.source, "record", "TEST")[0]
+        return _compiled(self.source, "record")[0]
 
     def value_filter(self) -> Callable[[Any], Any]:
         """An operator that keeps the values for which the expression is true."""
@@ -192,12 +194,44 @@ _GLOBALS: Final[Mapping[str, Any]] = {
 
 Parameter = Literal["value", "record"]
 
-_PLACES: Final[Mapping[Parameter, Mapping[str, str]]] = {
-    "value": {"value": "value"},
-    "record": {name: f"record.{name}" for name in NAMES}
-    | {"key": "_as_text(record.key)", "headers": "_headers(record.headers)"},
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The names that expressions of one kind may use, and where a compiled function finds each.
+
+    Attributes:
+        parameters: Parameters of the compiled function, such as "row, payload".
+        places: Name -> Python source of what the name stands for, over the parameters.
+        fields: Name -> its only fields, each with Python source as in `places`. A name that is not
+            among these is looked into when the expression runs.
+        orders: Name -> function from a constant text to the number by which the name is ordered,
+            such as a time, and to a text that means this number for ever (not so "2 hours ago").
+            Its ValueError says which texts would be right.
+    """
+
+    parameters: str
+    places: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    orders: Mapping[str, Callable[[str], tuple[int, str]]] = field(
+        default_factory=dict[str, Callable[[str], tuple[int, str]]]
+    )
+
+    def guess(self, word: str) -> str:
+        """A question that names what the unknown word probably means."""
+        owners = [name for name, fields in self.fields.items() if word in fields]
+        if owners:
+            return f"did you mean `{owners[0]}.{word}`?"
+        return did_you_mean(word, self.places) or f"did you mean `value.{word}`?"
+
+
+_VOCABULARIES: Final[Mapping[Parameter, Vocabulary]] = {
+    "value": Vocabulary("value", {"value": "value"}),
+    "record": Vocabulary(
+        "record",
+        {name: f"record.{name}" for name in NAMES}
+        | {"key": "_as_text(record.key)", "headers": "_headers(record.headers)"},
+    ),
 }
-"""Where a compiled function finds each name."""
 
 _LANGUAGE: Final = "there are: and or not, comparisons, in, + - * / // %, if else, functions"
 _CONSTANTS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
@@ -218,22 +252,76 @@ _WRITE: Final[Mapping[str, str]] = (
 """What other languages write, or Python's name for it -> what is written here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One of the terms that `and` joins at the top of an expression.
+
+    Attributes:
+        test: Function of the vocabulary's parameters.
+        names: The names that the term uses; a known field stands as `name.field`.
+    """
+
+    test: Callable[..., Any]
+    names: frozenset[str]
+
+
+def conditions(source: str, vocabulary: Vocabulary) -> tuple[str, list[Condition]]:
+    """The expression in a form that means the same for ever, and its terms that `and` joins.
+
+    Raises:
+        ExpressionError: Naming the column, what is wrong and what is allowed.
+    """
+    text = _one_line(source)
+    with _errors_explained(text):
+        body = _checked(text)
+        joined = isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And)
+        terms = cast("ast.BoolOp", body).values if joined else [body]
+        made = [_function(text, term, vocabulary, "TEST") for term in terms]
+    spans = [span for _, rewriter in made for span in rewriter.resolved]
+    found = [Condition(test, frozenset(rewriter.names)) for test, rewriter in made]
+    return _replaced(text, spans), found
+
+
+def _replaced(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """The text with another constant in each span, whose ends are counted in bytes."""
+    data = text.encode()
+    for begin, end, constant in sorted(spans, reverse=True):
+        data = data[:begin] + repr(constant).encode() + data[end:]
+    return data.decode()
+
+
 def _compiled(
-    source: str, parameter: Parameter, form: str
+    source: str, parameter: Parameter, form: str = "TEST"
 ) -> tuple[Callable[[Any], Any], _Rewriter]:
     """A function of `parameter` that gives `form`, in which TEST stands for the expression."""
-    text = source.replace("\r", " ").replace("\n", " ")
+    text = _one_line(source)
+    with _errors_explained(text):
+        body = _checked(text)
+        function, rewriter = _function(text, body, _VOCABULARIES[parameter], form)
+    function.__annotations__ = {parameter: Any if parameter == "value" else Record, "return": Any}
+    return function, rewriter
+
+
+def _one_line(source: str) -> str:
+    return source.replace("\r", " ").replace("\n", " ")
+
+
+def _checked(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"longer than {MAX_LENGTH:,} characters", MAX_LENGTH + 1)
-    with _errors_explained(text):
-        body = ast.parse(text, _WRITTEN, "eval").body
-        _check_whole(body, text)
-        rewriter = _Rewriter(text, _PLACES[parameter])
-        test = ast.unparse(rewriter.visit(body))
-        code = f"lambda {parameter}: {form.replace('TEST', f'({test})')}"
-        compiled = compile(code, f"<expression {text:.80}>", "eval")
+    body = ast.parse(text, _WRITTEN, "eval").body
+    _check_whole(body, text)
+    return body
+
+
+def _function(
+    text: str, body: ast.expr, vocabulary: Vocabulary, form: str
+) -> tuple[types.FunctionType, _Rewriter]:
+    rewriter = _Rewriter(text, vocabulary)
+    test = ast.unparse(rewriter.visit(body))
+    code = f"lambda {vocabulary.parameters}: {form.replace('TEST', f'({test})')}"
+    compiled = compile(code, f"<expression {text:.80}>", "eval")
     function = cast("types.FunctionType", eval(compiled, rewriter.globals))  # noqa: S307 - checked
-    function.__annotations__ = {parameter: Any if parameter == "value" else Record, "return": Any}
     return function, rewriter
 
 
@@ -287,15 +375,20 @@ def _check_whole(body: ast.expr, text: str) -> None:
         raise ExpressionError(f"nested more than {MAX_DEPTH} deep", 1)
 
 
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 class _Rewriter(ast.NodeTransformer):
     """Turns what was parsed into plain Python, and keeps what it met on the way."""
 
-    def __init__(self, text: str, places: Mapping[str, str]) -> None:
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.names: set[str] = set()
         self.asks_null = False
+        self.resolved: list[tuple[int, int, str]] = []
         self.globals = dict(_GLOBALS)
         self._text = text
-        self._places = places
+        self._vocabulary = vocabulary
 
     def visit(self, node: ast.AST) -> Any:
         for part in (node, *ast.iter_child_nodes(node)):
@@ -310,11 +403,15 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id in _CONSTANTS:
             return ast.Constant(_CONSTANTS[node.id])
-        if node.id not in NAMES:
-            near = did_you_mean(node.id, NAMES) or f"did you mean `value.{node.id}`?"
-            raise self._error(node, f"unknown name `{node.id}`; {near} Names: {', '.join(NAMES)}")
-        self.names.add(node.id)
-        return ast.parse(self._places[node.id], mode="eval").body
+        places = self._vocabulary.places
+        if node.id not in places:
+            near, names = self._vocabulary.guess(node.id), ", ".join(places)
+            raise self._error(node, f"unknown name `{node.id}`; {near} Names: {names}")
+        return self._found(node.id, places[node.id])
+
+    def _found(self, name: str, place: str) -> ast.expr:
+        self.names.add(name)
+        return ast.parse(place, mode="eval").body
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         value = node.value
@@ -325,7 +422,27 @@ class _Rewriter(ast.NodeTransformer):
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        return ast.Subscript(self.visit(node.value), ast.Constant(node.attr), ast.Load())
+        return self._field(node.value, ast.Constant(node.attr)) or ast.Subscript(
+            self.visit(node.value), ast.Constant(node.attr), ast.Load()
+        )
+
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
+        return self._field(node.value, node.slice) or self.generic_visit(node)
+
+    def _field(self, owner: ast.expr, part: ast.expr) -> ast.expr | None:
+        """The field of a name whose fields are known; None: the field of anything else."""
+        name = part.value if isinstance(part, ast.Constant) else None
+        if not isinstance(owner, ast.Name) or not isinstance(name, str):
+            return None
+        fields = self._vocabulary.fields.get(owner.id)
+        if fields is None:
+            return None
+        if name not in fields:
+            near = did_you_mean(name, fields)
+            known = ", ".join(f"{owner.id}.{known}" for known in fields) or "none"
+            said = f"`{owner.id}` has no field `{name:.40}`; {near} Fields: {known}"
+            raise self._error(owner, said.replace("  ", " "))
+        return self._found(f"{owner.id}.{name}", fields[name])
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         operands = [ast.unparse(operand) for operand in (node.left, *node.comparators)]
@@ -333,7 +450,31 @@ class _Rewriter(ast.NodeTransformer):
             if isinstance(operator, ast.Is | ast.IsNot) and right not in ("None", "null"):
                 raise self._error(node, "`is` goes with null only; write `==`")
             self.asks_null |= {left, right} in ({"value", "null"}, {"value", "None"})
+        self._resolve(node)
         return self.generic_visit(node)
+
+    def _resolve(self, node: ast.Compare) -> None:
+        """Put numbers in the place of texts to which a name of `orders` is compared."""
+        sides = [node.left, *node.comparators]
+        for number, operator in enumerate(node.ops):
+            for name, other in ((number, number + 1), (number + 1, number)):
+                owner, text = sides[name], sides[other]
+                if not isinstance(owner, ast.Name) or owner.id not in self._vocabulary.orders:
+                    continue
+                if isinstance(operator, ast.In | ast.NotIn) or _is_text(text):
+                    sides[other] = self._ordered(owner.id, operator, text)
+        node.left, *node.comparators = sides
+
+    def _ordered(self, name: str, operator: ast.cmpop, text: ast.expr) -> ast.expr:
+        if not isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            raise self._error(text, f"compare `{name}` with <, <=, > or >=")
+        try:
+            constant = str(cast("ast.Constant", text).value)
+            number, lasting = self._vocabulary.orders[name](constant)
+        except ValueError as error:
+            raise self._error(text, str(error)) from None
+        self.resolved.append((text.col_offset, text.end_col_offset or 0, lasting))
+        return ast.Constant(number)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         name, arguments = self._function(node), node.args
@@ -376,6 +517,9 @@ class _Rewriter(ast.NodeTransformer):
         if name == "get" and not parts and at.id in ("value", "headers"):
             raise self._error(node, "`get` takes a field, then what to give where it is missing")
         self.asks_null |= at.id == "value" and not parts
+        known = self._field(at, parts[0]) if parts else None
+        if known is not None:
+            return [known, ast.Tuple(list(map(self.visit, parts[1:])), ast.Load())]
         return [self.visit(at), ast.Tuple(list(map(self.visit, parts)), ast.Load())]
 
     def _search(self, pattern: ast.expr) -> str:

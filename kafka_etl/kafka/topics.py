@@ -23,7 +23,9 @@ Ranges = Mapping[Partition, tuple[int, int]]
 """Partition -> the first offset to read, and the offset after the last one to read."""
 
 _GIVE_UP_AFTER: Final = 30
-"""Polls of one second each, in a row and without any result, before the reader gives up."""
+"""Seconds without any result before the reader gives up."""
+_POLLS: Final = 10
+"""Polls in a second: the client waits for a full batch that long, also at the very end."""
 _FIRST_WINDOW: Final = 100
 
 
@@ -158,9 +160,9 @@ class _Reading:
     def _poll(self, consumer: Consumer) -> Iterator[SourceRecord]:
         silent = 0
         while self._ends:
-            polled = consumer.consume(1000, 1.0)
+            polled = consumer.consume(1000, 1 / _POLLS)
             silent = 0 if polled else silent + 1
-            if silent >= _GIVE_UP_AFTER:
+            if silent >= _GIVE_UP_AFTER * _POLLS:
                 raise BrokersUnreachable(
                     f"no broker has answered for {_GIVE_UP_AFTER} s: {_told(self._ends)} are unread"
                 )

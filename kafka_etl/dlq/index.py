@@ -1,0 +1,364 @@
+"""The index of dead letters: a local copy of what lists and filters need, kept up to date.
+
+The topic is the truth; the index may be deleted at any time. Each use of the index first reads what
+was written since: dead letters, then their statuses.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.statuses import (
+    LetterPlace,
+    LetterStatus,
+    Statuses,
+    place_from,
+    status_topic,
+)
+from kafka_etl.dlq.index_files import IndexFiles, default_folder
+from kafka_etl.dlq.rows import LetterRow, Payload, row_of
+from kafka_etl.dlq.store import Counted, Store
+from kafka_etl.dlq.where import Where
+from kafka_etl.errors import IndexUnusable
+from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
+from kafka_etl.record import Partition, SourceRecord, offset_of
+
+Progress = Callable[[str], None]
+"""Is told how far the index is, as a line for people."""
+
+_BATCH: Final = 20_000
+_PAGE: Final = 2_000
+_GAP: Final = 2_000
+"""Offsets between two wanted letters that are rather read than jumped over."""
+_ID: Final = "id of the status topic"
+
+
+@dataclass(slots=True)
+class Kind:
+    """Dead letters of one fingerprint, among those that were selected.
+
+    Attributes:
+        counts: Status -> number of letters.
+        first_ms: When the oldest was written, in milliseconds since the epoch.
+        last_ms: When the newest was written.
+        example: The newest.
+        versions: Versions of the operator that failed.
+    """
+
+    fingerprint: str
+    example: LetterRow
+    first_ms: int
+    last_ms: int
+    counts: Counter[LetterStatus] = field(default_factory=Counter[LetterStatus])
+    versions: set[str] = field(default_factory=set[str])
+
+    @property
+    def letters(self) -> int:
+        """Number of letters of any status."""
+        return self.counts.total()
+
+    def include(self, oldest: LetterRow, newest: LetterRow, letters: int) -> None:
+        """Add letters of one status and version."""
+        self.counts[LetterStatus(newest.status)] += letters
+        self.first_ms = min(self.first_ms, oldest.written_ms)
+        self.versions.update(filter(None, [newest.version]))
+        if newest.written_ms >= self.last_ms:
+            self.last_ms, self.example = newest.written_ms, newest
+
+
+class Index:
+    """The index of one topic, as up to date as when it was opened.
+
+    Attributes:
+        topic: The dead-letter topic.
+        strangers: Number of records of the topic that are no dead letters.
+    """
+
+    def __init__(self, topic: str, store: Store, consumer: Mapping[str, Any]) -> None:
+        self.topic = topic
+        self._store = store
+        self._consumer = consumer
+
+    @property
+    def strangers(self) -> int:
+        with _damage_explained():
+            return self._store.strangers()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def kinds(
+        self,
+        where: Where | None = None,
+        fingerprint: str | None = None,
+        status: LetterStatus | None = LetterStatus.OPEN,
+    ) -> list[Kind]:
+        """The kinds of the selected dead letters, the commonest first; see `letters`."""
+        kinds: dict[str, Kind] = {}
+        with _damage_explained():
+            for oldest, newest, count in self._parts(where, fingerprint, status):
+                kind = kinds.get(newest.fingerprint)
+                if kind is None:
+                    kind = Kind(newest.fingerprint, newest, oldest.written_ms, newest.written_ms)
+                    kinds[newest.fingerprint] = kind
+                kind.include(oldest, newest, count)
+        return sorted(kinds.values(), key=lambda kind: (-kind.letters, kind.fingerprint))
+
+    def _parts(
+        self, where: Where | None, fingerprint: str | None, status: LetterStatus | None
+    ) -> Iterator[tuple[LetterRow, LetterRow, int]]:
+        """Letters of one fingerprint, status and version: the oldest, the newest, how many."""
+        if where is not None and (where.needs_rows or where.needs_payload):
+            for row in self.letters(where, fingerprint, status):
+                yield row, row, 1
+            return
+        for counted in self._groups(where, fingerprint):
+            if status in {None, counted.status}:
+                yield *self._store.ends(counted), counted.letters
+
+    def letters(
+        self,
+        where: Where | None = None,
+        fingerprint: str | None = None,
+        status: LetterStatus | None = LetterStatus.OPEN,
+        ids: Iterable[LetterPlace] | None = None,
+    ) -> Iterator[LetterRow]:
+        """The selected dead letters, in the order of (partition, offset).
+
+        The topic is read only if the filter needs payloads, and then only near the letters that the
+        rest of the filter has left.
+
+        Args:
+            where: The filter; None: all.
+            fingerprint: The kind that is wanted; None: all.
+            status: The status that is wanted; None: any.
+            ids: The places that are wanted; None: all.
+
+        Raises:
+            KafkaEtlError: The topic cannot be read.
+            IndexUnusable: The file of the index is damaged.
+        """
+        with _damage_explained():
+            rows = self._candidates(where, fingerprint, status, ids)
+            if where is None or not where.needs_payload:
+                yield from rows
+                return
+            while page := list(islice(rows, _PAGE)):
+                yield from self._read(where, page)
+
+    def find(self, topic: str | None, partition: int, offset: int) -> list[LetterRow]:
+        """The dead letters that an ID names, by their own place or that of their record.
+
+        Args:
+            topic: Topic of the dead letter or the record; None: any.
+            partition: Number of the partition.
+            offset: Offset in the partition.
+        """
+        with _damage_explained():
+            found = {row.place: row for row in self._store.of_source(topic, partition, offset)}
+            if topic in {None, self.topic}:
+                own = self._store.named([LetterPlace(partition, offset)])
+                found |= {row.place: row for row in own}
+        return [found[place] for place in sorted(found)]
+
+    def _groups(self, where: Where | None, fingerprint: str | None) -> Iterator[Counted]:
+        for counted in self._store.counts():
+            if fingerprint not in {None, counted.group.fingerprint}:
+                continue
+            if where is None or where.takes_group(counted.group):
+                yield counted
+
+    def _candidates(
+        self,
+        where: Where | None,
+        fingerprint: str | None,
+        status: LetterStatus | None,
+        ids: Iterable[LetterPlace] | None,
+    ) -> Iterator[LetterRow]:
+        """The letters that may be selected as far as the index knows."""
+        groups = {c.id: c.group for c in self._groups(where, fingerprint)}
+        if ids is None:
+            every = where is None and fingerprint is None
+            rows = self._store.rows(None if every else groups, status)
+        else:
+            wanted = set(groups.values())
+            rows = (
+                row
+                for row in self._store.named(ids)
+                if status in {None, row.status} and row.group in wanted
+            )
+        return rows if where is None else filter(where.takes_row, rows)
+
+    def _read(self, where: Where, page: list[LetterRow]) -> Iterator[LetterRow]:
+        """Those of the letters whose payload is selected."""
+        for run in _runs(page):
+            wanted = {row.offset: row for row in run}
+            number = run[0].partition
+            place = Partition(self.topic, number)
+            ranges = {place: (run[0].offset, run[-1].offset + 1)}
+            for record in read_ranges(self._consumer, ranges):
+                row = wanted.get(offset_of(record))
+                if row is not None and _takes(where, row, record):
+                    yield row
+
+
+def _takes(where: Where, row: LetterRow, record: SourceRecord) -> bool:
+    letter = decode_letter(record)
+    return letter is not None and where.takes_payload(row, Payload(letter))
+
+
+def _runs(rows: Iterable[LetterRow]) -> list[list[LetterRow]]:
+    """Letters that lie near each other, by partition."""
+    runs: list[list[LetterRow]] = []
+    for row in rows:
+        last = runs[-1][-1] if runs else None
+        if last is None or last.partition != row.partition or row.offset - last.offset > _GAP:
+            runs.append([])
+        runs[-1].append(row)
+    return runs
+
+
+@contextmanager
+def _damage_explained() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexUnusable(f"the index of dead letters cannot be read: {error}") from error
+
+
+# Keeping the index up to date
+
+
+def open_index(
+    consumer: Mapping[str, Any],
+    admin: Admin,
+    topic: str,
+    progress: Progress = lambda _line: None,
+    *,
+    rebuild: bool = False,
+) -> Index:
+    """Open the index of a topic, and bring it up to date.
+
+    Only one command at a time writes the index; others wait.
+
+    Args:
+        consumer: Settings of consumers.
+        admin: An admin client that has reached the cluster.
+        topic: The dead-letter topic.
+        progress: Is told how far the index is.
+        rebuild: Whether to make the index anew from the topic.
+
+    Raises:
+        TopicMissing: The topic does not exist.
+        IndexUnusable: The file of the index cannot be written.
+        KafkaEtlError: The topic cannot be read.
+    """
+    partitions = existing_partitions(admin, topic, "It is created when the pipeline starts.")
+    files = IndexFiles(default_folder(), admin.cluster, topic, admin.topic_ids[topic])
+    with files.locked(lambda: progress(f"{topic}: another command brings the index up to date")):
+        store = files.open(anew=rebuild)
+        try:
+            _Update(store, consumer, admin, topic, progress).run(partitions)
+        except sqlite3.OperationalError as error:
+            store.close()
+            raise IndexUnusable(f"the index of dead letters cannot be written: {error}") from error
+        except sqlite3.DatabaseError:
+            store.close()
+            progress(f"{topic}: the index is damaged, and made anew")
+            store = files.open(anew=True)
+            with _damage_explained():
+                _Update(store, consumer, admin, topic, progress).run(partitions)
+    return Index(topic, store, consumer)
+
+
+class _Update:
+    """Brings an index up to date."""
+
+    def __init__(
+        self,
+        store: Store,
+        consumer: Mapping[str, Any],
+        admin: Admin,
+        topic: str,
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._progress = progress
+
+    def run(self, partitions: list[Partition]) -> None:
+        begins = self._take_in(partitions, self._add, "dead letters")
+        self._take_in_statuses()
+        for partition, begin in begins.items():
+            self._store.forget_before(partition.number, begin)
+        self._store.commit()
+
+    def _take_in_statuses(self) -> None:
+        topic = status_topic(self._topic)
+        exists = self._admin.topics([topic], "READ")
+        known, present = self._store.note(_ID), self._admin.topic_ids.get(topic, "")
+        if known != (present if exists else ""):
+            self._store.forget_statuses(topic)
+            self._store.set_note(_ID, present if exists else "")
+        if exists:
+            numbers = range(exists[topic])
+            self._take_in([Partition(topic, n) for n in numbers], self._set, "statuses")
+
+    def _take_in(
+        self,
+        partitions: list[Partition],
+        take: Callable[[list[SourceRecord]], None],
+        what: str,
+    ) -> Mapping[Partition, int]:
+        """Take in all records since the last time; returns the first offsets that are there."""
+        topic = partitions[0].topic
+        known = self._store.positions(topic)
+        present = whole(self._admin, partitions)
+        ranges: dict[Partition, tuple[int, int]] = {}
+        for partition, (begin, end) in present.items():
+            position = known.get(partition.number, 0)
+            if position > end:  # the cluster has lost records: what is there now are others
+                self._store.forget_before(partition.number, position)
+                position = begin
+            ranges[partition] = (max(begin, position), end)
+        total, done = sum(end - begin for begin, end in ranges.values()), 0
+        records = read_ranges(self._consumer, ranges)
+        while batch := list(islice(records, _BATCH)):
+            take(batch)
+            self._store.set_positions(
+                topic, {record.partition() or 0: offset_of(record) + 1 for record in batch}
+            )
+            self._store.commit()
+            done += len(batch)
+            self._progress(f"{topic}: {done:,} of {total:,} {what} read")
+        self._store.set_positions(topic, {tp.number: end for tp, (_, end) in ranges.items()})
+        self._store.commit()
+        return {partition: begin for partition, (begin, _) in present.items()}
+
+    def _add(self, records: list[SourceRecord]) -> None:
+        rows = list(map(row_of, records))
+        self._store.add(row for row in rows if row is not None)
+        self._store.add_strangers(
+            LetterPlace(record.partition() or 0, offset_of(record))
+            for record, row in zip(records, rows, strict=True)
+            if row is None
+        )
+
+    def _set(self, records: list[SourceRecord]) -> None:
+        statuses = Statuses()
+        statuses.take_in(records)
+        # A status that was taken back leaves the letter open.
+        opened = [place_from(r.key() or b"") for r in records if r.value() is None]
+        found = dict.fromkeys(filter(None, opened), LetterStatus.OPEN)
+        found |= {place: status.status for place, status in statuses.letters.items()}
+        self._store.set_statuses(found)

@@ -1,0 +1,175 @@
+"""The filter of dead letters, in the language of `kafka_etl.expression`.
+
+A filter is evaluated in three rounds, each on what the one before has left: terms over what whole
+groups of letters have in common, terms over the index, and terms over the payload in the topic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from kafka_etl.dead_letters.statuses import LetterStatus
+from kafka_etl.dlq.rows import Group, LetterRow, Payload
+from kafka_etl.expression import Condition, Vocabulary, conditions
+from kafka_etl.units import parse_duration
+
+_PLACES: Final[Mapping[str, str]] = {
+    "error": "row.error",
+    "condition": "row.condition",
+    "time": "row.written_ms",
+    "key": "payload.key",
+    "value": "payload.value",
+    "headers": "_headers(payload.headers)",
+    "source": "row.source",
+    "attempts": "row.attempts",
+    "operator": "row.operator",
+    "pipeline": "row.pipeline",
+    "fingerprint": "row.fingerprint",
+    "family": "row.family",
+    "status": "row.status",
+    "at": "str(row.place)",
+}
+_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "error": {"type": "row.error_type", "message": "row.error_text"},
+    "source": {
+        "topic": "row.source_topic",
+        "partition": "row.source_partition",
+        "offset": "row.source_offset",
+    },
+    "operator": {"name": "row.operator", "version": "row.version"},
+    "at": {"partition": "row.partition", "offset": "row.offset"},
+    **{
+        name: {}
+        for name in ("condition", "time", "attempts", "pipeline", "fingerprint", "family", "status")
+    },
+}
+_OF_GROUP: Final = frozenset(
+    {"condition", "operator", "operator.name", "operator.version", "error.type"}
+    | {"pipeline", "fingerprint", "family", "source.topic"}
+)
+_OF_PAYLOAD: Final = frozenset({"key", "value", "headers"})
+_AGO: Final = re.compile(r"-\s*(?P<minus>\w[\w.]*)|(?P<ago>\w[\w.]*)\s+ago")
+_BARE: Final = re.compile(r"\d[\d.]*(ms|us|s|m|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A checked filter over dead letters.
+
+    Attributes:
+        source: As the user wrote the filter.
+        now: The time from which durations such as `2h ago` are counted back.
+        text: The filter with such durations as times: it selects the same letters for ever.
+
+    Raises:
+        ExpressionError: Naming the column, what is wrong and what is allowed.
+    """
+
+    source: str
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    text: str = field(init=False)
+    _groups: Sequence[Condition] = field(init=False, repr=False, compare=False)
+    _rows: Sequence[Condition] = field(init=False, repr=False, compare=False)
+    _payloads: Sequence[Condition] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        times = {"time": partial(moment, now=self.now)}
+        vocabulary = Vocabulary("row, payload", _PLACES, _FIELDS, times)
+        text, found = conditions(self.source.strip(), vocabulary)
+        payloads = [term for term in found if term.names & _OF_PAYLOAD]
+        groups = [term for term in found if term.names <= _OF_GROUP]
+        rows = [term for term in found if term not in payloads and term not in groups]
+        for name, value in (
+            ("text", text),
+            ("_groups", groups),
+            ("_rows", rows),
+            ("_payloads", payloads),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether letters of one group may differ, as far as the index knows."""
+        return bool(self._rows)
+
+    @property
+    def needs_payload(self) -> bool:
+        """Whether the filter looks at value, key or headers, which only the topic has."""
+        return bool(self._payloads)
+
+    def takes_group(self, group: Group) -> bool:
+        """Whether letters of this group may be selected."""
+        return _all(self._groups, group, None)
+
+    def takes_row(self, row: LetterRow) -> bool:
+        """Whether the letter may be selected, as far as the index knows beside its group."""
+        return _all(self._rows, row, None)
+
+    def takes_payload(self, row: LetterRow, payload: Payload) -> bool:
+        """Whether the payload is selected.
+
+        A letter to which a term cannot be applied, for want of a field or for another type, is not
+        selected, as `filter` lets no such record pass.
+        """
+        return _all(self._payloads, row, payload)
+
+
+def _all(terms: Sequence[Condition], row: Group | LetterRow, payload: Payload | None) -> bool:
+    try:
+        return all(term.test(row, payload) for term in terms)
+    except Exception:  # noqa: BLE001 - a term may fail in any way on data of any shape
+        return False
+
+
+def moment(text: str, now: datetime) -> tuple[int, str]:
+    """A time in milliseconds since the epoch, and in ISO format.
+
+    Args:
+        text: A time in ISO format (UTC without a time zone), or a duration before `now`: `-2h`, or
+            `2h ago`.
+        now: The present time.
+
+    Raises:
+        ValueError: The text is none of these.
+    """
+    try:
+        ago = _AGO.fullmatch(text.strip())
+        if ago is not None:
+            back = timedelta(seconds=parse_duration(ago["minus"] or ago["ago"]))
+            return _in_ms(now - back)
+        found = datetime.fromisoformat(text.strip())
+        return _in_ms(found if found.tzinfo is not None else found.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        shown = text if len(text) <= len("2026-11-28T10:00:00.000+00:00") else f"{text:.20}…"
+        near = f"did you mean `{text} ago`? " if _BARE.fullmatch(text) else ""
+        raise ValueError(
+            f"`{shown}` is no time; {near}write 2026-11-28, 2026-11-28T10:00 (UTC), or 2h ago"
+        ) from None
+
+
+def _in_ms(found: datetime) -> tuple[int, str]:
+    ms = round(found.timestamp() * 1000)
+    exact = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return ms, exact.replace("+00:00", "Z")
+
+
+def in_words(
+    where: Where | None, fingerprint: str | None, status: LetterStatus | None, ids: int | None
+) -> str:
+    """A selection of dead letters as a phrase, such as `open letters of kind 8a1f…`.
+
+    Args:
+        where: The filter; None: no filter.
+        fingerprint: The kind that is selected; None: all.
+        status: The status that is selected; None: any.
+        ids: How many letters are named one by one; None: not so.
+    """
+    named = "" if ids is None else f"{ids:,} named "
+    kind = "" if fingerprint is None else f" of kind {fingerprint}"
+    test = "" if where is None else f" where {where.text}"
+    return f"{named}{status or ''} letters{kind}{test}".strip().replace("  ", " ")
