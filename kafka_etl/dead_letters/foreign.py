@@ -135,13 +135,18 @@ def _streams(headers: Mapping[str, str]) -> _Failure:
 
 def _share_group(headers: Mapping[str, str]) -> _Failure:
     told = _Named(headers, "__dlq.errors.")
-    rejected = "rejected" in told["message"]
+    kind = next((kind for words, kind in _DELIVERIES.items() if words in told["message"]), "")
     return _Failure(
-        errors=(JavaError("Rejected" if rejected else "DeliveryCountExceeded", told["message"]),),
-        condition=Condition.OPERATOR_ERROR if rejected else Condition.EXPIRED,
+        errors=(JavaError(kind, told["message"]),),
+        condition=Condition.EXPIRED if kind == _EXCEEDED else Condition.OPERATOR_ERROR,
         pipeline=told["group"],
         attempts=_number(told["delivery.count"]),
     )
+
+
+_EXCEEDED: Final = "DeliveryCountExceeded"
+_DELIVERIES: Final = {"rejected": "Rejected", "exceeded": _EXCEEDED}
+"""Words of a broker's message -> what we call the error: a broker names no class."""
 
 
 def _spring_kafka(headers: Mapping[str, str]) -> _Failure:

@@ -6,7 +6,7 @@ Anybody can write to a topic: nothing in a record is trusted, and what is missin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from kafka_etl.dead_letters.document import as_object
 from kafka_etl.dead_letters.letter import Place, StoredLetter
@@ -73,7 +73,7 @@ def _with_failures(
     if not elsewhere:
         return context
     history = context.get("history")
-    earlier = cast("list[Any]", history) if isinstance(history, list) else []
+    earlier: list[Any] = history if isinstance(history, list) else []
     return {**context, "history": [*earlier, *elsewhere]}
 
 

@@ -112,7 +112,7 @@ FOREIGN: Final = (
         "dlt-key-exception-stacktrace dlt-original-timestamp dlt-original-timestamp-type "
         "dlt-original-consumer-group deliveryAttempt",
     ),
-    _family(  # of retry topics, and of newer versions
+    _family(  # of retry topics
         "spring_kafka",
         "kafka_original-:topic partition offset",
         "kafka_:exception-fqcn",
