@@ -11,7 +11,7 @@ from kafka_etl.envelope.document import (
     encode_letter,
     encode_success,
 )
-from kafka_etl.envelope.fingerprints import fingerprint_of, normalised
+from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised
 from kafka_etl.envelope.raw import FOREIGN, PREFIX, Encoded, Provenance, encode_raw, fingerprint
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "encode_success",
     "fingerprint",
     "fingerprint_of",
+    "is_library",
     "normalised",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from kafka_etl.cli.dlq import show
+from kafka_etl.cli.dlq import debug, show
 
 app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
 app.command()(show.show)
+app.command()(debug.debug)
 
 
 @app.callback()
