@@ -60,12 +60,12 @@ def restored(letter: StoredLetter, found: SourceRecord) -> StoredLetter | None:
             return None
     if letter.record_ms >= 0 and found.timestamp()[1] != letter.record_ms:
         return None
-    own, _ = told_apart(found, headers_of(found))
+    headers, _ = told_apart(found, headers_of(found))
     return msgspec.structs.replace(
         letter,
         key=found.key(),
         value=found.value(),
-        headers=own if "headers" in cut else letter.headers,
+        headers=headers if "headers" in cut else letter.headers,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka_etl.dead_letters import Place, ReplayedRecord, StoredLetter, cut_parts, restored
+from kafka_etl.dead_letters import Place, StoredLetter, cut_parts, restored
 from kafka_etl.errors import NoSuchLetter
 from kafka_etl.kafka.admin import reached
 from kafka_etl.kafka.topics import (
@@ -67,8 +67,8 @@ def neighbours_of(place: Place, admin: Settings, consumer: Settings) -> Neighbou
     )
 
 
-def original_of(letter: StoredLetter, admin: Settings, consumer: Settings) -> ReplayedRecord:
-    """The record of a dead letter; parts that were cut from the letter are read from the source.
+def with_all_parts(letter: StoredLetter, admin: Settings, consumer: Settings) -> StoredLetter:
+    """The dead letter; parts that were cut because of its size are read from the source.
 
     Args:
         letter: The dead letter.
@@ -81,7 +81,7 @@ def original_of(letter: StoredLetter, admin: Settings, consumer: Settings) -> Re
     """
     cut = cut_parts(letter)
     if not cut:
-        return ReplayedRecord.of(letter)
+        return letter
     partition, begin, end = _range_of(letter.source, admin)
     lacks = f"dead letter {letter.at.id} lacks the {' and the '.join(cut)} of its record"
     wanted = letter.source.offset
@@ -91,13 +91,13 @@ def original_of(letter: StoredLetter, admin: Settings, consumer: Settings) -> Re
             f"{lacks}, which was too large, and retention has taken the record {letter.source}",
             "Nothing can bring the record back; `kafka-etl dlq show` has what is left.",
         )
-    record = restored(letter, found)
-    if record is None:
+    whole_letter = restored(letter, found)
+    if whole_letter is None:
         raise NoSuchLetter(
             f"{lacks}, which was too large, and {letter.source} is another record now",
             "The topic was made anew: nothing can bring the record back.",
         )
-    return record
+    return whole_letter
 
 
 def _range_of(place: Place, admin: Settings) -> tuple[Partition, int, int]:

@@ -54,13 +54,15 @@ def debug(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.cli.trial import built_for_trial, print_outputs, run_trial
     from kafka_etl.config.secrets import hiding
-    from kafka_etl.dlq.source_records import original_of
+    from kafka_etl.dead_letters import ReplayedRecord
+    from kafka_etl.dlq.source_records import with_all_parts
 
     overrides = parse_sets(sets)
     wanted = parse_id(letter)
     topic = find_topic(str(file), kafka, None, overrides, letters=letters)
-    found = topic.find(wanted)[-1]
-    record = original_of(found, topic.cluster.admin, topic.cluster.consumer)
+    cluster = topic.cluster
+    found = with_all_parts(topic.find(wanted)[-1], cluster.admin, cluster.consumer)
+    record = ReplayedRecord(found, found.source if found.source.topic else found.at)
     ((document, _),) = read_pipelines([file], overrides)
     hide = hiding(document)
     caught = _Caught()
