@@ -34,7 +34,7 @@ OPEN: Final = frozenset(
 
 CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
 
-_SECRET: Final = re.compile(
+SECRET_NAME: Final = re.compile(
     r"pass|pwd|secret|token|credential|user\.?info|jaas|auth|api.?key|private|\.pem|dsn",
     re.IGNORECASE,
 )
@@ -43,7 +43,7 @@ _LOGIN: Final = re.compile(r"://.*@")
 _NO_SECRETS: Final = "|".join(
     re.escape(name)
     for name in sorted(frozenset[str]().union(*ALLOWED.values()))
-    if not _SECRET.search(name)
+    if not SECRET_NAME.search(name)
 )
 _ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?[\w.:/-]+[\"']?"
 _HARMLESS: Final = re.compile(
@@ -164,21 +164,21 @@ def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
     """Whether the line at the mark can hold no secret."""
     line = lines[mark.line - 1]
     names = [*_KEY.findall(line), *(part for part in loc if isinstance(part, str))]
-    if _LOGIN.search(line) or any(_SECRET.search(name) for name in names):
+    if _LOGIN.search(line) or any(SECRET_NAME.search(name) for name in names):
         return False
     above = (_FIRST_WORD.match(lines[index]) for index in range(mark.line - 1, -1, -1))
     section = next((found[1].strip("\"'") for found in above if found), "name")
     if section in OPEN:
         return not loc or loc[0] in OPEN
     if section in CLIENTS:
-        return _HARMLESS.fullmatch(line) is not None and not _SECRET.search(line)
+        return _HARMLESS.fullmatch(line) is not None and not SECRET_NAME.search(line)
     # An unknown section is shown only for a finding at its own first line, and only if its name
     # does not look like a client's section, misspelt: such a section may hold secrets.
     return (
         loc == (section,)
         and _FIRST_WORD.match(line) is not None
         and not did_you_mean(section, CLIENTS)
-        and not _SECRET.search(line)
+        and not SECRET_NAME.search(line)
         and "://" not in line
     )
 

@@ -1,6 +1,7 @@
 """Dead letters as they are read back from their topic, and the commonest causes of a run."""
 
 from kafka_etl.dead_letters.causes import Cause, Causes
+from kafka_etl.dead_letters.cuts import cut_parts, restored
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.dead_letters.letter import Place, StoredLetter
@@ -13,8 +14,10 @@ __all__ = [
     "Place",
     "ReplayedRecord",
     "StoredLetter",
+    "cut_parts",
     "decode_envelope",
     "decode_letter",
     "decode_raw",
+    "restored",
     "stored",
 ]

@@ -30,7 +30,7 @@ def decode_envelope(data: bytes, at: Place | None = None) -> StoredLetter | None
     if not isinstance(condition, str) or not condition:
         return None
     error, pipeline = _member(document, "error"), _member(document, "pipeline")
-    record = _first_record(document.get("requestPayload"))
+    record = first_record(document.get("requestPayload"))
     return StoredLetter(
         at=at or Place("", -1, -1),
         source=Place(
@@ -67,7 +67,8 @@ def _integer(owner: Mapping[str, Any], name: str) -> int:
     return found if type(found) is int else -1
 
 
-def _first_record(payload: object) -> Mapping[str, Any]:
+def first_record(payload: object) -> Mapping[str, Any]:
+    """The first record in a document's `requestPayload`; empty where there is none."""
     try:
         found = orjson.loads(payload) if isinstance(payload, str) else None
     except orjson.JSONDecodeError:

@@ -20,7 +20,7 @@ from kafka_etl.envelope.families import (
     taken_apart,
     told,
 )
-from kafka_etl.envelope.fingerprints import fingerprint_of, normalised
+from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised
 from kafka_etl.envelope.raw import Encoded, Provenance, encode_raw, fingerprint
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "encode_success",
     "fingerprint",
     "fingerprint_of",
+    "is_library",
     "normalised",
     "number_in",
     "taken_apart",

@@ -66,8 +66,13 @@ def normalised(message: str, error_type: str = "") -> str:
     return " ".join(message.split())
 
 
+def is_library(path: str) -> bool:
+    """Whether a file of code is a library's, or no file at all, and so not the user's own."""
+    return _LIBRARY.search(path) is not None
+
+
 def _own(traceback: str) -> list[str]:
     """The innermost frames of the user's own code, or the innermost frame of all."""
     frames = [(found["path"], found["function"]) for found in _FRAME.finditer(traceback)]
-    own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames[-1:]
+    own = [frame for frame in frames if not is_library(frame[0])] or frames[-1:]
     return [f"{PurePath(path).name}:{function}" for path, function in own[-_FRAMES:]]

@@ -44,9 +44,7 @@ def read(headers: Headers, value: bytes | None = b"v", key: bytes | None = b"k")
     return found
 
 
-def record(
-    headers: Headers, value: bytes | None = b"v", key: bytes | None = b"k"
-) -> StoredRecord:
+def record(headers: Headers, value: bytes | None = b"v", key: bytes | None = b"k") -> StoredRecord:
     return StoredRecord(value, key, headers, timestamp_ms=1_900, topic="d", partition=2, offset=17)
 
 
@@ -274,7 +272,9 @@ def test_elsewhere_the_class_of_the_error_is(cls: bytes, condition: str) -> None
 def test_a_share_group_tells_rejected_records_from_those_delivered_too_often() -> None:
     often = read(NAMED["share_group"])
     assert (often.condition, often.attempts, often.pipeline) == ("Expired", 5, "shop")
-    rejected = read([*NAMED["share_group"], ("__dlq.errors.message", b"Offset rejected by client.")])
+    rejected = read(
+        [*NAMED["share_group"], ("__dlq.errors.message", b"Offset rejected by client.")]
+    )
     assert (rejected.condition, rejected.error_type) == ("OperatorError", "Rejected")
     new = read([*NAMED["share_group"], ("__dlq.errors.message", b"A new reason.")])
     assert (new.condition, new.error) == ("OperatorError", ": A new reason.")

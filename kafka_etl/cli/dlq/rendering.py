@@ -24,7 +24,7 @@ def briefly(letter: StoredLetter) -> str:
     """Render a dead letter on a few lines: condition, operator, error, record, key and value."""
     tries = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
     lines = [
-        _failure(letter, _ERROR),
+        failure(letter, _ERROR),
         f"    record  {letter.source}, {tries}",
         f"    key     {shown(letter.key, _PAYLOAD)}",
         f"    value   {shown(letter.value, _PAYLOAD)}",
@@ -38,7 +38,7 @@ def full(letter: StoredLetter) -> str:
         f"letter     {letter.at.id}, written {time_of(letter.written_ms)}",
         f"record     {letter.source}",
         f"pipeline   {_plain(letter.pipeline)}",
-        f"failure    {_failure(letter, 0)}",
+        f"failure    {failure(letter, 0)}",
         f"attempts   {letter.attempts}",
         f"cause      {_plain(letter.fingerprint)}",
         f"key        {shown(letter.key)}",
@@ -77,7 +77,8 @@ def as_json(letter: StoredLetter) -> str:
     return orjson.dumps(parts).decode()
 
 
-def _failure(letter: StoredLetter, limit: int) -> str:
+def failure(letter: StoredLetter, limit: int) -> str:
+    """Condition, operator and error on one line; `limit` is the most characters, 0: no limit."""
     operator = f" in {_plain(letter.operator)}" if letter.operator else ""
     error = " ".join(shown(letter.error.encode(), limit).split())
     return f"{_plain(letter.condition)}{operator}: {error}"
@@ -113,13 +114,13 @@ def summed_up(letters: Iterable[StoredLetter]) -> list[Kind]:
         at = letter.written_ms
         kind = kinds.get(letter.fingerprint)
         if kind is None:
-            kinds[letter.fingerprint] = Kind(1, at, at, _failure(letter, _ERROR), letter.at)
+            kinds[letter.fingerprint] = Kind(1, at, at, failure(letter, _ERROR), letter.at)
             continue
         kind.count += 1
         kind.first_ms = min(kind.first_ms, at)
         if at >= kind.last_ms:
             kind.last_ms, kind.example = at, letter.at
-            kind.failure = _failure(letter, _ERROR)
+            kind.failure = failure(letter, _ERROR)
     return sorted(kinds.values(), key=lambda kind: -kind.count)
 
 

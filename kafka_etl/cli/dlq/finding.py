@@ -1,0 +1,183 @@
+"""Finds the topic of a command on dead letters, and one dead letter by its ID."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import typer
+
+from kafka_etl.cli.cluster import Cluster, find_cluster, is_file
+
+if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.dead_letters import StoredLetter
+    from kafka_etl.kafka.topics import Ranges
+
+_NAME: Final = "[A-Za-z0-9._-]+"
+_SLASHES: Final = re.compile(rf"(?:(?:(?P<topic>{_NAME})/)?(?P<partition>\d+)/)?(?P<offset>\d+)")
+_BRACKETS: Final = re.compile(rf"(?P<topic>{_NAME})\[(?P<partition>\d+)\]@(?P<offset>\d+)")
+_NAMED: Final = 5
+"""The most dead letters that the error about an ambiguous ID names."""
+
+
+class Wanted(NamedTuple):
+    """The ID of a dead letter, or of the record that failed, as the user gave it.
+
+    Attributes:
+        topic: Topic of the dead letter or the record; None: the user gave no topic.
+        partition: Number of the partition; None: the user gave none.
+        offset: Offset in the partition.
+    """
+
+    topic: str | None
+    partition: int | None
+    offset: int
+
+    def __str__(self) -> str:
+        return "/".join(str(part) for part in self if part is not None)
+
+    def names(self, letter: StoredLetter) -> bool:
+        """Whether the ID names this dead letter, or the record that failed."""
+        return any(
+            place.offset == self.offset
+            and self.partition in {None, place.partition}
+            and self.topic in {None, place.topic}
+            for place in (letter.at, letter.source)
+        )
+
+
+def parse_id(text: str) -> Wanted:
+    """Parse an ID: `orders.dlq/2/17`, `orders[1]@421`, `2/17`, or `17`.
+
+    Raises:
+        typer.BadParameter: The text is no ID.
+    """
+    found = _SLASHES.fullmatch(text) or _BRACKETS.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(f"`{text}` is not TOPIC/PARTITION/OFFSET", param_hint="ID")
+    partition = found["partition"]
+    return Wanted(
+        found["topic"], None if partition is None else int(partition), int(found["offset"])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LetterTopic:
+    """A dead-letter topic.
+
+    Attributes:
+        cluster: Client settings of its cluster.
+        topic: Name of the topic.
+        ranges: Partitions of the topic, with their first offsets and their ends.
+    """
+
+    cluster: Cluster
+    topic: str
+    ranges: Ranges
+
+    def letters(self, ranges: Ranges | None = None) -> Iterator[StoredLetter]:
+        """The dead letters of some ranges, by default of all; other records are left out."""
+        from kafka_etl.dead_letters import decode_letter
+        from kafka_etl.kafka.topics import read_ranges
+
+        for record in read_ranges(self.cluster.consumer, ranges or self.ranges):
+            letter = decode_letter(record)
+            if letter is not None:
+                yield letter
+
+    def find(self, wanted: Wanted) -> list[StoredLetter]:
+        """The dead letters of the one record that an ID names, the newest last.
+
+        Raises:
+            NoSuchLetter: The ID names none, or dead letters of several records.
+        """
+        from kafka_etl.errors import NoSuchLetter
+
+        found = sorted(self._search(wanted), key=lambda letter: letter.written_ms)
+        if not found:
+            raise NoSuchLetter(
+                f"{self.topic} has no dead letter {wanted}, nor one of a record {wanted}"
+            )
+        if len({letter.source if letter.source.topic else letter.at for letter in found}) > 1:
+            ids = ", ".join(letter.at.id for letter in found[:_NAMED])
+            more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+            raise NoSuchLetter(f"{wanted} may be any of {ids}{more}", "Name one of these.")
+        return found
+
+    def _search(self, wanted: Wanted) -> list[StoredLetter]:
+        """The dead letters that the ID may name.
+
+        A place in the topic itself is read directly. A record's dead letters are in the partition
+        that the pipeline chooses for them; the whole topic is read where they are not there.
+        """
+        from kafka_etl.record import Partition
+
+        if wanted.topic == self.topic and wanted.partition is not None:
+            place = Partition(self.topic, wanted.partition)
+            begin, end = self.ranges.get(place, (0, 0))
+            if not begin <= wanted.offset < end:
+                return []
+            return list(self.letters({place: (wanted.offset, wanted.offset + 1)}))
+        ranges = dict(self.ranges)
+        if wanted.topic is not None and wanted.partition is not None:
+            usual = Partition(self.topic, wanted.partition % len(ranges))
+            found = self._named(wanted, {usual: ranges.pop(usual)})
+            if found or not ranges:
+                return found
+        return self._named(wanted, ranges)
+
+    def _named(self, wanted: Wanted, ranges: Ranges) -> list[StoredLetter]:
+        return [letter for letter in self.letters(ranges) if wanted.names(letter)]
+
+
+def find_topic(
+    where: str,
+    kafka: str | None,
+    pipeline: Path | None,
+    overrides: dict[str, str],
+    *,
+    letters: str | None = None,
+) -> LetterTopic:
+    """Find the dead-letter topic of a pipeline file, or the topic of this name.
+
+    Args:
+        where: A pipeline file, or a topic.
+        kafka: Bootstrap servers of the option `--kafka`.
+        pipeline: Pipeline file with client settings, if `where` is a topic.
+        overrides: Place in the pipeline file -> YAML text of its value.
+        letters: Topic to take instead of the pipeline's own.
+
+    Raises:
+        NoSuchLetter: The pipeline has no dead-letter topic.
+        TopicMissing: The topic does not exist.
+    """
+    from kafka_etl.kafka.admin import reached
+    from kafka_etl.kafka.topics import existing_partitions, whole
+
+    own = Path(where) if is_file(where) else None
+    cluster = find_cluster(kafka, own or pipeline, overrides)
+    topic = letters or (_topic_of(cluster, where) if own else where)
+    admin = reached(cluster.admin)
+    none_yet = "It is created when the pipeline starts."
+    return LetterTopic(cluster, topic, whole(admin, existing_partitions(admin, topic, none_yet)))
+
+
+def _topic_of(cluster: Cluster, file: str) -> str:
+    from kafka_etl.errors import NoSuchLetter
+
+    letters = cluster.spec.dead_letter if cluster.spec is not None else None
+    if letters is None:
+        raise NoSuchLetter(
+            f"the pipeline of {file} has no dead-letter topic: it stops where a record fails",
+            "Add `dead_letter: {topic: NAME}` to it.",
+        )
+    if letters.topic is None:
+        place = f"table {letters.table}" if letters.table else f"sink {letters.use}"
+        raise NoSuchLetter(
+            f"the dead letters of {file} are in {place}, which this command does not read",
+            "Look at them there.",
+        )
+    return letters.topic
