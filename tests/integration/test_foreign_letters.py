@@ -94,6 +94,4 @@ def test_ours_have_connects_headers_beside_and_a_second_failure_tells_the_first_
     (letter,) = shown(second.folder, second.letters)
     assert [header["name"] for header in letter["headers"]] == ["trace"]
     history = letter["context"]["history"]
-    assert [(entry["family"], entry["topic"]) for entry in history] == [
-        ("kafka_etl", first.source)
-    ]
+    assert [(entry["family"], entry["topic"]) for entry in history] == [("kafka_etl", first.source)]

@@ -51,7 +51,7 @@ def test_the_failure_is_told_in_connects_words() -> None:
         "exception.class.name": "shop.NoRate",
         "exception.message": "no rate for XAU",
         "exception.stacktrace": "shop.NoRate: no rate for XAU\n"
-        '  File "ops.py", line 3, in to_eur\nCaused by: KeyError: \'XAU\'',
+        "  File \"ops.py\", line 3, in to_eur\nCaused by: KeyError: 'XAU'",
     }
 
 
@@ -110,7 +110,9 @@ def test_a_failure_in_connect_itself_is_not_taken_for_ours() -> None:
     assert [entry["family"] for entry in other] == ["connect"]
 
 
-def test_the_stack_trace_for_connects_readers_is_cut_first_and_the_rest_before_the_payload() -> None:
+def test_the_stack_trace_for_connects_readers_is_cut_first_and_the_rest_before_the_payload() -> (
+    None
+):
     whole = encode(huge(), 10_000_000)
     less = encode(huge(), whole.size - 1)
     assert cuts(less) == ["connect.stacktrace"]
