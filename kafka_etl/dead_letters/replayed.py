@@ -34,14 +34,6 @@ class ReplayedRecord(msgspec.Struct, frozen=True):
         return len(_history(self.letter)) + 1
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the letter was too large to keep the value, and no corrected value is there."""
-        cuts: Any = self.letter.context.get("truncated")
-        entries: list[Any] = cuts if isinstance(cuts, list) else []
-        names = [entry.get("what") for entry in entries if isinstance(entry, dict)]
-        return "value" in names and self.corrected is None
-
-    @property
     def earlier(self) -> list[dict[str, Any]]:
         """The record's failures so far, oldest first; the last one is that of the letter."""
         letter = self.letter

@@ -16,7 +16,13 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_etl.contracts import Arrival, Deployment, Position, Preflight, Pulse, Reconnect
-from kafka_etl.dead_letters import ReplayedRecord, decode_letter
+from kafka_etl.dead_letters import (
+    ReplayedRecord,
+    StoredLetter,
+    cut_parts,
+    decode_letter,
+    restored,
+)
 from kafka_etl.dead_letters.statuses import Claim, LetterPlace, Statuses, claims_of, status_topic
 from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.kafka import classify
@@ -31,6 +37,7 @@ from kafka_etl.kafka.topics import read, read_ranges
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
+    Headers,
     Offsets,
     Partition,
     SourceRecord,
@@ -42,6 +49,7 @@ from kafka_etl.record import (
 _FIRST: Final = 100
 """Letters of the first batch, whose size tells how many fit into the next."""
 _NAP: Final = 0.05
+_GONE: Final = "the letter is gone, or is none"
 
 
 class ReplaySource:
@@ -100,13 +108,12 @@ class ReplaySource:
         progress: dict[Partition, int] = {}
         for claim in claims:
             progress[partition_of_claim(claim)] = claim.record.offset + 1
-            record = found.get(claim.letter)
-            reason = self._objection(record)
-            if record is None or reason:
-                self._accounts.leave_open(claim.letter)
-                self._log.warning("left open", letter=str(claim.letter), reason=reason)
-            else:
+            record = found.get(claim.letter, _GONE)
+            if isinstance(record, ReplayedRecord):
                 records.append(record)
+            else:
+                self._accounts.leave_open(claim.letter)
+                self._log.warning("left open", letter=str(claim.letter), reason=record)
         if records:
             self._usual_size = max(1, sum(map(len, records)) // len(records))
         begins = {tp: self._given[tp] for tp in progress}
@@ -194,19 +201,8 @@ class ReplaySource:
                 due.append(claim)
         return due
 
-    def _objection(self, record: ReplayedRecord | None) -> str:
-        """Why a letter cannot be replayed; empty: it can."""
-        if record is None:
-            return "the letter is gone, or is none"
-        failures = record.failures
-        if failures >= self._settings.max_failures:
-            return f"the record has failed {failures} times: raise --max-failures"
-        if record.is_cut:
-            return "the letter has only a reference to the value"
-        return ""
-
-    def _records(self, claims: Sequence[Claim]) -> dict[LetterPlace, ReplayedRecord]:
-        """The records of these claims, without those whose letters are gone.
+    def _records(self, claims: Sequence[Claim]) -> dict[LetterPlace, ReplayedRecord | str]:
+        """The records of these claims, or why one of them cannot be replayed.
 
         Raises:
             Reconnect: No broker answers.
@@ -217,17 +213,37 @@ class ReplaySource:
             tp = Partition(self._settings.topic, place.partition)
             begin, end = ranges.get(tp, (place.offset, place.offset))
             ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
-        found: dict[LetterPlace, ReplayedRecord] = {}
+        found: dict[LetterPlace, ReplayedRecord | str] = {}
         try:
             for record in read_ranges(self._reader, ranges):
                 claim = wanted.get(_place(record))
                 letter = None if claim is None else decode_letter(record)
                 if claim is not None and letter is not None:
-                    kept = headers_of(record) if self._settings.keep_failures else None
-                    found[claim.letter] = ReplayedRecord(letter, claim.record, claim.value, kept)
+                    found[claim.letter] = self._record(claim, letter, headers_of(record))
         except BrokersUnreachable as away:
             raise Reconnect(away.what) from away
         return found
+
+    def _record(self, claim: Claim, letter: StoredLetter, headers: Headers) -> ReplayedRecord | str:
+        """The record of a claim, or why it cannot be replayed."""
+        whole = letter if claim.value is not None else self._whole(letter)
+        if whole is None:
+            return "parts of the record were too large for the letter, and the source lacks them"
+        kept = headers if self._settings.keep_failures else None
+        record = ReplayedRecord(whole, claim.record, claim.value, kept)
+        if record.failures >= self._settings.max_failures:
+            return f"the record has failed {record.failures} times: raise --max-failures"
+        return record
+
+    def _whole(self, letter: StoredLetter) -> StoredLetter | None:
+        """The letter, with the parts that were cut from it; None: its source has them no more."""
+        if not cut_parts(letter):
+            return letter
+        source = letter.source
+        tp = Partition(source.topic, source.partition)
+        found = read_ranges(self._reader, {tp: (source.offset, source.offset + 1)})
+        record = next(iter(found), None)
+        return None if record is None else restored(letter, record)
 
 
 def check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:

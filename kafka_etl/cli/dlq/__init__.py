@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from kafka_etl.cli.dlq import debug, replay, show
+from kafka_etl.cli.dlq import debug, drop, replay, show
 
 app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
 app.command()(show.show)
 app.command()(debug.debug)
 app.command()(replay.replay)
+app.command()(drop.drop)
+app.command()(drop.release)
+app.command()(drop.actions)
 
 
 @app.callback()

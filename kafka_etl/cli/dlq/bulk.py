@@ -1,7 +1,7 @@
 """Bulk actions on dead letters: count first, show what would happen, confirm, then act.
 
-An action is bound to what was previewed: its plan is a digest of the letters, of the filter in
-words and of what is to happen to them.
+An action is bound to what was previewed: a plan is a digest of the letters, of the filter in words
+and of what is to happen to them, and letters that come later are not part of the plan.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster
-from kafka_etl.cli.dlq.show import find_topic, parse_id
+from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
+from kafka_etl.log import WIPE, overwrites
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.dead_letters.statuses import LetterPlace, Statuses
+    from kafka_etl.dlq.index import Index
+    from kafka_etl.dlq.rows import LetterRow
     from kafka_etl.dlq.selection import Found, Selection
     from kafka_etl.dlq.status_topic import StatusTopic
     from kafka_etl.kafka.admin import Admin
@@ -31,6 +33,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
 _SAMPLE: Final = 5
 _WITHOUT_ASKING: Final = 100
 _KINDS: Final = 10
+_FAILURE: Final = 200
 
 Ids = Annotated[
     list[str], typer.Argument(metavar="[ID]...", help="IDs of dead letters, or of records.")
@@ -47,7 +50,7 @@ Again = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
 Plan = Annotated[
     str | None,
-    typer.Option("--plan", metavar="DIGEST", help="Act only if the selection is as previewed."),
+    typer.Option("--plan", metavar="PLAN", help="Act on exactly what a dry run has shown."),
 ]
 Confirmed = Annotated[bool, typer.Option("--yes", help="Do not ask, however many there are.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the action.")]
@@ -55,32 +58,60 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the action
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """The dead-letter topic of a command.
+    """The dead-letter topic of a bulk action.
 
     Attributes:
         given: Pipeline file or topic, as the user gave it.
     """
 
     given: str
-    cluster: Cluster
-    topic: str
+    found: LetterTopic
     admin: Admin
     statuses: StatusTopic
+
+    @property
+    def topic(self) -> str:
+        """Name of the dead-letter topic."""
+        return self.found.topic
+
+    @property
+    def pipeline(self) -> str:
+        """Name of the pipeline; empty: a topic was given."""
+        spec = self.found.cluster.spec
+        return "" if spec is None else spec.name
+
+    def read(self, places: Collection[LetterPlace]) -> Iterator[StoredLetter]:
+        """Read the letters at these places."""
+        from kafka_etl.record import Partition
+
+        ranges: dict[Partition, tuple[int, int]] = {}
+        for place in places:
+            tp = Partition(self.topic, place.partition)
+            begin, end = ranges.get(tp, (place.offset, place.offset))
+            ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
+        for letter in self.found.letters(ranges):
+            if (letter.at.partition, letter.at.offset) in places:
+                yield letter
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which dead letters a user asks for."""
+    """Which dead letters a user asks for.
+
+    Attributes:
+        plan: The plan of a dry run, whose letters are meant; None: the rest of the request counts.
+    """
 
     ids: Sequence[str] = ()
     where: str | None = None
     fingerprints: Sequence[str] = ()
     again: bool = False
+    plan: str | None = None
 
     @property
     def words(self) -> str:
         """The filter in words."""
-        parts = []
+        parts: list[str] = []
         if self.ids:
             parts.append(f"the letters {', '.join(self.ids)}")
         if self.fingerprints:
@@ -92,110 +123,121 @@ class Request:
         return ", ".join(parts)
 
     def select(self, letters: Letters, statuses: Statuses) -> Selection:
-        """Select the letters.
+        """Select the letters by the index, which is brought up to date.
 
         Raises:
-            SelectionRefused: The request names no letters, or an id names none.
+            SelectionRefused: The request names no letters, or an ID names none.
+            KafkaEtlError: The topic cannot be read.
         """
+        from kafka_etl.dlq.plans import load
         from kafka_etl.dlq.selection import select
         from kafka_etl.errors import SelectionRefused
 
+        if self.plan is not None:
+            return load(self.plan, letters.topic)
         if not (self.ids or self.where or self.fingerprints):
             raise SelectionRefused(
                 "no dead letters are named",
                 "Name IDs, or --fingerprint, or --where; `--where True` takes all of them.",
             )
-        return select(self.words, found_in(letters, self), statuses, again=self.again)
+        return select(self.words, self._found(letters), statuses, again=self.again)
+
+    def _found(self, letters: Letters) -> list[Found]:
+        from kafka_etl.dlq.index import open_index
+        from kafka_etl.dlq.where import Where
+
+        where = None if self.where is None else Where(self.where)
+        index = open_index(letters.found.cluster.consumer, letters.admin, letters.topic, tell_on)
+        try:
+            ids = self._places(index) if self.ids else None
+            kinds = self.fingerprints or (None,)
+            rows = {
+                row.place: row
+                for kind in kinds
+                for row in index.letters(where, kind, status=None, ids=ids)
+            }
+        finally:
+            index.close()
+        return [_found(row) for row in rows.values()]
+
+    def _places(self, index: Index) -> list[LetterPlace]:
+        """The places that the IDs name; of a record that failed several times, the newest.
+
+        Raises:
+            SelectionRefused: An ID names no letter.
+        """
+        from kafka_etl.errors import SelectionRefused
+
+        places: list[LetterPlace] = []
+        for text in self.ids:
+            wanted = parse_id(text)
+            if wanted.partition is None:
+                raise SelectionRefused(f"`{text}` is not TOPIC/PARTITION/OFFSET")
+            rows = index.find(wanted.topic, wanted.partition, wanted.offset)
+            if not rows:
+                raise SelectionRefused(f"{index.topic} has no letter {text}, nor one of a record")
+            places.append(max(rows, key=lambda row: row.written_ms).place)
+        return places
 
 
 def find_letters(
-    given: str, kafka: str | None, pipeline: Path | None, overrides: dict[str, str]
+    given: str,
+    overrides: dict[str, str],
+    *,
+    topic: str | None = None,
+    kafka: str | None = None,
+    pipeline: Path | None = None,
 ) -> Letters:
-    """Find the dead-letter topic of a pipeline file, or of this name.
+    """Find the dead letters of a pipeline file, or of a topic.
+
+    Args:
+        given: A pipeline file, or a topic.
+        overrides: Place in the pipeline file -> YAML text of its value.
+        topic: Dead-letter topic to take instead of the pipeline's own.
+        kafka: Bootstrap servers of the option `--kafka`.
+        pipeline: Pipeline file with client settings, if `given` is a topic.
 
     Raises:
-        KafkaEtlError: The pipeline has no such topic, or no broker answers.
+        KafkaEtlError: There is no such topic, or no broker answers.
     """
     from kafka_etl.dlq.status_topic import StatusTopic
     from kafka_etl.kafka.admin import reached
 
-    cluster, topic = find_topic(given, kafka, pipeline, overrides)
-    admin = reached(cluster.admin)
-    return Letters(
-        given, cluster, topic, admin, StatusTopic(admin, cluster.consumer, cluster.producer, topic)
-    )
+    found = find_topic(given, kafka, pipeline, overrides, letters=topic)
+    admin = reached(found.cluster.admin)
+    statuses = StatusTopic(admin, found.cluster.consumer, found.cluster.producer, found.topic)
+    return Letters(given, found, admin, statuses)
 
 
-def found_in(letters: Letters, request: Request) -> Iterator[Found]:
-    """The letters that fit a request, whatever their status."""
-    from kafka_etl.dead_letters.statuses import LetterPlace
+def _found(row: LetterRow) -> Found:
+    from kafka_etl.dead_letters import Place
     from kafka_etl.dlq.selection import Found
 
-    wanted = [parse_id(text) for text in request.ids]
-    for letter in all_letters(letters):
-        if wanted and not any(one.names(letter) for one in wanted):
-            continue
-        if request.fingerprints and letter.fingerprint not in request.fingerprints:
-            continue
-        place = LetterPlace(letter.at.partition, letter.at.offset)
-        yield Found(place, letter.source, letter.fingerprint, failure_of(letter))
-
-
-def all_letters(letters: Letters) -> Iterator[StoredLetter]:
-    from kafka_etl.dead_letters import decode_letter
-    from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
-
-    ranges = whole(letters.admin, existing_partitions(letters.admin, letters.topic))
-    for record in read_ranges(letters.cluster.consumer, ranges):
-        letter = decode_letter(record)
-        if letter is not None:
-            yield letter
-
-
-def read_letters(letters: Letters, places: Collection[LetterPlace]) -> Iterator[StoredLetter]:
-    """Read the letters at these places."""
-    from kafka_etl.dead_letters import decode_letter
-    from kafka_etl.dead_letters.statuses import LetterPlace
-    from kafka_etl.kafka.topics import read_ranges
-    from kafka_etl.record import Partition, offset_of, partition_of
-
-    ranges: dict[Partition, tuple[int, int]] = {}
-    for place in places:
-        tp = Partition(letters.topic, place.partition)
-        begin, end = ranges.get(tp, (place.offset, place.offset))
-        ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
-    wanted = set(places)
-    for record in read_ranges(letters.cluster.consumer, ranges):
-        if LetterPlace(partition_of(record).number, offset_of(record)) in wanted:
-            letter = decode_letter(record)
-            if letter is not None:
-                yield letter
-
-
-def failure_of(letter: StoredLetter) -> str:
-    """Condition, operator and error of a letter, on one line."""
-    operator = f" in {letter.operator}" if letter.operator else ""
-    return " ".join(f"{letter.condition}{operator}: {letter.error}".split())[:200]
+    source = Place(row.source_topic, row.source_partition, row.source_offset)
+    operator = f" in {row.operator}" if row.operator else ""
+    failure = " ".join(f"{row.condition}{operator}: {row.error}".split())[:_FAILURE]
+    return Found(row.place, source, row.fingerprint, failure)
 
 
 def preview(letters: Letters, selection: Selection, verb: str, *details: str) -> str:
     """Show what an action is for; return its plan."""
-    say = tell
+    if overwrites():
+        sys.stderr.write(WIPE)
     count = len(selection.letters)
-    say(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
+    tell(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
     for reason, number in sorted(selection.left_out.items()):
-        say(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
+        tell(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
     kinds = Counter(found.fingerprint for found in selection.letters)
     texts = {found.fingerprint: found.failure for found in selection.letters}
     for kind, number in kinds.most_common(_KINDS):
-        say(f"  {number:>7,}  {kind}  {texts[kind]}")
+        tell(f"  {number:>7,}  {kind}  {texts[kind]}")
     if len(kinds) > _KINDS:
-        say(f"           and {len(kinds) - _KINDS} more kinds")
+        tell(f"           and {len(kinds) - _KINDS} more kinds")
     for found in _sample(selection.letters):
-        say(f"  such as  {letters.topic}/{found.at}  of {found.source}")
+        tell(f"  such as  {letters.topic}/{found.at}  of {found.source}")
     plan = selection.plan(verb, *details)
     if count:
-        say(f"plan: {plan}")
+        tell(f"plan: {plan}")
     return plan
 
 
@@ -210,7 +252,7 @@ def _sample(found: Sequence[Found]) -> Sequence[Found]:
 
 
 def confirm(selection: Selection, digest: str, *, plan: str | None, yes: bool) -> None:
-    """Have the user confirm what was previewed.
+    """Have the user confirm what was previewed; a plan is a confirmation.
 
     Raises:
         SelectionRefused: The plan is another, or nobody has confirmed.
@@ -218,7 +260,11 @@ def confirm(selection: Selection, digest: str, *, plan: str | None, yes: bool) -
     from kafka_etl.errors import SelectionRefused
 
     if plan is not None:
-        insist(selection, plan, digest)
+        if plan != digest:
+            raise SelectionRefused(
+                f"plan {plan} was for something else: with these options it is {digest}",
+                "Give the options of the dry run once more, or make a new one.",
+            )
         return
     count = len(selection.letters)
     if yes or count <= _WITHOUT_ASKING:
@@ -226,26 +272,27 @@ def confirm(selection: Selection, digest: str, *, plan: str | None, yes: bool) -
     if not sys.stdin.isatty():
         raise SelectionRefused(
             f"{count:,} dead letters need a confirmation",
-            f"Give the same command with --plan {digest}, or with --yes.",
+            "Give the same command with --dry-run, and then with --plan and what it shows; or "
+            "with --yes.",
         )
     typed = typer.prompt(f"Type {count} to go on", err=True)
     if str(typed).replace(",", "").strip() != str(count):
         raise SelectionRefused(f"`{typed}` is not {count}")
 
 
-def insist(selection: Selection, previewed: str, digest: str) -> None:
-    """Insist on the plan that was previewed.
+def check_statuses(selection: Selection, statuses: Statuses, *, again: bool) -> None:
+    """Check that nobody has changed the selected letters since the preview.
 
     Raises:
-        SelectionRefused: The selection has another plan.
+        SelectionRefused: Some have changed.
     """
+    from kafka_etl.dlq.selection import select
     from kafka_etl.errors import SelectionRefused
 
-    if previewed != digest:
-        raise SelectionRefused(
-            f"the plan was {previewed}, and is {digest} by now, with {len(selection.letters):,} "
-            "letters: they, or what is to happen to them, have changed since the preview"
-        )
+    now = select(selection.words, selection.letters, statuses, again=again)
+    if now.left_out:
+        changed = ", ".join(f"{count:,} {reason}" for reason, count in now.left_out.items())
+        raise SelectionRefused(f"letters have changed since the preview: {changed}")
 
 
 def actor() -> str:
@@ -259,6 +306,13 @@ def actor() -> str:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def tell_on(text: str) -> None:
+    """Tell the user how far a step is."""
+    if overwrites():
+        sys.stderr.write(f"{WIPE}{text}")
+        sys.stderr.flush()
 
 
 def tell(text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import typer
 
-from kafka_etl.cli.dlq.bulk import Letters, read_letters, tell
+from kafka_etl.cli.dlq.bulk import Letters, tell
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import LetterPlace
@@ -42,8 +42,7 @@ def edited(letters: Letters, selection: Selection) -> dict[LetterPlace, bytes]:
             "Select fewer, or change them with --transform OPERATOR.",
         )
     found = {
-        letter.at.id: letter.value
-        for letter in read_letters(letters, [one.at for one in selection.letters])
+        letter.at.id: letter.value for letter in letters.read({one.at for one in selection.letters})
     }
     places = {f"{letters.topic}/{one.at}": one.at for one in selection.letters}
     before = {name: _as_json(name, found.get(name)) for name in places}
@@ -68,8 +67,7 @@ def show_transformed(
     from kafka_etl.dlq.replay import transform_document
 
     ((document, spec),) = read_pipelines([file], overrides)
-    sample = [one.at for one in selection.letters[:_SAMPLE]]
-    found = list(read_letters(letters, sample))
+    found = list(letters.read({one.at for one in selection.letters[:_SAMPLE]}))
     with built_for_trial(transform_document(document, spec, order)) as pipeline:
         for letter in found:
             trial = run_trial(pipeline, [ReplayedRecord(letter, letter.at)])

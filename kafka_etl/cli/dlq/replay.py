@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +20,9 @@ from kafka_etl.cli.dlq.bulk import (
     Request,
     Where,
     actor,
+    check_statuses,
     confirm,
     find_letters,
-    insist,
     now_ms,
     preview,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.cli.dlq.bulk import Letters
     from kafka_etl.dead_letters.statuses import BulkAction, LetterPlace, Statuses
     from kafka_etl.dlq.replay import ReplayOrder
-    from kafka_etl.dlq.selection import Found
+    from kafka_etl.dlq.selection import Found, Selection
 
 
 def replay(  # noqa: PLR0913 - one parameter per option
@@ -77,6 +77,10 @@ def replay(  # noqa: PLR0913 - one parameter per option
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="ACTION", help="Go on with a stopped replay.")
     ] = None,
+    topic: Annotated[
+        str | None,
+        typer.Option("--letters", metavar="TOPIC", help="Default: the pipeline's own."),
+    ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the replay keeps its state.")
     ] = None,
@@ -93,10 +97,11 @@ def replay(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.dlq.changes import edited, show_transformed
     from kafka_etl.cli.dlq.replay_run import run_replay
     from kafka_etl.dead_letters.statuses import ActionState, BulkAction
+    from kafka_etl.dlq.plans import save
     from kafka_etl.dlq.replay import ReplayOrder
 
     overrides = parse_sets(sets)
-    letters = find_letters(str(file), None, None, overrides)
+    letters = find_letters(str(file), overrides, topic=topic)
     order = ReplayOrder(
         letters.topic,
         action="",
@@ -106,7 +111,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
         reset=reset_attempts,
         max_failures=max_failures,
     )
-    wanted = Request(ids, where, tuple(fingerprint), again=again)
+    wanted = Request(ids, where, tuple(fingerprint), again=again, plan=plan)
     statuses = letters.statuses.read()
     action = None if dry_run else _stopped_before(letters, statuses, wanted, order, resume)
     if action is not None:
@@ -119,6 +124,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
         digest = preview(letters, selection, "replay", *details)
         if transform:
             show_transformed(file, overrides, letters, selection, order)
+        if dry_run:
+            save(digest, letters.topic, selection)
         if dry_run or not selection.letters:
             return
         confirm(selection, digest, plan=plan, yes=yes)
@@ -129,14 +136,14 @@ def replay(  # noqa: PLR0913 - one parameter per option
             begun_ms=now_ms(),
             actor=actor(),
             reason=reason,
-            where=wanted.words,
+            where=selection.words,
             count=len(selection.letters),
             plan=digest,
-            pipeline=_name(letters),
+            pipeline=letters.pipeline,
             to=order.to,
             transform=tuple(order.transform),
         )
-        _claim(letters, wanted, details, action, edits)
+        _claim(letters, selection, action, edits, again=again)
     raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
 
 
@@ -167,13 +174,15 @@ def _stopped_before(
                 f"{letters.statuses.name} has no replay {resume} with letters left",
                 "`kafka-etl dlq list` names the replays that have not ended.",
             )
-        if action.pipeline != _name(letters) or action.to != order.to:
+        if action.pipeline != letters.pipeline or action.to != order.to:
             raise SelectionRefused(
                 f"replay {resume} is of pipeline {action.pipeline}, to {action.to}",
                 "Name that pipeline's file, and the same --to.",
             )
         return action
-    same = (_name(letters), wanted.words, order.to, tuple(order.transform))
+    if wanted.plan is not None:
+        return None
+    same = (letters.pipeline, wanted.words, order.to, tuple(order.transform))
     return next(
         (
             action
@@ -185,32 +194,27 @@ def _stopped_before(
     )
 
 
-def _name(letters: Letters) -> str:
-    spec = letters.cluster.spec
-    return "" if spec is None else spec.name
-
-
 def _claim(
     letters: Letters,
-    wanted: Request,
-    details: Sequence[str],
+    selection: Selection,
     action: BulkAction,
     edits: Mapping[LetterPlace, bytes],
+    *,
+    again: bool,
 ) -> None:
     """Claim the selected letters for the action.
 
-    The letters are selected once more while nobody else can change statuses: what was previewed is
-    what is claimed.
+    Statuses are looked at once more while nobody else can change them: the letters that were
+    previewed are claimed, and no others.
 
     Raises:
-        SelectionRefused: The selection has changed since the preview.
+        SelectionRefused: Letters have changed since the preview.
         StatusesTaken: Another command changes the statuses.
     """
     from kafka_etl.dead_letters.statuses import LetterStatus, Status
 
     change = letters.statuses.change()
-    selection = wanted.select(letters, change.statuses)
-    insist(selection, action.plan, selection.plan(action.kind, *details))
+    check_statuses(selection, change.statuses, again=again)
     topics = {found.source.topic for found in selection.letters} - {""}
     known = letters.admin.topics(topics, "READ")
 

@@ -1,0 +1,146 @@
+"""`kafka-etl dlq drop`, `release` and `actions`: bulk actions that run no pipeline."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption
+from kafka_etl.cli.dlq.bulk import (
+    Again,
+    Confirmed,
+    DryRun,
+    Fingerprint,
+    Ids,
+    Plan,
+    Request,
+    Where,
+    actor,
+    check_statuses,
+    confirm,
+    find_letters,
+    now_ms,
+    preview,
+    tell,
+)
+from kafka_etl.cli.options import Sets, parse_sets
+
+if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.dead_letters.statuses import BulkAction
+
+Given = Annotated[
+    str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
+]
+
+
+def drop(  # noqa: PLR0913 - one parameter per option
+    given: Given,
+    ids: Ids = [],  # noqa: B006 - typer reads it, nobody changes it
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the action.")],
+    where: Where = None,
+    fingerprint: Fingerprint = [],  # noqa: B006
+    again: Again = False,
+    dry_run: DryRun = False,
+    plan: Plan = None,
+    yes: Confirmed = False,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Mark dead letters as dropped: they stay in the topic, and are open no more.
+
+    Example: kafka-etl dlq drop orders.dlq --where "value.test == true" --reason "test data"
+    """
+    from kafka_etl.dead_letters.statuses import ActionState, BulkAction, LetterStatus, Status
+    from kafka_etl.dlq.plans import save
+
+    letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
+    wanted = Request(ids, where, tuple(fingerprint), again=again, plan=plan)
+    selection = wanted.select(letters, letters.statuses.read())
+    digest = preview(letters, selection, "drop")
+    if dry_run:
+        save(digest, letters.topic, selection)
+    if dry_run or not selection.letters:
+        return
+    confirm(selection, digest, plan=plan, yes=yes)
+    count, at = len(selection.letters), now_ms()
+    action = BulkAction(
+        id=secrets.token_hex(4),
+        kind="drop",
+        state=ActionState.DONE,
+        begun_ms=at,
+        ended_ms=at,
+        actor=actor(),
+        reason=reason,
+        where=selection.words,
+        count=count,
+        plan=digest,
+    )
+    change = letters.statuses.change()
+    check_statuses(selection, change.statuses, again=again)
+    dropped = Status(LetterStatus.DROPPED, at, action.id)
+    change.write(action, [(found.at, dropped) for found in selection.letters])
+    tell(f"{count:,} dropped. Should they be open after all: replay them with --again")
+
+
+def release(
+    given: Given,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="Id of a replay.")],
+    *,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Give up a replay that was stopped: the letters that are left are open again.
+
+    A replay that still runs ends at its next commit.
+    """
+    from kafka_etl.dead_letters.statuses import ActionState
+    from kafka_etl.dlq.status_topic import open_again
+    from kafka_etl.errors import SelectionRefused
+
+    letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
+    change = letters.statuses.change()
+    account = change.statuses.actions.get(action)
+    left = open_again(change.statuses, action)
+    if account is None or not left:
+        raise SelectionRefused(
+            f"{letters.statuses.name} has no replay {action} with letters left",
+            "`kafka-etl dlq actions` lists them.",
+        )
+    ended = msgspec.structs.replace(account, state=ActionState.STOPPED, ended_ms=now_ms())
+    change.write(ended, left)
+    tell(f"{len(left):,} letters are open again")
+
+
+def actions(
+    given: Given,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """List the bulk actions on a dead-letter topic: who, when, why, which letters, how far."""
+    letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
+    statuses = letters.statuses.read()
+    for action in sorted(statuses.actions.values(), key=lambda action: action.begun_ms):
+        if json:
+            typer.echo(msgspec.json.encode(action).decode())
+        else:
+            typer.echo(_line(action, len(statuses.claimed(action.id))))
+
+
+def _line(action: BulkAction, left: int) -> str:
+    from kafka_etl.cli.readable import time_of
+
+    why = f", because: {action.reason}" if action.reason else ""
+    open_ = f", {left:,} left" if left else ""
+    return (
+        f"{action.id}  {time_of(action.begun_ms)}  {action.kind} {action.count:,} ({action.state}"
+        f"{open_}) by {action.actor}: {action.where}{why}"
+    )
