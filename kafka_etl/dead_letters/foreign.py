@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
-import orjson
-
+from kafka_etl.dead_letters.document import as_object
 from kafka_etl.dead_letters.java import JavaError, frames, simple, telling, without_data
 from kafka_etl.dead_letters.letter import Place, StoredLetter
 from kafka_etl.envelope import FOREIGN, Family, Texts, fingerprint_of, taken_apart, told
@@ -206,15 +205,11 @@ def _benthos(headers: Mapping[str, str]) -> _Failure:
 
 def _error_object(text: str) -> tuple[str, str]:
     """Text of an error, and the label or name of the component that failed."""
-    try:
-        found: Any = orjson.loads(text) if text.startswith("{") else None
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("what"), str):
+    error = as_object(text.encode())  # empty for anything but an object
+    what, component = error.get("what"), error.get("label") or error.get("name")
+    if not isinstance(what, str):
         return text, ""
-    error = cast("dict[str, Any]", found)
-    component = error.get("label") or error.get("name") or ""
-    return error["what"], component if isinstance(component, str) else ""
+    return what, component if isinstance(component, str) else ""
 
 
 class _Named:

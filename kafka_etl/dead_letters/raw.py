@@ -5,8 +5,8 @@ Anybody can write to a topic: nothing in a record is trusted, and what is missin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 from kafka_etl.dead_letters.document import as_object
 from kafka_etl.dead_letters.letter import Place, StoredLetter
@@ -72,8 +72,8 @@ def _with_failures(
     """The context with the failures in other systems that headers beside ours tell."""
     if not elsewhere:
         return context
-    history = context.get("history")
-    earlier: list[Any] = history if isinstance(history, list) else []
+    history: object = context.get("history")
+    earlier = cast("Sequence[Any]", history) if isinstance(history, list) else ()
     return {**context, "history": [*earlier, *elsewhere]}
 
 

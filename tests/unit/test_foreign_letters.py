@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from kafka_etl.dead_letters import Place, StoredLetter, decode_letter
+from kafka_etl.envelope import FOREIGN
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
 from tests.unit.test_envelope import DEAD_LETTERS, ERROR, encode, letter
@@ -400,3 +402,15 @@ def test_of_two_systems_the_last_one_tells_and_the_first_is_history() -> None:
 
 def test_a_letter_without_connects_context_headers_is_none() -> None:
     assert decode_letter(record(OWN)) is None
+
+
+# The page
+
+
+def test_the_page_names_every_family_and_every_mark() -> None:
+    page = (Path(__file__).parents[2] / "docs/dead-letters/other-systems.md").read_text()
+    for family in FOREIGN:
+        assert f"`{family.name}`: " in page
+        for name in family.marks | family.one_of:
+            prefix = next((p for p in re.findall(r"`([^`]+)` \+", page) if name.startswith(p)), "")
+            assert f"`{name.removeprefix(prefix)}`" in page, name

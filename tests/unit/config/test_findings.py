@@ -176,6 +176,16 @@ MISSING_KEYS = [
         "`dead_letter`: needs one of `topic`, `table` (of a store) and `use` (another sink)",
     ),
     Mistake(
+        "dead_letter: »{topic: t.dlq, format: envelope, compat: connect}",
+        Code.INVALID_VALUE,
+        "`dead_letter`: `compat` belongs to `format: raw` in a topic, which has headers",
+    ),
+    Mistake(
+        "dead_letter: »{use: http, compat: connect}",
+        Code.INVALID_VALUE,
+        "`dead_letter`: `compat` belongs to `format: raw` in a topic, which has headers",
+    ),
+    Mistake(
         "»kafka: {client.id: a}",
         Code.MISSING_KEY,
         "`bootstrap.servers` is missing under `kafka`",
