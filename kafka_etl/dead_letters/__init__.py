@@ -1,6 +1,6 @@
 """Dead letters as they are read back from their topic, and the commonest causes of a run."""
 
-from kafka_etl.dead_letters.causes import Cause, Causes
+from kafka_etl.dead_letters.causes import Cause, Causes, cause_of
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.dead_letters.letter import Place, StoredLetter
@@ -11,6 +11,7 @@ __all__ = [
     "Causes",
     "Place",
     "StoredLetter",
+    "cause_of",
     "decode_envelope",
     "decode_letter",
     "decode_raw",

@@ -12,7 +12,15 @@ from kafka_etl.envelope.document import (
     encode_success,
 )
 from kafka_etl.envelope.fingerprints import fingerprint_of, normalised
-from kafka_etl.envelope.raw import FOREIGN, PREFIX, Encoded, Provenance, encode_raw, fingerprint
+from kafka_etl.envelope.raw import (
+    FOREIGN,
+    PREFIX,
+    Encoded,
+    Provenance,
+    encode_raw,
+    fingerprint,
+    fingerprint_of_failure,
+)
 
 __all__ = [
     "FOREIGN",
@@ -27,5 +35,6 @@ __all__ = [
     "encode_success",
     "fingerprint",
     "fingerprint_of",
+    "fingerprint_of_failure",
     "normalised",
 ]

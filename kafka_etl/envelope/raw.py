@@ -16,7 +16,7 @@ import orjson
 from msgspec.structs import replace
 
 from kafka_etl.envelope.fingerprints import fingerprint_of
-from kafka_etl.invocation import DeadLetter, printable
+from kafka_etl.invocation import DeadLetter, Failure, printable
 from kafka_etl.record import (
     Headers,
     UnreadableHeaders,
@@ -137,7 +137,11 @@ def _complete(
 
 def fingerprint(letter: DeadLetter) -> str:
     """The fingerprint of a dead letter; see `fingerprint_of`."""
-    failure = letter.failure
+    return fingerprint_of_failure(letter.failure)
+
+
+def fingerprint_of_failure(failure: Failure) -> str:
+    """The fingerprint that the dead letter of this failure has, or would have."""
     error = failure.error
     return fingerprint_of(
         failure.condition.value, failure.operator, error.type, error.message, error.traceback
