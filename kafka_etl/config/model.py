@@ -141,7 +141,7 @@ class HookSpec(Settings):
         only: The notices that are sent; None: all.
     """
 
-    url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+\S*$")
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#@]+([/?]\S*)?$")
     topic: Topic | None = None
     only: tuple[Notice, ...] | None = Field(default=None, min_length=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -259,7 +260,7 @@ LIMITS = st.builds(
 
 def slices(fates: Sequence[bool], cuts: Iterable[int]) -> Iterable[Sequence[bool]]:
     bounds = sorted({0, len(fates), *(cut for cut in cuts if cut < len(fates))})
-    return [fates[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [fates[a:b] for a, b in pairwise(bounds)]
 
 
 def bad_of(fates: Sequence[bool]) -> list[Failure]:

@@ -48,12 +48,13 @@ from kafka_etl.engine.sinks.letters import LetterDelivery, LetterTable
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
-from kafka_etl.errors import BrokenPlugin, BrokersUnreachable, SinkFailed
+from kafka_etl.errors import BrokenPlugin, BrokersUnreachable, KafkaEtlError, SinkFailed
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings
+from kafka_etl.log import get_logger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
 from kafka_etl.runtime.worker.known_kinds import began_ms, known_kinds
@@ -273,8 +274,8 @@ def kinds_so_far(pipeline: Pipeline) -> set[str]:
     """Read the kinds of earlier dead letters, where the breaker or a hook must know them.
 
     Raises:
-        Reconnect: No broker answers; the breaker must not judge before.
-        KafkaEtlError: This user may not read the topic of dead letters.
+        Reconnect: No broker answers.
+        KafkaEtlError: This user may not read the topic of dead letters, as the breaker must.
     """
     letters = pipeline.spec.dead_letter
     if letters is None or letters.topic is None:
@@ -287,6 +288,11 @@ def kinds_so_far(pipeline: Pipeline) -> set[str]:
         return known_kinds(settings, letters.topic, pipeline.spec.name)
     except BrokersUnreachable as away:
         raise Reconnect(away.what) from away
+    except KafkaEtlError as error:
+        if watches:
+            raise
+        get_logger("worker").warning("each kind is new to the hooks", error=error.what)
+        return set()
 
 
 def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine:

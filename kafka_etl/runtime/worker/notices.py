@@ -109,7 +109,8 @@ class Hook:
                 self._send(sent.document)
             except Exception as error:  # noqa: BLE001 - whatever it is, the pipeline goes on
                 if wait is None or self._closing.wait(wait):
-                    self._give_up(sent.notice, described(error, _TEXT))
+                    known = isinstance(error, Refused)
+                    self._give_up(sent.notice, str(error) if known else described(error, _TEXT))
                     return
             else:
                 self.counts["notices_sent", sent.notice] += 1
@@ -212,8 +213,7 @@ def make_hook(spec: HookSpec, pipeline: str, settings: Mapping[str, Any]) -> Hoo
     """
     if spec.url is not None:
         url = spec.url
-        where = urlsplit(url)
-        return Hook(where.netloc.rpartition("@")[2], lambda data: post(url, data), spec.only)
+        return Hook(urlsplit(url).netloc, lambda data: post(url, data), spec.only)
     topic = spec.topic or ""
     key = pipeline.encode()
     return Hook(f"topic {topic}", lambda data: write(settings, topic, key, data), spec.only)

@@ -12,6 +12,7 @@ from kafka_etl.contracts import Abandoned
 from kafka_etl.engine.poison.breaker import BreakerLimits
 from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.errors import BreakerTripped, RecordFailed
+from kafka_etl.invocation import DeadLetter
 from kafka_etl.testing import Answer
 from tests.unit.engine.kit import Bench
 

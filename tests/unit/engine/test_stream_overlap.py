@@ -14,8 +14,8 @@ import pytest
 from kafka_etl import Permanent, operator
 from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Unavailable
 from kafka_etl.engine.attempt.chain import Chain
-from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.engine.poison.breaker import Counted
+from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed, SchemaMissing
 from kafka_etl.testing import Answer, MemorySource
 from tests.unit.engine.kit import Bench, Overlap, chain_of, json
