@@ -42,7 +42,13 @@ def server() -> Iterator[Target]:
 
 
 def project_of(
-    folder: Path, kafka: Kafka, code: str, limit: dict[str, Any] | None = None, *hooks: Any
+    folder: Path,
+    kafka: Kafka,
+    code: str,
+    limit: dict[str, Any] | None = None,
+    *hooks: Any,
+    partitions: int = 1,
+    **more: Any,
 ) -> Project:
     letters = kafka.name()
     project = Project(
@@ -50,8 +56,9 @@ def project_of(
         kafka,
         code=code,
         operators=["ops:op"],
-        partitions=1,
+        partitions=partitions,
         dead_letter={"topic": letters, "limit": limit or {}, "hooks": list(hooks)},
+        **more,
     )
     project.letters = letters
     return project
@@ -67,6 +74,10 @@ def is_through(status: dict[str, Any]) -> bool:
 
 def ids(records: list[Any]) -> list[int]:
     return sorted(json.loads(record.value)["id"] for record in records)
+
+
+def in_partition(number: int, records: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value, "partition": number} for key, value in records]
 
 
 def until(what: Any, seconds: float = 30) -> Any:
@@ -240,3 +251,23 @@ def test_the_pipeline_on_the_page_runs(tmp_path: Path, kafka: Kafka, server: Tar
         "breaker_opened",
         "new_kind",
     ]
+
+
+def test_two_workers_pause_for_the_same_kind_and_one_resume_is_for_both(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = project_of(
+        tmp_path, kafka, EVERY_FIFTH, {"new_kinds_within": "1h"}, partitions=2, workers=2
+    )
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["joined"])
+        kafka.produce(project.source, in_partition(0, orders(20)))
+        daemon.until(is_tripped)
+        daemon.post(f"/pipelines/{project.name}/resume")
+        daemon.until(is_through)
+        kafka.produce(project.source, in_partition(1, orders(40)[20:]))
+        daemon.until(is_through)  # the other worker finds the kind in the topic
+        daemon.until(lambda p: is_through(p) and p["counts"]["records_in"] == 40)
+        assert daemon.said().count('"code":"E404"') == 1
+        daemon.stop()
+    check_all_there(project, 40, {i for i in range(40) if i % 5 == 3})

@@ -241,6 +241,18 @@ def test_a_slice_that_reaches_two_limits_passes_both_after_one_resume() -> None:
     assert not trips(breaker, 2, failures(0, 1))
 
 
+def test_a_trip_does_not_stand_once_another_worker_has_the_kind_as_a_dead_letter() -> None:
+    kinds = watching()
+    breaker = breaker_of(2, kinds=kinds)
+    assert trips(breaker, 3, [*failures(0, error="A"), *failures(2, error="B")])
+    kinds.learn([kind("A")])
+    assert breaker.still_trips
+    kinds.learn([kind("B")])
+    assert not breaker.still_trips
+    assert trips(breaker, 2, failures(0, 1, error="A"))
+    assert breaker.still_trips, "too many in a row are too many of any kind"
+
+
 def test_while_nobody_watches_a_new_kind_passes() -> None:
     assert not trips(breaker_of(), 1, failures(0))
 

@@ -12,6 +12,9 @@ from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.invocation import Failure
 from kafka_etl.record import SourceRecord
 
+NEW_KINDS: Final = "new_kinds_within"
+"""`Trip.limit` of a trip at a new kind alone."""
+
 _SHOWN: Final = 3
 _REMEMBERED: Final = 1000
 """Failures that are remembered for the text of a trip, unless the window needs more."""
@@ -121,7 +124,7 @@ class Breaker:
             self.trip = trip if too_many else self._of_new_kinds(unseen)
             return True
         if trip is not None:
-            self._counted = Counted()
+            self._counted = Counted()  # let pass
         else:
             self._counted = Counted(run, before.passing, total, latest[-self._remembered :])
         return False
@@ -140,6 +143,14 @@ class Breaker:
         self._counted = self._settled = Counted(passing=self._too_many)
         self._kinds.accept(self._unseen)
         self._unseen = []
+
+    @property
+    def still_trips(self) -> bool:
+        """Whether the last trip stands, after other workers' kinds have been learnt.
+
+        The same kind may have been resumed, and become a dead letter, at another worker.
+        """
+        return self._too_many or bool(self._kinds.unseen(self._unseen))
 
     @property
     def counted(self) -> Counted:
@@ -179,6 +190,8 @@ class Breaker:
         if limits.max_ratio is None or not latest or total < limits.min_records:
             return None
         first = max(before + 1, limits.min_records)
+        if latest[-1][0] < first and first != limits.min_records:
+            return None
         places = [place for place, _ in latest]
         points = places[bisect_right(places, first - 1) :]
         if first == limits.min_records:
@@ -200,7 +213,7 @@ class Breaker:
             "a change of an operator or of the configuration (`new_kinds_within`), and not yet a "
             "dead letter"
         )
-        return Trip("new_kinds_within", what, _commonest([(0, cause) for cause in unseen]))
+        return Trip(NEW_KINDS, what, _commonest([(0, cause) for cause in unseen]))
 
 
 def _runs(run: int, records: int, failed: Iterable[Failure]) -> tuple[int, int]:

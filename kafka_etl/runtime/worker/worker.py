@@ -17,6 +17,7 @@ from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Abandoned, OffsetKeeper, OutcomeUnknown, Reconnect, Source
 from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.hooks import Hooks, Limits
+from kafka_etl.engine.poison.breaker import NEW_KINDS
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.parts import StreamParts
@@ -181,13 +182,27 @@ class Worker:
         except (Reconnect, OutcomeUnknown) as reason:
             self._reconnect(reason)
         except KafkaEtlError as error:
-            if isinstance(error, BreakerTripped) and self._breaker.trip is not None:
-                self._notices.breaker_opened(self._breaker.trip)
+            if isinstance(error, BreakerTripped):
+                if not self._still_trips():
+                    return
+                if self._breaker.trip is not None:
+                    self._notices.breaker_opened(self._breaker.trip)
             if self._task.until_end or self._engine is None or not error.pauses:
                 raise
             self._log.error("paused", code=error.code, error=error.what, next=error.next_step)
             self._paused, self._problem = True, error.problem
             self._trouble.note(None)  # the problem of the pause replaces the trouble
+
+    def _still_trips(self) -> bool:
+        """Whether the breaker's trip stands; a new kind may be another worker's old one by now."""
+        trip = self._breaker.trip
+        if trip is not None and trip.limit == NEW_KINDS:
+            with suppress(KafkaEtlError, Reconnect):
+                self._learn_kinds()
+        return self._breaker.still_trips
+
+    def _learn_kinds(self) -> None:
+        self._kinds.learn(self._wait_for(lambda: assemble.kinds_so_far(self._pipeline)))
 
     def _is_over(self) -> bool:
         if self._stopping():
@@ -203,7 +218,7 @@ class Worker:
         # the transaction settles the offsets at which the source begins.
         self._wait_for(self._sink.open)
         if not self._knows_kinds:
-            self._kinds.learn(self._wait_for(lambda: assemble.kinds_so_far(self._pipeline)))
+            self._learn_kinds()
             self._knows_kinds = True
         self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
         self._engine = StreamEngine(
