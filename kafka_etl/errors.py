@@ -391,7 +391,7 @@ class BreakerTripped(KafkaEtlError):
     advice = (
         "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets the slice in "
         "hand pass, about a second's work, and counts anew. After `--until-end`, run it again; a "
-        "higher `dead_letter.limit.max_consecutive` lets it pass."
+        "higher limit under `dead_letter.limit` lets it pass."
     )
 
 

@@ -33,6 +33,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("reconnects", "counter", "Times the clients were built anew."),
     Metric("retry_waves", "counter", "Waits before failed records were tried again."),
     Metric("phase_seconds", "counter", "Seconds spent, by part of the path.", "phase"),
+    Metric("notices_sent", "counter", "Notices that hooks have taken.", "notice"),
+    Metric("notices_given_up", "counter", "Notices that a hook did not take.", "notice"),
     Metric("worker_deaths", "counter", "Workers that ended unasked, by reason.", "reason"),
     Metric("worker_restarts", "counter", "Workers started again after a death."),
     Metric("workers", "gauge", "Workers that are running."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from kafka_etl.invocation import (
     SHARED,
     Attempt,
@@ -127,6 +129,16 @@ def refused(
         replace(settlement, outputs=rest, dead_letters=(*known, *letters), lettered=len(known)),
         failures,
     )
+
+
+def failures_of(settlement: Settlement) -> list[Failure]:
+    """The failures of a settlement, by the position of their record in the settlement."""
+    failed = {id(letter.record): letter.failure for letter in settlement.dead_letters}
+    return [
+        msgspec.structs.replace(failure, index=position)
+        for position, record in enumerate(settlement.records)
+        if (failure := failed.get(id(record))) is not None
+    ]
 
 
 def _records_of(settlement: Settlement, origin: int) -> range:

@@ -217,8 +217,7 @@ class _Builder:
             return None
         letters, letters_settings = self._letters(sink)
         label = self._label(sink, sink_settings)
-        topic = spec.dead_letter.topic if spec.dead_letter else None
-        check_topics(source_settings, sink_settings, topic, self._find)
+        check_topics(source_settings, sink_settings, spec.dead_letter, self._find)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None or label is None:
             return None

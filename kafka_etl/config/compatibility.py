@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from kafka_etl.codecs.plain import BYTES, TEXT
+from kafka_etl.config.model import DeadLetterSpec
 from kafka_etl.config.report import Loc
 from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
 from kafka_etl.errors import Code
@@ -77,7 +78,7 @@ def check_decoded(part: Literal["value", "key"], source: Codec, sink: Codec, fin
 
 
 def check_topics(
-    source: SourceSettings, sink: SinkSettings, dead_letters: str | None, find: Find
+    source: SourceSettings, sink: SinkSettings, letters: DeadLetterSpec | None, find: Find
 ) -> None:
     """Check that a pipeline reads no topic it writes, and keeps dead letters apart from outputs.
 
@@ -86,9 +87,10 @@ def check_topics(
     Args:
         source: Settings of the source.
         sink: Settings of the sink.
-        dead_letters: Dead-letter topic, if there is one.
+        letters: Place of dead letters, and hooks with topics, if there are any.
         find: Records a finding.
     """
+    dead_letters = letters.topic if letters else None
     routes = sink.routes if isinstance(sink, KafkaSinkSettings) else sink.topics[1:]
     places: list[tuple[str, Loc]] = [
         (topic, ("sink", "with", "topic")) for topic in sink.topics[:1]
@@ -103,6 +105,13 @@ def check_topics(
             message = f"dead letters and outputs would mix in topic {dead_letters}"
             find(Code.TOPIC_LOOP, message, ("dead_letter", "topic"))
         places.append((dead_letters, ("dead_letter", "topic")))
+    for number, hook in enumerate(letters.hooks if letters else ()):
+        if hook.topic is None:
+            continue
+        at: Loc = ("dead_letter", "hooks", number, "topic")
+        if hook.topic == dead_letters or hook.topic in sink.topics:
+            find(Code.TOPIC_LOOP, f"notices and other records would mix in topic {hook.topic}", at)
+        places.append((hook.topic, at))
     for topic, loc in places:
         if source.reads(topic):
             message = f"the source reads topic {topic}, which the pipeline writes"

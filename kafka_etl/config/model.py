@@ -96,13 +96,60 @@ OperatorUse = Annotated[OperatorUseSpec, BeforeValidator(bare_string_is_use)]
 
 
 class LimitSpec(Settings):
-    """The limit of the breaker, which pauses the pipeline after too many dead letters in a row.
+    """The limits of the breaker, which pauses the pipeline; each worker counts for itself.
 
     Attributes:
         max_consecutive: Number of dead letters in a row that pauses the pipeline.
+        max_ratio: Share of dead letters, from above 0 to 1, among the last `window` records that
+            pauses the pipeline; None: no limit.
+        window: Number of the last records among which `max_ratio` is judged.
+        min_records: Number of records, since the start or the last resume, before which `max_ratio`
+            is not judged.
+        new_kinds_within: For so long after a change of an operator or of the configuration, a dead
+            letter with a fingerprint that the dead-letter topic does not have yet pauses the
+            pipeline; None: a new kind pauses nothing.
     """
 
     max_consecutive: int = Field(default=1000, ge=1)
+    max_ratio: float | None = Field(default=None, gt=0, le=1)
+    window: int = Field(default=1000, ge=1, le=100_000)
+    min_records: int = Field(default=100, ge=1)
+    new_kinds_within: Duration | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _window_of_a_ratio(self) -> Self:
+        given = self.model_fields_set & {"window", "min_records"}
+        if self.max_ratio is None and given:
+            names = " and ".join(f"`{name}`" for name in sorted(given))
+            raise ValueError(f"{names} belong to `max_ratio`, which is not set")
+        if self.max_ratio is not None and self.min_records > self.window:
+            raise ValueError(
+                f"`min_records` ({self.min_records}) should be at most `window` ({self.window})"
+            )
+        return self
+
+
+Notice = Literal["breaker_opened", "new_kind"]
+
+
+class HookSpec(Settings):
+    """A place that is told when the breaker opens, and when a new kind of dead letter appears.
+
+    Attributes:
+        url: Address to which the notice is sent, by HTTP POST.
+        topic: Topic on the pipeline's own cluster to which the notice is written.
+        only: The notices that are sent; None: all.
+    """
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#@]+([/?]\S*)?$")
+    topic: Topic | None = None
+    only: tuple[Notice, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.url is None) == (self.topic is None):
+            raise ValueError("needs one of `url` and `topic`")
+        return self
 
 
 class DeadLetterSpec(Settings):
@@ -120,9 +167,10 @@ class DeadLetterSpec(Settings):
             tools that read Connect's dead letters.
         claim_check: URL of a folder or bucket that keeps whole documents, where they are too large
             for a message of `use`; None: they are cut.
-        create: Settings with which preflight creates a missing topic, by default with the source's
-            number of partitions; False: a missing topic is an error.
-        limit: Limit of the breaker.
+        create: Settings with which preflight creates a missing topic, also one of `hooks`, by
+            default with the source's number of partitions; False: a missing topic is an error.
+        limit: Limits of the breaker.
+        hooks: Places that are told when the breaker opens, or a new kind of dead letter appears.
     """
 
     topic: Topic | None = None
@@ -134,6 +182,7 @@ class DeadLetterSpec(Settings):
     claim_check: str | None = Field(default=None, pattern=r"^(file:///|(s3|gs|az)://)[^?#]+$")
     create: CreateSettings | Literal[False] = CreateSettings()
     limit: LimitSpec = LimitSpec()
+    hooks: tuple[HookSpec, ...] = ()
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -151,7 +200,14 @@ class DeadLetterSpec(Settings):
             raise ValueError("`compat` belongs to `format: raw` in a topic, which has headers")
         if self.claim_check is not None and self.use is None:
             raise ValueError("`claim_check` belongs to `use`, a sink with small messages")
+        if self.limit.new_kinds_within is not None and self.topic is None:
+            raise ValueError("`new_kinds_within` needs `topic`, which holds the known kinds")
         return self
+
+    @property
+    def hook_topics(self) -> list[str]:
+        """Topics to which notices are written."""
+        return [hook.topic for hook in self.hooks if hook.topic is not None]
 
     @property
     def written_as(self) -> Literal["raw", "raw+connect", "envelope"]:

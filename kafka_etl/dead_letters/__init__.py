@@ -1,6 +1,6 @@
 """Dead letters as they are read back from their topic, and the commonest causes of a run."""
 
-from kafka_etl.dead_letters.causes import Cause, Causes
+from kafka_etl.dead_letters.causes import Cause, Causes, cause_of
 from kafka_etl.dead_letters.cuts import cut_parts, restored
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.document import decode_envelope
@@ -14,6 +14,7 @@ __all__ = [
     "Place",
     "ReplayedRecord",
     "StoredLetter",
+    "cause_of",
     "cut_parts",
     "decode_envelope",
     "decode_letter",

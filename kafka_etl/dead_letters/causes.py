@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from kafka_etl.dead_letters.letter import Place
-from kafka_etl.envelope import fingerprint
-from kafka_etl.invocation import DeadLetter
-from kafka_etl.record import offset_of, partition_of
+from kafka_etl.envelope import fingerprint, fingerprint_of_failure
+from kafka_etl.invocation import DeadLetter, Failure
+from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 _CAUSES: Final = 50
 _TEXT: Final = 200
@@ -51,7 +51,7 @@ class Causes:
             return None
         if len(self._causes) >= _CAUSES:
             return None
-        self._causes[kind] = _cause(letter, kind)
+        self._causes[kind] = cause_of(letter.failure, letter.record)
         return self._causes[kind]
 
     def include(self, causes: Iterable[Cause]) -> None:
@@ -70,14 +70,15 @@ class Causes:
         return tuple(sorted(self._causes.values(), key=lambda cause: -cause.count))
 
 
-def _cause(letter: DeadLetter, kind: str) -> Cause:
-    failure, place = letter.failure, partition_of(letter.record)
+def cause_of(failure: Failure, record: SourceRecord) -> Cause:
+    """The cause of one failure, with its record as the example."""
+    place = partition_of(record)
     return Cause(
-        fingerprint=kind,
+        fingerprint=fingerprint_of_failure(failure),
         condition=failure.condition.value,
         operator=failure.operator,
         error=_one_line(f"{failure.error.type}: {failure.error.message}"),
-        example=Place(place.topic, place.number, offset_of(letter.record)),
+        example=Place(place.topic, place.number, offset_of(record)),
     )
 
 

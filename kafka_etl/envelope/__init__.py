@@ -21,7 +21,13 @@ from kafka_etl.envelope.families import (
     told,
 )
 from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised
-from kafka_etl.envelope.raw import Encoded, Provenance, encode_raw, fingerprint
+from kafka_etl.envelope.raw import (
+    Encoded,
+    Provenance,
+    encode_raw,
+    fingerprint,
+    fingerprint_of_failure,
+)
 
 __all__ = [
     "FOREIGN",
@@ -38,6 +44,7 @@ __all__ = [
     "encode_success",
     "fingerprint",
     "fingerprint_of",
+    "fingerprint_of_failure",
     "is_library",
     "normalised",
     "number_in",

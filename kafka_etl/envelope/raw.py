@@ -16,7 +16,7 @@ import orjson
 
 from kafka_etl.envelope.families import CONNECT, PREFIX, parted
 from kafka_etl.envelope.fingerprints import fingerprint_of
-from kafka_etl.invocation import Condition, DeadLetter, printable
+from kafka_etl.invocation import Condition, DeadLetter, Failure, printable
 from kafka_etl.record import (
     Headers,
     SourceRecord,
@@ -156,7 +156,11 @@ def told_apart(record: SourceRecord, headers: Headers) -> tuple[Headers, list[di
 
 def fingerprint(letter: DeadLetter) -> str:
     """The fingerprint of a dead letter; see `fingerprint_of`."""
-    failure = letter.failure
+    return fingerprint_of_failure(letter.failure)
+
+
+def fingerprint_of_failure(failure: Failure) -> str:
+    """The fingerprint that the dead letter of this failure has, or would have."""
     error = failure.error
     return fingerprint_of(
         failure.condition.value, failure.operator, error.type, error.message, error.traceback

@@ -37,7 +37,7 @@ from kafka_etl.errors import BreakerTripped, KafkaEtlError, RecordFailed
 from kafka_etl.invocation import DeadLetter, Outputs, Settlement
 from kafka_etl.log import get_logger
 from kafka_etl.record import Partition
-from kafka_etl.settle import before, refused
+from kafka_etl.settle import before, failures_of, refused
 
 T = TypeVar("T")
 
@@ -316,7 +316,7 @@ class CommitProtocol:
         """The rest of a commit after the sink has refused some of its outputs.
 
         Raises:
-            BreakerTripped: Too many dead letters in a row.
+            BreakerTripped: The refused outputs make too many dead letters, or a new kind.
         """
         parts = self._parts
         rest, failures = refused(
@@ -336,10 +336,11 @@ class CommitProtocol:
             stop = rest.dead_letters[-len(failures)]
             rest = before(replace(rest, dead_letters=()), failures[0].index)
             return replace(commit, settlement=rest, outputs=outputs, size=size, stop=stop)
-        if parts.breaker.trips(len(rest.records), failures):
+        if parts.breaker.trips_anew(rest.records, failures_of(rest)):
             self._go_back()
             raise BreakerTripped(parts.breaker.reason())
-        return replace(commit, settlement=rest, outputs=outputs, size=size)
+        counted = parts.breaker.counted
+        return replace(commit, settlement=rest, counted=counted, outputs=outputs, size=size)
 
     def _timed(self, settlement: Settlement, started: float, end: Callable[[], None]) -> float:
         end()
@@ -392,6 +393,7 @@ class CommitProtocol:
         add("bytes_out", commit.size)
         for letter in settlement.dead_letters:
             add("dead_letters", 1, letter.failure.condition.value)
+            self._parts.kinds.committed(letter)
             self._count_cause(letter)
 
     def _count_cause(self, letter: DeadLetter) -> None:

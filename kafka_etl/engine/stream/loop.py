@@ -231,7 +231,7 @@ class StreamEngine:
         invocation = Invocation(_invocation_id(part), part, parts.hooks.now_ms())
         rejected = parts.quarantine.outcome(part.records) if parts.quarantine else None
         outcome = rejected or self._invoke(invocation, uncommitted)
-        if parts.limits.dead_letters and parts.breaker.trips(len(part), outcome.failed):
+        if parts.limits.dead_letters and parts.breaker.trips(part.records, outcome.failed):
             self._trip(uncommitted)
         settled = settle(
             invocation,
@@ -288,7 +288,7 @@ class StreamEngine:
             parts.recorder.in_hand(partition_of(first), offset_of(first))
 
     def _trip(self, uncommitted: Uncommitted) -> None:
-        """Commit the slices before too many dead letters in a row.
+        """Commit the slices before the one at which the breaker tripped.
 
         Raises:
             BreakerTripped: The pipeline must pause.

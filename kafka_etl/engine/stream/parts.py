@@ -11,6 +11,7 @@ from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.hooks import Hooks, Limits, Recorder
 from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.invocation import DeadLetter
@@ -56,12 +57,13 @@ class StreamParts:
         invoker: Runs the operators on a slice.
         limits: Limits after which a batch is settled in part.
         pace: Sizes of the next batch and the next slice.
-        breaker: Pauses the pipeline after too many dead letters in a row.
+        breaker: Pauses the pipeline before too many dead letters.
         quarantine: Records that run apart from others, or not at all.
         recorder: The flight recorder.
         counters: The worker's metrics.
         hooks: Functions of the worker that the engine calls.
         causes: Counts of dead letters by cause.
+        kinds: The kinds of dead letters that the pipeline has had.
         cautious: Whether a record that runs alone is named in the flight recorder, though it is no
             suspect: predecessors of the worker died outside of operators.
         submit: Starts a call on the commit thread.
@@ -81,4 +83,5 @@ class StreamParts:
     submit: Submit
     letters: Letters | None = None
     causes: Causes = field(default_factory=Causes)
+    kinds: Kinds = field(default_factory=Kinds)
     cautious: bool = False

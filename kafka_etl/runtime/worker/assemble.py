@@ -6,18 +6,20 @@ import os
 import platform
 import random
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline
+from kafka_etl.config.model import LimitSpec
 from kafka_etl.contracts import (
     Deployment,
     Guarantee,
     Preflight,
     Pulse,
+    Reconnect,
     Sender,
     Sink,
     SinkPlugin,
@@ -32,8 +34,9 @@ from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import operate_all
 from kafka_etl.engine.attempt.output_fields import LookUp
 from kafka_etl.engine.attempt.routing import Routing
-from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.breaker import Breaker, BreakerLimits
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
+from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.shape.shape import Shape
@@ -45,15 +48,19 @@ from kafka_etl.engine.sinks.letters import LetterDelivery, LetterTable
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
-from kafka_etl.errors import BrokenPlugin, SinkFailed
+from kafka_etl.errors import BrokenPlugin, BrokersUnreachable, KafkaEtlError, SinkFailed
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings
+from kafka_etl.log import get_logger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
+from kafka_etl.runtime.worker.known_kinds import began_ms, known_kinds
+from kafka_etl.runtime.worker.notices import Notices, make_hook
 from kafka_etl.table_settings import TableSettings, mapped_columns
+from kafka_etl.units import show_duration
 
 _SLICE: Final = 1.0
 _ANY_SIZE: Final = 2**31
@@ -211,13 +218,83 @@ def make_invoker(
     )
 
 
-def make_breaker(pipeline: Pipeline) -> Breaker:
-    """Make the breaker; without a dead-letter topic the breaker never trips.
+def make_breaker(pipeline: Pipeline, kinds: Kinds) -> Breaker:
+    """Make the breaker; without a place for dead letters nobody asks the breaker.
 
-    Without such a topic the first failure stops the pipeline.
+    Without such a place the first failure stops the pipeline.
     """
     letters = pipeline.spec.dead_letter
-    return Breaker(letters.limit.max_consecutive if letters else sys.maxsize)
+    limit = letters.limit if letters else LimitSpec()
+    return Breaker(
+        BreakerLimits(
+            max_consecutive=limit.max_consecutive,
+            max_ratio=limit.max_ratio,
+            window=limit.window,
+            min_records=limit.min_records,
+            new_kinds=show_duration(limit.new_kinds_within or 0),
+        ),
+        kinds,
+    )
+
+
+def make_kinds(
+    pipeline: Pipeline,
+    deployment: Deployment,
+    folder: Path,
+    now_ms: Callable[[], int],
+    notices: Notices,
+) -> Kinds:
+    """Make the kinds of dead letters; those of earlier dead letters are still to be learnt.
+
+    Args:
+        pipeline: The pipeline.
+        deployment: Where the pipeline runs.
+        folder: Folder in which this host keeps when this version began.
+        now_ms: Present time, in milliseconds since the epoch.
+        notices: Told of each new kind.
+    """
+    letters = pipeline.spec.dead_letter
+    seconds = letters.limit.new_kinds_within if letters else None
+    if seconds is None:
+        return Kinds(tell=notices.new_kind)
+    path = folder / f"{pipeline.spec.name}.version"
+    until = began_ms(path, deployment.provenance, now_ms()) + seconds * 1000
+    return Kinds(lambda: now_ms() < until, notices.new_kind)
+
+
+def make_notices(pipeline: Pipeline, deployment: Deployment, now_ms: Callable[[], int]) -> Notices:
+    """Make the notices, with the hooks of the pipeline file."""
+    spec = pipeline.spec
+    letters = spec.dead_letter
+    settings = {"log_level": 0, **spec.kafka, **spec.producer}
+    hooks = [make_hook(hook, spec.name, settings) for hook in (letters.hooks if letters else ())]
+    topic = deployment.dead_letter_topic
+    return Notices(hooks, deployment.provenance, topic, now_ms)
+
+
+def kinds_so_far(pipeline: Pipeline) -> set[str]:
+    """Read the kinds of earlier dead letters, where the breaker or a hook must know them.
+
+    Raises:
+        Reconnect: No broker answers.
+        KafkaEtlError: This user may not read the topic of dead letters, as the breaker must.
+    """
+    letters = pipeline.spec.dead_letter
+    if letters is None or letters.topic is None:
+        return set()
+    watches = letters.limit.new_kinds_within is not None
+    if not watches and not any("new_kind" in (hook.only or ["new_kind"]) for hook in letters.hooks):
+        return set()
+    settings = {"log_level": 0, **pipeline.spec.kafka, **pipeline.spec.consumer}
+    try:
+        return known_kinds(settings, letters.topic, pipeline.spec.name)
+    except BrokersUnreachable as away:
+        raise Reconnect(away.what) from away
+    except KafkaEtlError as error:
+        if watches:
+            raise
+        get_logger("worker").warning("each kind is new to the hooks", error=error.what)
+        return set()
 
 
 def make_quarantine(pipeline: Pipeline, evidence: Evidence | None) -> Quarantine:

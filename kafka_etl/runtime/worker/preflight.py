@@ -45,6 +45,9 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
             create, largest = letters.create or None, found.largest_record
             written = check_topics([letters.topic], create, deployment, largest=largest)
             found = _both(found, written)
+        if letters is not None and letters.hook_topics:
+            told = check_topics(letters.hook_topics, letters.create or None, deployment)
+            found = replace(found, notes=found.notes + told.notes)
         letter_sink = pipeline.letters
         if letter_sink is not None:
             make_letter_door(letter_sink, pipeline, place)

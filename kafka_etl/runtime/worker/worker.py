@@ -6,16 +6,18 @@ import os
 import random
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import monotonic, sleep, time_ns  # by name: user code may patch the module
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Abandoned, OffsetKeeper, OutcomeUnknown, Reconnect, Source
 from kafka_etl.dead_letters import Causes
 from kafka_etl.engine.hooks import Hooks, Limits
+from kafka_etl.engine.poison.breaker import NEW_KINDS
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.parts import StreamParts
@@ -37,6 +39,8 @@ from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.fencing import Fencing
 from kafka_etl.runtime.worker.operator_process import isolated
 from kafka_etl.runtime.worker.standing import StandingKeeper
+
+T = TypeVar("T")
 
 _TELL_EVERY: Final = 0.5
 _LOOK_FOR_END_EVERY: Final = 0.25
@@ -106,7 +110,12 @@ class Worker:
             self._deployment,
             patience=_SINK_PATIENCE if task.until_end else None,
         )
-        self._breaker = assemble.make_breaker(pipeline)
+        self._notices = assemble.make_notices(pipeline, self._deployment, now_ms)
+        self._kinds = assemble.make_kinds(
+            pipeline, self._deployment, task.recorder.parent, now_ms, self._notices
+        )
+        self._knows_kinds = False
+        self._breaker = assemble.make_breaker(pipeline, self._kinds)
         self._quarantine = assemble.make_quarantine(pipeline, task.evidence)
         self._pools = Pools(pipeline.operators, self._recorder.tick, isolated(task), self._watching)
         self._commit_thread = CommitThread(self._watching)
@@ -173,11 +182,27 @@ class Worker:
         except (Reconnect, OutcomeUnknown) as reason:
             self._reconnect(reason)
         except KafkaEtlError as error:
+            if isinstance(error, BreakerTripped):
+                if not self._still_trips():
+                    return
+                if self._breaker.trip is not None:
+                    self._notices.breaker_opened(self._breaker.trip)
             if self._task.until_end or self._engine is None or not error.pauses:
                 raise
             self._log.error("paused", code=error.code, error=error.what, next=error.next_step)
             self._paused, self._problem = True, error.problem
             self._trouble.note(None)  # the problem of the pause replaces the trouble
+
+    def _still_trips(self) -> bool:
+        """Whether the breaker's trip stands; a new kind may be another worker's old one by now."""
+        trip = self._breaker.trip
+        if trip is not None and trip.limit == NEW_KINDS:
+            with suppress(KafkaEtlError, Reconnect):
+                self._learn_kinds()
+        return self._breaker.still_trips
+
+    def _learn_kinds(self) -> None:
+        self._kinds.learn(self._wait_for(lambda: assemble.kinds_so_far(self._pipeline)))
 
     def _is_over(self) -> bool:
         if self._stopping():
@@ -191,10 +216,10 @@ class Worker:
     def _connect(self) -> StreamEngine:
         # The sink comes first: opening the sink ends a predecessor's open transaction, and with
         # the transaction settles the offsets at which the source begins.
-        opening = self._commit_thread.submit(self._sink.open)
-        while not opening.ended(_PIECE):
-            pass
-        opening.result()
+        self._wait_for(self._sink.open)
+        if not self._knows_kinds:
+            self._learn_kinds()
+            self._knows_kinds = True
         self._source = assemble.make_source(self._pipeline, self._deployment, self._pulse)
         self._engine = StreamEngine(
             StreamParts(
@@ -216,12 +241,20 @@ class Worker:
                 hooks=self._hooks_of_worker(),
                 letters=self._letters,
                 causes=self._causes,
+                kinds=self._kinds,
                 cautious=self._task.cautious,
                 submit=self._commit_thread.submit,
             )
         )
         self._state = "running"
         return self._engine
+
+    def _wait_for(self, call: Callable[[], T]) -> T:
+        """Make a call on the commit thread, and keep the worker alive meanwhile."""
+        submitted = self._commit_thread.submit(call)
+        while not submitted.ended(_PIECE):
+            pass
+        return submitted.result()
 
     def _reconnect(self, reason: Reconnect | OutcomeUnknown) -> None:
         """Close the source; the next turn makes a new source, which begins at committed offsets."""
@@ -265,6 +298,7 @@ class Worker:
                 info = ErrorInfo.of(error)
                 self._log.warning("closing an operator failed", operator=operator.name, error=info)
         self._pools.close()
+        self._notices.close()
 
     # Callbacks of the engine, the sink and the pools
 
@@ -381,7 +415,7 @@ class Worker:
         return Snapshot(
             self._visible_state(),
             at_ms=at_ms,
-            counters=self._counters.snapshot(),
+            counters={**self._counters.snapshot(), **self._notices.counts()},
             standing=self._standing.look(source, at_ms),
             noted=self._quarantine.suspects.evidence_is_noted,
             joined=source is not None and source.joined,

@@ -285,6 +285,31 @@ VALUES = [
     ),
     Mistake("dead_letter: {topic: »a b}", Code.INVALID_VALUE, f"`topic` {TOPIC}"),
     Mistake(
+        "dead_letter: {topic: d, limit: »{window: 50, min_records: 5}}",
+        Code.INVALID_VALUE,
+        "`limit`: `min_records` and `window` belong to `max_ratio`, which is not set",
+    ),
+    Mistake(
+        "dead_letter: {topic: d, limit: »{max_ratio: 0.5, window: 50}}",
+        Code.INVALID_VALUE,
+        "`limit`: `min_records` (100) should be at most `window` (50)",
+    ),
+    Mistake(
+        "dead_letter: »{use: stdout, limit: {new_kinds_within: 1h}}",
+        Code.INVALID_VALUE,
+        "`dead_letter`: `new_kinds_within` needs `topic`, which holds the known kinds",
+    ),
+    Mistake(
+        "dead_letter: {topic: d, hooks: [»{}]}",
+        Code.INVALID_VALUE,
+        "`hooks[0]`: needs one of `url` and `topic`",
+    ),
+    Mistake(
+        "dead_letter: {topic: d, limit: {new_kinds_within: »60}}",
+        Code.INVALID_VALUE,
+        f"`new_kinds_within` {DURATION}",
+    ),
+    Mistake(
         "sink: {use: kafka, with: {topic: a, routes: [b, »'..']}}",
         Code.INVALID_VALUE,
         f"`routes[1]` {TOPIC}",
@@ -421,6 +446,16 @@ ACROSS_PARTS = [
         "dead_letter: {topic: »orders-eur}",
         Code.TOPIC_LOOP,
         "dead letters and outputs would mix in topic orders-eur",
+    ),
+    Mistake(
+        "dead_letter: {topic: d, hooks: [{url: 'http://h'}, {topic: »orders}]}",
+        Code.TOPIC_LOOP,
+        "the source reads topic orders, which the pipeline writes",
+    ),
+    Mistake(
+        "dead_letter: {topic: d, hooks: [{topic: »d}]}",
+        Code.TOPIC_LOOP,
+        "notices and other records would mix in topic d",
     ),
     Mistake(
         "sink: stdout\nguarantee: »exactly_once",

@@ -18,8 +18,9 @@ from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.attempt.operate import operate_all
 from kafka_etl.engine.hooks import Hooks, Limits
-from kafka_etl.engine.poison.breaker import Breaker
+from kafka_etl.engine.poison.breaker import Breaker, BreakerLimits
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
+from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.engine.stream.commit_protocol import CommitProtocol
@@ -236,6 +237,8 @@ class Bench:
         max_deaths: int = 2,
         together: int = 1,
         max_consecutive: int = 1000,
+        limits: BreakerLimits | None = None,
+        kinds: Kinds | None = None,
         settle_after: float = 5.0,
         settle_bytes: int = 2**26,
         chain: Chain | None = None,
@@ -261,7 +264,8 @@ class Bench:
         self.sink.open()
         self.log = Log()
         self.counters = Counters()
-        self.breaker = Breaker(max_consecutive)
+        self.kinds = kinds or Kinds()
+        self.breaker = Breaker(limits or BreakerLimits(max_consecutive), self.kinds)
         self.pace = Pace(batch, 1.0) if slice_size is None else FixedPace(batch, slice_size)
         chain = chain_of(*operators) if chain is None else chain
         self.condemned = Quarantine(
@@ -276,6 +280,7 @@ class Bench:
             limits=Limits(dead_letters, settle_after, settle_bytes),
             pace=self.pace,
             breaker=self.breaker,
+            kinds=self.kinds,
             quarantine=self.condemned,
             recorder=self.log,
             counters=self.counters,

@@ -9,7 +9,10 @@ import pytest
 
 from kafka_etl import DROP, Permanent
 from kafka_etl.contracts import Abandoned
+from kafka_etl.engine.poison.breaker import BreakerLimits
+from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.errors import BreakerTripped, RecordFailed
+from kafka_etl.invocation import DeadLetter
 from kafka_etl.testing import Answer
 from tests.unit.engine.kit import Bench
 
@@ -284,7 +287,7 @@ def test_the_breaker_trips_before_the_run_is_committed() -> None:
     with pytest.raises(BreakerTripped) as caught:
         bench.step()
     assert (bench.outputs(), bench.offset(), bench.letters()) == ([1, 2, 3], 3, [])
-    assert "negative 1 (2 times)" in caught.value.what
+    assert "3 OperatorError in failing: kafka_etl.errors.Permanent: negative" in caught.value.what
     with pytest.raises(BreakerTripped):  # it comes again, and trips again
         bench.step()
 
@@ -302,6 +305,34 @@ def test_resuming_lets_the_run_pass_once() -> None:
     bench.finish()
     assert len(bench.letters()) == 6
     assert bench.outputs() == [4]
+
+
+def test_a_share_of_failures_trips_and_nothing_is_lost_in_between() -> None:
+    limits = BreakerLimits(max_ratio=0.3, window=10, min_records=10)
+    bench = Bench(failing, slice_size=2, limits=limits)
+    values = [1, 2, -3, 4, 5, 6, -7, 8, 9, -10, 11, 12, 13]
+    bench.put(*values)
+    with pytest.raises(BreakerTripped, match="3 of the last 10 records failed"):
+        bench.finish()
+    assert bench.offset() == 8
+    bench.breaker.let_pass()
+    bench.finish()
+    assert bench.outputs() == [value for value in values if value > 0]
+    assert [value for value, _ in bench.letters()] == [b"-3", b"-7", b"-10"]
+
+
+def test_a_new_kind_trips_before_its_commit_and_passes_after_a_resume() -> None:
+    told: list[DeadLetter] = []
+    kinds = Kinds(lambda: True, told.append)
+    bench = Bench(failing, slice_size=2, kinds=kinds)
+    bench.put(1, 2, -1, 3, -2, 4)
+    with pytest.raises(BreakerTripped, match="a kind of failure that this pipeline never had"):
+        bench.finish()
+    assert (bench.offset(), bench.letters(), told) == (2, [], [])
+    bench.breaker.let_pass()
+    bench.finish()
+    assert [value for value, _ in bench.letters()] == [b"-1", b"-2"]
+    assert [letter.record.offset() for letter in told] == [2]
 
 
 def test_records_that_come_again_after_an_abort_are_not_counted_twice() -> None:

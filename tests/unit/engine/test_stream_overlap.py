@@ -14,6 +14,7 @@ import pytest
 from kafka_etl import Permanent, operator
 from kafka_etl.contracts import Abandoned, Aborted, OutcomeUnknown, Unavailable
 from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.poison.breaker import Counted
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import BreakerTripped, DeadLetterRefused, RecordFailed, SchemaMissing
 from kafka_etl.testing import Answer, MemorySource
@@ -242,7 +243,7 @@ def test_the_breaker_forgets_what_the_next_source_reads_again(overlap: Overlap) 
     bench.put(*range(8))
     begun(bench)
     bench.engine.end()
-    assert bench.breaker.counted == (0, False)
+    assert bench.breaker.counted == Counted()
 
 
 @pytest.mark.parametrize("answer", Answer)

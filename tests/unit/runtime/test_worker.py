@@ -14,6 +14,9 @@ import pytest
 from kafka_etl.config.build import build
 from kafka_etl.config.load import load
 from kafka_etl.contracts import Abandoned, Preflight, Reconnect
+from kafka_etl.engine.poison.breaker import Breaker, BreakerLimits
+from kafka_etl.engine.poison.kinds import Kinds
+from kafka_etl.envelope import fingerprint_of_failure
 from kafka_etl.errors import (
     BreakerTripped,
     DeadLetterRefused,
@@ -23,10 +26,13 @@ from kafka_etl.errors import (
     SchemaMissing,
     SchemaRefused,
 )
+from kafka_etl.invocation import Condition, ErrorInfo, Failure
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.messages import Ended, LogSettings, WorkerTask
+from kafka_etl.runtime.worker import assemble
 from kafka_etl.runtime.worker.commit_thread import CommitThread
 from kafka_etl.runtime.worker.worker import Worker
+from kafka_etl.testing import StoredRecord
 from tests.unit.config.project import pipeline
 
 
@@ -109,6 +115,21 @@ def test_what_can_be_mended_outside_pauses_until_resume(
     worker._turn()
     assert engine.calls == ["step", "idle", "step"]
     assert bool(passes) is (error is BreakerTripped)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_new_kind_that_is_another_workers_old_one_pauses_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    failure = Failure(0, Condition.OPERATOR_ERROR, ErrorInfo("E", "m"))
+    known = {fingerprint_of_failure(failure)} if elsewhere else set[str]()
+    monkeypatch.setattr(assemble, "kinds_so_far", lambda _pipeline: known)
+    worker = make(Engine(raising(BreakerTripped("a new kind"))))
+    worker._kinds = Kinds(lambda: True)
+    worker._breaker = Breaker(BreakerLimits(), worker._kinds)
+    assert worker._breaker.trips([StoredRecord(b"")], [failure])
+    worker._turn()
+    assert worker._snapshot().state == ("starting" if elsewhere else "paused")
 
 
 @pytest.mark.parametrize("error", [SchemaMissing, BreakerTripped])

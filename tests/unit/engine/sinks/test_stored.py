@@ -222,6 +222,18 @@ def test_a_target_that_refuses_row_after_row_trips_the_breaker() -> None:
     assert len(bench.letters()) == 20
 
 
+def test_refusals_add_up_over_commits() -> None:
+    bench = StoreBench(batch=4, max_consecutive=10)
+    bench.target.verdict = lambda _value: Refused("23514", "no")
+    bench.put(*range(20))
+    with pytest.raises(BreakerTripped):
+        bench.finish()
+    assert (len(bench.letters()), bench.stands()) == (8, 8)
+    bench.breaker.let_pass()
+    bench.finish()
+    assert len(bench.letters()) == 20
+
+
 def fail_on_bad(value: int) -> int:
     if value < 0:
         raise ValueError("bad")
