@@ -78,8 +78,8 @@ def _stored(folder: Path, kafka: Kafka, file: Path) -> Project:
         "with": {
             "path": str(file),
             "table": "orders",
-            "columns": {"id": "value.id"},
             "create": True,
+            "types": {"id": "INTEGER"},
         },
     }
     made.write()
