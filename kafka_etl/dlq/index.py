@@ -34,7 +34,7 @@ from kafka_etl.record import Partition, SourceRecord, offset_of
 Progress = Callable[[str], None]
 """Is told how far the index is, as a line for people."""
 
-_BATCH: Final = 20_000
+_BATCH: Final = 2_000
 _PAGE: Final = 2_000
 _GAP: Final = 2_000
 """Offsets between two wanted letters that are rather read than jumped over."""
