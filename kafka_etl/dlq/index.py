@@ -34,7 +34,7 @@ from kafka_etl.record import Partition, SourceRecord, offset_of
 Progress = Callable[[str], None]
 """Is told how far the index is, as a line for people."""
 
-_BATCH: Final = 20_000
+_BATCH: Final = 2_000
 _PAGE: Final = 2_000
 _GAP: Final = 2_000
 """Offsets between two wanted letters that are rather read than jumped over."""
@@ -154,20 +154,21 @@ class Index:
             while page := list(islice(rows, _PAGE)):
                 yield from self._read(where, page)
 
-    def find(self, topic: str | None, partition: int, offset: int) -> list[LetterRow]:
+    def sources(self) -> list[tuple[str, int, int, int]]:
+        """Topic and partition of records, the first offset there, and the number of letters."""
+        with _damage_explained():
+            return self._store.sources()
+
+    def find(self, topic: str | None, partition: int | None, offset: int) -> list[LetterRow]:
         """The dead letters that an ID names, by their own place or that of their record.
 
         Args:
             topic: Topic of the dead letter or the record; None: any.
-            partition: Number of the partition.
+            partition: Number of the partition; None: any.
             offset: Offset in the partition.
         """
         with _damage_explained():
-            found = {row.place: row for row in self._store.of_source(topic, partition, offset)}
-            if topic in {None, self.topic}:
-                own = self._store.named([LetterPlace(partition, offset)])
-                found |= {row.place: row for row in own}
-        return [found[place] for place in sorted(found)]
+            return self._store.at_or_of(self.topic, topic, partition, offset)
 
     def _groups(self, where: Where | None, fingerprint: str | None) -> Iterator[Counted]:
         for counted in self._store.counts():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -265,14 +264,32 @@ class Store:
             if found is not None:
                 yield LetterRow._make(found)
 
-    def of_source(self, topic: str | None, partition: int, offset: int) -> list[LetterRow]:
-        """The dead letters of one record; a topic of None stands for any."""
-        with closing(
-            self._base.execute(
-                f"{_SELECT} WHERE l.source_partition = ? AND l.source_offset = ?"
-                " AND ifnull(?, g.source_topic) = g.source_topic"
-                " ORDER BY l.partition, l.offset",
-                [partition, offset, topic],
-            )
-        ) as found:
-            return list(map(LetterRow._make, found))
+    def sources(self) -> list[tuple[str, int, int, int]]:
+        """Topic and partition of records, the first offset there, and the number of letters."""
+        return self._base.execute(
+            "SELECT g.source_topic, l.source_partition, min(l.source_offset), count(*)"
+            " FROM letters l JOIN groups g ON g.id = l.group_id WHERE l.source_offset >= 0"
+            " GROUP BY 1, 2"
+        ).fetchall()
+
+    def at_or_of(
+        self, topic: str, wanted: str | None, partition: int | None, offset: int
+    ) -> list[LetterRow]:
+        """The dead letters that an ID names, by their own place or that of their record.
+
+        Args:
+            topic: Topic of the dead letters.
+            wanted: Topic of the dead letter or the record; None: any.
+            partition: Number of the partition; None: any.
+            offset: Offset in the partition.
+        """
+        found = self._base.execute(
+            f"{_SELECT} WHERE l.offset = :offset AND ifnull(:partition, l.partition) = l.partition"
+            " AND ifnull(:wanted, :topic) = :topic"
+            " OR l.source_offset = :offset AND"
+            " ifnull(:partition, l.source_partition) = l.source_partition"
+            " AND ifnull(:wanted, g.source_topic) = g.source_topic"
+            " ORDER BY l.partition, l.offset",
+            {"topic": topic, "wanted": wanted, "partition": partition, "offset": offset},
+        )
+        return list(map(LetterRow._make, found))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from kafka_etl.cli.dlq import debug, drop, replay, show
+from kafka_etl.cli.dlq import list as list_
 
 app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
+app.command("list")(list_.list_letters)
 app.command()(show.show)
 app.command()(debug.debug)
 app.command()(replay.replay)

@@ -1,0 +1,78 @@
+"""What commands on many dead letters share: the filter, and the index with its progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from kafka_etl.cli.cluster import Cluster
+from kafka_etl.log import WIPE, overwrites
+
+if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.dlq.index import Index
+    from kafka_etl.dlq.where import Where
+
+_EVERY: Final = 0.2
+
+
+def parse_where(text: str | None) -> Where | None:
+    """Parse the filter of `--where`.
+
+    Raises:
+        typer.BadParameter: The text is no filter; names the column and what would be right.
+    """
+    from kafka_etl.dlq.where import Where
+    from kafka_etl.expression import ExpressionError
+
+    if text is None:
+        return None
+    try:
+        return Where(text)
+    except ExpressionError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from None
+
+
+@contextmanager
+def opened_index(cluster: Cluster, topic: str, *, rebuild: bool = False) -> Generator[Index]:
+    """Open the index of a dead-letter topic and bring it up to date; a terminal shows how far.
+
+    Raises:
+        KafkaEtlError: The topic does not exist or cannot be read, or the index cannot be written.
+    """
+    from kafka_etl.dlq.index import open_index
+    from kafka_etl.kafka.admin import reached
+
+    progress = _Line()
+    try:
+        admin = reached(cluster.admin)
+        index = open_index(cluster.consumer, admin, topic, progress.show, rebuild=rebuild)
+    finally:
+        progress.clear()
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+class _Line:
+    """One line of progress on a terminal, written over again and again."""
+
+    def __init__(self) -> None:
+        self._terminal = overwrites()
+        self._next = time.monotonic() + _EVERY
+
+    def show(self, line: str) -> None:
+        if self._terminal and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY
+            sys.stderr.write(WIPE + line)
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._terminal:
+            sys.stderr.write(WIPE)
+            sys.stderr.flush()

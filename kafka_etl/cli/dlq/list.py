@@ -1,0 +1,194 @@
+"""`kafka-etl dlq list`: dead letters by kind, from the local index."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from itertools import islice
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kafka_etl.cli.cluster import Cluster, KafkaOption, PipelineOption, source_of
+from kafka_etl.cli.dlq.filters import opened_index, parse_where
+from kafka_etl.cli.dlq.finding import find_topic
+from kafka_etl.cli.options import Sets, parse_sets
+
+if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.dead_letters.statuses import LetterStatus
+    from kafka_etl.dlq.index import Index
+    from kafka_etl.dlq.where import Where
+
+_SHOWN: Final = 20
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class StatusChoice(StrEnum):
+    """Which dead letters are wanted, by what became of them."""
+
+    OPEN = "open"
+    REPLAYING = "replaying"
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+    ALL = "all"
+
+
+def list_letters(  # noqa: PLR0913 - one parameter per option
+    given: Annotated[
+        str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
+    ],
+    *,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where", metavar="EXPRESSION", help="Those that fit, such as error.type == 'KeyError'"
+        ),
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option("--fingerprint", metavar="F", help="Those of one kind.")
+    ] = None,
+    status: Annotated[
+        StatusChoice, typer.Option("--status", help="Those of a status.")
+    ] = StatusChoice.OPEN,
+    each: Annotated[bool, typer.Option("--each", help="The letters, one a line.")] = False,
+    form: Annotated[
+        Format, typer.Option("--format", help="json: one object a line.")
+    ] = Format.TABLE,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", min=1, help=f"How many at most; default of the table: {_SHOWN}."),
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the local index anew from the topic.")
+    ] = False,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
+) -> None:
+    """List the kinds of dead letters, the commonest first; changes nothing.
+
+    Example: kafka-etl dlq list pipeline.yaml --where "time > '2h ago' and value.amount > 100"
+    """
+    from kafka_etl.dead_letters.statuses import LetterStatus
+
+    test = parse_where(where)
+    found = find_topic(given, kafka, pipeline, parse_sets(sets))
+    wanted = None if status is StatusChoice.ALL else LetterStatus(status.value)
+    limit = _SHOWN if count is None and form is Format.TABLE else count
+    with opened_index(found.cluster, found.topic, rebuild=rebuild) as index:
+        if each:
+            _list_each(index, test, fingerprint, wanted, form, limit)
+        else:
+            _list_kinds(index, test, fingerprint, wanted, form, limit, given)
+            if form is Format.TABLE and test is None and fingerprint is None:
+                _tell_share_of_read(index, found.cluster, given)
+        if index.strangers:
+            said = f"{index.strangers:,} records of {found.topic} are no dead letters, and left out"
+            typer.echo(said, err=True)
+
+
+def _list_each(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
+    index: Index,
+    where: Where | None,
+    fingerprint: str | None,
+    status: LetterStatus | None,
+    form: Format,
+    limit: int | None,
+) -> None:
+    from kafka_etl.cli.dlq.kind_table import letter_fields, letter_line
+
+    rows = index.letters(where, fingerprint, status)
+    shown = islice(rows, limit)
+    if form is not Format.TABLE:
+        _write(form, (letter_fields(row, index.topic) for row in shown))
+        return
+    width, number = _width(), 0
+    for row in shown:
+        number += 1
+        typer.echo(letter_line(row, index.topic, width))
+    if number == 0:
+        typer.echo(f"{index.topic} has no such dead letters", err=True)
+    elif number == limit and next(rows, None) is not None:
+        typer.echo(f"There are more: -n shows more than {limit}.", err=True)
+
+
+def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
+    index: Index,
+    where: Where | None,
+    fingerprint: str | None,
+    status: LetterStatus | None,
+    form: Format,
+    limit: int | None,
+    given: str,
+) -> None:
+    from kafka_etl.cli.dlq.kind_table import kind_fields, place_of, table
+
+    kinds = index.kinds(where, fingerprint, status)
+    total = sum(kind.letters for kind in kinds)
+    shown = kinds[:limit]
+    if form is not Format.TABLE:
+        _write(form, (kind_fields(kind, total, index.topic) for kind in shown))
+        return
+    state = "" if status is None else f"{status} "
+    if not kinds:
+        typer.echo(f"{index.topic} has no {state}dead letters that fit", err=True)
+        return
+    typer.echo(f"{index.topic}: {total:,} {state}dead letters of {len(kinds):,} kinds")
+    for line in table(shown, total, index.topic, _width()):
+        typer.echo(line)
+    if len(shown) < len(kinds):
+        typer.echo(f"{len(kinds) - len(shown):,} more kinds: -n {len(kinds)}", err=True)
+    first = kinds[0]
+    typer.echo(
+        f"\nAll about one: kafka-etl dlq show {quote(given)} "
+        f"{quote(place_of(first.example, index.topic))}\n"
+        f"Put a kind back: kafka-etl dlq replay {quote(given)} "
+        f"--fingerprint {quote(first.fingerprint)} --dry-run",
+        err=True,
+    )
+
+
+def _tell_share_of_read(index: Index, cluster: Cluster, given: str) -> None:
+    """Tell the share of dead letters in the records that the pipeline's group has read."""
+    from kafka_etl.kafka.admin import reached
+    from kafka_etl.record import Partition
+
+    if cluster.spec is None or cluster.spec.source.use != "kafka":
+        return
+    name, settings = source_of(cluster, given)
+    group = settings.group or name
+    at = reached(cluster.admin).all_committed(group)
+    read = letters = 0
+    for topic, number, oldest, count in index.sources():
+        committed = at.get(Partition(topic, number))
+        if committed is not None and committed.offset > oldest:
+            read += committed.offset - oldest
+            letters += count
+    if read:
+        typer.echo(
+            f"\n{letters:,} dead letters, of any status, are {letters / read:.2%} of the {read:,} "
+            f"records that group {group} has read since the oldest of these.",
+            err=True,
+        )
+
+
+def _write(form: Format, rows: Iterable[dict[str, Any]]) -> None:
+    from kafka_etl.cli.dlq.kind_table import csv_lines, json_lines
+
+    for line in json_lines(rows) if form is Format.JSON else csv_lines(rows):
+        typer.echo(line)
+
+
+def _width() -> int | None:
+    """The width of the terminal; None: the output is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
