@@ -141,13 +141,13 @@ def tried(trial: Trial, kills: int, *, list_only: bool) -> None:
     told(f"{trial.records:,} records through the operator", time.monotonic() - started)
     kinds, seconds = trial.kinds()
     assert len(kinds) == KINDS, len(kinds)
-    told(f"list without an index: {sum(kind['count'] for kind in kinds):,} letters", seconds)
+    told(f"list without an index: {sum(kind['letters'] for kind in kinds):,} letters", seconds)
     kinds, seconds = trial.kinds()
     told("list with an index", seconds)
     if list_only:
         return
     versions = Counter(version for kind in kinds for version in kind["versions"])
-    new = [kind for kind in kinds if "KeyError" in kind["failure"]]
+    new = [kind for kind in kinds if kind["error_type"] == "KeyError"]
     assert len(new) == 1, new
     assert len(versions) == 2, versions
     fingerprint, example = new[0]["fingerprint"], new[0]["example"]
@@ -164,8 +164,8 @@ def tried(trial: Trial, kills: int, *, list_only: bool) -> None:
     assert done.returncode == 0, done.stderr
     plan = done.stderr.rsplit("plan: ", 1)[1].split()[0]
     told("dry run", seconds)
-    some = new[0]["count"] // (3 * kills or 1)
-    rate = ("--rate", str(max(100, new[0]["count"] // 8)))
+    some = new[0]["letters"] // (3 * kills or 1)
+    rate = ("--rate", str(max(100, new[0]["letters"] // 8)))
     action: tuple[str, ...] = ("--plan", plan)
     started = time.monotonic()
     for _ in range(kills):
@@ -174,7 +174,7 @@ def tried(trial: Trial, kills: int, *, list_only: bool) -> None:
         action = ("--resume", json.loads(done.stdout.splitlines()[-1])["id"])
     done, _ = trial.dlq("replay", file, *action)
     assert done.returncode == 0, done.stderr
-    told(f"replay of {new[0]['count']:,}, killed {kills} times", time.monotonic() - started)
+    told(f"replay of {new[0]['letters']:,}, killed {kills} times", time.monotonic() - started)
     trial.check()
     sys.stdout.write("every id once, and no other letter was touched\n")
 

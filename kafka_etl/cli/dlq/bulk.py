@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from kafka_etl.cli.dlq.filters import opened_index, parse_where
 from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
-from kafka_etl.log import WIPE, overwrites
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
@@ -143,12 +143,8 @@ class Request:
         return select(self.words, self._found(letters), statuses, again=self.again)
 
     def _found(self, letters: Letters) -> list[Found]:
-        from kafka_etl.dlq.index import open_index
-        from kafka_etl.dlq.where import Where
-
-        where = None if self.where is None else Where(self.where)
-        index = open_index(letters.found.cluster.consumer, letters.admin, letters.topic, tell_on)
-        try:
+        where = parse_where(self.where)
+        with opened_index(letters.found.cluster, letters.topic) as index:
             ids = self._places(index) if self.ids else None
             kinds = self.fingerprints or (None,)
             rows = {
@@ -156,8 +152,6 @@ class Request:
                 for kind in kinds
                 for row in index.letters(where, kind, status=None, ids=ids)
             }
-        finally:
-            index.close()
         return [_found(row) for row in rows.values()]
 
     def _places(self, index: Index) -> list[LetterPlace]:
@@ -221,8 +215,6 @@ def _found(row: LetterRow) -> Found:
 
 def preview(letters: Letters, selection: Selection, verb: str, *details: str) -> str:
     """Show what an action is for; return its plan."""
-    if overwrites():
-        sys.stderr.write(WIPE)
     count = len(selection.letters)
     tell(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
     for reason, number in sorted(selection.left_out.items()):
@@ -306,13 +298,6 @@ def actor() -> str:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def tell_on(text: str) -> None:
-    """Tell the user how far a step is."""
-    if overwrites():
-        sys.stderr.write(f"{WIPE}{text}")
-        sys.stderr.flush()
 
 
 def tell(text: str) -> None:
