@@ -162,15 +162,13 @@ def _codecs(
 
 def _status_of(topic: LetterTopic, letter: StoredLetter) -> tuple[Status | None, BulkAction | None]:
     """Read what became of a dead letter, and by whom; (None, None): it is open."""
-    from kafka_etl.dead_letters.statuses import LetterPlace, Statuses, status_topic
-    from kafka_etl.errors import TopicMissing
-    from kafka_etl.kafka.topics import read
+    from kafka_etl.dead_letters.statuses import LetterPlace
+    from kafka_etl.dlq.status_topic import StatusTopic
+    from kafka_etl.kafka.admin import reached
 
-    statuses = Statuses()
-    try:
-        statuses.take_in(read(topic.cluster.consumer, status_topic(topic.topic)))
-    except TopicMissing:
-        return None, None
+    cluster = topic.cluster
+    admin = reached(cluster.admin)
+    statuses = StatusTopic(admin, cluster.consumer, cluster.producer, topic.topic).read()
     status = statuses.letters.get(LetterPlace(letter.at.partition, letter.at.offset))
     return status, None if status is None else statuses.actions.get(status.action)
 
