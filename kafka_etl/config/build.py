@@ -160,6 +160,22 @@ def build_operator(document: Document, registry: PluginRegistry, name: str) -> B
     return operator
 
 
+def build_source_codecs(document: Document, registry: PluginRegistry) -> tuple[Codec, Codec]:
+    """Build the codecs of the source's values and keys; imports no operator.
+
+    Raises:
+        ConfigError: The file has findings in what the codecs need.
+    """
+    spec = read_spec(document)
+    if not isinstance(spec, PipelineSpec):
+        raise config_error(spec)
+    builder = _Builder(document, spec, registry)
+    codecs = builder.source_codecs()
+    if codecs is None:
+        raise config_error(builder.findings)
+    return codecs
+
+
 def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
     """Return a finding for each pipeline that has the name of an earlier pipeline."""
     first: dict[str, Document] = {}
@@ -250,6 +266,17 @@ class _Builder:
         uses = ((label, use, i) for i, (label, use) in enumerate(self._labelled()) if label == name)
         label, use, index = next(uses)
         return self._operator(label, use, ("operators", index))
+
+    def source_codecs(self) -> tuple[Codec, Codec] | None:
+        """Build the codecs of the source's values and keys, and no other part."""
+        use = self._spec.source
+        plugin = self._try(("source", "use"), lambda: self._registry.source(use.use))
+        settings = plugin and self._plugin_settings("sources", plugin.settings, use, ("source",))
+        if not settings:
+            return None
+        value = self._codec(settings.value, "source", "value")
+        key = self._codec(settings.key, "source", "key")
+        return None if value is None or key is None else (value, key)
 
     def _letters(self, sink: SinkPlugin[Any]) -> tuple[SinkPlugin[Any] | None, SinkSettings | None]:
         """The sink plug-in for dead letters, and its settings, if `dead_letter` names one."""

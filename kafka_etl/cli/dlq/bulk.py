@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.dlq.selection import Found, Selection
     from kafka_etl.dlq.status_topic import StatusTopic
     from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.topics import Ranges
 
 _SAMPLE: Final = 5
 _WITHOUT_ASKING: Final = 100
@@ -82,6 +83,12 @@ class Letters:
 
     def read(self, places: Collection[LetterPlace]) -> Iterator[StoredLetter]:
         """Read the letters at these places."""
+        for letter in self.found.letters(self.ranges(places)):
+            if (letter.at.partition, letter.at.offset) in places:
+                yield letter
+
+    def ranges(self, places: Collection[LetterPlace]) -> Ranges:
+        """The ranges of the topic that hold these places."""
         from kafka_etl.record import Partition
 
         ranges: dict[Partition, tuple[int, int]] = {}
@@ -89,9 +96,7 @@ class Letters:
             tp = Partition(self.topic, place.partition)
             begin, end = ranges.get(tp, (place.offset, place.offset))
             ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
-        for letter in self.found.letters(ranges):
-            if (letter.at.partition, letter.at.offset) in places:
-                yield letter
+        return ranges
 
 
 @dataclass(frozen=True, slots=True)

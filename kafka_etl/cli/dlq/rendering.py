@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from kafka_etl.cli.readable import data_of, headers_of, indented, shown, time_of, value_of
+from kafka_etl.cli.readable import data_of, headers_of, shown, time_of, value_of
 from kafka_etl.dead_letters import Place, StoredLetter
 
 _PAYLOAD: Final = 300
@@ -32,30 +32,14 @@ def briefly(letter: StoredLetter) -> str:
     return "\n".join(lines)
 
 
-def full(letter: StoredLetter) -> str:
-    """Render a dead letter completely, with headers, traceback and context."""
-    lines = [
-        f"letter     {letter.at.id}, written {time_of(letter.written_ms)}",
-        f"record     {letter.source}",
-        f"pipeline   {_plain(letter.pipeline)}",
-        f"failure    {failure(letter, 0)}",
-        f"attempts   {letter.attempts}",
-        f"cause      {_plain(letter.fingerprint)}",
-        f"key        {shown(letter.key)}",
-    ]
-    lines += [f"header     {name}: {shown(value)}" for name, value in letter.headers]
-    lines += ["value", indented(shown(letter.value))]
-    if letter.traceback:
-        lines += ["traceback", indented(shown(letter.traceback.encode()))]
-    if letter.context:
-        rest = orjson.dumps(letter.context, option=orjson.OPT_INDENT_2)
-        lines += ["context", indented(rest.decode())]
-    return "\n".join(lines)
-
-
 def as_json(letter: StoredLetter) -> str:
     """Render a dead letter as JSON on one line, with its whole context."""
-    parts: dict[str, Any] = {
+    return orjson.dumps(parts_of(letter)).decode()
+
+
+def parts_of(letter: StoredLetter) -> dict[str, Any]:
+    """A dead letter as an object for JSON, with its whole context."""
+    return {
         "id": letter.at.id,
         "written": time_of(letter.written_ms),
         "condition": letter.condition,
@@ -74,17 +58,17 @@ def as_json(letter: StoredLetter) -> str:
         "headers": headers_of(letter.headers),
         "context": letter.context,
     }
-    return orjson.dumps(parts).decode()
 
 
 def failure(letter: StoredLetter, limit: int) -> str:
     """Condition, operator and error on one line; `limit` is the most characters, 0: no limit."""
-    operator = f" in {_plain(letter.operator)}" if letter.operator else ""
+    operator = f" in {plain(letter.operator)}" if letter.operator else ""
     error = " ".join(shown(letter.error.encode(), limit).split())
-    return f"{_plain(letter.condition)}{operator}: {error}"
+    return f"{plain(letter.condition)}{operator}: {error}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that anybody may have written, without control characters."""
     return shown(text.encode())
 
 

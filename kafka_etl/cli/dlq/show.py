@@ -1,26 +1,29 @@
-"""`kafka-etl dlq show`: shows dead letters and their causes."""
+"""`kafka-etl dlq show`: shows dead letters and their causes, or everything about one."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster, KafkaOption, PipelineOption, find_cluster, is_file
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
+from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
+from kafka_etl.cli.dlq.forms import Form
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.cli.dlq.one import Everything
+    from kafka_etl.contracts import Codec
     from kafka_etl.dead_letters import StoredLetter
+    from kafka_etl.dead_letters.statuses import BulkAction, Status
+    from kafka_etl.dlq.source_records import Neighbours
     from kafka_etl.kafka.topics import Ranges
 
 _SUMMED_UP: Final = 20_000
 """The most offsets, at the end of the topic's partitions, that the summary covers."""
-_SLASHES: Final = re.compile(r"(?:(?P<topic>[A-Za-z0-9._-]+)/)?(?P<partition>\d+)/(?P<offset>\d+)")
-_BRACKETS: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 
 
 def show(  # noqa: PLR0913 - one parameter per option
@@ -31,117 +34,61 @@ def show(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Argument(
             metavar="[ID]",
-            help="TOPIC/PARTITION/OFFSET of a dead letter, or of the record that failed: then "
-            "everything about it.",
+            help="TOPIC/PARTITION/OFFSET of a dead letter, or of the record that failed, or the "
+            "end of it: then everything about it.",
         ),
     ] = None,
     *,
+    form: Annotated[
+        Form | None,
+        typer.Option("--as", help="How key and value are shown; default: as fits best."),
+    ] = None,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many dead letters.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Show the newest dead letters and a summary by cause; changes nothing.
+    """Show the newest dead letters and a summary by cause, or one of them; changes nothing.
 
-    Example: kafka-etl dlq show pipeline.yaml -n 3
+    With a pipeline file, values in Avro and the like are decoded as the pipeline decodes them.
+
+    Example: kafka-etl dlq show pipeline.yaml orders/1/421
     """
-    from kafka_etl.kafka.admin import reached
-    from kafka_etl.kafka.topics import existing_partitions, whole
-
     wanted = None if letter is None else parse_id(letter)
-    cluster, topic = find_topic(where, kafka, pipeline, parse_sets(sets))
-    admin = reached(cluster.admin)
-    none_yet = "It is created when the pipeline starts."
-    ranges = whole(admin, existing_partitions(admin, topic, none_yet))
+    overrides = parse_sets(sets)
+    topic = find_topic(where, kafka, pipeline, overrides)
     if wanted is None:
-        newest = _show_newest(cluster, topic, ranges, count, json=json)
+        newest = _show_newest(topic, count, json=json)
         if newest is not None and not json:
             said = f"\nAll about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
             typer.echo(said, err=True)
-    else:
-        _show_one(cluster, topic, ranges, wanted, json=json)
+        return
+    file = Path(where) if is_file(where) else pipeline
+    found = topic.find(wanted)
+    every = _everything(topic, found, form, _codecs(file, overrides, form))
+    from kafka_etl.cli.dlq.one import as_json, as_text
+
+    typer.echo(as_json(every) if json else as_text(every))
 
 
-class Wanted(NamedTuple):
-    """The ID of a dead letter, or of the record that failed, as the user gave it.
-
-    Attributes:
-        topic: Topic of the dead letter or the record; None: the user gave no topic.
-        partition: Number of the partition.
-        offset: Offset in the partition.
-    """
-
-    topic: str | None
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        place = f"{self.partition}/{self.offset}"
-        return place if self.topic is None else f"{self.topic}/{place}"
-
-    def names(self, letter: StoredLetter) -> bool:
-        """Whether the ID names this dead letter, or the record that failed."""
-        return any(
-            (place.partition, place.offset) == (self.partition, self.offset)
-            and self.topic in {None, place.topic}
-            for place in (letter.at, letter.source)
-        )
-
-
-def parse_id(text: str) -> Wanted:
-    """Parse an ID: `orders.dlq/2/17`, `orders[1]@421`, or `2/17`.
-
-    Raises:
-        typer.BadParameter: The text is no ID.
-    """
-    found = _SLASHES.fullmatch(text) or _BRACKETS.fullmatch(text)
-    if found is None:
-        raise typer.BadParameter(f"`{text}` is not TOPIC/PARTITION/OFFSET", param_hint="ID")
-    return Wanted(found["topic"], int(found["partition"]), int(found["offset"]))
-
-
-def find_topic(
-    where: str, kafka: str | None, pipeline: Path | None, overrides: dict[str, str]
-) -> tuple[Cluster, str]:
-    from kafka_etl.errors import NoSuchLetter
-
-    if not is_file(where):
-        return find_cluster(kafka, pipeline, overrides), where
-    cluster = find_cluster(kafka, Path(where), overrides)
-    letters = cluster.spec.dead_letter if cluster.spec is not None else None
-    if letters is None:
-        raise NoSuchLetter(
-            f"the pipeline of {where} has no dead-letter topic: it stops where a record fails",
-            "Add `dead_letter: {topic: NAME}` to it.",
-        )
-    if letters.topic is None:
-        place = f"table {letters.table}" if letters.table else f"sink {letters.use}"
-        raise NoSuchLetter(
-            f"the dead letters of {where} are in {place}, which this command does not read",
-            "Look at them there.",
-        )
-    return cluster, letters.topic
-
-
-def _show_newest(
-    cluster: Cluster, topic: str, ranges: Ranges, count: int, *, json: bool
-) -> StoredLetter | None:
+def _show_newest(topic: LetterTopic, count: int, *, json: bool) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
     from kafka_etl.cli.dlq.rendering import as_json, brief, shown_kinds, summed_up
     from kafka_etl.dead_letters import decode_letter
     from kafka_etl.kafka.topics import last_records
 
-    newest = last_records(cluster.consumer, ranges, count)
+    name = topic.topic
+    newest = last_records(topic.cluster.consumer, topic.ranges, count)
     letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
     if json:
         for letter in letters:
             typer.echo(as_json(letter))
     elif letters:
-        window, whole = _window(ranges)
-        kinds = summed_up(_letters(cluster, window))
+        window, whole = _window(topic.ranges)
+        kinds = summed_up(topic.letters(window))
         total = sum(kind.count for kind in kinds)
-        typer.echo(f"{topic}: {total:,} dead letters{'' if whole else ', the newest'}, by cause:")
+        typer.echo(f"{name}: {total:,} dead letters{'' if whole else ', the newest'}, by cause:")
         typer.echo(shown_kinds(kinds))
         typer.echo(f"\nThe newest {len(letters)}:" if len(letters) < total else "\nThese are:")
         for letter in letters:
@@ -149,7 +96,7 @@ def _show_newest(
     if len(letters) < len(newest):
         typer.echo(f"{len(newest) - len(letters)} records there are no dead letters", err=True)
     if not newest:
-        typer.echo(f"{topic} has no dead letters", err=True)
+        typer.echo(f"{name} has no dead letters", err=True)
     return letters[0] if letters else None
 
 
@@ -160,45 +107,82 @@ def _window(ranges: Ranges) -> tuple[Ranges, bool]:
     return window, window == ranges
 
 
-def _letters(cluster: Cluster, ranges: Ranges) -> Iterator[StoredLetter]:
-    from kafka_etl.dead_letters import decode_letter
-    from kafka_etl.kafka.topics import read_ranges
+def _everything(
+    topic: LetterTopic,
+    found: Sequence[StoredLetter],
+    form: Form | None,
+    codecs: tuple[Codec | None, Codec | None],
+) -> Everything:
+    """Gather everything about the newest of the dead letters of one record."""
+    from kafka_etl.cli.dlq.one import Everything
+    from kafka_etl.cli.dlq.payload import payload_of
 
-    for record in read_ranges(cluster.consumer, ranges):
-        letter = decode_letter(record)
-        if letter is not None:
-            yield letter
-
-
-def _show_one(cluster: Cluster, topic: str, ranges: Ranges, wanted: Wanted, *, json: bool) -> None:
-    from kafka_etl.cli.dlq.rendering import as_json, full
-    from kafka_etl.errors import NoSuchLetter
-
-    found = sorted(_find(cluster, topic, ranges, wanted), key=lambda letter: letter.written_ms)
-    if not found:
-        raise NoSuchLetter(f"{topic} has no dead letter {wanted}, nor one of a record {wanted}")
-    sources: set[Any] = {letter.source for letter in found}
-    if len(sources) > 1:
-        ids = ", ".join(letter.at.id for letter in found)
-        raise NoSuchLetter(f"{wanted} may be any of {ids}", "Name one of these.")
-    typer.echo(as_json(found[-1]) if json else full(found[-1]))
-    if len(found) > 1:
-        others = ", ".join(letter.at.id for letter in found[:-1])
-        typer.echo(f"It failed before: {others}", err=True)
+    letter = found[-1]
+    value, key = codecs
+    status, action = _status_of(topic, letter)
+    return Everything(
+        letter=letter,
+        key=payload_of(letter.key, letter.headers, form, key),
+        value=payload_of(letter.value, letter.headers, form, value),
+        status=status,
+        action=action,
+        neighbours=_neighbours_of(topic, letter),
+        earlier=[before.at.id for before in found[:-1]],
+    )
 
 
-def _find(cluster: Cluster, topic: str, ranges: Ranges, wanted: Wanted) -> list[StoredLetter]:
-    """Return the dead letters that the ID may name.
+def _codecs(
+    file: Path | None, overrides: dict[str, str], form: Form | None
+) -> tuple[Codec | None, Codec | None]:
+    """Build the codecs of the pipeline's source, for values and keys, if there is a pipeline.
 
-    An ID in the dead-letter topic is read directly; for any other ID, the whole topic is searched.
+    Raises:
+        typer.BadParameter: Avro is wanted, and no pipeline says how to read it.
     """
-    from kafka_etl.record import Partition
+    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.config.build import build_source_codecs
+    from kafka_etl.errors import KafkaEtlError
+    from kafka_etl.plugins import PluginRegistry
 
-    if wanted.topic == topic:
-        place = Partition(topic, wanted.partition)
-        begin, end = ranges.get(place, (0, 0))
-        if not begin <= wanted.offset < end:
-            return []
-        only = {place: (wanted.offset, wanted.offset + 1)}
-        return list(_letters(cluster, only))
-    return [letter for letter in _letters(cluster, ranges) if wanted.names(letter)]
+    value: Codec | None = None
+    key: Codec | None = None
+    if file is not None:
+        ((document, _),) = read_pipelines([file], overrides)
+        try:
+            value, key = build_source_codecs(document, PluginRegistry.installed())
+        except KafkaEtlError as error:  # the letter is still worth a look
+            typer.echo(f"key and value are not decoded: {error.what}", err=True)
+    if form is Form.AVRO and not any(c is not None and c.name == "avro" for c in (value, key)):
+        raise typer.BadParameter(
+            "needs the file of a pipeline whose source has `value: avro` or `key: avro`",
+            param_hint="--as avro",
+        )
+    return value, key
+
+
+def _status_of(topic: LetterTopic, letter: StoredLetter) -> tuple[Status | None, BulkAction | None]:
+    """Read what became of a dead letter, and by whom; (None, None): it is open."""
+    from kafka_etl.dead_letters.statuses import LetterPlace
+    from kafka_etl.dlq.status_topic import StatusTopic
+    from kafka_etl.kafka.admin import reached
+
+    cluster = topic.cluster
+    admin = reached(cluster.admin)
+    statuses = StatusTopic(admin, cluster.consumer, cluster.producer, topic.topic).read()
+    status = statuses.letters.get(LetterPlace(letter.at.partition, letter.at.offset))
+    return status, None if status is None else statuses.actions.get(status.action)
+
+
+def _neighbours_of(topic: LetterTopic, letter: StoredLetter) -> Neighbours | str:
+    """Read the records around the one that failed; a text says why that cannot be."""
+    from kafka_etl.dlq.source_records import neighbours_of
+    from kafka_etl.errors import BrokersUnreachable, KafkaEtlError
+
+    if not letter.source.topic or letter.source.offset < 0:
+        return "the place of the record is not known"
+    try:
+        return neighbours_of(letter.source, topic.cluster.admin, topic.cluster.consumer)
+    except BrokersUnreachable:
+        raise
+    except KafkaEtlError as error:
+        return error.what
