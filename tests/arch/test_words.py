@@ -19,6 +19,7 @@ EVERYWHERE = {
     "next_step": "what an error tells its reader to do",
 }
 ALLOWED = {
+    ("kafka_etl/dlq/exchange.py", "error_message"): "the text of an error",
     ("kafka_etl/envelope/raw.py", "short_message"): "the text of an error, cut",
     ("kafka_etl/engine/pools/event_loop.py", "event_loop"): "asyncio's own",
     ("kafka_etl/engine/stream/loop.py", "step"): "StreamEngine.step is the design's own",

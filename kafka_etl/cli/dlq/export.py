@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
-from kafka_etl.cli.dlq.bulk import Fingerprint, Letters, Where, find_letters, tell, tell_on
+from kafka_etl.cli.dlq.bulk import Fingerprint, Letters, Where, find_letters, tell
+from kafka_etl.cli.dlq.filters import ProgressLine, opened_index, parse_where
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.log import WIPE, overwrites
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Statuses
@@ -21,8 +20,6 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
 
 T = TypeVar("T")
 
-_EVERY: Final = 0.5
-"""Seconds between two lines of progress."""
 _STATUSES: Final = ("open", "replaying", "replayed", "dropped")
 
 
@@ -71,26 +68,15 @@ def _places(
     letters: Letters, fits: str | None, fingerprints: list[str]
 ) -> Collection[LetterPlace] | None:
     """Find the letters that are wanted by the index; None: all of them are."""
-    from kafka_etl.dlq.index import open_index
-    from kafka_etl.dlq.where import Where as Filter
-    from kafka_etl.expression import ExpressionError
-
     if fits is None and not fingerprints:
         return None
-    try:
-        where = None if fits is None else Filter(fits)
-    except ExpressionError as error:
-        raise typer.BadParameter(str(error), param_hint="--where") from error
-    cluster = letters.found.cluster
-    index = open_index(cluster.consumer, letters.admin, letters.topic, tell_on)
-    try:
+    where = parse_where(fits)
+    with opened_index(letters.found.cluster, letters.topic) as index:
         return {
             row.place
             for kind in fingerprints or (None,)
             for row in index.letters(where, kind, status=None)
         }
-    finally:
-        index.close()
 
 
 def _lines(
@@ -151,12 +137,9 @@ def _write_lines(file: Any, lines: Iterator[LetterLine]) -> int:
 
 def told(items: Iterable[T], what: str) -> Iterator[T]:
     """The items; a terminal is told from time to time how many there were."""
-    shown_at = time.monotonic()
-    count = 0
+    progress = ProgressLine()
     for count, item in enumerate(items, 1):
         yield item
-        if count % 100 == 0 and time.monotonic() - shown_at >= _EVERY:
-            shown_at = time.monotonic()
-            tell_on(f"{count:,} {what}")
-    if count and overwrites():
-        sys.stderr.write(WIPE)
+        if count % 100 == 0:
+            progress.show(f"{count:,} {what}")
+    progress.clear()

@@ -47,7 +47,7 @@ def opened_index(cluster: Cluster, topic: str, *, rebuild: bool = False) -> Gene
     from kafka_etl.dlq.index import open_index
     from kafka_etl.kafka.admin import reached
 
-    progress = _Line()
+    progress = ProgressLine()
     try:
         admin = reached(cluster.admin)
         index = open_index(cluster.consumer, admin, topic, progress.show, rebuild=rebuild)
@@ -59,7 +59,7 @@ def opened_index(cluster: Cluster, topic: str, *, rebuild: bool = False) -> Gene
         index.close()
 
 
-class _Line:
+class ProgressLine:
     """One line of progress on a terminal, written over again and again."""
 
     def __init__(self) -> None:

@@ -338,7 +338,7 @@ PLUGINS = [
     Mistake(
         "source: {use: »kafak, with: {}}",
         Code.UNKNOWN_PLUGIN,
-        "there is no source called `kafak`; installed: kafka",
+        "there is no source called `kafak`; installed: dead_letters, kafka",
         "did you mean `kafka`?",
     ),
     Mistake(
