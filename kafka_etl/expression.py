@@ -259,10 +259,12 @@ class Condition:
     Attributes:
         test: Function of the vocabulary's parameters.
         names: The names that the term uses; a known field stands as `name.field`.
+        code: The body of `test`.
     """
 
     test: Callable[..., Any]
     names: frozenset[str]
+    code: ast.expr
 
 
 def conditions(source: str, vocabulary: Vocabulary) -> tuple[str, list[Condition]]:
@@ -278,7 +280,7 @@ def conditions(source: str, vocabulary: Vocabulary) -> tuple[str, list[Condition
         terms = cast("ast.BoolOp", body).values if joined else [body]
         made = [_function(text, term, vocabulary, "TEST") for term in terms]
     spans = [span for _, rewriter in made for span in rewriter.resolved]
-    found = [Condition(test, frozenset(rewriter.names)) for test, rewriter in made]
+    found = [Condition(test, frozenset(seen.names), seen.code) for test, seen in made]
     return _replaced(text, spans), found
 
 
@@ -318,7 +320,8 @@ def _function(
     text: str, body: ast.expr, vocabulary: Vocabulary, form: str
 ) -> tuple[types.FunctionType, _Rewriter]:
     rewriter = _Rewriter(text, vocabulary)
-    test = ast.unparse(rewriter.visit(body))
+    rewriter.code = rewriter.visit(body)
+    test = ast.unparse(rewriter.code)
     code = f"lambda {vocabulary.parameters}: {form.replace('TEST', f'({test})')}"
     compiled = compile(code, f"<expression {text:.80}>", "eval")
     function = cast("types.FunctionType", eval(compiled, rewriter.globals))  # noqa: S307 - checked
@@ -385,6 +388,7 @@ class _Rewriter(ast.NodeTransformer):
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.names: set[str] = set()
         self.asks_null = False
+        self.code: ast.expr = ast.Constant(None)
         self.resolved: list[tuple[int, int, str]] = []
         self.globals = dict(_GLOBALS)
         self._text = text

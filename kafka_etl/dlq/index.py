@@ -188,7 +188,8 @@ class Index:
         groups = {c.id: c.group for c in self._groups(where, fingerprint)}
         if ids is None:
             every = where is None and fingerprint is None
-            rows = self._store.rows(None if every else groups, status)
+            bounds = [] if where is None else where.bounds
+            rows = self._store.rows(None if every else groups, status, bounds)
         else:
             wanted = set(groups.values())
             rows = (

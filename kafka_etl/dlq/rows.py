@@ -201,7 +201,7 @@ def _storable(text: str) -> str:
 def _number(value: bytes | None) -> int:
     """A number in a header; -1 where there is none."""
     try:
-        return _bounded(int(_text(value)))
+        return _bounded(int(value or b""))
     except ValueError:
         return -1
 

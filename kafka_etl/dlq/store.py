@@ -11,6 +11,7 @@ import orjson
 
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Own
+from kafka_etl.dlq.where import Bound
 
 FORMAT: Final = 1
 """Version of the tables; a file of another version is made anew."""
@@ -226,7 +227,10 @@ class Store:
         return LetterRow._make(found.fetchone())
 
     def rows(
-        self, groups: Iterable[int] | None = None, status: LetterStatus | None = None
+        self,
+        groups: Iterable[int] | None = None,
+        status: LetterStatus | None = None,
+        bounds: Iterable[Bound] = (),
     ) -> Iterator[LetterRow]:
         """Dead letters in the order of (partition, offset).
 
@@ -236,6 +240,7 @@ class Store:
         Args:
             groups: Ids of the groups that are wanted; None: all.
             status: The status that is wanted; None: any.
+            bounds: Comparisons that hold for the letters that are wanted.
         """
         tests, wanted = ["(l.partition, l.offset) > (?, ?)"], list[Any]()
         if groups is not None:
@@ -245,6 +250,9 @@ class Store:
         if status is not None:
             tests.append("+l.status = ?")
             wanted.append(status.value)
+        for column, symbol, number in bounds:
+            tests.append(f"+l.{column} {symbol} ?")
+            wanted.append(number)
         query = (
             f"{_SELECT} WHERE {' AND '.join(tests)} ORDER BY l.partition, l.offset LIMIT {_PAGE}"
         )

@@ -6,12 +6,13 @@ groups of letters have in common, terms over the index, and terms over the paylo
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Payload
@@ -53,8 +54,28 @@ _OF_GROUP: Final = frozenset(
     | {"pipeline", "fingerprint", "family", "source.topic"}
 )
 _OF_PAYLOAD: Final = frozenset({"key", "value", "headers"})
+_NUMBERS: Final = frozenset(
+    {"partition", "offset", "written_ms", "source_partition", "source_offset", "attempts"}
+)
+_SYMBOLS: Final[Mapping[type[ast.cmpop], str]] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "=",
+    ast.NotEq: "!=",
+}
+_LARGEST: Final = 2**53
 _AGO: Final = re.compile(r"-\s*(?P<minus>\w[\w.]*)|(?P<ago>\w[\w.]*)\s+ago")
 _BARE: Final = re.compile(r"\d[\d.]*(ms|us|s|m|h|d)")
+
+
+class Bound(NamedTuple):
+    """A comparison of a column of the index to a number, which a database does faster."""
+
+    column: str
+    symbol: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +123,11 @@ class Where:
         """Whether the filter looks at value, key or headers, which only the topic has."""
         return bool(self._payloads)
 
+    @property
+    def bounds(self) -> list[Bound]:
+        """What a database can test of the filter, beside `takes_row`."""
+        return [bound for term in self._rows if (bound := _bound(term.code)) is not None]
+
     def takes_group(self, group: Group) -> bool:
         """Whether letters of this group may be selected."""
         return _all(self._groups, group, None)
@@ -124,6 +150,19 @@ def _all(terms: Sequence[Condition], row: Group | LetterRow, payload: Payload | 
         return all(term.test(row, payload) for term in terms)
     except Exception:  # noqa: BLE001 - a term may fail in any way on data of any shape
         return False
+
+
+def _bound(code: ast.expr) -> Bound | None:
+    match code:
+        case ast.Compare(
+            left=ast.Attribute(value=ast.Name(id="row"), attr=column),
+            ops=[operator],
+            comparators=[ast.Constant(value=number)],
+        ) if type(number) is int and abs(number) < _LARGEST and column in _NUMBERS:
+            symbol = _SYMBOLS.get(type(operator))
+            return None if symbol is None else Bound(column, symbol, number)
+        case _:
+            return None
 
 
 def moment(text: str, now: datetime) -> tuple[int, str]:

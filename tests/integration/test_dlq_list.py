@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterable
@@ -24,6 +26,7 @@ from kafka_etl.dead_letters.statuses import (
 from kafka_etl.dlq.index import Index, open_index
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import encode_raw
+from kafka_etl.expression import ExpressionError
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.kafka.admin import reached
 from kafka_etl.testing import StoredRecord
@@ -32,6 +35,7 @@ from tests.kit.kafka import Kafka
 from tests.kit.pipeline import PICKY, Project, orders
 from tests.unit.test_envelope import ABOUT
 
+ROOT = Path(__file__).parents[2]
 Done = subprocess.CompletedProcess[str]
 LATE = 4
 """Every fourth letter is of a service that was late; the others have no rate."""
@@ -305,3 +309,31 @@ def test_wanted_letters_far_apart_are_found_in_order(kafka: Kafka) -> None:
     wanted = [LetterPlace(1, 4400), LetterPlace(0, 2), LetterPlace(0, 4499)]
     chosen = found.letters(Where("headers.kind == 'order'"), ids=wanted, status=None)
     assert [row.place for row in chosen] == sorted(wanted)
+
+
+# The page
+
+
+def page() -> str:
+    return (ROOT / "docs/dead-letters/list.md").read_text()
+
+
+def test_the_commands_of_the_page(kafka: Kafka) -> None:
+    topic = letters(kafka, range(20))
+    commands = re.findall(r"^\$ kafka-etl dlq list orders\.dlq(.*)$", page(), re.MULTILINE)
+    found = [listed(topic, *shlex.split(arguments)) for arguments in commands]
+    assert [done.returncode for done in found] == [0] * 5, [done.stderr for done in found]
+    every, late, versions, statuses, each = [done.stdout.splitlines() for done in found]
+    assert every[0] == f"{topic}: 20 open dead letters of 2 kinds"
+    assert late[0] == f"{topic}: 1 open dead letters of 1 kinds"
+    assert versions[0].startswith("fingerprint,letters,share,")
+    assert [json.loads(line)["letters"] for line in statuses] == [15, 5]
+    assert len(each) == 20
+
+
+def test_the_page_names_what_a_filter_may_use() -> None:
+    with pytest.raises(ExpressionError) as raised:
+        Where("no_such_name")
+    names = raised.value.message.split("Names: ")[1].split(", ")
+    table = page().split("## The filter")[1].split("## The index")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(names)

@@ -179,6 +179,24 @@ def test_terms_on_groups_decide_without_the_rest() -> None:
     assert where.takes_group(GROUP._replace(condition="Timeout"))
 
 
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("time > '2h ago'", [("written_ms", ">", AT_TEN)]),
+        ("source.offset != 3 and value.a == 1", [("source_offset", "!=", 3)]),
+        ("attempts == true", []),
+        ("attempts > 3 or attempts < 1", []),
+        ("attempts in (3, 4)", []),
+        ("attempts in 3", []),
+        ("error.message > 3", []),
+    ],
+)
+def test_simple_comparisons_are_left_to_the_database(
+    text: str, bounds: list[tuple[str, str, int]]
+) -> None:
+    assert Where(text, NOW).bounds == bounds
+
+
 def test_a_duration_becomes_a_time_in_the_filter_in_words() -> None:
     where = Where("'é' in error.message and time > '2h ago' and value.a == '2h ago'", NOW)
     assert where.text == (
