@@ -25,7 +25,10 @@ def cut_parts(letter: StoredLetter) -> Mapping[str, str]:
     """
     if "requestPayload" in letter.context:
         return _cut_from_document(letter)
-    names = [cut.get("what") if isinstance(cut, dict) else cut for cut in _cuts(letter.context)]
+    names = [
+        cast("dict[str, Any]", cut).get("what") if isinstance(cut, dict) else cut
+        for cut in _cuts(letter.context)
+    ]
     cut: dict[str, str] = {}
     if "value" in names:
         reference = as_object(letter.value or b"").get("reference")
@@ -71,7 +74,7 @@ def restored(letter: StoredLetter, found: SourceRecord) -> StoredLetter | None:
 
 def _cut_from_document(letter: StoredLetter) -> Mapping[str, str]:
     record = first_record(letter.context.get("requestPayload"))
-    cuts = [cut for cut in _cuts(letter.context) if isinstance(cut, dict)]
+    cuts = [cast("dict[str, Any]", cut) for cut in _cuts(letter.context) if isinstance(cut, dict)]
     core = any(cut.get("how") == "core" for cut in cuts)
     paths = {cut.get("path") for cut in cuts}
     cut: dict[str, str] = {}

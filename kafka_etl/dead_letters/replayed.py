@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -81,6 +81,6 @@ class ReplayedRecord(msgspec.Struct, frozen=True):
 
 
 def _history(letter: StoredLetter) -> list[dict[str, Any]]:
-    found: Any = letter.context.get("history")
-    entries: list[Any] = found if isinstance(found, list) else []
-    return [entry for entry in entries if isinstance(entry, dict)]
+    found: object = letter.context.get("history")
+    entries = cast("list[object]", found) if isinstance(found, list) else []
+    return [cast("dict[str, Any]", entry) for entry in entries if isinstance(entry, dict)]

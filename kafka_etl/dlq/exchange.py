@@ -264,7 +264,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - an extra
 
     number = 0
-    with ParquetFile(path) as file:
+    with ParquetFile(path) as opened:
+        file: Any = opened  # whose types are known in part
         for batch in file.iter_batches(_ROWS):
             for row in batch.to_pylist():
                 number += 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.parse import is_mapping
 
 THROUGH: Final = "pipeline"
 BACK: Final = "source"
@@ -72,7 +73,7 @@ def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) 
 
 def _own_offsets(sink: Any) -> Any:
     """The sink, whose store keeps the offsets under the group of the replay."""
-    if not isinstance(sink, Mapping) or not isinstance(sink.get("with"), Mapping):
+    if not is_mapping(sink) or not is_mapping(sink.get("with")):
         return sink
     settings = {name: value for name, value in sink["with"].items() if name != "offsets"}
     return {**sink, "with": settings}
