@@ -40,9 +40,8 @@ def test_a_topic_of_connects_own_dead_letters_is_shown(folder: Path, kafka: Kafk
     )
     done = command("dlq", "show", topic, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert f"{topic}: 7 dead letters, by cause:" in done.stdout
-    assert "      3  OperatorError in Cast$Value: org.apache.kafka.connect.errors" in done.stdout
-    assert "      2  DecodeError in JsonConverter: org.apache.kafka.connect.errors" in done.stdout
+    assert done.stdout.count("OperatorError in Cast$Value: org.apache.kafka.connect.errors") == 5
+    assert done.stdout.count("DecodeError in JsonConverter: org.apache.kafka.connect.errors") == 2
     assert len(shown(folder, topic)) == 7
     (one,) = shown(folder, topic, "orders/1/1")
     assert (one["id"], one["pipeline"]) == (f"{topic}/0/5", "orders-to-file")

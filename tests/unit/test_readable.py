@@ -10,7 +10,7 @@ import typer
 from kafka_etl.cli.cluster import is_file
 from kafka_etl.cli.dlq.finding import Wanted, parse_id
 from kafka_etl.cli.dlq.rendering import as_json as letter_as_json
-from kafka_etl.cli.dlq.rendering import brief, shown_kinds, summed_up
+from kafka_etl.cli.dlq.rendering import brief
 from kafka_etl.cli.readable import as_json, as_text, shown, time_of, value_of
 from kafka_etl.cli.send import Line
 from kafka_etl.dead_letters import StoredLetter, decode_raw
@@ -106,12 +106,6 @@ def test_a_dead_letter_as_json() -> None:
     assert parsed["id"] == "dlq/2/17"
     assert parsed["source"] == {"topic": "orders", "partition": 3, "offset": 42}
     assert parsed["context"]["invocation"]["attempts"][0]["number"] == 1
-
-
-def test_the_summary_is_by_cause() -> None:
-    (kind,) = summed_up([stored(), stored()])
-    assert (kind.count, kind.example.id) == (2, "dlq/2/17")
-    assert "2  OperatorError in to_eur" in shown_kinds([kind])
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from kafka_etl.cli.readable import data_of, headers_of, shown, time_of, value_of
-from kafka_etl.dead_letters import Place, StoredLetter
+from kafka_etl.dead_letters import StoredLetter
 
 _PAYLOAD: Final = 300
 _ERROR: Final = 300
@@ -70,49 +68,3 @@ def failure(letter: StoredLetter, limit: int) -> str:
 def plain(text: str) -> str:
     """Text that anybody may have written, without control characters."""
     return shown(text.encode())
-
-
-@dataclass(slots=True)
-class Kind:
-    """A summary of the dead letters of one fingerprint.
-
-    Attributes:
-        count: Number of dead letters.
-        first_ms: Time of the first dead letter, in milliseconds since the epoch.
-        last_ms: Time of the newest dead letter, in milliseconds since the epoch.
-        failure: Condition, operator and error of the newest dead letter.
-        example: Place of the newest dead letter.
-    """
-
-    count: int
-    first_ms: int
-    last_ms: int
-    failure: str
-    example: Place
-
-
-def summed_up(letters: Iterable[StoredLetter]) -> list[Kind]:
-    """Sum up dead letters by fingerprint, the commonest first."""
-    kinds: dict[str, Kind] = {}
-    for letter in letters:
-        at = letter.written_ms
-        kind = kinds.get(letter.fingerprint)
-        if kind is None:
-            kinds[letter.fingerprint] = Kind(1, at, at, failure(letter, _ERROR), letter.at)
-            continue
-        kind.count += 1
-        kind.first_ms = min(kind.first_ms, at)
-        if at >= kind.last_ms:
-            kind.last_ms, kind.example = at, letter.at
-            kind.failure = failure(letter, _ERROR)
-    return sorted(kinds.values(), key=lambda kind: -kind.count)
-
-
-def shown_kinds(kinds: Iterable[Kind]) -> str:
-    """Render the kinds of dead letters as text, two lines for each kind."""
-    return "\n".join(
-        f"{kind.count:>7,}  {kind.failure}\n"
-        f"         first {time_of(kind.first_ms)}, last {time_of(kind.last_ms)}, "
-        f"for example {kind.example.id}"
-        for kind in kinds
-    )

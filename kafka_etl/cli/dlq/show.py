@@ -1,11 +1,11 @@
-"""`kafka-etl dlq show`: shows dead letters and their causes, or everything about one."""
+"""`kafka-etl dlq show`: shows the newest dead letters, or everything about one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.dead_letters.statuses import BulkAction, Status
     from kafka_etl.dlq.source_records import Neighbours
-    from kafka_etl.kafka.topics import Ranges
-
-_SUMMED_UP: Final = 20_000
-"""The most offsets, at the end of the topic's partitions, that the summary covers."""
 
 
 def show(  # noqa: PLR0913 - one parameter per option
@@ -49,7 +45,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Show the newest dead letters and a summary by cause, or one of them; changes nothing.
+    """Show everything about one dead letter, or the newest ones in brief; changes nothing.
 
     With a pipeline file, values in Avro and the like are decoded as the pipeline decodes them.
 
@@ -61,8 +57,9 @@ def show(  # noqa: PLR0913 - one parameter per option
     if wanted is None:
         newest = _show_newest(topic, count, json=json)
         if newest is not None and not json:
-            said = f"\nAll about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
-            typer.echo(said, err=True)
+            all_kinds = f"All kinds: kafka-etl dlq list {quote(where)}"
+            all_about_one = f"All about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
+            typer.echo(f"\n{all_kinds}\n{all_about_one}", err=True)
         return
     file = Path(where) if is_file(where) else pipeline
     found = topic.find(wanted)
@@ -74,37 +71,19 @@ def show(  # noqa: PLR0913 - one parameter per option
 
 def _show_newest(topic: LetterTopic, count: int, *, json: bool) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
-    from kafka_etl.cli.dlq.rendering import as_json, brief, shown_kinds, summed_up
+    from kafka_etl.cli.dlq.rendering import as_json, brief
     from kafka_etl.dead_letters import decode_letter
     from kafka_etl.kafka.topics import last_records
 
-    name = topic.topic
     newest = last_records(topic.cluster.consumer, topic.ranges, count)
     letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
-    if json:
-        for letter in letters:
-            typer.echo(as_json(letter))
-    elif letters:
-        window, whole = _window(topic.ranges)
-        kinds = summed_up(topic.letters(window))
-        total = sum(kind.count for kind in kinds)
-        typer.echo(f"{name}: {total:,} dead letters{'' if whole else ', the newest'}, by cause:")
-        typer.echo(shown_kinds(kinds))
-        typer.echo(f"\nThe newest {len(letters)}:" if len(letters) < total else "\nThese are:")
-        for letter in letters:
-            typer.echo(brief(letter))
+    for letter in letters:
+        typer.echo(as_json(letter) if json else brief(letter))
     if len(letters) < len(newest):
         typer.echo(f"{len(newest) - len(letters)} records there are no dead letters", err=True)
     if not newest:
-        typer.echo(f"{name} has no dead letters", err=True)
+        typer.echo(f"{topic.topic} has no dead letters", err=True)
     return letters[0] if letters else None
-
-
-def _window(ranges: Ranges) -> tuple[Ranges, bool]:
-    """Return the ranges that the summary covers, and whether they cover the whole topic."""
-    each = max(1, _SUMMED_UP // max(1, len(ranges)))
-    window = {tp: (max(begin, end - each), end) for tp, (begin, end) in ranges.items()}
-    return window, window == ranges
 
 
 def _everything(
