@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 import time
 from typing import Any, Final
 
+from kafka_etl.cli.status_table import look
 from kafka_etl.log import WIPE, get_logger, overwrites
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
@@ -97,7 +97,7 @@ def _causes_as_fields(status: PipelineStatus) -> dict[str, Any]:
 
 def _look(status: PipelineStatus) -> str:
     """Return the command that shows a dead letter of the commonest cause."""
-    return f"kafka-etl dlq show {shlex.quote(status.file)} {status.causes[0].example.id}"
+    return look(status.file, status.letters, status.causes[0].example.id)
 
 
 def _columns() -> int:

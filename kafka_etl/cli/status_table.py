@@ -107,7 +107,20 @@ def _causes(pipeline: Answer) -> Iterator[str]:
             f"{cause['error']}"
         )
     if causes:
-        yield f"  kafka-etl dlq show {quote(pipeline['file'])} {causes[0]['example']}"
+        yield f"  {look(pipeline['file'], pipeline.get('letters', ''), causes[0]['example'])}"
+
+
+def look(file: str, letters: str, example: str) -> str:
+    """Return the command that shows a dead letter; or where it is, if no command reads that place.
+
+    Args:
+        file: Path of the pipeline file.
+        letters: Where its dead letters go, in words.
+        example: ID of the record.
+    """
+    if letters and not letters.startswith("topic "):
+        return f"they are in {letters}, such as that of {example}"
+    return f"kafka-etl dlq show {quote(file)} {example}"
 
 
 def _width(sizes: Sequence[int]) -> int:

@@ -205,6 +205,13 @@ class DeadLetterSpec(Settings):
         return self
 
     @property
+    def place(self) -> str:
+        """Where dead letters go, in words: `topic orders.dlq`, `table failed`, `sink http`."""
+        if self.topic is not None:
+            return f"topic {self.topic}"
+        return f"table {self.table}" if self.table is not None else f"sink {self.use}"
+
+    @property
     def hook_topics(self) -> list[str]:
         """Topics to which notices are written."""
         return [hook.topic for hook in self.hooks if hook.topic is not None]

@@ -31,7 +31,7 @@ from kafka_etl.cli import control
 from kafka_etl.cli.demo import demo_orders
 from kafka_etl.cli.options import parse_address, parse_sets, program
 from kafka_etl.cli.progress import Progress
-from kafka_etl.cli.status_table import remarks, table
+from kafka_etl.cli.status_table import look, remarks, table
 from kafka_etl.errors import Permanent, Problem
 from kafka_etl.expression import Expression
 from kafka_etl.log import WIPE, configure
@@ -876,3 +876,11 @@ def test_a_terminal_that_cannot_write_over_gets_lines(tmp_path: Path) -> None:
     assert "\x1b" not in said
     assert "rec/s" not in said
     assert "error[E301]: Nobody answers.\r\n  next: Look.\r\n" in said
+
+
+def test_where_no_command_reads_dead_letters_their_place_is_named() -> None:
+    shown = look("my file.yaml", "topic orders.dlq", "orders/1/2")
+    assert shown == "kafka-etl dlq show 'my file.yaml' orders/1/2"
+    assert look("p.yaml", "table failed", "orders/1/2") == (
+        "they are in table failed, such as that of orders/1/2"
+    )

@@ -175,9 +175,8 @@ def _topic_of(cluster: Cluster, file: str) -> str:
             "Add `dead_letter: {topic: NAME}` to it.",
         )
     if letters.topic is None:
-        place = f"table {letters.table}" if letters.table else f"sink {letters.use}"
         raise NoSuchLetter(
-            f"the dead letters of {file} are in {place}, which this command does not read",
+            f"the dead letters of {file} are in {letters.place}, which this command does not read",
             "Look at them there.",
         )
     return letters.topic

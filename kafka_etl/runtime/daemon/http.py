@@ -207,6 +207,7 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "dead_letters": {condition: int(count) for condition, count in letters.items()},
         "causes": [_cause(cause) for cause in status.causes],
         "file": str(Path(status.file).absolute()) if status.file else "",
+        "letters": status.letters,
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),

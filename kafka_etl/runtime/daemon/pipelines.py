@@ -47,6 +47,7 @@ class PipelineStatus:
         to_be_paused: Whether a pause was ordered that the state does not show yet.
         causes: Causes of dead letters, the commonest first.
         file: Path of the pipeline file.
+        letters: Where dead letters go, in words; empty: nowhere.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PipelineStatus:
     to_be_paused: bool = False
     causes: tuple[Cause, ...] = ()
     file: str = ""
+    letters: str = ""
 
     @property
     def lag_records(self) -> int | None:
@@ -251,6 +253,7 @@ class ManagedPipeline:
             to_be_paused=self._paused and state not in HELD | OVER,
             causes=causes.commonest(),
             file=str(self._version.document.path),
+            letters=letters.place if (letters := self._version.spec.dead_letter) else "",
         )
 
     @property

@@ -51,6 +51,7 @@ RUNNING = PipelineStatus(
         ),
     ),
     file="/etc/orders.yaml",
+    letters="topic orders.dlq",
 )
 
 
