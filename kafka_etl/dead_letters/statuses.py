@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kafka_etl.dead_letters.letter import Place
-from kafka_etl.record import SourceRecord
+from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 SUFFIX: Final = ".status"
 _ACTION: Final = b"action/"
@@ -44,6 +44,11 @@ class LetterPlace(NamedTuple):
 
     partition: int
     offset: int
+
+    @classmethod
+    def of(cls, record: SourceRecord) -> LetterPlace:
+        """The place of a record of the dead-letter topic."""
+        return cls(partition_of(record).number, offset_of(record))
 
     def __str__(self) -> str:
         return f"{self.partition}/{self.offset}"

@@ -351,9 +351,7 @@ class _Update:
         rows = list(map(row_of, records))
         self._store.add(row for row in rows if row is not None)
         self._store.add_strangers(
-            LetterPlace(record.partition() or 0, offset_of(record))
-            for record, row in zip(records, rows, strict=True)
-            if row is None
+            LetterPlace.of(record) for record, row in zip(records, rows, strict=True) if row is None
         )
 
     def _set(self, records: list[SourceRecord]) -> None:

@@ -13,7 +13,7 @@ from kafka_etl.kafka.topics import (
     existing_partitions,
     first_records,
     last_records,
-    read_ranges,
+    record_at,
     whole,
 )
 from kafka_etl.record import Partition, SourceRecord
@@ -60,7 +60,7 @@ def neighbours_of(place: Place, admin: Settings, consumer: Settings) -> Neighbou
     after = {partition: (max(at + 1, begin), end)}
     return Neighbours(
         before=last_records(consumer, before, _NEAR) if begin < at else (),
-        itself=_record_at(partition, at, consumer) if begin <= at < end else None,
+        itself=record_at(consumer, partition, at) if begin <= at < end else None,
         after=first_records(consumer, after, _NEAR) if at + 1 < end else (),
         begin=begin,
         end=end,
@@ -85,7 +85,7 @@ def with_all_parts(letter: StoredLetter, admin: Settings, consumer: Settings) ->
     partition, begin, end = _range_of(letter.source, admin)
     lacks = f"dead letter {letter.at.id} lacks the {' and the '.join(cut)} of its record"
     wanted = letter.source.offset
-    found = _record_at(partition, wanted, consumer) if begin <= wanted < end else None
+    found = record_at(consumer, partition, wanted) if begin <= wanted < end else None
     if found is None:
         raise NoSuchLetter(
             f"{lacks}, which was too large, and retention has taken the record {letter.source}",
@@ -106,7 +106,3 @@ def _range_of(place: Place, admin: Settings) -> tuple[Partition, int, int]:
     partitions = existing_partitions(client, place.topic)
     begin, end = whole(client, partitions).get(partition, (0, 0))
     return partition, begin, end
-
-
-def _record_at(partition: Partition, offset: int, consumer: Settings) -> SourceRecord | None:
-    return next(iter(read_ranges(consumer, {partition: (offset, offset + 1)})), None)

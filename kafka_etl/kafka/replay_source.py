@@ -33,17 +33,14 @@ from kafka_etl.kafka.committed_offsets import CommittedOffsets
 from kafka_etl.kafka.preflight import largest_record
 from kafka_etl.kafka.replay_accounts import ReplayAccounts, partition_of_claim
 from kafka_etl.kafka.settings import ReplaySettings
-from kafka_etl.kafka.topics import read, read_ranges
+from kafka_etl.kafka.topics import ranges_of, read, read_ranges, record_at
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
     Headers,
     Offsets,
     Partition,
-    SourceRecord,
     headers_of,
-    offset_of,
-    partition_of,
 )
 
 _FIRST: Final = 100
@@ -65,9 +62,10 @@ class ReplaySource:
         self._settings = settings
         self._accounts = _accounts(deployment)
         self._log = get_logger("source")
-        self._client = consumer_settings(deployment, settings.group, static=False)
         self._reader = {**deployment.kafka, **deployment.consumer}
-        self._consumer = make_client(Consumer, self._client)  # joins nothing: for offsets and proof
+        # The consumer joins nothing: it has the offsets of the group, and the proof for commits.
+        client = consumer_settings(deployment, settings.group, static=False)
+        self._consumer = make_client(Consumer, client)
         self._committed = CommittedOffsets(self._consumer, BrokerSilence(), pulse)
         self._usual_size = 0
         self._next = 0
@@ -208,15 +206,10 @@ class ReplaySource:
             Reconnect: No broker answers.
         """
         wanted = {claim.letter: claim for claim in claims}
-        ranges: dict[Partition, tuple[int, int]] = {}
-        for place in wanted:
-            tp = Partition(self._settings.topic, place.partition)
-            begin, end = ranges.get(tp, (place.offset, place.offset))
-            ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
         found: dict[LetterPlace, ReplayedRecord | str] = {}
         try:
-            for record in read_ranges(self._reader, ranges):
-                claim = wanted.get(_place(record))
+            for record in read_ranges(self._reader, ranges_of(self._settings.topic, wanted)):
+                claim = wanted.get(LetterPlace.of(record))
                 letter = None if claim is None else decode_letter(record)
                 if claim is not None and letter is not None:
                     found[claim.letter] = self._record(claim, letter, headers_of(record))
@@ -240,9 +233,8 @@ class ReplaySource:
         if not cut_parts(letter):
             return letter
         source = letter.source
-        tp = Partition(source.topic, source.partition)
-        found = read_ranges(self._reader, {tp: (source.offset, source.offset + 1)})
-        record = next(iter(found), None)
+        partition = Partition(source.topic, source.partition)
+        record = record_at(self._reader, partition, source.offset)
         return None if record is None else restored(letter, record)
 
 
@@ -283,10 +275,6 @@ def _accounts(deployment: Deployment) -> ReplayAccounts:
     if not isinstance(accounts, ReplayAccounts):
         raise TypeError("a replay has accounts of its own kind")
     return accounts
-
-
-def _place(record: SourceRecord) -> LetterPlace:
-    return LetterPlace(partition_of(record).number, offset_of(record))
 
 
 def _known(offsets: Offsets, marks: Mapping[Partition, int]) -> dict[Partition, int]:

@@ -76,6 +76,24 @@ def whole(admin: Admin, partitions: Iterable[Partition]) -> dict[Partition, tupl
     return {tp: (begins[tp], ends[tp]) for tp in wanted}
 
 
+def ranges_of(topic: str, places: Iterable[tuple[int, int]]) -> dict[Partition, tuple[int, int]]:
+    """The ranges from the first to the last of these places, each (partition, offset)."""
+    ranges: dict[Partition, tuple[int, int]] = {}
+    for number, offset in places:
+        tp = Partition(topic, number)
+        begin, end = ranges.get(tp, (offset, offset))
+        ranges[tp] = (min(begin, offset), max(end, offset + 1))
+    return ranges
+
+
+def record_at(settings: Settings, partition: Partition, offset: int) -> SourceRecord | None:
+    """The record at an offset; None: there is none, or none any more.
+
+    Raises: as `read_ranges`.
+    """
+    return next(iter(read_ranges(settings, {partition: (offset, offset + 1)})), None)
+
+
 def first_records(settings: Settings, ranges: Ranges, count: int) -> list[SourceRecord]:
     """The first `count` records of these ranges, by time; by offset within a partition.
 

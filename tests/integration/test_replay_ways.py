@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from tests.integration.test_replay import MENDED, failed, ids, kind, replay, statuses
+from tests.integration.test_replay import MENDED, PICKY, failed, ids, kind, replay, statuses
 from tests.kit.daemon import command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
@@ -83,16 +83,7 @@ def _stored(folder: Path, kafka: Kafka, file: Path) -> Project:
         },
     }
     made.write()
-    made.write_code(
-        """
-        def pick(value: dict) -> dict:
-            if value["id"] % 10 == 3:
-                raise ValueError(f"{value['id']} ends with 3")
-            if value["id"] % 10 == 7:
-                raise KeyError("amount")
-            return {"id": value["id"]}
-        """
-    )
+    made.write_code(PICKY)
     made.produce([(str(n), json.dumps({"id": n})) for n in range(40)])
     assert run_to_end(folder, str(made.file)).process.returncode == 0
     made.write_code(MENDED)

@@ -7,6 +7,7 @@ and of what is to happen to them, and letters that come later are not part of th
 from __future__ import annotations
 
 import getpass
+import secrets
 import socket
 import sys
 import time
@@ -23,12 +24,11 @@ from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
-    from kafka_etl.dead_letters.statuses import LetterPlace, Statuses
+    from kafka_etl.dead_letters.statuses import ActionState, BulkAction, LetterPlace, Statuses
     from kafka_etl.dlq.index import Index
     from kafka_etl.dlq.rows import LetterRow
     from kafka_etl.dlq.selection import Found, Selection
     from kafka_etl.dlq.status_topic import StatusTopic
-    from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.topics import Ranges
 
 _SAMPLE: Final = 5
@@ -67,7 +67,6 @@ class Letters:
 
     given: str
     found: LetterTopic
-    admin: Admin
     statuses: StatusTopic
 
     @property
@@ -89,14 +88,9 @@ class Letters:
 
     def ranges(self, places: Collection[LetterPlace]) -> Ranges:
         """The ranges of the topic that hold these places."""
-        from kafka_etl.record import Partition
+        from kafka_etl.kafka.topics import ranges_of
 
-        ranges: dict[Partition, tuple[int, int]] = {}
-        for place in places:
-            tp = Partition(self.topic, place.partition)
-            begin, end = ranges.get(tp, (place.offset, place.offset))
-            ranges[tp] = (min(begin, place.offset), max(end, place.offset + 1))
-        return ranges
+        return ranges_of(self.topic, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +143,7 @@ class Request:
 
     def _found(self, letters: Letters) -> list[Found]:
         where = parse_where(self.where)
-        with opened_index(letters.found.cluster, letters.topic) as index:
+        with opened_index(letters.found) as index:
             ids = self._places(index) if self.ids else None
             kinds = self.fingerprints or (None,)
             rows = {
@@ -200,22 +194,20 @@ def find_letters(
         KafkaEtlError: There is no such topic, or no broker answers.
     """
     from kafka_etl.dlq.status_topic import StatusTopic
-    from kafka_etl.kafka.admin import reached
 
     found = find_topic(given, kafka, pipeline, overrides, letters=topic)
-    admin = reached(found.cluster.admin)
-    statuses = StatusTopic(admin, found.cluster.consumer, found.cluster.producer, found.topic)
-    return Letters(given, found, admin, statuses)
+    cluster = found.cluster
+    statuses = StatusTopic(found.admin, cluster.consumer, cluster.producer, found.topic)
+    return Letters(given, found, statuses)
 
 
 def _found(row: LetterRow) -> Found:
+    from kafka_etl.cli.dlq.kind_table import failure_of
     from kafka_etl.dead_letters import Place
     from kafka_etl.dlq.selection import Found
 
     source = Place(row.source_topic, row.source_partition, row.source_offset)
-    operator = f" in {row.operator}" if row.operator else ""
-    failure = " ".join(f"{row.condition}{operator}: {row.error}".split())[:_FAILURE]
-    return Found(row.place, source, row.fingerprint, failure)
+    return Found(row.place, source, row.fingerprint, failure_of(row)[:_FAILURE])
 
 
 def preview(letters: Letters, selection: Selection, verb: str, *details: str) -> str:
@@ -246,6 +238,30 @@ def _sample(found: Sequence[Found]) -> Sequence[Found]:
     """Some letters, spread over all of them."""
     every = max(1, len(found) // _SAMPLE)
     return found[::every][:_SAMPLE]
+
+
+def agreed(  # noqa: PLR0913 - what was previewed, and the options of the user
+    letters: Letters,
+    selection: Selection,
+    digest: str,
+    *,
+    dry_run: bool,
+    plan: str | None,
+    yes: bool,
+) -> bool:
+    """Whether to act on what was previewed; a dry run keeps its plan for the action.
+
+    Raises:
+        SelectionRefused: The plan is another, or nobody has confirmed.
+    """
+    from kafka_etl.dlq.plans import save
+
+    if dry_run:
+        save(digest, letters.topic, selection)
+    if dry_run or not selection.letters:
+        return False
+    confirm(selection, digest, plan=plan, yes=yes)
+    return True
 
 
 def confirm(selection: Selection, digest: str, *, plan: str | None, yes: bool) -> None:
@@ -292,7 +308,43 @@ def check_statuses(selection: Selection, statuses: Statuses, *, again: bool) -> 
         raise SelectionRefused(f"letters have changed since the preview: {changed}")
 
 
-def actor() -> str:
+def new_action(
+    kind: str, selection: Selection, digest: str, reason: str, state: ActionState
+) -> BulkAction:
+    """The account of an action that begins now, by the user of this process."""
+    from kafka_etl.dead_letters.statuses import BulkAction
+
+    return BulkAction(
+        id=secrets.token_hex(4),
+        kind=kind,
+        state=state,
+        begun_ms=now_ms(),
+        actor=_actor(),
+        reason=reason,
+        where=selection.words,
+        count=len(selection.letters),
+        plan=digest,
+    )
+
+
+def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
+    """The account of a replay with letters left.
+
+    Raises:
+        SelectionRefused: There is none of this id.
+    """
+    from kafka_etl.errors import SelectionRefused
+
+    account = statuses.actions.get(action)
+    if account is None or not statuses.claimed(action):
+        raise SelectionRefused(
+            f"{letters.statuses.name} has no replay {action} with letters left",
+            "`kafka-etl dlq actions` lists them.",
+        )
+    return account
+
+
+def _actor() -> str:
     """Who gives the command: `USER@HOST`."""
     try:
         user = getpass.getuser()

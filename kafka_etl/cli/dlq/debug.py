@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption
-from kafka_etl.cli.dlq.finding import find_topic, parse_id
+from kafka_etl.cli.dlq.finding import LettersOption, find_topic, parse_id
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
@@ -29,10 +29,7 @@ def debug(  # noqa: PLR0913 - one parameter per option
         ),
     ],
     *,
-    letters: Annotated[
-        str | None,
-        typer.Option("--letters", metavar="TOPIC", help="Default: the pipeline's own."),
-    ] = None,
+    letters: LettersOption = None,
     pdb: Annotated[
         bool, typer.Option("--pdb", help="Open the debugger in the frame that failed.")
     ] = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,22 +17,20 @@ from kafka_etl.cli.dlq.bulk import (
     Plan,
     Request,
     Where,
-    actor,
+    agreed,
     check_statuses,
-    confirm,
     find_letters,
+    new_action,
     now_ms,
     preview,
     tell,
+    unfinished,
 )
+from kafka_etl.cli.dlq.finding import Given
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import BulkAction
-
-Given = Annotated[
-    str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
-]
 
 
 def drop(  # noqa: PLR0913 - one parameter per option
@@ -55,36 +52,21 @@ def drop(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq drop orders.dlq --where "value.test == true" --reason "test data"
     """
-    from kafka_etl.dead_letters.statuses import ActionState, BulkAction, LetterStatus, Status
-    from kafka_etl.dlq.plans import save
+    from kafka_etl.dead_letters.statuses import ActionState, LetterStatus, Status
 
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
     wanted = Request(ids, where, tuple(fingerprint), again=again, plan=plan)
     selection = wanted.select(letters, letters.statuses.read())
     digest = preview(letters, selection, "drop")
-    if dry_run:
-        save(digest, letters.topic, selection)
-    if dry_run or not selection.letters:
+    if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
         return
-    confirm(selection, digest, plan=plan, yes=yes)
-    count, at = len(selection.letters), now_ms()
-    action = BulkAction(
-        id=secrets.token_hex(4),
-        kind="drop",
-        state=ActionState.DONE,
-        begun_ms=at,
-        ended_ms=at,
-        actor=actor(),
-        reason=reason,
-        where=selection.words,
-        count=count,
-        plan=digest,
-    )
+    action = new_action("drop", selection, digest, reason, ActionState.DONE)
+    action = msgspec.structs.replace(action, ended_ms=action.begun_ms)
     change = letters.statuses.change()
     check_statuses(selection, change.statuses, again=again)
-    dropped = Status(LetterStatus.DROPPED, at, action.id)
+    dropped = Status(LetterStatus.DROPPED, action.begun_ms, action.id)
     change.write(action, [(found.at, dropped) for found in selection.letters])
-    tell(f"{count:,} dropped. Should they be open after all: replay them with --again")
+    tell(f"{action.count:,} dropped. Should they be open after all: replay them with --again")
 
 
 def release(
@@ -97,21 +79,15 @@ def release(
 ) -> None:
     """Give up a replay that was stopped: the letters that are left are open again.
 
-    A replay that still runs ends at its next commit.
+    Stop a replay that still runs before: it would replay the letters all the same.
     """
     from kafka_etl.dead_letters.statuses import ActionState
     from kafka_etl.dlq.status_topic import open_again
-    from kafka_etl.errors import SelectionRefused
 
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
     change = letters.statuses.change()
-    account = change.statuses.actions.get(action)
+    account = unfinished(letters, change.statuses, action)
     left = open_again(change.statuses, action)
-    if account is None or not left:
-        raise SelectionRefused(
-            f"{letters.statuses.name} has no replay {action} with letters left",
-            "`kafka-etl dlq actions` lists them.",
-        )
     ended = msgspec.structs.replace(account, state=ActionState.STOPPED, ended_ms=now_ms())
     change.write(ended, left)
     tell(f"{len(left):,} letters are open again")

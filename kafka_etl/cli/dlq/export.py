@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.dlq.bulk import Fingerprint, Letters, Where, find_letters, tell
-from kafka_etl.cli.dlq.filters import ProgressLine, opened_index, parse_where
+from kafka_etl.cli.dlq.filters import opened_index, parse_where, told
+from kafka_etl.cli.dlq.finding import Given
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Statuses
     from kafka_etl.dlq.exchange import LetterLine
 
-T = TypeVar("T")
-
 _STATUSES: Final = ("open", "replaying", "replayed", "dropped")
 
 
 def export(  # noqa: PLR0913 - one parameter per option
-    where: Annotated[
-        str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
-    ],
+    where: Given,
     *,
     output: Annotated[
         Path,
@@ -71,7 +68,7 @@ def _places(
     if fits is None and not fingerprints:
         return None
     where = parse_where(fits)
-    with opened_index(letters.found.cluster, letters.topic) as index:
+    with opened_index(letters.found) as index:
         return {
             row.place
             for kind in fingerprints or (None,)
@@ -93,7 +90,7 @@ def _lines(
 
     ranges = letters.found.ranges if places is None else letters.ranges(places)
     for record in read_ranges(letters.found.cluster.consumer, ranges):
-        place = LetterPlace(record.partition() or 0, record.offset() or 0)
+        place = LetterPlace.of(record)
         status: LetterStatus = statuses.of(place)
         if status.value not in wanted or not (places is None or place in places):
             continue
@@ -133,13 +130,3 @@ def _write_lines(file: Any, lines: Iterator[LetterLine]) -> int:
         count += 1
     file.flush()
     return count
-
-
-def told(items: Iterable[T], what: str) -> Iterator[T]:
-    """The items; a terminal is told from time to time how many there were."""
-    progress = ProgressLine()
-    for count, item in enumerate(items, 1):
-        yield item
-        if count % 100 == 0:
-            progress.show(f"{count:,} {what}")
-    progress.clear()

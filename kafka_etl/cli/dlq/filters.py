@@ -1,20 +1,21 @@
-"""What commands on many dead letters share: the filter, and the index with its progress."""
+"""What commands on many dead letters share: the filter, the index, and lines of progress."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster
-
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.cli.dlq.finding import LetterTopic
     from kafka_etl.dlq.index import Index
     from kafka_etl.dlq.where import Where
+
+T = TypeVar("T")
 
 _EVERY: Final = 0.2
 
@@ -37,19 +38,23 @@ def parse_where(text: str | None) -> Where | None:
 
 
 @contextmanager
-def opened_index(cluster: Cluster, topic: str, *, rebuild: bool = False) -> Generator[Index]:
+def opened_index(letters: LetterTopic, *, rebuild: bool = False) -> Generator[Index]:
     """Open the index of a dead-letter topic and bring it up to date; a terminal shows how far.
 
     Raises:
         KafkaEtlError: The topic does not exist or cannot be read, or the index cannot be written.
     """
     from kafka_etl.dlq.index import open_index
-    from kafka_etl.kafka.admin import reached
 
     progress = ProgressLine()
     try:
-        admin = reached(cluster.admin)
-        index = open_index(cluster.consumer, admin, topic, progress.show, rebuild=rebuild)
+        index = open_index(
+            letters.cluster.consumer,
+            letters.admin,
+            letters.topic,
+            progress.show,
+            rebuild=rebuild,
+        )
     finally:
         progress.clear()
     try:
@@ -78,3 +83,13 @@ class ProgressLine:
         if self._terminal:
             sys.stderr.write(self._wipe)
             sys.stderr.flush()
+
+
+def told(items: Iterable[T], what: str) -> Iterator[T]:
+    """The items; a terminal is told from time to time how many there were."""
+    progress = ProgressLine()
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % 100 == 0:
+            progress.show(f"{count:,} {what}")
+    progress.clear()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ from kafka_etl.cli.cluster import Cluster, find_cluster, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
+    from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.topics import Ranges
 
 _NAME: Final = "[A-Za-z0-9._-]+"
@@ -21,6 +22,13 @@ _SLASHES: Final = re.compile(rf"(?:(?:(?P<topic>{_NAME})/)?(?P<partition>\d+)/)?
 _BRACKETS: Final = re.compile(rf"(?P<topic>{_NAME})\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 _NAMED: Final = 5
 """The most dead letters that the error about an ambiguous ID names."""
+
+Given = Annotated[
+    str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
+]
+LettersOption = Annotated[
+    str | None, typer.Option("--letters", metavar="TOPIC", help="Default: the pipeline's own.")
+]
 
 
 class Wanted(NamedTuple):
@@ -70,11 +78,13 @@ class LetterTopic:
 
     Attributes:
         cluster: Client settings of its cluster.
+        admin: Admin client of the cluster, which every part of a command shares.
         topic: Name of the topic.
         ranges: Partitions of the topic, with their first offsets and their ends.
     """
 
     cluster: Cluster
+    admin: Admin
     topic: str
     ranges: Ranges
 
@@ -83,7 +93,7 @@ class LetterTopic:
         from kafka_etl.dead_letters import decode_letter
         from kafka_etl.kafka.topics import read_ranges
 
-        for record in read_ranges(self.cluster.consumer, ranges or self.ranges):
+        for record in read_ranges(self.cluster.consumer, self.ranges if ranges is None else ranges):
             letter = decode_letter(record)
             if letter is not None:
                 yield letter
@@ -162,7 +172,8 @@ def find_topic(
     topic = letters or (_topic_of(cluster, where) if own else where)
     admin = reached(cluster.admin)
     none_yet = "It is created when the pipeline starts."
-    return LetterTopic(cluster, topic, whole(admin, existing_partitions(admin, topic, none_yet)))
+    ranges = whole(admin, existing_partitions(admin, topic, none_yet))
+    return LetterTopic(cluster, admin, topic, ranges)
 
 
 def _topic_of(cluster: Cluster, file: str) -> str:

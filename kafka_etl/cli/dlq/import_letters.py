@@ -10,7 +10,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.dlq.bulk import tell
-from kafka_etl.cli.dlq.export import told
+from kafka_etl.cli.dlq.filters import told
 from kafka_etl.cli.dlq.finding import LetterTopic, find_topic
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
@@ -127,7 +127,5 @@ def _letters(file: Path, partitions: int) -> Iterator[tuple[int, Encoded]]:
 
 
 def _limit_of(found: LetterTopic) -> int:
-    from kafka_etl.kafka.admin import reached
-
-    limits = reached(found.cluster.admin).settings_of([found.topic]).get(found.topic, {})
+    limits = found.admin.settings_of([found.topic]).get(found.topic, {})
     return int(limits.get("max.message.bytes", _DEFAULT_LIMIT))

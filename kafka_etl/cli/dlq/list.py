@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster, KafkaOption, PipelineOption, source_of
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption, source_of
 from kafka_etl.cli.dlq.filters import opened_index, parse_where
-from kafka_etl.cli.dlq.finding import find_topic
+from kafka_etl.cli.dlq.finding import Given, LetterTopic, find_topic
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
@@ -44,9 +44,7 @@ class StatusChoice(StrEnum):
 
 
 def list_letters(  # noqa: PLR0913 - one parameter per option
-    given: Annotated[
-        str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
-    ],
+    given: Given,
     *,
     where: Annotated[
         str | None,
@@ -85,13 +83,13 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     found = find_topic(given, kafka, pipeline, parse_sets(sets))
     wanted = None if status is StatusChoice.ALL else LetterStatus(status.value)
     limit = _SHOWN if count is None and form is Format.TABLE else count
-    with opened_index(found.cluster, found.topic, rebuild=rebuild) as index:
+    with opened_index(found, rebuild=rebuild) as index:
         if each:
             _list_each(index, test, fingerprint, wanted, form, limit)
         else:
             _list_kinds(index, test, fingerprint, wanted, form, limit, given)
             if form is Format.TABLE and test is None and fingerprint is None:
-                _tell_share_of_read(index, found.cluster, given)
+                _tell_share_of_read(index, found, given)
         if index.strangers:
             said = f"{index.strangers:,} records of {found.topic} are no dead letters, and left out"
             typer.echo(said, err=True)
@@ -158,16 +156,16 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     )
 
 
-def _tell_share_of_read(index: Index, cluster: Cluster, given: str) -> None:
+def _tell_share_of_read(index: Index, found: LetterTopic, given: str) -> None:
     """Tell the share of dead letters in the records that the pipeline's group has read."""
-    from kafka_etl.kafka.admin import reached
     from kafka_etl.record import Partition
 
+    cluster = found.cluster
     if cluster.spec is None or cluster.spec.source.use != "kafka":
         return
     name, settings = source_of(cluster, given)
     group = settings.group or name
-    at = reached(cluster.admin).all_committed(group)
+    at = found.admin.all_committed(group)
     read = letters = 0
     for topic, number, oldest, count in index.sources():
         committed = at.get(Partition(topic, number))

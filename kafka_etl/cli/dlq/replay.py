@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from kafka_etl.cli.dlq.bulk import (
@@ -19,13 +19,15 @@ from kafka_etl.cli.dlq.bulk import (
     Reason,
     Request,
     Where,
-    actor,
+    agreed,
     check_statuses,
-    confirm,
     find_letters,
-    now_ms,
+    new_action,
     preview,
+    tell,
+    unfinished,
 )
+from kafka_etl.cli.dlq.finding import LettersOption
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
@@ -77,10 +79,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="ACTION", help="Go on with a stopped replay.")
     ] = None,
-    topic: Annotated[
-        str | None,
-        typer.Option("--letters", metavar="TOPIC", help="Default: the pipeline's own."),
-    ] = None,
+    topic: LettersOption = None,
     state_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the replay keeps its state.")
     ] = None,
@@ -96,8 +95,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     """
     from kafka_etl.cli.dlq.changes import edited, show_transformed
     from kafka_etl.cli.dlq.replay_run import run_replay
-    from kafka_etl.dead_letters.statuses import ActionState, BulkAction
-    from kafka_etl.dlq.plans import save
+    from kafka_etl.dead_letters.statuses import ActionState
     from kafka_etl.dlq.replay import ReplayOrder
 
     overrides = parse_sets(sets)
@@ -116,7 +114,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     action = None if dry_run else _stopped_before(letters, statuses, wanted, order, resume)
     if action is not None:
         left = len(statuses.claimed(action.id))
-        typer.echo(f"replay {action.id} goes on: {left:,} of {action.count:,} are left", err=True)
+        tell(f"replay {action.id} goes on: {left:,} of {action.count:,} are left")
     else:
         selection = wanted.select(letters, statuses)
         edits = edited(letters, selection) if edit else {}
@@ -124,21 +122,10 @@ def replay(  # noqa: PLR0913 - one parameter per option
         digest = preview(letters, selection, "replay", *details)
         if transform:
             show_transformed(file, overrides, letters, selection, order)
-        if dry_run:
-            save(digest, letters.topic, selection)
-        if dry_run or not selection.letters:
+        if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
             return
-        confirm(selection, digest, plan=plan, yes=yes)
-        action = BulkAction(
-            id=secrets.token_hex(4),
-            kind="replay",
-            state=ActionState.RUNNING,
-            begun_ms=now_ms(),
-            actor=actor(),
-            reason=reason,
-            where=selection.words,
-            count=len(selection.letters),
-            plan=digest,
+        action = msgspec.structs.replace(
+            new_action("replay", selection, digest, reason, ActionState.RUNNING),
             pipeline=letters.pipeline,
             to=order.to,
             transform=tuple(order.transform),
@@ -168,12 +155,7 @@ def _stopped_before(
     from kafka_etl.errors import SelectionRefused
 
     if resume is not None:
-        action = statuses.actions.get(resume)
-        if action is None or not statuses.claimed(resume):
-            raise SelectionRefused(
-                f"{letters.statuses.name} has no replay {resume} with letters left",
-                "`kafka-etl dlq list` names the replays that have not ended.",
-            )
+        action = unfinished(letters, statuses, resume)
         if action.pipeline != letters.pipeline or action.to != order.to:
             raise SelectionRefused(
                 f"replay {resume} is of pipeline {action.pipeline}, to {action.to}",
@@ -216,7 +198,7 @@ def _claim(
     change = letters.statuses.change()
     check_statuses(selection, change.statuses, again=again)
     topics = {found.source.topic for found in selection.letters} - {""}
-    known = letters.admin.topics(topics, "READ")
+    known = letters.found.admin.topics(topics, "READ")
 
     def claim(found: Found) -> Status:
         source = found.source

@@ -141,7 +141,8 @@ def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, stat
     """Close the account of an action, tell its outcome, and return the exit status."""
     from kafka_etl.dead_letters.statuses import ActionState, LetterStatus
 
-    statuses = letters.statuses.read()
+    change = letters.statuses.change()
+    statuses = change.statuses
     left = len(statuses.claimed(action.id))
     replayed = sum(
         one.action == action.id and one.status is LetterStatus.REPLAYED
@@ -155,7 +156,7 @@ def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, stat
         replayed=replayed,
         failed=failed,
     )
-    letters.statuses.change().write(account)
+    change.write(account)
     tell(f"replay {action.id}: {replayed:,} of {action.count:,} replayed, {failed:,} failed again")
     if left:
         tell(

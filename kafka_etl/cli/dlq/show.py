@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
-from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
+from kafka_etl.cli.dlq.finding import Given, LetterTopic, find_topic, parse_id
 from kafka_etl.cli.dlq.forms import Form
 from kafka_etl.cli.options import Sets, parse_sets
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
 
 
 def show(  # noqa: PLR0913 - one parameter per option
-    where: Annotated[
-        str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
-    ],
+    where: Given,
     letter: Annotated[
         str | None,
         typer.Argument(
@@ -143,11 +141,9 @@ def _status_of(topic: LetterTopic, letter: StoredLetter) -> tuple[Status | None,
     """Read what became of a dead letter, and by whom; (None, None): it is open."""
     from kafka_etl.dead_letters.statuses import LetterPlace
     from kafka_etl.dlq.status_topic import StatusTopic
-    from kafka_etl.kafka.admin import reached
 
     cluster = topic.cluster
-    admin = reached(cluster.admin)
-    statuses = StatusTopic(admin, cluster.consumer, cluster.producer, topic.topic).read()
+    statuses = StatusTopic(topic.admin, cluster.consumer, cluster.producer, topic.topic).read()
     status = statuses.letters.get(LetterPlace(letter.at.partition, letter.at.offset))
     return status, None if status is None else statuses.actions.get(status.action)
 
