@@ -167,7 +167,7 @@ def print_dead_letters(pipeline: Pipeline, letters: Sequence[DeadLetter]) -> Non
     """Print dead letters to standard error, as the pipeline would write them."""
     from kafka_etl.cli.dlq.rendering import briefly
     from kafka_etl.contracts import Preflight
-    from kafka_etl.dead_letters import stored
+    from kafka_etl.dead_letters.raw import stored
     from kafka_etl.runtime.worker.assemble import deployment_of
 
     about = deployment_of(pipeline, f"kafka-etl.{pipeline.spec.name}.try", Preflight()).provenance

@@ -12,7 +12,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from kafka_etl.dead_letters import Place, StoredLetter, decode_envelope
+from kafka_etl.dead_letters import Place, StoredLetter
+from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.errors import ExtraMissing, NoSuchLetter
 
 _ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".txt")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import (
     LetterPlace,
     LetterStatus,

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from kafka_etl.dead_letters import StoredLetter, decode_letter
+from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterPlace
 from kafka_etl.envelope import PREFIX
 from kafka_etl.record import Headers, SourceRecord, headers_of, offset_of

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka_etl.dead_letters import Place, StoredLetter, cut_parts, restored
+from kafka_etl.dead_letters import Place, StoredLetter
+from kafka_etl.dead_letters.cuts import cut_parts, restored
 from kafka_etl.errors import NoSuchLetter
 from kafka_etl.kafka.admin import reached
 from kafka_etl.kafka.topics import (

@@ -16,13 +16,10 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_etl.contracts import Arrival, Deployment, Position, Preflight, Pulse, Reconnect
-from kafka_etl.dead_letters import (
-    ReplayedRecord,
-    StoredLetter,
-    cut_parts,
-    decode_letter,
-    restored,
-)
+from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.dead_letters.cuts import cut_parts, restored
+from kafka_etl.dead_letters.decode import decode_letter
+from kafka_etl.dead_letters.replayed import ReplayedRecord
 from kafka_etl.dead_letters.statuses import Claim, LetterPlace, Statuses, claims_of, status_topic
 from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.kafka import classify

@@ -66,7 +66,7 @@ def test_a_second_daemon_comes_and_goes_in_mid_stream(tmp_path: Path, kafka: Kaf
     more = ["--set", "source.with.membership=dynamic"]
     other = tmp_path / "other"
     other.mkdir()
-    with Daemon(tmp_path, str(project.file), *more) as first, flow(project, 12, rate=600):
+    with Daemon(tmp_path, str(project.file), *more) as first, flow(project, 30, rate=600):
         first.until(lambda p: p["counts"]["records_out"] > 100)
         with Daemon(other, str(project.file), *more) as second:
             second.until(lambda p: p["counts"]["records_out"] > 50)

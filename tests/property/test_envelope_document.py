@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kafka_etl.dead_letters import decode_envelope
+from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.envelope import Provenance, encode_failure
 from kafka_etl.invocation import Attempt, Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.testing import StoredRecord

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.exchange import LetterLine, line_of, lines_in, write_parquet
 from kafka_etl.envelope import Encoded, encode_failure, encode_raw

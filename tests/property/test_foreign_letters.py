@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import FOREIGN, Family
 from kafka_etl.envelope.families import RETRY_TOPIC
 from kafka_etl.record import Headers

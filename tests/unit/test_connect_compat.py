@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.dead_letters import Place, decode_letter
+from kafka_etl.dead_letters import Place
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import Encoded, encode_letter, encode_raw
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.record import Headers

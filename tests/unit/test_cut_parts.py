@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.dead_letters import (
-    ReplayedRecord,
-    StoredLetter,
-    cut_parts,
-    decode_letter,
-    restored,
-)
+from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.dead_letters.cuts import cut_parts, restored
+from kafka_etl.dead_letters.decode import decode_letter
+from kafka_etl.dead_letters.replayed import ReplayedRecord
 from kafka_etl.envelope import Encoded, encode_failure
 from kafka_etl.record import Headers, Record, SourceRecord
 from kafka_etl.testing import StoredRecord

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.dead_letters import Cause, Causes, Place, decode_raw, stored
+from kafka_etl.dead_letters import Cause, Causes, Place
+from kafka_etl.dead_letters.raw import decode_raw, stored
 from kafka_etl.envelope import Encoded, fingerprint
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.record import Headers

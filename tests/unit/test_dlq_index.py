@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
 from kafka_etl.dlq.index import Index
 from kafka_etl.dlq.index_files import IndexFiles, default_folder

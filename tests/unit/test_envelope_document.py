@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from kafka_etl.dead_letters import Place, decode_envelope
+from kafka_etl.dead_letters import Place
+from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.envelope import (
     OutputTooLarge,
     Provenance,

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from kafka_etl.dead_letters import Place, StoredLetter, decode_letter
+from kafka_etl.dead_letters import Place, StoredLetter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import FOREIGN
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord

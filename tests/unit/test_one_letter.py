@@ -17,7 +17,8 @@ from kafka_etl.codecs import JSON
 from kafka_etl.config.document import Document
 from kafka_etl.config.secrets import hiding
 from kafka_etl.contracts import Codec
-from kafka_etl.dead_letters import StoredLetter, decode_letter
+from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import ActionState, BulkAction, LetterStatus, Status
 from kafka_etl.dlq.source_records import Neighbours
 from kafka_etl.envelope import Encoded, encode_failure

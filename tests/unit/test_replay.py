@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.dead_letters import Place, ReplayedRecord, decode_raw, stored
+from kafka_etl.dead_letters import Place
+from kafka_etl.dead_letters.raw import decode_raw, stored
+from kafka_etl.dead_letters.replayed import ReplayedRecord
 from kafka_etl.dead_letters.statuses import (
     ActionState,
     BulkAction,

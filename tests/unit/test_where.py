@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Own, Payload
 from kafka_etl.dlq.where import Where, in_words

@@ -63,7 +63,7 @@ def show_transformed(
     """Show what the operators of `--transform` make of some of the letters."""
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.cli.trial import built_for_trial, run_trial
-    from kafka_etl.dead_letters import ReplayedRecord
+    from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.replay import transform_document
 
     ((document, spec),) = read_pipelines([file], overrides)

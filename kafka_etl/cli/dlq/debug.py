@@ -51,7 +51,7 @@ def debug(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.cli.trial import built_for_trial, print_outputs, run_trial
     from kafka_etl.config.secrets import hiding
-    from kafka_etl.dead_letters import ReplayedRecord
+    from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.source_records import with_all_parts
 
     overrides = parse_sets(sets)

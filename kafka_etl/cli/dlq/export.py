@@ -83,7 +83,7 @@ def _lines(
     wanted: Collection[str],
 ) -> Iterator[LetterLine]:
     """Read the letters, and make a row of each."""
-    from kafka_etl.dead_letters import decode_letter
+    from kafka_etl.dead_letters.decode import decode_letter
     from kafka_etl.dead_letters.statuses import LetterPlace
     from kafka_etl.dlq.exchange import line_of
     from kafka_etl.kafka.topics import read_ranges

@@ -90,7 +90,7 @@ class LetterTopic:
 
     def letters(self, ranges: Ranges | None = None) -> Iterator[StoredLetter]:
         """The dead letters of some ranges, by default of all; other records are left out."""
-        from kafka_etl.dead_letters import decode_letter
+        from kafka_etl.dead_letters.decode import decode_letter
         from kafka_etl.kafka.topics import read_ranges
 
         for record in read_ranges(self.cluster.consumer, self.ranges if ranges is None else ranges):

@@ -70,7 +70,7 @@ def show(  # noqa: PLR0913 - one parameter per option
 def _show_newest(topic: LetterTopic, count: int, *, json: bool) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
     from kafka_etl.cli.dlq.rendering import as_json, brief
-    from kafka_etl.dead_letters import decode_letter
+    from kafka_etl.dead_letters.decode import decode_letter
     from kafka_etl.kafka.topics import last_records
 
     newest = last_records(topic.cluster.consumer, topic.ranges, count)

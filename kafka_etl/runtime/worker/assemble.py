@@ -57,7 +57,6 @@ from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings
 from kafka_etl.log import get_logger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
-from kafka_etl.runtime.worker.known_kinds import began_ms, known_kinds
 from kafka_etl.runtime.worker.notices import Notices, make_hook
 from kafka_etl.table_settings import TableSettings, mapped_columns
 from kafka_etl.units import show_duration
@@ -257,6 +256,8 @@ def make_kinds(
     seconds = letters.limit.new_kinds_within if letters else None
     if seconds is None:
         return Kinds(tell=notices.new_kind)
+    from kafka_etl.runtime.worker.known_kinds import began_ms  # noqa: PLC0415 - few watch kinds
+
     path = folder / f"{pipeline.spec.name}.version"
     until = began_ms(path, deployment.provenance, now_ms()) + seconds * 1000
     return Kinds(lambda: now_ms() < until, notices.new_kind)
@@ -285,6 +286,8 @@ def kinds_so_far(pipeline: Pipeline) -> set[str]:
     watches = letters.limit.new_kinds_within is not None
     if not watches and not any("new_kind" in (hook.only or ["new_kind"]) for hook in letters.hooks):
         return set()
+    from kafka_etl.runtime.worker.known_kinds import known_kinds  # noqa: PLC0415 - as above
+
     settings = {"log_level": 0, **pipeline.spec.kafka, **pipeline.spec.consumer}
     try:
         return known_kinds(settings, letters.topic, pipeline.spec.name)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from kafka_etl.dead_letters import decode_letter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import Provenance
 from kafka_etl.kafka.admin import reached
 from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole

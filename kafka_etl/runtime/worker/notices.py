@@ -14,9 +14,7 @@ from queue import Full, Queue
 from threading import Event, Thread
 from time import monotonic
 from typing import Any, Final, NamedTuple
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 
@@ -25,7 +23,6 @@ from kafka_etl.dead_letters import Cause, cause_of
 from kafka_etl.engine.poison.breaker import Trip
 from kafka_etl.envelope import Provenance
 from kafka_etl.invocation import DeadLetter, described
-from kafka_etl.kafka.topics import Sender
 from kafka_etl.log import get_logger
 
 Send = Callable[[bytes], None]
@@ -34,7 +31,8 @@ Send = Callable[[bytes], None]
 _QUEUE: Final = 100
 _WAITS: Final = (1.0, 3.0)
 """Seconds before the second and the third try, the last one."""
-_TIMEOUT: Final = 5.0
+TIMEOUT: Final = 5.0
+"""Seconds to wait for a target."""
 _LAST: Final = 2.0
 """Seconds that notices may still take when the worker ends."""
 _TEXT: Final = 2_000
@@ -212,42 +210,13 @@ def make_hook(spec: HookSpec, pipeline: str, settings: Mapping[str, Any]) -> Hoo
         settings: Settings of the client for a topic.
     """
     if spec.url is not None:
+        from kafka_etl.runtime.worker.http_post import post  # noqa: PLC0415 - few have a hook
+
         url = spec.url
         return Hook(urlsplit(url).netloc, lambda data: post(url, data), spec.only)
     topic = spec.topic or ""
     key = pipeline.encode()
     return Hook(f"topic {topic}", lambda data: write(settings, topic, key, data), spec.only)
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect: urllib would repeat a POST as a GET, without the document."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def post(url: str, document: bytes, timeout: float = _TIMEOUT) -> None:
-    """Send a document by HTTP POST, through the proxy of the environment if there is one.
-
-    Args:
-        url: An address whose scheme is `http` or `https`.
-        document: JSON.
-        timeout: Seconds to wait for the connection, and for each piece of the answer.
-
-    Raises:
-        Refused: The target has not answered 2xx; the text does not hold the URL.
-    """
-    headers = {"Content-Type": "application/json", "User-Agent": "kafka-etl"}
-    request = Request(url, document, headers, method="POST")  # noqa: S310 - the model checks it
-    try:
-        build_opener(_NoRedirect).open(request, timeout=timeout).close()
-    except HTTPError as error:
-        error.close()
-        raise Refused(f"HTTP status {error.code}") from None
-    except URLError as error:
-        raise Refused(str(error.reason)) from None
-    except TimeoutError:
-        raise Refused(f"no answer within {timeout:g} s") from None
 
 
 def write(settings: Mapping[str, Any], topic: str, key: bytes, document: bytes) -> None:
@@ -257,7 +226,9 @@ def write(settings: Mapping[str, Any], topic: str, key: bytes, document: bytes) 
         Refused: The record has not arrived.
         KafkaRefused: The client does not take its settings.
     """
-    sender = Sender({**settings, "message.timeout.ms": int(_TIMEOUT * 1000)}, topic, 0)
+    from kafka_etl.kafka.topics import Sender  # noqa: PLC0415 - few have a hook
+
+    sender = Sender({**settings, "message.timeout.ms": int(TIMEOUT * 1000)}, topic, 0)
     sender.send(document, key, [])
     failed = sender.finish().failed
     if failed:

@@ -17,8 +17,9 @@ import pytest
 from kafka_etl.config.model import HookSpec
 from kafka_etl.engine.poison.breaker import Breaker, BreakerLimits
 from kafka_etl.envelope import fingerprint
+from kafka_etl.runtime.worker.http_post import post
 from kafka_etl.runtime.worker.known_kinds import began_ms
-from kafka_etl.runtime.worker.notices import Hook, Notices, Refused, make_hook, post
+from kafka_etl.runtime.worker.notices import Hook, Notices, Refused, make_hook
 from kafka_etl.testing import StoredRecord
 from tests.kit.daemon import free_port
 from tests.kit.http_target import HANGS, Reply, target
