@@ -226,7 +226,7 @@ class StreamEngine:
         """Give one slice to the operators, and settle the outcome."""
         parts = self._parts
         if not part.records:
-            uncommitted.add(part, Settlement(Outputs(), (), part.progress))
+            uncommitted.add(part, Settlement(Outputs(), (), part.progress, begins=part.begins))
             return
         invocation = Invocation(_invocation_id(part), part, parts.hooks.now_ms())
         rejected = parts.quarantine.outcome(part.records) if parts.quarantine else None

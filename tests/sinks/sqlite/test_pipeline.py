@@ -148,3 +148,16 @@ def test_a_store_that_lost_its_offsets_begins_nothing_anew(tmp_path: Path, kafka
         assert daemon.wait() == 1
     assert "E408" in daemon.said()
     assert "the store has lost its offsets" in daemon.said()
+
+
+def test_offsets_of_the_store_go_past_the_markers_of_transactions(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    made = project(tmp_path, kafka, partitions=1)
+    with Daemon(tmp_path, str(made.file)) as daemon:
+        for n in range(8):
+            made.kafka.produce_transactions(made.source, [(orders(8)[n : n + 1], True)])
+            daemon.until(lambda _, n=n: len(rows(tmp_path)) == n + 1)
+            daemon.until(lambda _: made.lag() == 0)
+        assert daemon.stop() == 0, daemon.said()
+    assert "moved in the store" not in daemon.said()
