@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from kafka_etl.contracts.deployment import Deployment, Pulse
+from kafka_etl.contracts.deployment import ClientSettings, Deployment, Pulse
 from kafka_etl.contracts.doors import Sender, Store, Writer
 from kafka_etl.contracts.label import Label
 from kafka_etl.contracts.settings import SinkSettings, SourceSettings
@@ -62,14 +62,15 @@ class SourcePlugin(Generic[SourceS]):
         build: Makes the source in a worker.
         check: Preflight, in a process of its own: reach, rights, start offsets, end offsets.
         summary: One line for `kafka-etl plugins`.
-        accounts: Makes the records that move with the offsets of this source; None: there are none.
+        accounts: Makes the records that move with the offsets of this source, from its settings and
+            those of a consumer; None: there are none.
     """
 
     settings: type[SourceS]
     build: Callable[[SourceS, Deployment, Pulse], Source]
     check: Callable[[SourceS, Deployment], Preflight]
     summary: str
-    accounts: Callable[[SourceS], Accounts] | None = None
+    accounts: Callable[[SourceS, ClientSettings], Accounts] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,15 @@ class Accounts(Protocol):
         """Where the records go."""
         ...
 
+    def taken_over(self) -> None:
+        """The worker has taken over its transactional id; called on the commit thread.
+
+        Raises:
+            OutcomeUnknown: No broker answers: the worker takes over once more.
+            KafkaEtlError: Another worker has the records now; this one must stop.
+        """
+        ...
+
     def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
         """Key and value of each record to write with these offsets; called on the commit thread."""
         ...

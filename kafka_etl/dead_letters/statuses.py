@@ -81,6 +81,7 @@ class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
         where: The selection, in words.
         count: Number of dead letters that were selected.
         plan: Digest of the selection that was previewed.
+        run: Id of the latest run of the replay: earlier ones must not move its letters any more.
         pipeline: Name of the pipeline that replays; empty: none.
         to: Where records are replayed to: `pipeline`, or a topic.
         transform: Operators before those of the pipeline.
@@ -97,6 +98,7 @@ class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
     where: str
     count: int
     plan: str
+    run: str = ""
     pipeline: str = ""
     to: str = "pipeline"
     transform: tuple[str, ...] = ()

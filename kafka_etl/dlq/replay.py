@@ -22,6 +22,8 @@ class ReplayOrder:
     Attributes:
         letters: The dead-letter topic.
         action: Id of the bulk action.
+        run: Id of this run of the action.
+        release: Whether to give the letters back instead, wherever they were going.
         to: `THROUGH`: through the operators of the pipeline to its sink. `BACK`: to the topics that
             the records came from. Else a topic.
         transform: Operators before those of the pipeline.
@@ -33,6 +35,8 @@ class ReplayOrder:
 
     letters: str
     action: str
+    run: str = ""
+    release: bool = False
     to: str = THROUGH
     transform: Sequence[str] = ()
     rate: float | None = None
@@ -55,6 +59,8 @@ def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) 
     with_: dict[str, Any] = {
         "topic": order.letters,
         "action": order.action,
+        "run": order.run,
+        "release": order.release,
         "group": f"{spec.name}.replay.{order.action}",
         "keep_failures": not (through or order.reset),
         "max_failures": order.max_failures,
@@ -66,7 +72,8 @@ def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) 
         with_["rate"] = order.rate
     data["source"] = {"use": "dead_letters", "with": with_}
     own: Sequence[Any] = data.get("operators") or () if through else ()
-    data["operators"] = [*({"use": use} for use in order.transform), *own]
+    used = [*({"use": use} for use in order.transform), *own]
+    data["operators"] = [] if order.release else used  # perhaps it is an operator that cannot start
     data["sink"] = _own_offsets(data["sink"]) if through else _to_topics(order, with_)
     return replace(document, data=data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kafka_etl.dead_letters.statuses import (
@@ -90,11 +90,3 @@ class StatusChange:
             for place, status in changed
         ]
         self._writer.write(self._topic, records)
-
-
-def open_again(statuses: Statuses, action: str) -> Sequence[tuple[LetterPlace, Status]]:
-    """The changes that give an action's remaining claims back."""
-    return [
-        (place, Status(LetterStatus.OPEN, status.at_ms))
-        for place, status in statuses.claimed(action).items()
-    ]

@@ -42,7 +42,12 @@ class Ledger:
         self._provenance = deployment.provenance
         self._accounts = deployment.accounts
         known = next(iter(deployment.size_limits), None)
-        self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
+        self._transactions = Transactions(
+            producer_settings(deployment),
+            known,
+            deployment.pulse,
+            None if self._accounts is None else self._accounts.taken_over,
+        )
 
     def open(self) -> None:
         """Take over the transactional id, which ends the open transaction of a predecessor."""

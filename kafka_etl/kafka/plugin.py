@@ -11,6 +11,7 @@ from typing import Final
 
 from kafka_etl.contracts import (
     Accounts,
+    ClientSettings,
     Deployment,
     Guarantee,
     Label,
@@ -42,10 +43,10 @@ def _check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight
     return check_replay(settings, deployment)
 
 
-def _replay_accounts(settings: ReplaySettings) -> Accounts:
+def _replay_accounts(settings: ReplaySettings, reader: ClientSettings) -> Accounts:
     from kafka_etl.kafka.replay_accounts import ReplayAccounts
 
-    return ReplayAccounts(settings)
+    return ReplayAccounts(settings, reader)
 
 
 def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:

@@ -8,16 +8,21 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from time import time_ns
 
+from kafka_etl.contracts import ClientSettings, OutcomeUnknown
+from kafka_etl.dead_letters import Place
 from kafka_etl.dead_letters.statuses import (
     Claim,
-    LetterPlace,
     LetterStatus,
     Status,
+    Statuses,
+    claims_of,
     key_of,
     status_record,
     status_topic,
 )
+from kafka_etl.errors import BrokersUnreachable, StatusesTaken
 from kafka_etl.kafka.settings import ReplaySettings
+from kafka_etl.kafka.topics import read
 from kafka_etl.record import Offsets, Partition
 
 
@@ -28,22 +33,53 @@ class ReplayAccounts:
     how far the replay is there. Of several letters of one record the newest is replayed, and all of
     them count as replayed.
 
+    Args:
+        settings: The dead-letter topic, the action and its run.
+        reader: Settings of consumers, for the status topic.
+
     Attributes:
         order: One claim for each record, in the order of the replay.
     """
 
-    def __init__(self, settings: ReplaySettings) -> None:
+    def __init__(self, settings: ReplaySettings, reader: ClientSettings) -> None:
         self._letters = settings.topic
         self._action = settings.action
+        self._run = settings.run
+        self._reader = reader
         self._claims: dict[Partition, list[Claim]] = {}
         self._at: dict[Partition, int] = {}
-        self._left_open: set[LetterPlace] = set()
+        self._left_open: set[Place] = set()
         self.order: list[Claim] = []
 
     @property
     def topic(self) -> str:
         """Name of the status topic."""
         return status_topic(self._letters)
+
+    def taken_over(self) -> None:
+        """See `kafka_etl.contracts.Accounts`; the action must still be this run's."""
+        try:
+            account = self._statuses().actions.get(self._action)
+        except BrokersUnreachable as away:
+            raise OutcomeUnknown(away.what, halve=False) from away
+        if account is None or account.run != self._run:
+            raise StatusesTaken(
+                f"replay {self._action} goes on elsewhere, or its letters were given back",
+                f"See `kafka-etl dlq actions {self._letters}`.",
+            )
+
+    def read(self) -> None:
+        """Begin with the claims that are left.
+
+        Raises:
+            BrokersUnreachable: No broker answers.
+        """
+        self.load(claims_of(self._statuses(), self._action, self._letters))
+
+    def _statuses(self) -> Statuses:
+        statuses = Statuses()
+        statuses.take_in(read(self._reader, self.topic))
+        return statuses
 
     def load(self, claims: Iterable[Claim]) -> None:
         """Begin with these claims: those that are not replayed yet."""
@@ -54,6 +90,7 @@ class ReplayAccounts:
             found.sort(key=lambda claim: (claim.record.offset, claim.letter))
         self._claims = dict(by_partition)
         self._at = dict.fromkeys(by_partition, 0)
+        self._left_open = set()
         newest = [_newest(found) for found in by_partition.values()]
         # Letters are nearly in the order of their records: the merge reads the topic once, about.
         self.order = list(heapq.merge(*newest, key=attrgetter("letter")))
@@ -71,16 +108,16 @@ class ReplayAccounts:
         """Whether the status of each claim is durable."""
         return all(self._at[tp] == len(found) for tp, found in self._claims.items())
 
-    def leave_open(self, letter: LetterPlace) -> None:
-        """The letter cannot be replayed: its status becomes open again."""
-        self._left_open.add(letter)
+    def leave_open(self, record: Place) -> None:
+        """The record is not replayed: the status of its letters becomes open again."""
+        self._left_open.add(record)
 
     def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
         """See `kafka_etl.contracts.Accounts`."""
         replayed = Status(LetterStatus.REPLAYED, time_ns() // 1_000_000, self._action)
         return [
             (key_of(claim.letter), None)
-            if claim.letter in self._left_open
+            if claim.record in self._left_open
             else status_record(claim.letter, replayed)
             for tp, offset in progress.items()
             for claim in self._claims.get(tp, ())[self._at.get(tp, 0) : self._before(tp, offset)]

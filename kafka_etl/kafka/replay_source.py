@@ -20,7 +20,7 @@ from kafka_etl.dead_letters import StoredLetter
 from kafka_etl.dead_letters.cuts import cut_parts, restored
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.replayed import ReplayedRecord
-from kafka_etl.dead_letters.statuses import Claim, LetterPlace, Statuses, claims_of, status_topic
+from kafka_etl.dead_letters.statuses import Claim, LetterPlace, status_topic
 from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.admin import Admin
@@ -30,7 +30,7 @@ from kafka_etl.kafka.committed_offsets import CommittedOffsets
 from kafka_etl.kafka.preflight import largest_record
 from kafka_etl.kafka.replay_accounts import ReplayAccounts, partition_of_claim
 from kafka_etl.kafka.settings import ReplaySettings
-from kafka_etl.kafka.topics import ranges_of, read, read_ranges, record_at
+from kafka_etl.kafka.topics import ranges_of, read_ranges, record_at
 from kafka_etl.log import get_logger
 from kafka_etl.record import (
     Batch,
@@ -75,7 +75,10 @@ class ReplaySource:
 
     def _load(self) -> None:
         """Take over the claims that are left, and where the group stands."""
-        self._accounts.load(_claims(self._settings, self._reader))
+        try:
+            self._accounts.read()
+        except BrokersUnreachable as away:
+            raise Reconnect(away.what) from away
         begins = self._accounts.begins()
         wanted = [TopicPartition(*tp) for tp in begins]
         try:
@@ -98,7 +101,7 @@ class ReplaySource:
         claims = self._due(self._fitting(limit))
         if not claims:
             return None
-        found = self._records(claims)
+        found = {} if self._settings.release else self._records(claims)
         records: list[ReplayedRecord] = []
         progress: dict[Partition, int] = {}
         for claim in claims:
@@ -107,8 +110,9 @@ class ReplaySource:
             if isinstance(record, ReplayedRecord):
                 records.append(record)
             else:
-                self._accounts.leave_open(claim.letter)
-                self._log.warning("left open", letter=str(claim.letter), reason=record)
+                self._accounts.leave_open(claim.record)
+                if not self._settings.release:
+                    self._log.warning("left open", letter=str(claim.letter), reason=record)
         if records:
             self._usual_size = max(1, sum(map(len, records)) // len(records))
         begins = {tp: self._given[tp] for tp in progress}
@@ -245,8 +249,8 @@ def check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:
     admin.reach()
     admin.topics([status_topic(settings.topic)], "WRITE")
     partitions = admin.topics([settings.topic], "READ")
-    accounts = ReplayAccounts(settings)
-    accounts.load(_claims(settings, {**deployment.kafka, **deployment.consumer}))
+    accounts = _accounts(deployment)
+    accounts.read()
     sources = admin.topics({tp.topic for tp in accounts.begins()}, "READ")
     limits = admin.settings_of([settings.topic]).values()
     ends = accounts.ends()
@@ -259,12 +263,6 @@ def check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:
         topic_ids={topic: admin.topic_ids.get(topic, "") for topic in sources},
         largest_record=max(map(largest_record, limits)),
     )
-
-
-def _claims(settings: ReplaySettings, reader: Mapping[str, object]) -> list[Claim]:
-    statuses = Statuses()
-    statuses.take_in(read(reader, status_topic(settings.topic)))
-    return claims_of(statuses, settings.action, settings.topic)
 
 
 def _accounts(deployment: Deployment) -> ReplayAccounts:

@@ -184,6 +184,8 @@ class ReplaySettings(SourceSettings):
     Attributes:
         topic: Dead-letter topic.
         action: Id of the bulk action that has claimed the letters.
+        run: Id of the run that may move them; see `BulkAction.run`.
+        release: Whether to give the letters back instead: they become open again.
         group: The consumer group, which has no member: its offsets say how far the replay is.
         rate: Records a second; None: as fast as they go.
         keep_failures: Whether the records keep the headers of their failures, for a replay to a
@@ -193,6 +195,8 @@ class ReplaySettings(SourceSettings):
 
     topic: Topic
     action: str = Field(min_length=1, max_length=100)
+    run: str = Field(default="", max_length=100)
+    release: bool = False
     group: str = Field(min_length=1, max_length=249)
     rate: float | None = Field(default=None, gt=0)
     keep_failures: bool = False

@@ -58,12 +58,21 @@ class Transactions:
         settings: Settings of the producer.
         topic: An existing topic, for a first request to the brokers; None: none is known.
         pulse: Called between the pieces of long waits.
+        taken_over: Called each time that the id was taken over, and raises as `open`; None: nobody
+            wants to know.
     """
 
-    def __init__(self, settings: dict[str, Any], topic: str | None, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        topic: str | None,
+        pulse: Pulse,
+        taken_over: Callable[[], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._topic = topic
         self._pulse = pulse
+        self._taken_over = taken_over
         self._log = get_logger("sink")
         self._producer: Producer | None = None
         self._answers = LostAnswers(settings)  # the log of the present producer
@@ -103,6 +112,8 @@ class Transactions:
                 self._pulse(self._silence.explain(_TAKING_OVER, error))
             producer.poll(0)
         producer.poll(0)  # the log lines of its first connections
+        if self._taken_over is not None:
+            self._taken_over()
         self._producer = producer
         self._answers = answers
         self._silence.over()

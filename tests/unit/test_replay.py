@@ -171,7 +171,7 @@ CLAIMS = st.lists(
 
 
 def accounts(*claims: Claim) -> ReplayAccounts:
-    made = ReplayAccounts(ReplaySettings(topic=DLQ, action="a", group="g"))
+    made = ReplayAccounts(ReplaySettings(topic=DLQ, action="a", group="g"), {})
     made.load(claims)
     return made
 
@@ -208,12 +208,13 @@ def test_each_letter_gets_its_status_once(claims: list[Claim], step: int) -> Non
     assert made.is_done
 
 
-def test_a_letter_that_cannot_be_replayed_is_open_again() -> None:
-    made = accounts(Claim(place(1), Place("orders", 3, 5), None))
+def test_all_letters_of_a_record_that_cannot_be_replayed_are_open_again() -> None:
+    record = Place("orders", 3, 5)
+    made = accounts(Claim(place(1), record, None), Claim(place(2), record, None))
     assert not made.is_done
     assert (made.begins(), made.ends()) == ({IN: 5}, {IN: 6})
-    made.leave_open(place(1))
-    assert made.due({IN: 6}) == [(b"0/1", None)]
+    made.leave_open(record)
+    assert made.due({IN: 6}) == [(b"0/1", None), (b"0/2", None)]
     made.written({IN: 6})
     assert made.is_done
 
@@ -267,6 +268,8 @@ def test_through_the_pipeline_with_offsets_of_its_own() -> None:
         "use": "dead_letters",
         "with": {
             "topic": DLQ,
+            "run": "",
+            "release": False,
             "action": "a1",
             "group": "shop.replay.a1",
             "keep_failures": False,

@@ -328,10 +328,10 @@ def new_action(
 
 
 def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
-    """The account of a replay with letters left.
+    """The account of a replay of this pipeline, with letters left.
 
     Raises:
-        SelectionRefused: There is none of this id.
+        SelectionRefused: There is none of this id, or the replay is another pipeline's.
     """
     from kafka_etl.errors import SelectionRefused
 
@@ -340,6 +340,10 @@ def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
         raise SelectionRefused(
             f"{letters.statuses.name} has no replay {action} with letters left",
             "`kafka-etl dlq actions` lists them.",
+        )
+    if account.pipeline != letters.pipeline:
+        raise SelectionRefused(
+            f"replay {action} is of pipeline {account.pipeline}", "Name that pipeline's file."
         )
     return account
 

@@ -1,4 +1,4 @@
-"""`kafka-etl dlq drop`, `release` and `actions`: bulk actions that run no pipeline."""
+"""`kafka-etl dlq drop` and `actions`: a bulk action that runs no pipeline, and a list of all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from kafka_etl.cli.dlq.bulk import (
     check_statuses,
     find_letters,
     new_action,
-    now_ms,
     preview,
     tell,
-    unfinished,
 )
 from kafka_etl.cli.dlq.finding import Given
 from kafka_etl.cli.options import Sets, parse_sets
@@ -67,30 +65,6 @@ def drop(  # noqa: PLR0913 - one parameter per option
     dropped = Status(LetterStatus.DROPPED, action.begun_ms, action.id)
     change.write(action, [(found.at, dropped) for found in selection.letters])
     tell(f"{action.count:,} dropped. Should they be open after all: replay them with --again")
-
-
-def release(
-    given: Given,
-    action: Annotated[str, typer.Argument(metavar="ACTION", help="Id of a replay.")],
-    *,
-    kafka: KafkaOption = None,
-    pipeline: PipelineOption = None,
-    sets: Sets = [],  # noqa: B006
-) -> None:
-    """Give up a replay that was stopped: the letters that are left are open again.
-
-    Stop a replay that still runs before: it would replay the letters all the same.
-    """
-    from kafka_etl.dead_letters.statuses import ActionState
-    from kafka_etl.dlq.status_topic import open_again
-
-    letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
-    change = letters.statuses.change()
-    account = unfinished(letters, change.statuses, action)
-    left = open_again(change.statuses, action)
-    ended = msgspec.structs.replace(account, state=ActionState.STOPPED, ended_ms=now_ms())
-    change.write(ended, left)
-    tell(f"{len(left):,} letters are open again")
 
 
 def actions(

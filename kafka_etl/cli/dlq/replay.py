@@ -156,11 +156,8 @@ def _stopped_before(
 
     if resume is not None:
         action = unfinished(letters, statuses, resume)
-        if action.pipeline != letters.pipeline or action.to != order.to:
-            raise SelectionRefused(
-                f"replay {resume} is of pipeline {action.pipeline}, to {action.to}",
-                "Name that pipeline's file, and the same --to.",
-            )
+        if action.to != order.to:
+            raise SelectionRefused(f"replay {resume} is --to {action.to}", "Give the same --to.")
         return action
     if wanted.plan is not None:
         return None

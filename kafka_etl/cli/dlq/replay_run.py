@@ -1,7 +1,12 @@
-"""Runs a replay: a daemon with one pipeline, whose source is the claimed dead letters."""
+"""Runs a replay: a daemon with one pipeline, whose source is the claimed dead letters.
+
+To release letters is a run, too, which settles them without replaying them: each kind of sink then
+decides as usual which letters an earlier run has replayed.
+"""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import sys
 import time
@@ -18,7 +23,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.config.document import Document
     from kafka_etl.dead_letters.statuses import BulkAction
     from kafka_etl.dlq.replay import ReplayOrder
-    from kafka_etl.runtime.daemon.daemon import View
+    from kafka_etl.runtime.daemon.daemon import Daemon, View
 
 _FAILED_AGAIN: Final = 3
 _LOG_EVERY: Final = 10.0
@@ -29,10 +34,12 @@ class ReplayProgress:
 
     Args:
         total: Number of records to replay.
+        shown: Whether there is anything to see: a release takes a moment.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, shown: bool) -> None:
         self._total = total
+        self._is_shown = shown
         self._shown_at = time.monotonic()
         self.failed = 0
 
@@ -51,6 +58,8 @@ class ReplayProgress:
             self._put(line)
 
     def _put(self, line: str) -> None:
+        if not self._is_shown:
+            return
         if overwrites():
             sys.stderr.write(f"{WIPE}{line}"[: shutil.get_terminal_size().columns - 1])
             sys.stderr.flush()
@@ -60,7 +69,7 @@ class ReplayProgress:
 
     def end(self) -> None:
         """Wipe the line from a terminal."""
-        if overwrites():
+        if self._is_shown and overwrites():
             sys.stderr.write(WIPE)
 
 
@@ -72,32 +81,49 @@ def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
     action: BulkAction,
     state_dir: Path | None,
 ) -> int:
-    """Replay the letters that an action has claimed, until the end or a signal.
+    """Replay or release the letters that an action has claimed, until the end or a signal.
+
+    Earlier runs of the action end before their next commit.
 
     Returns:
         The exit status: 0: done. 3: done, and some have failed again. 1: the replay has failed; 2:
         its configuration is not valid. 128 plus a signal's number: stopped.
     """
     from kafka_etl.cli.run import read_pipelines
-    from kafka_etl.dead_letters.statuses import claims_of
+    from kafka_etl.dead_letters.statuses import ActionState, claims_of
     from kafka_etl.dlq.replay import replay_document
 
     ((document, spec),) = read_pipelines([file], overrides)
     claims = claims_of(letters.statuses.read(), action.id, letters.topic)
     sources = sorted({claim.record.topic for claim in claims})
-    order = replace(order, action=action.id, sources=sources)
-    progress = ReplayProgress(len(claims))
-    status = _run(replay_document(document, spec, order), action, state_dir, progress)
-    return _sum_up(letters, action, progress, status)
+    run = secrets.token_hex(4)
+    order = replace(order, action=action.id, run=run, sources=sources)
+    progress = ReplayProgress(len(claims), shown=not order.release)
+    daemon, folder = _daemon(replay_document(document, spec, order), order, state_dir, progress)
+    change = letters.statuses.change()
+    begun = msgspec.structs.replace(action, state=ActionState.RUNNING, run=run)
+    change.write(begun)
+    status = _run(daemon, progress)
+    if status == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _sum_up(letters, begun, order, progress.failed, status)
 
 
-def _run(
-    document: Document, action: BulkAction, state_dir: Path | None, progress: ReplayProgress
-) -> int:
-    """Run the daemon; the action's id is its instance, so that a second one ends the first."""
+def _daemon(
+    document: Document, order: ReplayOrder, state_dir: Path | None, progress: ReplayProgress
+) -> tuple[Daemon, Path]:
+    """Make the daemon, and return its state folder, too.
+
+    The action's id is the instance, so that the daemon of an earlier run is fenced off, and on the
+    same host refused.
+
+    Raises:
+        InstanceInUse: An earlier run still runs on this host.
+    """
     from kafka_etl.config.build import read_spec
     from kafka_etl.config.model import PipelineSpec
     from kafka_etl.config.report import config_error
+    from kafka_etl.errors import InstanceInUse
     from kafka_etl.log import configure
     from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions, Loaded
     from kafka_etl.runtime.daemon.state_folder import default_folder
@@ -111,18 +137,26 @@ def _run(
     configure(logs.levels)
     loaded: Loaded = (document, spec)
     folder = state_dir or default_folder()
-    instance = f"replay-{action.id}"
-    daemon = Daemon(
-        [loaded],
-        DaemonOptions(
-            run=RunOptions(until_end=True, workers=1, logs=logs),
-            state_folder=folder,
-            instance=instance,
-            reload=lambda _path: loaded,
-            reload_all=lambda: ([loaded], {}),
-            look=progress.show,
-        ),
+    instance = f"replay-{order.action}"
+    options = DaemonOptions(
+        run=RunOptions(until_end=True, workers=1, logs=logs),
+        state_folder=folder,
+        instance=instance,
+        reload=lambda _path: loaded,
+        reload_all=lambda: ([loaded], {}),
+        look=progress.show,
     )
+    try:
+        return Daemon([loaded], options), folder / instance
+    except InstanceInUse as running:
+        raise InstanceInUse(
+            f"replay {order.action} still runs on this host",
+            "Wait for its end, or stop it with Ctrl-C or SIGTERM.",
+        ) from running
+
+
+def _run(daemon: Daemon, progress: ReplayProgress) -> int:
+    """Run the daemon to its end, and tell its problem, if it has one."""
     daemon.begin()
     status = daemon.run()
     progress.show(daemon.view())
@@ -132,23 +166,25 @@ def _run(
             get_logger("daemon").error(
                 pipeline.problem.what, code=pipeline.problem.code, next=pipeline.problem.next_step
             )
-    if status == 0:
-        shutil.rmtree(folder / instance, ignore_errors=True)
     return status
 
 
-def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, status: int) -> int:
+def _sum_up(
+    letters: Letters, action: BulkAction, order: ReplayOrder, failed: int, status: int
+) -> int:
     """Close the account of an action, tell its outcome, and return the exit status."""
     from kafka_etl.dead_letters.statuses import ActionState, LetterStatus
 
     change = letters.statuses.change()
     statuses = change.statuses
+    if statuses.actions[action.id].run != action.run:
+        return status or 1  # another run has the letters, and closes the account
     left = len(statuses.claimed(action.id))
     replayed = sum(
         one.action == action.id and one.status is LetterStatus.REPLAYED
         for one in statuses.letters.values()
     )
-    failed = statuses.actions[action.id].failed + progress.failed
+    failed += statuses.actions[action.id].failed
     account = msgspec.structs.replace(
         statuses.actions[action.id],
         state=ActionState.STOPPED if left else ActionState.DONE,
@@ -165,6 +201,9 @@ def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, stat
         )
         return status or 1
     left_open = action.count - replayed
+    if order.release:
+        tell(f"{left_open:,} letters are open again")
+        return status
     if left_open:
         tell(f"{left_open:,} were left open: see the warnings above")
     return status or (_FAILED_AGAIN if failed or left_open else 0)

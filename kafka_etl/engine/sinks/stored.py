@@ -146,14 +146,15 @@ class StoredSink:
     def open(self) -> None:
         """Connect the store, waiting for a target that is away, then open the ledger."""
         self._connection.ensure()
-        self._ledger.open()
-        self._ledger_is_open = True
+        self._ledger_is_open = False
+        self._open_ledger()
         if self._rolling is not None:
             self._rolling.discard(tuple(self.generations))
             self._open = _Open()
 
     def standing(self, arrivals: Offsets) -> Offsets:
         """See `kafka_etl.contracts.OffsetKeeper`."""
+        self._open_ledger()
         try:
             stored = dict(self._asked(arrivals))
             missing = {
@@ -174,8 +175,8 @@ class StoredSink:
         for tp, at in stored.items():
             self._check(tp, at)
             self.generations[tp] = at.generation
-            self._to_mirror.pop(tp, None)
-            if arrivals.get(tp) != at.next:  # the last owner has died before it copied
+            # The last owner may have died before it copied.
+            if tp in self._to_mirror or arrivals.get(tp) != at.next:
                 self._to_mirror[tp] = at.next
         return {tp: at.next for tp, at in stored.items()}
 
@@ -246,10 +247,13 @@ class StoredSink:
         else:
             self._to_mirror = {}
 
-    def _in_ledger(self, settlement: Settlement) -> None:
+    def _open_ledger(self) -> None:
         if not self._ledger_is_open:
             self._ledger.open()
             self._ledger_is_open = True
+
+    def _in_ledger(self, settlement: Settlement) -> None:
+        self._open_ledger()
         try:
             self._ledger.begin(settlement)()
         except OutcomeUnknown:
@@ -346,6 +350,7 @@ class StoredSink:
         if conflict.lost:
             self._connection.rest(1.0, f"the sink: {conflict.lost}")
             return Aborted(conflict.lost, moved=conflict.partitions)
+        self._ledger_is_open = False  # opening it tells whether this worker is still wanted
         now = monotonic()
         self._conflicts.append(now)
         if len(self._conflicts) == _CONFLICTS and now - self._conflicts[0] < _WITHIN:

@@ -114,7 +114,11 @@ def deployment_of(
         columns=preflight.columns,
         folder=pipeline.folder,
         stdout=stdout,
-        accounts=None if make_accounts is None else make_accounts(pipeline.source_settings),
+        accounts=(
+            make_accounts(pipeline.source_settings, {**spec.kafka, **spec.consumer})
+            if make_accounts
+            else None
+        ),
         pulse=pulse or (lambda _reason: None),
     )
 
