@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _CAUSE: Final = "\nCaused by: "
+_AT: Final = "\n\tat "
 _HEAD: Final = re.compile(r"(?P<type>[\w.$]+)(?:: (?P<text>.*))?")
 _NUMBERED: Final = re.compile(r"\$\d+")
 """Numbers of lambdas and generated classes, which change from build to build."""
@@ -114,10 +116,15 @@ def frames(stacktrace: str) -> str:
     return _as_python(sections[-1][:1])
 
 
-def _methods(section: str) -> list[str]:
+def _methods(section: str) -> Sequence[str]:
     """The methods of a stack trace's section, with their classes; the innermost first."""
-    lines = section.split("\n\tat ")[1:]
-    return [line.partition("(")[0].rpartition("/")[2] for line in lines]
+    _head, _, lines = section.partition(_AT)  # each record's head is its own, the lines are not
+    return _methods_of(lines) if lines else ()
+
+
+@lru_cache(maxsize=256)
+def _methods_of(lines: str) -> Sequence[str]:
+    return tuple(line.partition("(")[0].rpartition("/")[2] for line in lines.split(_AT))
 
 
 def _as_python(methods: Sequence[str]) -> str:

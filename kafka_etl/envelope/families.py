@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -231,11 +232,17 @@ def taken_apart(headers: Headers) -> Parts:
 def _owners(headers: Headers) -> dict[str, str]:
     """Header name -> the family that wrote it."""
     last = dict(headers)
-    found = [family for family in FOREIGN if family.wrote(last)]
+    found = [family for family in _with_marks(frozenset(last)) if family.wrote(last)]
     owners = {name: family.name for family in found for name in family.names}
     if "spring_kafka" in owners.values():
         owners |= dict.fromkeys(RETRY_TOPIC, "spring_kafka")
     return owners
+
+
+@lru_cache(maxsize=256)
+def _with_marks(names: frozenset[str]) -> Sequence[Family]:
+    """The families whose marks are all among these names."""
+    return [family for family in FOREIGN if family.marks <= names]
 
 
 def _beside(held: str | list[str], value: bytes | None) -> list[str]:
