@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Payload
 from kafka_etl.expression import Condition, Vocabulary, conditions
 from kafka_etl.units import parse_duration
@@ -86,6 +85,7 @@ class Where:
         source: As the user wrote the filter.
         now: The time from which durations such as `2h ago` are counted back.
         text: The filter with such durations as times: it selects the same letters for ever.
+        unfit: Number of letters so far to whose payload a term could not be applied.
 
     Raises:
         ExpressionError: Naming the column, what is wrong and what is allowed.
@@ -94,6 +94,7 @@ class Where:
     source: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     text: str = field(init=False)
+    _unfit: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
     _groups: Sequence[Condition] = field(init=False, repr=False, compare=False)
     _rows: Sequence[Condition] = field(init=False, repr=False, compare=False)
     _payloads: Sequence[Condition] = field(init=False, repr=False, compare=False)
@@ -140,9 +141,17 @@ class Where:
         """Whether the payload is selected.
 
         A letter to which a term cannot be applied, for want of a field or for another type, is not
-        selected, as `filter` lets no such record pass.
+        selected, as `filter` lets no such record pass; `unfit` counts these letters.
         """
-        return _all(self._payloads, row, payload)
+        try:
+            return all(term.test(row, payload) for term in self._payloads)
+        except Exception:  # noqa: BLE001 - a term may fail in any way on data of any shape
+            self._unfit[0] += 1
+            return False
+
+    @property
+    def unfit(self) -> int:
+        return self._unfit[0]
 
 
 def _all(terms: Sequence[Condition], row: Group | LetterRow, payload: Payload | None) -> bool:
@@ -195,20 +204,3 @@ def _in_ms(found: datetime) -> tuple[int, str]:
     ms = round(found.timestamp() * 1000)
     exact = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
     return ms, exact.replace("+00:00", "Z")
-
-
-def in_words(
-    where: Where | None, fingerprint: str | None, status: LetterStatus | None, ids: int | None
-) -> str:
-    """A selection of dead letters as a phrase, such as `open letters of kind 8a1f…`.
-
-    Args:
-        where: The filter; None: no filter.
-        fingerprint: The kind that is selected; None: all.
-        status: The status that is selected; None: any.
-        ids: How many letters are named one by one; None: not so.
-    """
-    named = "" if ids is None else f"{ids:,} named "
-    kind = "" if fingerprint is None else f" of kind {fingerprint}"
-    test = "" if where is None else f" where {where.text}"
-    return f"{named}{status or ''} letters{kind}{test}".strip().replace("  ", " ")

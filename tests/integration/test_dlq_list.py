@@ -183,6 +183,13 @@ def test_a_filter_over_context_and_payload(kafka: Kafka, where: str, numbers: li
     assert sum(kind["letters"] for kind in kinds) == len(numbers)
 
 
+def test_letters_without_the_field_of_a_filter_are_counted(kafka: Kafka) -> None:
+    topic = letters(kafka, range(10))
+    answer = listed(topic, "--where", "value.amuont > 3")
+    assert "10 letters have no such field, or one of another type: left out" in answer.stderr
+    assert "left out" not in listed(topic, "--where", "value.amount > 3").stderr
+
+
 def test_a_bad_filter_is_refused_with_its_column(kafka: Kafka) -> None:
     refused = listed("any", "--where", "error.typ == 'a'")
     assert refused.returncode == 2

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from kafka_etl.dead_letters.decode import decode_letter
-from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Own, Payload
-from kafka_etl.dlq.where import Where, in_words
+from kafka_etl.dlq.where import Where
 from kafka_etl.expression import ExpressionError
 from tests.unit.test_dead_letters import in_topic
 from tests.unit.test_envelope import encode, letter
@@ -203,11 +202,3 @@ def test_a_duration_becomes_a_time_in_the_filter_in_words() -> None:
         "'é' in error.message and time > '2026-11-28T10:00:00.000Z' and value.a == '2h ago'"
     )
     assert Where(where.text).text == where.text
-
-
-def test_a_selection_in_words() -> None:
-    where = Where("attempts > 3", NOW)
-    assert in_words(where, "8a", LetterStatus.OPEN, None) == (
-        "open letters of kind 8a where attempts > 3"
-    )
-    assert in_words(None, None, None, 2) == "2 named letters"

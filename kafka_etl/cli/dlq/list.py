@@ -90,6 +90,9 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
             _list_kinds(index, test, fingerprint, wanted, form, limit, given)
             if form is Format.TABLE and test is None and fingerprint is None:
                 _tell_share_of_read(index, found, given)
+        if test is not None and test.unfit:
+            said = f"{test.unfit:,} letters have no such field, or one of another type: left out"
+            typer.echo(said, err=True)
         if index.strangers:
             said = f"{index.strangers:,} records of {found.topic} are no dead letters, and left out"
             typer.echo(said, err=True)
