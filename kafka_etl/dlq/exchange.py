@@ -12,7 +12,9 @@ import msgspec
 import orjson
 
 from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterStatus
+from kafka_etl.dlq.files import LetterFiles, Line
 from kafka_etl.envelope import PREFIX, Encoded
 from kafka_etl.extras import require_extra
 from kafka_etl.record import Headers, SourceRecord, headers_of
@@ -109,7 +111,7 @@ def line_of(record: SourceRecord, letter: StoredLetter, status: LetterStatus) ->
         letter: The dead letter that the record is.
         status: What became of the letter.
     """
-    key, key_encoding = _text(record.key())
+    key, key_encoding = _text(letter.key if record.key() is None else record.key())
     value, value_encoding = _text(letter.value)
     document = None
     if record.value() != letter.value:
@@ -233,31 +235,43 @@ def _schema() -> pa.Schema:
     return pa.schema([(name, numbers.get(name, pa.string())) for name in names])
 
 
-def lines_in(path: Path) -> Iterator[tuple[int, LetterLine | str]]:
-    """The rows of a file of JSON lines or of a Parquet file.
+def lines_in(path: Path) -> Iterator[tuple[str, LetterLine | str]]:
+    """The rows of a Parquet file, or of a file or a folder of JSON lines.
+
+    JSON lines may also be documents of format `envelope`, as sinks write dead letters.
 
     Yields:
-        The number of a line or row, from 1, and the row; a text instead: what is wrong with it.
+        The place of a row, such as `line 17`, and the row; a text instead: what is wrong with it.
 
     Raises:
         OSError: The file cannot be read.
     """
-    rows = _parquet_rows(path) if is_parquet(path) else _json_lines(path)
-    for number, row in rows:
-        try:
-            line = _line_from(row)
-            line.encoded()
-        except (ValueError, msgspec.MsgspecError) as error:
-            yield number, str(error)
-        else:
-            yield number, line
+    if is_parquet(path):
+        for number, row in _parquet_rows(path):
+            yield f"row {number}", _line(row)
+        return
+    files = LetterFiles(path)
+    for record in files.read(files.ranges):
+        line = _line(record.content or b"")
+        if isinstance(line, str):
+            line = _line_of_document(record) or line
+        yield files.place(record), line
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
-        for number, text in enumerate(file, 1):
-            if text.strip():
-                yield number, text
+def _line(row: bytes) -> LetterLine | str:
+    """The row of an export, or what is wrong with it."""
+    try:
+        line = _line_from(row)
+        line.encoded()
+    except (ValueError, msgspec.MsgspecError) as error:
+        return str(error)
+    return line
+
+
+def _line_of_document(record: Line) -> LetterLine | None:
+    """The row of a document of format `envelope`, as sinks write it; None: it is none."""
+    letter = decode_letter(record)
+    return None if letter is None else line_of(record, letter, LetterStatus.OPEN)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, bytes]]:

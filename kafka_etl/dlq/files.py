@@ -1,6 +1,8 @@
 """Dead letters in files: a document of format `envelope` on each line, as exports and sinks write.
 
-A file may be compressed with gzip (`.gz`) or, where pyarrow is installed, with zstd (`.zst`).
+A file may be compressed with gzip (`.gz`) or, where pyarrow is installed, with zstd (`.zst`). The
+lines are read as if they were the records of a topic: `FILES/2/17` is line 17 of the file number 2,
+in the order of names from 0.
 """
 
 from __future__ import annotations
@@ -8,16 +10,53 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from kafka_etl.dead_letters import Place, StoredLetter
-from kafka_etl.dead_letters.document import decode_envelope
 from kafka_etl.errors import ExtraMissing, NoSuchLetter
+from kafka_etl.kafka.topics import Ranges
+from kafka_etl.record import Headers, Partition
 
 _ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".txt")
 _COMPRESSIONS: Final = ("", ".gz", ".zst")
+_END: Final = 2**62
+"""An offset behind all lines."""
+_NO_TIMESTAMP: Final = (0, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a file as a record; see `kafka_etl.record.SourceRecord`."""
+
+    file: Partition
+    number: int
+    content: bytes | None
+
+    def topic(self) -> str:
+        return self.file.topic
+
+    def partition(self) -> int:
+        return self.file.number
+
+    def offset(self) -> int:
+        return self.number
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return self.content
+
+    def headers(self) -> Headers | None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return _NO_TIMESTAMP
+
+    def __len__(self) -> int:
+        return len(self.content or b"")
 
 
 def is_letter_file(path: Path) -> bool:
@@ -25,81 +64,74 @@ def is_letter_file(path: Path) -> bool:
     return path.name.endswith(tuple(e + c for e in _ENDINGS for c in _COMPRESSIONS))
 
 
-def letter_files(path: Path) -> list[LetterFile]:
-    """The file, or the files of lines in the folder and its folders, by name.
-
-    Raises:
-        NoSuchLetter: There is no such file or folder, or no file in the folder.
-    """
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if is_letter_file(p) and p.is_file())
-    else:
-        found = [path] if path.is_file() else []
-    if not found:
-        raise NoSuchLetter(
-            f"there is no file of dead letters at {path}",
-            f"Name a file of JSON lines ({', '.join(_ENDINGS)}), or a folder with some.",
-        )
-    return [LetterFile(file) for file in found]
-
-
-class LetterFile:
-    """The dead letters of a file, each at `Place(path, 0, number of the line)`; lines begin at 1.
-
-    A line that is no dead letter is counted and never stops the reading; nor does the end of a
-    compressed file that was cut short.
+class LetterFiles:
+    """A file, or the files of lines in a folder and its folders, by name.
 
     Attributes:
-        path: The file.
-        bad: Number of bad lines so far; empty lines do not count.
-        first_bad: Number of the first bad line; 0: none so far.
+        name: The path, in place of a topic's name.
+
+    Raises:
+        NoSuchLetter: There is no such file or folder, or no file of lines in the folder.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.bad = 0
-        self.first_bad = 0
-
-    def __iter__(self) -> Iterator[StoredLetter]:
-        """Read from the begin.
-
-        Raises:
-            OSError: The file cannot be read.
-            ExtraMissing: The file is compressed with zstd, and pyarrow is not installed.
-        """
-        self.bad = self.first_bad = 0
-        for number, line in enumerate(self._lines(), 1):
-            letter = None if line is None else self._letter(line, number)
-            if letter is not None:
-                yield letter
-            elif line is None or line.strip():
-                self.bad += 1
-                self.first_bad = self.first_bad or number
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if _is_wanted(p, path) and p.is_file())
+        else:
+            found = [path] if path.is_file() else []
+        if not found:
+            raise NoSuchLetter(
+                f"there is no file of dead letters at {path}",
+                f"Name a file of JSON lines ({', '.join(_ENDINGS)}), or a folder with some.",
+            )
+        self.name = str(path)
+        self._paths = found
 
     @property
-    def told(self) -> str:
-        """The bad lines so far, in words; empty: there are none."""
-        if not self.bad:
-            return ""
-        lines = (
-            f"{self.bad:,} line{' is no dead letter' if self.bad == 1 else 's are no dead letters'}"
-        )
-        return f"{self.path}: {lines} (the first: line {self.first_bad:,})"
+    def ranges(self) -> Ranges:
+        """The files as partitions, with their first lines and an end behind their last ones."""
+        return {Partition(self.name, number): (1, _END) for number in range(len(self._paths))}
 
-    def _letter(self, line: bytes, number: int) -> StoredLetter | None:
-        return decode_envelope(line, Place(str(self.path), 0, number))
+    def place(self, line: Line) -> str:
+        """Where a line is, for people; without the file's name where there is one file."""
+        if len(self._paths) == 1:
+            return f"line {line.number}"
+        return f"{self._paths[line.file.number]}, line {line.number}"
 
-    def _lines(self) -> Iterator[bytes | None]:
-        """The lines; the last one is None where the file was cut short."""
-        try:
-            with _opened(self.path) as file:
-                yield from file
-        except (EOFError, zlib.error):
-            yield None
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            yield None  # what is compressed is broken: the file itself could be read
+    def read(self, ranges: Ranges) -> Iterator[Line]:
+        """The lines of these ranges; empty lines are left out.
+
+        A compressed file that was cut short, or is damaged, ends with a line without content.
+
+        Raises:
+            OSError: A file cannot be read.
+            ExtraMissing: A file is compressed with zstd, and pyarrow is not installed.
+        """
+        for file, (begin, end) in ranges.items():
+            for number, content in enumerate(_lines(self._paths[file.number]), 1):
+                if number >= end:
+                    break
+                if number >= begin and (content is None or content.strip()):
+                    yield Line(file, number, content)
+
+
+def _is_wanted(path: Path, folder: Path) -> bool:
+    """Whether this is a file of lines, and not hidden: sinks keep their offsets beside the data."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return is_letter_file(path) and not hidden
+
+
+def _lines(path: Path) -> Iterator[bytes | None]:
+    try:
+        with _opened(path) as file:
+            for line in file:
+                yield line.rstrip(b"\n")
+    except (EOFError, zlib.error):
+        yield None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        yield None  # what is compressed is broken: the file itself could be read
 
 
 def _opened(path: Path) -> IO[bytes]:

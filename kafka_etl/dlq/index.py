@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -22,17 +23,20 @@ from kafka_etl.dead_letters.statuses import (
     place_from,
     status_topic,
 )
+from kafka_etl.dlq.files import LetterFiles
 from kafka_etl.dlq.index_files import IndexFiles, default_folder
 from kafka_etl.dlq.rows import LetterRow, Payload, row_of
 from kafka_etl.dlq.store import Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
 from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
+from kafka_etl.kafka.topics import Ranges, existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
 
 Progress = Callable[[str], None]
 """Is told how far the index is, as a line for people."""
+Read = Callable[[Ranges], Iterator[SourceRecord]]
+"""Reads the records of ranges: of a topic, or of files that are read like one."""
 
 _BATCH: Final = 2_000
 _PAGE: Final = 2_000
@@ -82,10 +86,10 @@ class Index:
         strangers: Number of records of the topic that are no dead letters.
     """
 
-    def __init__(self, topic: str, store: Store, consumer: Mapping[str, Any]) -> None:
+    def __init__(self, topic: str, store: Store, read: Read) -> None:
         self.topic = topic
         self._store = store
-        self._consumer = consumer
+        self._read_records = read
 
     @property
     def strangers(self) -> int:
@@ -206,7 +210,7 @@ class Index:
             number = run[0].partition
             place = Partition(self.topic, number)
             ranges = {place: (run[0].offset, run[-1].offset + 1)}
-            for record in read_ranges(self._consumer, ranges):
+            for record in self._read_records(ranges):
                 row = wanted.get(offset_of(record))
                 if row is not None and _takes(where, row, record):
                     yield row
@@ -278,7 +282,30 @@ def open_index(
             store = files.open(anew=True)
             with _damage_explained():
                 _Update(store, consumer, admin, topic, progress).run(partitions)
-    return Index(topic, store, consumer)
+    return Index(topic, store, partial(read_ranges, consumer))
+
+
+def index_of_files(files: LetterFiles) -> Index:
+    """An index of dead letters in files, in memory; all of them are open.
+
+    Raises:
+        OSError: A file cannot be read.
+        ExtraMissing: A file is compressed with zstd, and pyarrow is not installed.
+    """
+    store = Store(":memory:")
+    lines = files.read(files.ranges)
+    while batch := list(islice(lines, _BATCH)):
+        _add(store, batch)
+    store.commit()
+    return Index(files.name, store, files.read)
+
+
+def _add(store: Store, records: Sequence[SourceRecord]) -> None:
+    rows = list(map(row_of, records))
+    store.add(row for row in rows if row is not None)
+    store.add_strangers(
+        LetterPlace.of(record) for record, row in zip(records, rows, strict=True) if row is None
+    )
 
 
 class _Update:
@@ -348,11 +375,7 @@ class _Update:
         return {partition: begin for partition, (begin, _) in present.items()}
 
     def _add(self, records: list[SourceRecord]) -> None:
-        rows = list(map(row_of, records))
-        self._store.add(row for row in rows if row is not None)
-        self._store.add_strangers(
-            LetterPlace.of(record) for record, row in zip(records, rows, strict=True) if row is None
-        )
+        _add(self._store, records)
 
     def _set(self, records: list[SourceRecord]) -> None:
         statuses = Statuses()

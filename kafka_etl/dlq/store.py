@@ -80,13 +80,13 @@ class Store:
     """The tables of one index. Changes are kept by `commit`, all or none.
 
     Args:
-        path: The file; made if missing.
+        path: The file, made if missing; `:memory:`: none.
 
     Raises:
         sqlite3.Error: The file is no index, has another format, or cannot be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._base = sqlite3.connect(path, timeout=_BUSY)
         try:
             self._base.execute("PRAGMA journal_mode = WAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,42 @@ def test_a_letter_that_the_topic_refuses_leaves_none(folder: Path, kafka: Kafka)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert kafka.read(small) == []
+
+
+PAGE = Path(__file__).parents[2] / "docs/dead-letters/other-systems.md"
+
+
+def test_an_archive_in_files_is_listed_and_brought_back_for_a_replay(
+    folder: Path, kafka: Kafka
+) -> None:
+    project = picky(folder, kafka, partitions=1)
+    project.spec["dead_letter"]["format"] = "envelope"
+    project.write()
+    project.produce(orders(50))
+    assert run_to_end(folder, "pipeline.yaml").process.returncode == 0
+    for name in ("archiver", "archive"):
+        (folder / name).mkdir()
+    archiver = Project(folder / "archiver", kafka)
+    archiver.spec["source"]["with"] = {"topics": [project.letters], "value": "bytes"}
+    archiver.spec["sink"] = {"use": "files", "with": {"folder": str(folder / "archive")}}
+    archiver.write()
+    archived = run_to_end(archiver.folder, str(archiver.file))
+    assert archived.process.returncode == 0, archived.said()
+    kafka.topic(2, "orders.again")
+    project.write_code("def pick(order: dict) -> dict:\n    return order\n")
+    block = PAGE.read_text().split("## In files")[1].split("```")[1]
+    done: list[Done] = []
+    for line in block.splitlines()[1:]:
+        done.append(command(*shlex.split(line)[1:], cwd=folder))
+        assert done[-1].returncode == 0, done[-1].stderr
+    assert "5 open dead letters of 1 kinds" in done[0].stdout
+    assert "kafka-etl dlq import archive -t TOPIC" in done[0].stderr
+    assert [line.split()[0] for line in done[1].stdout.splitlines()] == [
+        f"archive/0/{line}" for line in (2, 3, 4, 5)
+    ]
+    assert "the dead letter is in a file" in done[2].stdout
+    assert "5 of 5 replayed, 0 failed again" in done[4].stderr
+    assert sorted(order["id"] for order in project.outputs()) == list(range(50))
+    refused = dlq(folder, "replay", "archive", "--where", "True")
+    assert refused.returncode == 1
+    assert "kafka-etl dlq import archive -t TOPIC" in refused.stderr

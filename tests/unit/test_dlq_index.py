@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def index(store: Store) -> Index:
-    return Index("dlq", store, {})
+    return Index("dlq", store, lambda _ranges: iter(()))
 
 
 def counted(store: Store) -> dict[str, dict[str, int]]:

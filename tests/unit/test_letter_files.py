@@ -8,8 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from kafka_etl.dead_letters import Place
-from kafka_etl.dlq.files import LetterFile, letter_files
+from kafka_etl.dead_letters import Place, StoredLetter
+from kafka_etl.dead_letters.decode import decode_letter
+from kafka_etl.dlq.exchange import LetterLine, lines_in
+from kafka_etl.dlq.files import LetterFiles
+from kafka_etl.dlq.index import index_of_files
+from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import encode_failure
 from kafka_etl.errors import NoSuchLetter
 from tests.unit.test_envelope import ABOUT, ERROR, PLENTY, letter
@@ -22,26 +26,45 @@ def written(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
+def letters(files: LetterFiles) -> list[StoredLetter]:
+    return list(filter(None, map(decode_letter, files.read(files.ranges))))
+
+
+def offsets(files: LetterFiles) -> list[int]:
+    return [found.at.offset for found in letters(files)]
+
+
 def test_each_letter_is_at_its_line(tmp_path: Path) -> None:
     path = written(tmp_path / "dead.jsonl", LINES)
-    file = LetterFile(path)
-    one, two = file
+    one, two = letters(LetterFiles(path))
     assert (one.at, two.at) == (Place(str(path), 0, 1), Place(str(path), 0, 2))
     assert (one.value, two.value, one.key) == (b"1", b"2", b"k1")
     assert (one.source, one.headers) == (Place("orders", 3, 42), [("h", b"\xff")])
     assert one.error == "shop.NoRate: no rate for XAU"
     assert one.traceback == ERROR.traceback
-    assert (file.bad, file.told) == (0, "")
 
 
-def test_bad_lines_are_counted_and_told(tmp_path: Path) -> None:
+def test_a_range_is_a_part_of_the_lines(tmp_path: Path) -> None:
+    files = LetterFiles(written(tmp_path / "dead.jsonl", LINES * 3))
+    (file,) = files.ranges
+    assert [line.number for line in files.read({file: (2, 5)})] == [2, 3, 4]
+
+
+def test_bad_lines_are_counted_and_stop_nothing(tmp_path: Path) -> None:
     bad = [b"{", b"", b"  ", b"\xff\xfe", b'{"a": 1}', b"[1]"]
-    file = LetterFile(written(tmp_path / "dead.jsonl", [LINES[0], *bad, LINES[1]]))
-    assert [found.at.offset for found in file] == [1, 8]
-    assert (file.bad, file.first_bad) == (4, 2)
-    assert file.told == f"{file.path}: 4 lines are no dead letters (the first: line 2)"
-    assert [found.at.offset for found in file] == [1, 8]
-    assert file.bad == 4
+    files = LetterFiles(written(tmp_path / "dead.jsonl", [LINES[0], *bad, LINES[1]]))
+    assert offsets(files) == [1, 8]
+    index = index_of_files(files)
+    assert [row.offset for row in index.letters()] == [1, 8]
+    assert index.strangers == 4
+
+
+def test_a_filter_reads_the_values_of_lines(tmp_path: Path) -> None:
+    files = LetterFiles(written(tmp_path / "dead.jsonl", LINES))
+    index = index_of_files(files)
+    assert [row.offset for row in index.letters(Where("value == 2 and headers.h != null"))] == [2]
+    (kind,) = index.kinds(Where("error.type == 'shop.NoRate'"))
+    assert kind.letters == 2
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
@@ -52,37 +75,53 @@ def test_compressed_files_are_read_and_cut_ones_up_to_the_cut(tmp_path: Path, en
         gzip.compress(data) if ending == ".gz" else pa.Codec("zstd").compress(data, asbytes=True)
     )
     path.write_bytes(whole)
-    file = LetterFile(path)
-    assert [found.at.offset for found in file] == list(range(1, 1001))
-    assert file.told == ""
+    files = LetterFiles(path)
+    assert offsets(files) == list(range(1, 1001))
     path.write_bytes(whole[: len(whole) // 2])
-    assert len(list(file)) < 1000
-    assert file.bad >= 1
+    assert len(offsets(files)) < 1000
+    assert index_of_files(files).strangers >= 1
     path.write_bytes(b"no such thing at all")
-    assert list(file) == []
-    assert file.told == f"{path}: 1 line is no dead letter (the first: line 1)"
+    assert letters(files) == []
+    assert index_of_files(files).strangers == 1
 
 
 def test_a_folder_is_its_files_by_name(tmp_path: Path) -> None:
-    (tmp_path / "2026").mkdir()
+    for name in ("2026", ".kafka-etl"):
+        (tmp_path / name).mkdir()
+    written(tmp_path / ".kafka-etl" / "orders-0.json", [b"{}"])
     written(tmp_path / "2026" / "b.jsonl", LINES)
     written(tmp_path / "a.jsonl", LINES[:1])
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    found = letter_files(tmp_path)
-    assert [file.path.name for file in found] == ["b.jsonl", "a.jsonl"]
-    assert sum(len(list(file)) for file in found) == 3
-    (one,) = letter_files(tmp_path / "a.jsonl")
-    assert one.path == tmp_path / "a.jsonl"
+    files = LetterFiles(tmp_path)
+    found = [(found.at.partition, found.at.offset) for found in letters(files)]
+    assert found == [(0, 1), (0, 2), (1, 1)]
+    places = [files.place(line) for line in files.read(files.ranges)]
+    assert places[-1] == f"{tmp_path / 'a.jsonl'}, line 1"
+    (line,) = (one := LetterFiles(tmp_path / "a.jsonl")).read(one.ranges)
+    assert one.place(line) == "line 1"
+
+
+def test_documents_of_sinks_are_rows_of_an_import(tmp_path: Path) -> None:
+    path = written(tmp_path / "dead.jsonl", [*LINES, b'{"a": 1}'])
+    *rows, (place, problem) = lines_in(path)
+    assert (place, isinstance(problem, str)) == ("line 3", True)
+    for (_, row), line in zip(rows, LINES, strict=True):
+        assert isinstance(row, LetterLine)
+        assert row.source_topic == "orders"
+        encoded = row.encoded()
+        assert (encoded.key, encoded.value, encoded.headers) == (b"k1", line, [])
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "empty"])
 def test_no_file_is_an_error_with_a_next_step(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoSuchLetter, match="no file of dead letters") as error:
-        letter_files(tmp_path / name)
+        LetterFiles(tmp_path / name)
     assert "JSON lines" in error.value.next_step
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    files = LetterFiles(written(tmp_path / "gone.jsonl", LINES))
+    (tmp_path / "gone.jsonl").unlink()
     with pytest.raises(OSError, match="No such file"):
-        list(LetterFile(tmp_path / "gone.jsonl"))
+        letters(files)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import typer
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
-    from kafka_etl.cli.dlq.finding import LetterTopic
+    from kafka_etl.cli.dlq.finding import LetterFolder, LetterTopic
     from kafka_etl.dlq.index import Index
     from kafka_etl.dlq.where import Where
 
@@ -38,23 +38,27 @@ def parse_where(text: str | None) -> Where | None:
 
 
 @contextmanager
-def opened_index(letters: LetterTopic, *, rebuild: bool = False) -> Generator[Index]:
-    """Open the index of a dead-letter topic and bring it up to date; a terminal shows how far.
+def opened_index(letters: LetterTopic | LetterFolder, *, rebuild: bool = False) -> Generator[Index]:
+    """Open the index of dead letters and bring it up to date; a terminal shows how far.
 
     Raises:
         KafkaEtlError: The topic does not exist or cannot be read, or the index cannot be written.
     """
-    from kafka_etl.dlq.index import open_index
+    from kafka_etl.cli.dlq.finding import LetterFolder
+    from kafka_etl.dlq.index import index_of_files, open_index
 
     progress = ProgressLine()
     try:
-        index = open_index(
-            letters.cluster.consumer,
-            letters.admin,
-            letters.topic,
-            progress.show,
-            rebuild=rebuild,
-        )
+        if isinstance(letters, LetterFolder):
+            index = index_of_files(letters.files)
+        else:
+            index = open_index(
+                letters.cluster.consumer,
+                letters.admin,
+                letters.topic,
+                progress.show,
+                rebuild=rebuild,
+            )
     finally:
         progress.clear()
     try:

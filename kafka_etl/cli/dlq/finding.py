@@ -1,8 +1,9 @@
-"""Finds the topic of a command on dead letters, and one dead letter by its ID."""
+"""Finds the dead letters of a command, in a topic or in files, and one of them by its ID."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from kafka_etl.cli.cluster import Cluster, find_cluster, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
+    from kafka_etl.dlq.files import LetterFiles
     from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.topics import Ranges
+    from kafka_etl.record import SourceRecord
 
-_NAME: Final = "[A-Za-z0-9._-]+"
+_NAME: Final = r"[^\s\[\]]+"
+"""Characters of a topic, or of the path of a file."""
 _SLASHES: Final = re.compile(rf"(?:(?:(?P<topic>{_NAME})/)?(?P<partition>\d+)/)?(?P<offset>\d+)")
 _BRACKETS: Final = re.compile(rf"(?P<topic>{_NAME})\[(?P<partition>\d+)\]@(?P<offset>\d+)")
 _NAMED: Final = 5
@@ -25,6 +29,13 @@ _NAMED: Final = 5
 
 Given = Annotated[
     str, typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or a dead-letter topic.")
+]
+GivenOrFiles = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|TOPIC",
+        help="A pipeline file, a dead-letter topic, or a file or folder of JSON lines.",
+    ),
 ]
 LettersOption = Annotated[
     str | None, typer.Option("--letters", metavar="TOPIC", help="Default: the pipeline's own.")
@@ -73,27 +84,26 @@ def parse_id(text: str) -> Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterTopic:
-    """A dead-letter topic.
+class LetterSource(ABC):
+    """Where dead letters are.
 
     Attributes:
-        cluster: Client settings of its cluster.
-        admin: Admin client of the cluster, which every part of a command shares.
-        topic: Name of the topic.
-        ranges: Partitions of the topic, with their first offsets and their ends.
+        topic: Name of the topic, or path of the files.
+        ranges: Partitions of the topic, or the files, with their first offsets and their ends.
     """
 
-    cluster: Cluster
-    admin: Admin
     topic: str
     ranges: Ranges
+
+    @abstractmethod
+    def read(self, ranges: Ranges) -> Iterator[SourceRecord]:
+        """The records of some ranges."""
 
     def letters(self, ranges: Ranges | None = None) -> Iterator[StoredLetter]:
         """The dead letters of some ranges, by default of all; other records are left out."""
         from kafka_etl.dead_letters.decode import decode_letter
-        from kafka_etl.kafka.topics import read_ranges
 
-        for record in read_ranges(self.cluster.consumer, self.ranges if ranges is None else ranges):
+        for record in self.read(self.ranges if ranges is None else ranges):
             letter = decode_letter(record)
             if letter is not None:
                 yield letter
@@ -143,6 +153,60 @@ class LetterTopic:
         return [letter for letter in self.letters(ranges) if wanted.names(letter)]
 
 
+@dataclass(frozen=True, slots=True)
+class LetterTopic(LetterSource):
+    """A dead-letter topic.
+
+    Attributes:
+        cluster: Client settings of its cluster.
+        admin: Admin client of the cluster, which every part of a command shares.
+    """
+
+    cluster: Cluster
+    admin: Admin
+
+    def read(self, ranges: Ranges) -> Iterator[SourceRecord]:
+        from kafka_etl.kafka.topics import read_ranges
+
+        return read_ranges(self.cluster.consumer, ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFolder(LetterSource):
+    """Dead letters in files of JSON lines; nobody keeps their statuses."""
+
+    files: LetterFiles
+
+    def read(self, ranges: Ranges) -> Iterator[SourceRecord]:
+        return self.files.read(ranges)
+
+
+def find_source(
+    where: str, kafka: str | None, pipeline: Path | None, overrides: dict[str, str]
+) -> LetterTopic | LetterFolder:
+    """Find the dead letters of a pipeline file, of a topic, or in files; see `find_topic`.
+
+    Raises:
+        NoSuchLetter: There are no such files, or the pipeline has no dead-letter topic.
+    """
+    if not _names_files(where):
+        return find_topic(where, kafka, pipeline, overrides)
+    from kafka_etl.dlq.files import LetterFiles
+
+    files = LetterFiles(Path(where))
+    return LetterFolder(files.name, files.ranges, files)
+
+
+def _names_files(where: str) -> bool:
+    """Whether an argument names files of JSON lines, rather than a pipeline or a topic."""
+    from kafka_etl.dlq.files import is_letter_file
+
+    path = Path(where)
+    if path.is_dir():
+        return not [*path.glob("*.yaml"), *path.glob("*.yml")]
+    return is_letter_file(path) and ("/" in where or path.is_file())
+
+
 def find_topic(
     where: str,
     kafka: str | None,
@@ -161,19 +225,25 @@ def find_topic(
         letters: Topic to take instead of the pipeline's own.
 
     Raises:
-        NoSuchLetter: The pipeline has no dead-letter topic.
+        NoSuchLetter: The pipeline has no dead-letter topic, or the letters are in files.
         TopicMissing: The topic does not exist.
     """
+    from kafka_etl.errors import NoSuchLetter
     from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import existing_partitions, whole
 
+    if letters is None and _names_files(where):
+        raise NoSuchLetter(
+            f"{where} has dead letters in files, and their statuses are kept in Kafka only",
+            f"Bring them into a topic: kafka-etl dlq import {where} -t TOPIC",
+        )
     own = Path(where) if is_file(where) else None
     cluster = find_cluster(kafka, own or pipeline, overrides)
     topic = letters or (_topic_of(cluster, where) if own else where)
     admin = reached(cluster.admin)
     none_yet = "It is created when the pipeline starts."
     ranges = whole(admin, existing_partitions(admin, topic, none_yet))
-    return LetterTopic(cluster, admin, topic, ranges)
+    return LetterTopic(topic, ranges, cluster, admin)
 
 
 def _topic_of(cluster: Cluster, file: str) -> str:
@@ -188,6 +258,6 @@ def _topic_of(cluster: Cluster, file: str) -> str:
     if letters.topic is None:
         raise NoSuchLetter(
             f"the dead letters of {file} are in {letters.place}, which this command does not read",
-            "Look at them there.",
+            "Look at them there. Files of JSON lines: kafka-etl dlq list FOLDER",
         )
     return letters.topic

@@ -23,7 +23,10 @@ _NAMED: Final = 3
 
 
 def import_letters(
-    file: Annotated[Path, typer.Argument(help="JSON lines or Parquet, as `dlq export` writes.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSON lines or Parquet, as `dlq export` or sinks write; or a folder."),
+    ],
     *,
     topic: Annotated[
         str, typer.Option("-t", "--topic", metavar="TOPIC", help="A dead-letter topic.")
@@ -57,7 +60,7 @@ def import_letters(
     tell(f"{topic} has {count:,} dead letters more")
 
 
-def _lines(file: Path) -> Iterator[tuple[int, LetterLine | str]]:
+def _lines(file: Path) -> Iterator[tuple[str, LetterLine | str]]:
     from kafka_etl.dlq.exchange import lines_in
 
     try:
@@ -81,13 +84,13 @@ def _sources_in(file: Path) -> set[Place]:
     sources: set[Place] = set()
     bad: list[str] = []
     wrong = 0
-    for number, line in told(_lines(file), "letters checked"):
+    for place, line in told(_lines(file), "letters checked"):
         if not isinstance(line, str):
             sources.add(Place(line.source_topic, line.source_partition, line.source_offset))
             continue
         wrong += 1
         if len(bad) < _NAMED:
-            bad.append(f"line {number}: {line}")
+            bad.append(f"{place}: {line}")
     if wrong:
         more = f"; and {wrong - len(bad):,} more" if wrong > len(bad) else ""
         raise RecordsNotSent(
@@ -120,9 +123,9 @@ def _refuse_known(found: LetterTopic, sources: set[Place]) -> None:
 
 
 def _letters(file: Path, partitions: int) -> Iterator[tuple[int, Encoded]]:
-    for number, line in _lines(file):
+    for place, line in _lines(file):
         if isinstance(line, str):  # the file was changed since it was checked
-            raise typer.BadParameter(f"{file}: line {number}: {line}", param_hint="FILE")
+            raise typer.BadParameter(f"{file}: {place}: {line}", param_hint="FILE")
         yield line.partition % partitions, line.encoded()
 
 

@@ -14,12 +14,17 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, source_of
 from kafka_etl.cli.dlq.filters import opened_index, parse_where
-from kafka_etl.cli.dlq.finding import Given, LetterTopic, find_topic
+from kafka_etl.cli.dlq.finding import (
+    GivenOrFiles,
+    LetterSource,
+    LetterTopic,
+    find_source,
+)
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import LetterStatus
-    from kafka_etl.dlq.index import Index
+    from kafka_etl.dlq.index import Index, Kind
     from kafka_etl.dlq.where import Where
 
 _SHOWN: Final = 20
@@ -44,7 +49,7 @@ class StatusChoice(StrEnum):
 
 
 def list_letters(  # noqa: PLR0913 - one parameter per option
-    given: Given,
+    given: GivenOrFiles,
     *,
     where: Annotated[
         str | None,
@@ -80,14 +85,16 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.dead_letters.statuses import LetterStatus
 
     test = parse_where(where)
-    found = find_topic(given, kafka, pipeline, parse_sets(sets))
+    found = find_source(given, kafka, pipeline, parse_sets(sets))
     wanted = None if status is StatusChoice.ALL else LetterStatus(status.value)
     limit = _SHOWN if count is None and form is Format.TABLE else count
     with opened_index(found, rebuild=rebuild) as index:
         if each:
             _list_each(index, test, fingerprint, wanted, form, limit)
         else:
-            _list_kinds(index, test, fingerprint, wanted, form, limit, given)
+            kinds = _list_kinds(index, test, fingerprint, wanted, form, limit)
+            if form is Format.TABLE and kinds:
+                _tell_next(found, given, kinds[0])
             if form is Format.TABLE and test is None and fingerprint is None:
                 _tell_share_of_read(index, found, given)
         if test is not None and test.unfit:
@@ -130,39 +137,46 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     status: LetterStatus | None,
     form: Format,
     limit: int | None,
-    given: str,
-) -> None:
-    from kafka_etl.cli.dlq.kind_table import kind_fields, place_of, table
+) -> list[Kind]:
+    from kafka_etl.cli.dlq.kind_table import kind_fields, table
 
     kinds = index.kinds(where, fingerprint, status)
     total = sum(kind.letters for kind in kinds)
     shown = kinds[:limit]
     if form is not Format.TABLE:
         _write(form, (kind_fields(kind, total, index.topic) for kind in shown))
-        return
+        return kinds
     state = "" if status is None else f"{status} "
     if not kinds:
         typer.echo(f"{index.topic} has no {state}dead letters that fit", err=True)
-        return
+        return kinds
     typer.echo(f"{index.topic}: {total:,} {state}dead letters of {len(kinds):,} kinds")
     for line in table(shown, total, index.topic, _width()):
         typer.echo(line)
     if len(shown) < len(kinds):
         typer.echo(f"{len(kinds) - len(shown):,} more kinds: -n {len(kinds)}", err=True)
-    first = kinds[0]
-    typer.echo(
-        f"\nAll about one: kafka-etl dlq show {quote(given)} "
-        f"{quote(place_of(first.example, index.topic))}\n"
-        f"Put a kind back: kafka-etl dlq replay {quote(given)} "
-        f"--fingerprint {quote(first.fingerprint)} --dry-run",
-        err=True,
-    )
+    return kinds
 
 
-def _tell_share_of_read(index: Index, found: LetterTopic, given: str) -> None:
+def _tell_next(found: LetterSource, given: str, first: Kind) -> None:
+    """Tell what to do with the commonest kind."""
+    from kafka_etl.cli.dlq.kind_table import place_of
+
+    one = f"{quote(given)} {quote(place_of(first.example, found.topic))}"
+    typer.echo(f"\nAll about one: kafka-etl dlq show {one}", err=True)
+    if isinstance(found, LetterTopic):
+        kind = f"{quote(given)} --fingerprint {quote(first.fingerprint)}"
+        typer.echo(f"Put a kind back: kafka-etl dlq replay {kind} --dry-run", err=True)
+    else:
+        typer.echo(f"Into a topic: kafka-etl dlq import {quote(given)} -t TOPIC", err=True)
+
+
+def _tell_share_of_read(index: Index, found: LetterSource, given: str) -> None:
     """Tell the share of dead letters in the records that the pipeline's group has read."""
     from kafka_etl.record import Partition
 
+    if not isinstance(found, LetterTopic):
+        return
     cluster = found.cluster
     if cluster.spec is None or cluster.spec.source.use != "kafka":
         return

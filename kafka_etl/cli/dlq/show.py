@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nlargest
+from operator import attrgetter
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
-from kafka_etl.cli.dlq.finding import Given, LetterTopic, find_topic, parse_id
+from kafka_etl.cli.dlq.finding import (
+    GivenOrFiles,
+    LetterSource,
+    LetterTopic,
+    find_source,
+    parse_id,
+)
 from kafka_etl.cli.dlq.forms import Form
 from kafka_etl.cli.options import Sets, parse_sets
 
@@ -23,7 +31,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
 
 
 def show(  # noqa: PLR0913 - one parameter per option
-    where: Given,
+    where: GivenOrFiles,
     letter: Annotated[
         str | None,
         typer.Argument(
@@ -51,7 +59,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     """
     wanted = None if letter is None else parse_id(letter)
     overrides = parse_sets(sets)
-    topic = find_topic(where, kafka, pipeline, overrides)
+    topic = find_source(where, kafka, pipeline, overrides)
     if wanted is None:
         newest = _show_newest(topic, count, json=json)
         if newest is not None and not json:
@@ -59,7 +67,7 @@ def show(  # noqa: PLR0913 - one parameter per option
             all_about_one = f"All about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
             typer.echo(f"\n{all_kinds}\n{all_about_one}", err=True)
         return
-    file = Path(where) if is_file(where) else pipeline
+    file = Path(where) if isinstance(topic, LetterTopic) and is_file(where) else pipeline
     found = topic.find(wanted)
     every = _everything(topic, found, form, _codecs(file, overrides, form))
     from kafka_etl.cli.dlq.one import as_json, as_text
@@ -67,25 +75,34 @@ def show(  # noqa: PLR0913 - one parameter per option
     typer.echo(as_json(every) if json else as_text(every))
 
 
-def _show_newest(topic: LetterTopic, count: int, *, json: bool) -> StoredLetter | None:
+def _show_newest(topic: LetterSource, count: int, *, json: bool) -> StoredLetter | None:
     """Show the newest dead letters; return the newest one, or None if there is none."""
     from kafka_etl.cli.dlq.rendering import as_json, brief
-    from kafka_etl.dead_letters.decode import decode_letter
-    from kafka_etl.kafka.topics import last_records
 
-    newest = last_records(topic.cluster.consumer, topic.ranges, count)
-    letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
+    letters, others = _newest(topic, count)
     for letter in letters:
         typer.echo(as_json(letter) if json else brief(letter))
-    if len(letters) < len(newest):
-        typer.echo(f"{len(newest) - len(letters)} records there are no dead letters", err=True)
-    if not newest:
+    if others:
+        typer.echo(f"{others} records there are no dead letters", err=True)
+    elif not letters:
         typer.echo(f"{topic.topic} has no dead letters", err=True)
     return letters[0] if letters else None
 
 
+def _newest(topic: LetterSource, count: int) -> tuple[list[StoredLetter], int]:
+    """The newest dead letters, the newest first, and the number of other records among them."""
+    from kafka_etl.dead_letters.decode import decode_letter
+    from kafka_etl.kafka.topics import last_records
+
+    if not isinstance(topic, LetterTopic):
+        return nlargest(count, topic.letters(), key=attrgetter("written_ms")), 0
+    newest = last_records(topic.cluster.consumer, topic.ranges, count)
+    letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
+    return letters, len(newest) - len(letters)
+
+
 def _everything(
-    topic: LetterTopic,
+    topic: LetterSource,
     found: Sequence[StoredLetter],
     form: Form | None,
     codecs: tuple[Codec | None, Codec | None],
@@ -137,22 +154,28 @@ def _codecs(
     return value, key
 
 
-def _status_of(topic: LetterTopic, letter: StoredLetter) -> tuple[Status | None, BulkAction | None]:
+def _status_of(
+    topic: LetterSource, letter: StoredLetter
+) -> tuple[Status | None, BulkAction | None]:
     """Read what became of a dead letter, and by whom; (None, None): it is open."""
     from kafka_etl.dead_letters.statuses import LetterPlace
     from kafka_etl.dlq.status_topic import StatusTopic
 
+    if not isinstance(topic, LetterTopic):
+        return None, None
     cluster = topic.cluster
     statuses = StatusTopic(topic.admin, cluster.consumer, cluster.producer, topic.topic).read()
     status = statuses.letters.get(LetterPlace(letter.at.partition, letter.at.offset))
     return status, None if status is None else statuses.actions.get(status.action)
 
 
-def _neighbours_of(topic: LetterTopic, letter: StoredLetter) -> Neighbours | str:
+def _neighbours_of(topic: LetterSource, letter: StoredLetter) -> Neighbours | str:
     """Read the records around the one that failed; a text says why that cannot be."""
     from kafka_etl.dlq.source_records import neighbours_of
     from kafka_etl.errors import BrokersUnreachable, KafkaEtlError
 
+    if not isinstance(topic, LetterTopic):
+        return "not looked at: the dead letter is in a file"
     if not letter.source.topic or letter.source.offset < 0:
         return "the place of the record is not known"
     try:
