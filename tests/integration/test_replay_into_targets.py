@@ -1,0 +1,319 @@
+"""`kafka-etl dlq replay` into every other target: each id there, and nothing else moved."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from kafka_etl.dead_letters.statuses import LetterStatus, Statuses, status_topic
+from kafka_etl.kafka.topics import read
+from kafka_etl_connectors.objects.read import committed_objects
+from tests.integration.test_replay import PICKY, replay, statuses
+from tests.kit import mns, valkey
+from tests.kit.daemon import COMMAND, run_to_end
+from tests.kit.http_target import target
+from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project
+from tests.kit.postgres import Postgres
+
+ALL = ("--where", "True", "--yes")
+FINE = """
+    def pick(value: dict) -> dict:
+        return {"id": value["id"]}
+"""
+TABLE = "CREATE TABLE orders (id bigint NOT NULL CHECK (id < 10000))"  # doubles would be seen
+
+
+@dataclass
+class Target:
+    """A target of a pipeline.
+
+    Attributes:
+        sink: Sink of the pipeline file.
+        ids: Reads the ids that the target has, repeats included; takes the pipeline's name.
+    """
+
+    sink: dict[str, Any]
+    ids: Callable[[str], list[int]]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_ETL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def to_postgres(request: pytest.FixtureRequest, _folder: Path, _opened: ExitStack) -> Target:
+    server: Postgres = request.getfixturevalue("postgres")
+    database = server.database()
+    server.execute(database, TABLE)
+    settings = {**server.address(database), "table": "orders"}
+    return Target(
+        {"use": "postgres", "with": settings},
+        lambda _name: server.query(database, "SELECT id FROM orders"),
+    )
+
+
+def to_http(_request: pytest.FixtureRequest, _folder: Path, opened: ExitStack) -> Target:
+    server = opened.enter_context(target())
+    return Target(
+        {"use": "http", "with": {"url": server.url, "idempotent": True}},
+        lambda _name: [json.loads(body)["id"] for body in server.bodies],
+    )
+
+
+def to_redis(_request: pytest.FixtureRequest, folder: Path, opened: ExitStack) -> Target:
+    place = folder / "valkey"
+    place.mkdir()
+    server = opened.enter_context(valkey.running(place))
+    settings = {**server.address, "into": "stream", "name": "orders"}
+    return Target(
+        {"use": "redis", "with": settings},
+        lambda _name: [
+            json.loads(row[b"value"])["id"] for _, row in server.client().xrange("orders")
+        ],
+    )
+
+
+def to_objects(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack) -> Target:
+    lake = f"file://{folder}/lake"
+
+    def ids(name: str) -> list[int]:
+        found: list[int] = []
+        for path in committed_objects(lake, name):
+            text = gzip.decompress(Path(path.removeprefix("file://")).read_bytes())
+            found += [json.loads(line)["id"] for line in text.splitlines()]
+        return found
+
+    settings = {"url": lake, "roll": {"every": "300ms"}, "compression": "gzip"}
+    return Target({"use": "objects", "with": settings}, ids)
+
+
+def to_mns(_request: pytest.FixtureRequest, _folder: Path, opened: ExitStack) -> Target:
+    server = opened.enter_context(mns.service())
+    settings = {
+        "endpoint": server.url,
+        "access_key_id": mns.KEY_ID,
+        "access_key_secret": mns.SECRET,
+        "queue": "orders",
+    }
+    return Target(
+        {"use": "mns", "with": settings},
+        lambda _name: [json.loads(body)["id"] for body in server.decoded()],
+    )
+
+
+def to_files(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack) -> Target:
+    lines = folder / "lines"
+    lines.mkdir()
+    return Target(
+        {"use": "files", "with": {"folder": str(lines)}},
+        lambda _name: [
+            json.loads(line)["id"]
+            for path in lines.glob("*.jsonl")
+            for line in path.read_text().splitlines()
+        ],
+    )
+
+
+TARGETS = [to_postgres, to_http, to_redis, to_objects, to_mns, to_files]
+
+
+def failed(folder: Path, kafka: Kafka, sink: dict[str, Any] | None, count: int = 40) -> Project:
+    """A project with that sink, a fifth of whose orders are dead letters."""
+    made = Project(
+        folder, kafka, code=PICKY, operators=["ops:pick"], retry={"max_attempts": 1}, partitions=2
+    )
+    if sink is not None:
+        made.spec["sink"] = sink
+        made.write()
+    made.produce([(f"k{n % 5}", json.dumps({"id": n})) for n in range(count)])
+    first = run_to_end(folder, str(made.file))
+    assert first.process.returncode == 0, first.said()
+    assert len(made.dead_letters()) == count // 5
+    return made
+
+
+@pytest.mark.parametrize("make", TARGETS, ids=lambda make: make.__name__[3:])
+def test_every_id_is_in_the_target_and_the_pipeline_goes_on_where_it_was(
+    tmp_path: Path,
+    kafka: Kafka,
+    request: pytest.FixtureRequest,
+    opened: ExitStack,
+    make: Callable[[pytest.FixtureRequest, Path, ExitStack], Target],
+) -> None:
+    there = make(request, tmp_path, opened)
+    made = failed(tmp_path, kafka, there.sink)
+    assert sorted(there.ids(made.name)) == [n for n in range(40) if n % 10 not in {3, 7}]
+    made.write_code(FINE)
+    done = replay(made, *ALL)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 8 replayed, 0 failed again" in done.stderr
+    assert sorted(there.ids(made.name)) == list(range(40))
+    assert statuses(made) == {LetterStatus.REPLAYED: 8}
+    second = replay(made, *ALL)
+    assert "8 more are left alone: replayed before" in second.stderr
+    made.produce([("k", json.dumps({"id": 40}))])
+    after = run_to_end(tmp_path, str(made.file))
+    assert after.process.returncode == 0, after.said()
+    assert sorted(there.ids(made.name)) == list(range(41))
+
+
+def test_a_record_that_the_table_refuses_comes_back_with_its_history(
+    tmp_path: Path, kafka: Kafka, request: pytest.FixtureRequest, opened: ExitStack
+) -> None:
+    there = to_postgres(request, tmp_path, opened)
+    made = failed(tmp_path, kafka, there.sink)
+    made.write_code(
+        """
+        def pick(value: dict) -> dict:
+            return {"id": value["id"] * (1000 if value["id"] in {17, 23} else 1)}
+        """
+    )
+    done = replay(made, *ALL)
+    assert done.returncode == 3, done.stderr
+    assert "8 of 8 replayed, 2 failed again" in done.stderr
+    assert sorted(there.ids(made.name)) == [n for n in range(40) if n not in {17, 23}]
+    contexts = [json.loads(letter.header("kafka_etl.context")) for letter in made.dead_letters()]
+    again = [context for context in contexts if context["history"]]
+    assert sorted(context["history"][0]["error"] for context in again) == [
+        "KeyError: 'amount' is not there",
+        "ValueError: 23 ends with 3",
+    ]
+    made.write_code(FINE)
+    assert replay(made, *ALL).returncode == 0
+    assert sorted(there.ids(made.name)) == list(range(40))
+
+
+def test_a_replay_into_a_table_that_is_killed_goes_on_and_each_row_is_there_once(
+    tmp_path: Path, kafka: Kafka, request: pytest.FixtureRequest, opened: ExitStack
+) -> None:
+    there = to_postgres(request, tmp_path, opened)
+    made = failed(tmp_path, kafka, there.sink, 1_000)
+    made.write_code(FINE)
+    arguments = ("--rate", "50", *ALL)
+    for _ in range(2):
+        at_least = len(there.ids(made.name)) + 20
+        with Replaying(made, *arguments) as under_way:
+            under_way.until(lambda least=at_least: len(there.ids(made.name)) >= least)
+            under_way.signal(signal.SIGKILL)
+            under_way.wait()
+        arguments = ("--rate", "50", "--resume", action_of(made))
+    done = replay(made, "--resume", action_of(made))
+    assert done.returncode == 0, done.stderr
+    assert "200 of 200 replayed, 0 failed again" in done.stderr
+    assert sorted(there.ids(made.name)) == list(range(1_000))
+    assert statuses(made) == {LetterStatus.REPLAYED: 200}
+
+
+def test_a_replay_that_is_stopped_says_how_to_go_on_and_leaves_nothing_running(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    made = failed(tmp_path, kafka, None, 1_000)
+    made.write_code(FINE)
+    arguments = ALL
+    left = 200
+    for sign, group, times in (
+        (signal.SIGINT, True, 1),  # as a terminal does
+        (signal.SIGINT, False, 1),
+        (signal.SIGTERM, False, 1),
+        (signal.SIGINT, True, 2),
+        (signal.SIGINT, False, 2),
+    ):
+        before = len(made.outputs())
+        with Replaying(made, *arguments, "--rate", "20") as under_way:
+            under_way.until(lambda least=before + 10: len(made.outputs()) >= least)
+            for _ in range(times):
+                under_way.signal(sign, group=group)
+                time.sleep(0.2)
+            assert under_way.wait() == 128 + sign, under_way.said()
+            assert under_way.members() == []
+        now = len(made.outputs())
+        left -= now - before
+        assert f"{left:,} are left. Go on: kafka-etl dlq replay" in under_way.said()
+        assert "Traceback" not in under_way.said()
+        assert statuses(made) == {
+            LetterStatus.REPLAYED: 200 - left,
+            LetterStatus.REPLAYING: left,
+        }
+        arguments = ("--resume", action_of(made))
+        assert f"--resume {action_of(made)}" in under_way.said()
+    done = replay(made, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "200 of 200 replayed, 0 failed again" in done.stderr
+    assert sorted(order["id"] for order in made.outputs()) == list(range(1_000))
+
+
+class Replaying:
+    """A replay in the background, in a process group of its own."""
+
+    def __init__(self, made: Project, *arguments: str) -> None:
+        self._log = made.folder / f"replay-{time.time_ns()}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "dlq", "replay", str(made.file), *arguments],
+                cwd=made.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.members():
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert self._process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def signal(self, sign: signal.Signals, *, group: bool = True) -> None:
+        if self._process.poll() is None:
+            (os.killpg if group else os.kill)(self._process.pid, sign)
+
+    def wait(self) -> int:
+        return self._process.wait(30)
+
+    def members(self) -> list[int]:
+        """Process ids of its session."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "-s", str(self._process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        return [int(pid) for pid in listed.split()]
+
+
+def action_of(made: Project) -> str:
+    """Id of the only action on the letters."""
+    found = Statuses()
+    found.take_in(read({"log_level": 0, **made.kafka.client}, status_topic(made.letters)))
+    (action,) = found.actions
+    return action
