@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from kafka_etl.dead_letters.statuses import LetterStatus, Statuses, status_topic
-from kafka_etl.kafka.topics import read
+from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl_connectors.objects.read import committed_objects
 from tests.integration.test_replay import PICKY, replay, statuses
 from tests.kit import mns, valkey
-from tests.kit.daemon import COMMAND, run_to_end
+from tests.kit.daemon import run_to_end
 from tests.kit.http_target import target
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
 from tests.kit.postgres import Postgres
+from tests.kit.replaying import Replaying, action_of
 
 ALL = ("--where", "True", "--yes")
 FINE = """
@@ -135,14 +132,13 @@ def to_files(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack) 
 TARGETS = [to_postgres, to_http, to_redis, to_objects, to_mns, to_files]
 
 
-def failed(folder: Path, kafka: Kafka, sink: dict[str, Any] | None, count: int = 40) -> Project:
+def failed(folder: Path, kafka: Kafka, sink: dict[str, Any], count: int = 40) -> Project:
     """A project with that sink, a fifth of whose orders are dead letters."""
     made = Project(
         folder, kafka, code=PICKY, operators=["ops:pick"], retry={"max_attempts": 1}, partitions=2
     )
-    if sink is not None:
-        made.spec["sink"] = sink
-        made.write()
+    made.spec["sink"] = sink
+    made.write()
     made.produce([(f"k{n % 5}", json.dumps({"id": n})) for n in range(count)])
     first = run_to_end(folder, str(made.file))
     assert first.process.returncode == 0, first.said()
@@ -220,100 +216,3 @@ def test_a_replay_into_a_table_that_is_killed_goes_on_and_each_row_is_there_once
     assert "200 of 200 replayed, 0 failed again" in done.stderr
     assert sorted(there.ids(made.name)) == list(range(1_000))
     assert statuses(made) == {LetterStatus.REPLAYED: 200}
-
-
-def test_a_replay_that_is_stopped_says_how_to_go_on_and_leaves_nothing_running(
-    tmp_path: Path, kafka: Kafka
-) -> None:
-    made = failed(tmp_path, kafka, None, 1_000)
-    made.write_code(FINE)
-    arguments = ALL
-    left = 200
-    for sign, group, times in (
-        (signal.SIGINT, True, 1),  # as a terminal does
-        (signal.SIGINT, False, 1),
-        (signal.SIGTERM, False, 1),
-        (signal.SIGINT, True, 2),
-        (signal.SIGINT, False, 2),
-    ):
-        before = len(made.outputs())
-        with Replaying(made, *arguments, "--rate", "20") as under_way:
-            under_way.until(lambda least=before + 10: len(made.outputs()) >= least)
-            for _ in range(times):
-                under_way.signal(sign, group=group)
-                time.sleep(0.2)
-            assert under_way.wait() == 128 + sign, under_way.said()
-            assert under_way.members() == []
-        now = len(made.outputs())
-        left -= now - before
-        assert f"{left:,} are left. Go on: kafka-etl dlq replay" in under_way.said()
-        assert "Traceback" not in under_way.said()
-        assert statuses(made) == {
-            LetterStatus.REPLAYED: 200 - left,
-            LetterStatus.REPLAYING: left,
-        }
-        arguments = ("--resume", action_of(made))
-        assert f"--resume {action_of(made)}" in under_way.said()
-    done = replay(made, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "200 of 200 replayed, 0 failed again" in done.stderr
-    assert sorted(order["id"] for order in made.outputs()) == list(range(1_000))
-
-
-class Replaying:
-    """A replay in the background, in a process group of its own."""
-
-    def __init__(self, made: Project, *arguments: str) -> None:
-        self._log = made.folder / f"replay-{time.time_ns()}.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, "dlq", "replay", str(made.file), *arguments],
-                cwd=made.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.members():
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not what():
-            assert self._process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.1)
-
-    def signal(self, sign: signal.Signals, *, group: bool = True) -> None:
-        if self._process.poll() is None:
-            (os.killpg if group else os.kill)(self._process.pid, sign)
-
-    def wait(self) -> int:
-        return self._process.wait(30)
-
-    def members(self) -> list[int]:
-        """Process ids of its session."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "-s", str(self._process.pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-        return [int(pid) for pid in listed.split()]
-
-
-def action_of(made: Project) -> str:
-    """Id of the only action on the letters."""
-    found = Statuses()
-    found.take_in(read({"log_level": 0, **made.kafka.client}, status_topic(made.letters)))
-    (action,) = found.actions
-    return action

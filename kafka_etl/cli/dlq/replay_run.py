@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.runtime.daemon.daemon import View
 
 _FAILED_AGAIN: Final = 3
+_INTERRUPTED: Final = 128 + signal.SIGINT
 _LOG_EVERY: Final = 10.0
 
 
@@ -78,6 +80,22 @@ def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
         The exit status: 0: done. 3: done, and some have failed again. 1: the replay has failed; 2:
         its configuration is not valid. 128 plus a signal's number: stopped.
     """
+    try:
+        status, failed = _through_daemon(file, overrides, letters, order, action, state_dir)
+    except KeyboardInterrupt:  # the daemon, which heeds signals itself, had not begun
+        status, failed = _INTERRUPTED, 0
+    return _sum_up(letters, action, failed, status)
+
+
+def _through_daemon(  # noqa: PLR0913, PLR0917 - the parts of a replay
+    file: Path,
+    overrides: dict[str, str],
+    letters: Letters,
+    order: ReplayOrder,
+    action: BulkAction,
+    state_dir: Path | None,
+) -> tuple[int, int]:
+    """Run the daemon; return its exit status, and the number of records that failed again."""
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.dead_letters.statuses import claims_of
     from kafka_etl.dlq.replay import replay_document
@@ -88,7 +106,7 @@ def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
     order = replace(order, action=action.id, sources=sources)
     progress = ReplayProgress(len(claims))
     status = _run(replay_document(document, spec, order), action, state_dir, progress)
-    return _sum_up(letters, action, progress, status)
+    return status, progress.failed
 
 
 def _run(
@@ -137,7 +155,7 @@ def _run(
     return status
 
 
-def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, status: int) -> int:
+def _sum_up(letters: Letters, action: BulkAction, failed: int, status: int) -> int:
     """Close the account of an action, tell its outcome, and return the exit status."""
     from kafka_etl.dead_letters.statuses import ActionState, LetterStatus
 
@@ -148,7 +166,7 @@ def _sum_up(letters: Letters, action: BulkAction, progress: ReplayProgress, stat
         one.action == action.id and one.status is LetterStatus.REPLAYED
         for one in statuses.letters.values()
     )
-    failed = statuses.actions[action.id].failed + progress.failed
+    failed += statuses.actions[action.id].failed
     account = msgspec.structs.replace(
         statuses.actions[action.id],
         state=ActionState.STOPPED if left else ActionState.DONE,
