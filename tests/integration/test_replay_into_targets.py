@@ -18,7 +18,7 @@ from kafka_etl_connectors.objects.read import committed_objects
 from tests.integration.test_replay import PICKY, replay, statuses
 from tests.kit import mns, valkey
 from tests.kit.daemon import run_to_end
-from tests.kit.http_target import target
+from tests.kit.http_target import HANGS, OK, target
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
 from tests.kit.postgres import Postgres
@@ -98,7 +98,7 @@ def to_objects(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack
             found += [json.loads(line)["id"] for line in text.splitlines()]
         return found
 
-    settings = {"url": lake, "roll": {"every": "300ms"}, "compression": "gzip"}
+    settings = {"url": lake, "roll": {"every": "500ms"}, "compression": "gzip"}
     return Target({"use": "objects", "with": settings}, ids)
 
 
@@ -129,7 +129,12 @@ def to_files(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack) 
     )
 
 
-TARGETS = [to_postgres, to_http, to_redis, to_objects, to_mns, to_files]
+MakeTarget = Callable[[pytest.FixtureRequest, Path, ExitStack], Target]
+TARGETS: list[MakeTarget] = [to_postgres, to_http, to_redis, to_objects, to_mns, to_files]
+
+
+def called(make: MakeTarget) -> str:
+    return make.__name__.removeprefix("to_")
 
 
 def failed(folder: Path, kafka: Kafka, sink: dict[str, Any], count: int = 40) -> Project:
@@ -146,13 +151,13 @@ def failed(folder: Path, kafka: Kafka, sink: dict[str, Any], count: int = 40) ->
     return made
 
 
-@pytest.mark.parametrize("make", TARGETS, ids=lambda make: make.__name__[3:])
+@pytest.mark.parametrize("make", TARGETS, ids=called)
 def test_every_id_is_in_the_target_and_the_pipeline_goes_on_where_it_was(
     tmp_path: Path,
     kafka: Kafka,
     request: pytest.FixtureRequest,
     opened: ExitStack,
-    make: Callable[[pytest.FixtureRequest, Path, ExitStack], Target],
+    make: MakeTarget,
 ) -> None:
     there = make(request, tmp_path, opened)
     made = failed(tmp_path, kafka, there.sink)
@@ -197,22 +202,49 @@ def test_a_record_that_the_table_refuses_comes_back_with_its_history(
     assert sorted(there.ids(made.name)) == list(range(40))
 
 
-def test_a_replay_into_a_table_that_is_killed_goes_on_and_each_row_is_there_once(
-    tmp_path: Path, kafka: Kafka, request: pytest.FixtureRequest, opened: ExitStack
+@pytest.mark.parametrize("make", [to_postgres, to_objects, to_files], ids=called)
+def test_a_replay_into_a_store_that_is_killed_goes_on_and_each_row_is_there_once(
+    tmp_path: Path,
+    kafka: Kafka,
+    request: pytest.FixtureRequest,
+    opened: ExitStack,
+    make: MakeTarget,
 ) -> None:
-    there = to_postgres(request, tmp_path, opened)
-    made = failed(tmp_path, kafka, there.sink, 1_000)
+    there = make(request, tmp_path, opened)
+    made = failed(tmp_path, kafka, there.sink, 500)
     made.write_code(FINE)
-    arguments = ("--rate", "50", *ALL)
-    for _ in range(2):
-        at_least = len(there.ids(made.name)) + 20
-        with Replaying(made, *arguments) as under_way:
-            under_way.until(lambda least=at_least: len(there.ids(made.name)) >= least)
-            under_way.signal(signal.SIGKILL)
-            under_way.wait()
-        arguments = ("--rate", "50", "--resume", action_of(made))
+    with Replaying(made, "--rate", "30", *ALL) as under_way:
+        under_way.until(lambda: len(there.ids(made.name)) >= 420)
+        under_way.signal(signal.SIGKILL)
+        under_way.wait()
+    assert len(there.ids(made.name)) < 500
     done = replay(made, "--resume", action_of(made))
     assert done.returncode == 0, done.stderr
-    assert "200 of 200 replayed, 0 failed again" in done.stderr
-    assert sorted(there.ids(made.name)) == list(range(1_000))
-    assert statuses(made) == {LetterStatus.REPLAYED: 200}
+    assert "100 of 100 replayed, 0 failed again" in done.stderr
+    assert sorted(there.ids(made.name)) == list(range(500))
+    assert statuses(made) == {LetterStatus.REPLAYED: 100}
+
+
+def test_a_replay_to_a_server_that_is_killed_repeats_the_ids_of_its_requests(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    with target() as server:
+        sink = {"use": "http", "with": {"url": server.url, "idempotent": True}}
+        made = failed(tmp_path, kafka, sink)
+        made.write_code(FINE)
+        server.behaviour = lambda _request: HANGS
+        with Replaying(made, *ALL) as under_way:
+            under_way.until(lambda: len(server.requests) > 32)
+            under_way.signal(signal.SIGKILL)
+            under_way.wait()
+        server.behaviour = lambda _request: OK
+        action = action_of(made)
+        done = replay(made, "--resume", action)
+        assert done.returncode == 0, done.stderr
+        replayed = server.requests[32:]
+        assert len(replayed) > 8
+        named = {(request.body, request.headers["idempotency-key"]) for request in replayed}
+        assert sorted(json.loads(body)["id"] for body, _ in named) == [
+            n for n in range(40) if n % 10 in {3, 7}
+        ]
+        assert all(name.startswith(f"{made.name}.replay.{action}/") for _, name in named)
