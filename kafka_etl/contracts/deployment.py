@@ -50,6 +50,7 @@ class Deployment:
         size_limits: Topic -> largest record its broker takes, in bytes, as preflight read it.
         partitions: Topic -> number of partitions, as preflight read it.
         group: The consumer group.
+        replay: Id of the replay of dead letters that runs; empty: the pipeline itself runs.
         cluster: Kafka's id of the cluster, as preflight read it; empty: unknown.
         topic_ids: Topic of the source -> Kafka's id of the topic, as preflight read it.
         columns: Columns of the sink's table, as preflight read them.
@@ -73,6 +74,7 @@ class Deployment:
     size_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
     group: str = ""
+    replay: str = ""
     cluster: str = ""
     topic_ids: Mapping[str, str] = field(default_factory=dict[str, str])
     columns: tuple[Column, ...] = ()

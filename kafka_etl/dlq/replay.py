@@ -48,8 +48,8 @@ class ReplayOrder:
 def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) -> Document:
     """Make the document of a replay from that of its pipeline.
 
-    Offsets of the replay stand under a group of its own, in Kafka and in a store, so that the
-    pipeline's own offsets are never touched.
+    Offsets of the replay stand under a name of its own, in Kafka and in a store, so that the
+    pipeline's own offsets are never touched: `NAME.replay.ACTION`, after the pipeline's name there.
     """
     data = dict(document.data)
     for name in ("guarantee", "workers"):
@@ -61,7 +61,7 @@ def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) 
         "action": order.action,
         "run": order.run,
         "release": order.release,
-        "group": f"{spec.name}.replay.{order.action}",
+        "group": _own_name(source.get("group") or spec.name, order),
         "keep_failures": not (through or order.reset),
         "max_failures": order.max_failures,
     }
@@ -74,16 +74,22 @@ def replay_document(document: Document, spec: PipelineSpec, order: ReplayOrder) 
     own: Sequence[Any] = data.get("operators") or () if through else ()
     used = [*({"use": use} for use in order.transform), *own]
     data["operators"] = [] if order.release else used  # perhaps it is an operator that cannot start
-    data["sink"] = _own_offsets(data["sink"]) if through else _to_topics(order, with_)
+    data["sink"] = _own_offsets(data["sink"], order) if through else _to_topics(order, with_)
     return replace(document, data=data)
 
 
-def _own_offsets(sink: Any) -> Any:
-    """The sink, whose store keeps the offsets under the group of the replay."""
-    if not is_mapping(sink) or not is_mapping(sink.get("with")):
+def _own_name(name: Any, order: ReplayOrder) -> str:
+    return f"{name}.replay.{order.action}"
+
+
+def _own_offsets(sink: Any, order: ReplayOrder) -> Any:
+    """The sink, whose store keeps the offsets under a name of the replay: by default its group."""
+    if not is_mapping(sink) or not is_mapping(settings := sink.get("with")):
         return sink
-    settings = {name: value for name, value in sink["with"].items() if name != "offsets"}
-    return {**sink, "with": settings}
+    if not is_mapping(offsets := settings.get("offsets")) or not offsets.get("name"):
+        return sink
+    own = {**offsets, "name": _own_name(offsets["name"], order)}
+    return {**sink, "with": {**settings, "offsets": own}}
 
 
 def _to_topics(order: ReplayOrder, source: dict[str, Any]) -> dict[str, Any]:

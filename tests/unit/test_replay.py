@@ -251,7 +251,7 @@ SPEC: dict[str, Any] = {
     "workers": 4,
     "source": {"use": "kafka", "with": {"topics": ["orders"], "value": "json", "group": "g"}},
     "operators": ["ops:pick"],
-    "sink": {"use": "postgres", "with": {"table": "t", "offsets": {"name": "n"}}},
+    "sink": {"use": "postgres", "with": {"table": "t", "offsets": {"table": "marks", "name": "n"}}},
     "dead_letter": {"topic": DLQ},
 }
 
@@ -271,7 +271,7 @@ def test_through_the_pipeline_with_offsets_of_its_own() -> None:
             "run": "",
             "release": False,
             "action": "a1",
-            "group": "shop.replay.a1",
+            "group": "g.replay.a1",
             "keep_failures": False,
             "max_failures": 10,
             "value": "json",
@@ -279,9 +279,12 @@ def test_through_the_pipeline_with_offsets_of_its_own() -> None:
         },
     }
     assert data["operators"] == [{"use": "ops:fix"}, "ops:pick"]
-    assert data["sink"] == {"use": "postgres", "with": {"table": "t"}}
+    assert data["sink"] == {
+        "use": "postgres",
+        "with": {"table": "t", "offsets": {"table": "marks", "name": "n.replay.a1"}},
+    }
     assert not {"guarantee", "workers"} & data.keys()
-    assert SPEC["sink"]["with"]["offsets"] == {"name": "n"}
+    assert SPEC["sink"]["with"]["offsets"] == {"table": "marks", "name": "n"}
 
 
 def test_back_to_the_topics_of_the_records_as_they_were() -> None:

@@ -98,6 +98,8 @@ class FilesStore(Store):
         if name in {".", ".."}:  # these would be other folders
             name = name.replace(".", "%2E")
         self._offsets = self._folder / _OURS / name
+        # A file has one writer: a replay of dead letters has files of its own.
+        self._mark = f".replay-{deployment.replay}" if deployment.replay else ""
 
     def connect(self) -> None:
         """Make the folder of the offsets.
@@ -313,10 +315,10 @@ class FilesStore(Store):
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     def _data(self, tp: Partition) -> Path:
-        return self._folder / f"{tp.topic}-{tp.number}{self._settings.suffix}"
+        return self._folder / f"{tp.topic}-{tp.number}{self._mark}{self._settings.suffix}"
 
     def _offset_file(self, tp: Partition) -> Path:
-        return self._offsets / f"{tp.topic}-{tp.number}.json"
+        return self._offsets / f"{tp.topic}-{tp.number}{self._mark}.json"
 
 
 def _size(data: Path) -> int:

@@ -26,8 +26,13 @@ def store(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
     else:
         kind, form = ObjectStore, Lines(settings.format, settings.compression, spool)
     name = settings.offsets.name or deployment.group or deployment.pipeline
+    cluster = deployment.cluster
+    if deployment.replay:
+        # Readers of the pipeline's name find the objects of its replays, too.
+        mark = f".replay.{deployment.replay}"
+        name, cluster = name.removesuffix(mark), f"{cluster}{mark}"
 
     def chains() -> Chains:
-        return Chains(Bucket(settings, deployment.folder), name, deployment.cluster)
+        return Chains(Bucket(settings, deployment.folder), name, cluster)
 
     return kind(chains, form, settings.folders, settings.roll)

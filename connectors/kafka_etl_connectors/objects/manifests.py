@@ -93,7 +93,7 @@ class Chains:
     Attributes:
         bucket: Where they are.
         name: Name of the offsets.
-        cluster: Kafka's id of the cluster.
+        cluster: Kafka's id of the cluster; with a mark behind it for a replay of dead letters.
     """
 
     bucket: Bucket

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.runtime.daemon.daemon import Daemon, View
 
 _FAILED_AGAIN: Final = 3
+_INTERRUPTED: Final = 128 + signal.SIGINT
 _LOG_EVERY: Final = 10.0
 
 
@@ -89,6 +91,23 @@ def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
         The exit status: 0: done. 3: done, and some have failed again. 1: the replay has failed; 2:
         its configuration is not valid. 128 plus a signal's number: stopped.
     """
+    order = replace(order, action=action.id, run=secrets.token_hex(4))
+    try:
+        status, failed = _through_daemon(file, overrides, letters, order, action, state_dir)
+    except KeyboardInterrupt:  # the daemon, which heeds signals itself, had not begun
+        status, failed = _INTERRUPTED, 0
+    return _sum_up(letters, action, order, failed, status)
+
+
+def _through_daemon(  # noqa: PLR0913, PLR0917 - the parts of a replay
+    file: Path,
+    overrides: dict[str, str],
+    letters: Letters,
+    order: ReplayOrder,
+    action: BulkAction,
+    state_dir: Path | None,
+) -> tuple[int, int]:
+    """Run the daemon; return its exit status, and the number of records that failed again."""
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.dead_letters.statuses import ActionState, claims_of
     from kafka_etl.dlq.replay import replay_document
@@ -96,17 +115,15 @@ def run_replay(  # noqa: PLR0913, PLR0917 - the parts of a replay
     ((document, spec),) = read_pipelines([file], overrides)
     claims = claims_of(letters.statuses.read(), action.id, letters.topic)
     sources = sorted({claim.record.topic for claim in claims})
-    run = secrets.token_hex(4)
-    order = replace(order, action=action.id, run=run, sources=sources)
+    order = replace(order, sources=sources)
     progress = ReplayProgress(len(claims), shown=not order.release)
     daemon, folder = _daemon(replay_document(document, spec, order), order, state_dir, progress)
     change = letters.statuses.change()
-    begun = msgspec.structs.replace(action, state=ActionState.RUNNING, run=run)
-    change.write(begun)
+    change.write(msgspec.structs.replace(action, state=ActionState.RUNNING, run=order.run))
     status = _run(daemon, progress)
     if status == 0:
         shutil.rmtree(folder, ignore_errors=True)
-    return _sum_up(letters, begun, order, progress.failed, status)
+    return status, progress.failed
 
 
 def _daemon(
@@ -177,7 +194,7 @@ def _sum_up(
 
     change = letters.statuses.change()
     statuses = change.statuses
-    if statuses.actions[action.id].run != action.run:
+    if statuses.actions[action.id].run not in {action.run, order.run}:
         return status or 1  # another run has the letters, and closes the account
     left = len(statuses.claimed(action.id))
     replayed = sum(

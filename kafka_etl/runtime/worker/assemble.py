@@ -53,7 +53,7 @@ from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
-from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings
+from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings, ReplaySettings
 from kafka_etl.log import get_logger
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
@@ -109,6 +109,7 @@ def deployment_of(
         size_limits=preflight.size_limits,
         partitions=preflight.partitions,
         group=group_of(pipeline),
+        replay=_replay_of(pipeline),
         cluster=preflight.cluster,
         topic_ids=preflight.topic_ids,
         columns=preflight.columns,
@@ -126,6 +127,11 @@ def deployment_of(
 def group_of(pipeline: Pipeline) -> str:
     """Return the consumer group of a pipeline."""
     return str(getattr(pipeline.source_settings, "group", None) or pipeline.spec.name)
+
+
+def _replay_of(pipeline: Pipeline) -> str:
+    settings = pipeline.source_settings
+    return settings.action if isinstance(settings, ReplaySettings) else ""
 
 
 def make_chain(
