@@ -67,14 +67,6 @@ def to_postgres(request: pytest.FixtureRequest, _folder: Path, _opened: ExitStac
     )
 
 
-def to_http(_request: pytest.FixtureRequest, _folder: Path, opened: ExitStack) -> Target:
-    server = opened.enter_context(target())
-    return Target(
-        {"use": "http", "with": {"url": server.url, "idempotent": True}},
-        lambda _name: [json.loads(body)["id"] for body in server.bodies],
-    )
-
-
 def to_redis(_request: pytest.FixtureRequest, folder: Path, opened: ExitStack) -> Target:
     place = folder / "valkey"
     place.mkdir()
@@ -130,7 +122,16 @@ def to_files(_request: pytest.FixtureRequest, folder: Path, _opened: ExitStack) 
 
 
 MakeTarget = Callable[[pytest.FixtureRequest, Path, ExitStack], Target]
-TARGETS: list[MakeTarget] = [to_postgres, to_http, to_redis, to_objects, to_mns, to_files]
+
+
+def check_nothing_else_moved(made: Project, there: Target, count: int) -> None:
+    """All is replayed, and the pipeline goes on where it was."""
+    assert sorted(there.ids(made.name)) == list(range(count))
+    assert statuses(made) == {LetterStatus.REPLAYED: count // 5}
+    made.produce([("k", json.dumps({"id": count}))])
+    after = run_to_end(made.folder, str(made.file))
+    assert after.process.returncode == 0, after.said()
+    assert sorted(there.ids(made.name)) == list(range(count + 1))
 
 
 def called(make: MakeTarget) -> str:
@@ -151,7 +152,7 @@ def failed(folder: Path, kafka: Kafka, sink: dict[str, Any], count: int = 40) ->
     return made
 
 
-@pytest.mark.parametrize("make", TARGETS, ids=called)
+@pytest.mark.parametrize("make", [to_redis, to_mns], ids=called)
 def test_every_id_is_in_the_target_and_the_pipeline_goes_on_where_it_was(
     tmp_path: Path,
     kafka: Kafka,
@@ -166,14 +167,9 @@ def test_every_id_is_in_the_target_and_the_pipeline_goes_on_where_it_was(
     done = replay(made, *ALL)
     assert done.returncode == 0, done.stderr
     assert "8 of 8 replayed, 0 failed again" in done.stderr
-    assert sorted(there.ids(made.name)) == list(range(40))
-    assert statuses(made) == {LetterStatus.REPLAYED: 8}
     second = replay(made, *ALL)
     assert "8 more are left alone: replayed before" in second.stderr
-    made.produce([("k", json.dumps({"id": 40}))])
-    after = run_to_end(tmp_path, str(made.file))
-    assert after.process.returncode == 0, after.said()
-    assert sorted(there.ids(made.name)) == list(range(41))
+    check_nothing_else_moved(made, there, 40)
 
 
 def test_a_record_that_the_table_refuses_comes_back_with_its_history(
@@ -197,9 +193,6 @@ def test_a_record_that_the_table_refuses_comes_back_with_its_history(
         "KeyError: 'amount' is not there",
         "ValueError: 23 ends with 3",
     ]
-    made.write_code(FINE)
-    assert replay(made, *ALL).returncode == 0
-    assert sorted(there.ids(made.name)) == list(range(40))
 
 
 @pytest.mark.parametrize("make", [to_postgres, to_objects, to_files], ids=called)
@@ -221,8 +214,7 @@ def test_a_replay_into_a_store_that_is_killed_goes_on_and_each_row_is_there_once
     done = replay(made, "--resume", action_of(made))
     assert done.returncode == 0, done.stderr
     assert "100 of 100 replayed, 0 failed again" in done.stderr
-    assert sorted(there.ids(made.name)) == list(range(500))
-    assert statuses(made) == {LetterStatus.REPLAYED: 100}
+    check_nothing_else_moved(made, there, 500)
 
 
 def test_a_replay_to_a_server_that_is_killed_repeats_the_ids_of_its_requests(
@@ -231,6 +223,7 @@ def test_a_replay_to_a_server_that_is_killed_repeats_the_ids_of_its_requests(
     with target() as server:
         sink = {"use": "http", "with": {"url": server.url, "idempotent": True}}
         made = failed(tmp_path, kafka, sink)
+        before = made.kafka.committed(made.name, made.source)
         made.write_code(FINE)
         server.behaviour = lambda _request: HANGS
         with Replaying(made, *ALL) as under_way:
@@ -248,3 +241,5 @@ def test_a_replay_to_a_server_that_is_killed_repeats_the_ids_of_its_requests(
             n for n in range(40) if n % 10 in {3, 7}
         ]
         assert all(name.startswith(f"{made.name}.replay.{action}/") for _, name in named)
+        assert sorted(json.loads(body)["id"] for body in server.bodies) == list(range(40))
+        assert made.kafka.committed(made.name, made.source) == before
