@@ -169,8 +169,16 @@ class Accounts(Protocol):
         """
         ...
 
+    @property
+    def owes(self) -> bool:
+        """Whether records are due that must be durable before the offsets behind them are."""
+        ...
+
     def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
-        """Key and value of each record to write with these offsets; called on the commit thread."""
+        """Key and value of each record to write with these offsets; called on the commit thread.
+
+        Records that are owed are among them, whatever the offsets are.
+        """
         ...
 
     def written(self, progress: Offsets) -> None:

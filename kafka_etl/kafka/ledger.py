@@ -49,6 +49,11 @@ class Ledger:
             None if self._accounts is None else self._accounts.taken_over,
         )
 
+    @property
+    def owes(self) -> bool:
+        """See `kafka_etl.engine.sinks.followed.OffsetLedger`."""
+        return self._accounts is not None and self._accounts.owes
+
     def open(self) -> None:
         """Take over the transactional id, which ends the open transaction of a predecessor."""
         self._transactions.open()

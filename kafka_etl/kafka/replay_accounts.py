@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from time import time_ns
+from typing import Final
 
 from kafka_etl.contracts import ClientSettings, OutcomeUnknown
 from kafka_etl.dead_letters import Place
@@ -24,6 +26,13 @@ from kafka_etl.errors import BrokersUnreachable, StatusesTaken
 from kafka_etl.kafka.settings import ReplaySettings
 from kafka_etl.kafka.topics import read
 from kafka_etl.record import Offsets, Partition
+
+RELEASED: Final = 2**52
+"""What a release adds to an offset: the claims from there on are open again.
+
+The mark is in the offset, because a store moves the offset in one step, which refuses the next
+commit of a replay that still runs, and what the mark tells is known after any crash.
+"""
 
 
 class ReplayAccounts:
@@ -49,6 +58,8 @@ class ReplayAccounts:
         self._claims: dict[Partition, list[Claim]] = {}
         self._at: dict[Partition, int] = {}
         self._left_open: set[Place] = set()
+        self._owed: set[Place] = set()
+        self._paying: set[Place] = set()
         self.order: list[Claim] = []
 
     @property
@@ -91,6 +102,7 @@ class ReplayAccounts:
         self._claims = dict(by_partition)
         self._at = dict.fromkeys(by_partition, 0)
         self._left_open = set()
+        self._owed = set()
         newest = [_newest(found) for found in by_partition.values()]
         # Letters are nearly in the order of their records: the merge reads the topic once, about.
         self.order = list(heapq.merge(*newest, key=attrgetter("letter")))
@@ -111,20 +123,35 @@ class ReplayAccounts:
     def leave_open(self, record: Place) -> None:
         """The record is not replayed: the status of its letters becomes open again."""
         self._left_open.add(record)
+        self._owed.add(record)
+
+    @property
+    def owes(self) -> bool:
+        """See `kafka_etl.contracts.Accounts`; a store's offset does not tell what is left open."""
+        return bool(self._owed)
 
     def due(self, progress: Offsets) -> Sequence[tuple[bytes, bytes | None]]:
         """See `kafka_etl.contracts.Accounts`."""
         replayed = Status(LetterStatus.REPLAYED, time_ns() // 1_000_000, self._action)
-        return [
-            (key_of(claim.letter), None)
-            if claim.record in self._left_open
-            else status_record(claim.letter, replayed)
-            for tp, offset in progress.items()
-            for claim in self._claims.get(tp, ())[self._at.get(tp, 0) : self._before(tp, offset)]
+        self._paying = set(self._owed)
+        changes: list[tuple[bytes, bytes | None]] = [
+            _opened(claim) for record in self._paying for claim in self._of(record)
         ]
+        for tp, offset in progress.items():
+            found = self._claims.get(tp, ())
+            replayed_to = offset - RELEASED if offset >= RELEASED else offset
+            for claim in found[self._at.get(tp, 0) : self._before(tp, offset)]:
+                if claim.record in self._left_open:
+                    continue
+                if claim.record.offset >= replayed_to:
+                    changes.append(_opened(claim))
+                else:
+                    changes.append(status_record(claim.letter, replayed))
+        return changes
 
     def written(self, progress: Offsets) -> None:
         """See `kafka_etl.contracts.Accounts`."""
+        self._owed -= self._paying
         for tp, offset in progress.items():
             if tp in self._at:
                 self._at[tp] = self._before(tp, offset)
@@ -136,10 +163,25 @@ class ReplayAccounts:
             at += 1
         return at
 
+    def _of(self, record: Place) -> Sequence[Claim]:
+        """The claims of one record."""
+        found = self._claims.get(Partition(record.topic, record.partition), [])
+        begin = bisect_left(found, record.offset, key=_offset)
+        return found[begin : bisect_right(found, record.offset, key=_offset)]
+
 
 def partition_of_claim(claim: Claim) -> Partition:
     """The partition of the record that failed."""
     return Partition(claim.record.topic, claim.record.partition)
+
+
+def _offset(claim: Claim) -> int:
+    return claim.record.offset
+
+
+def _opened(claim: Claim) -> tuple[bytes, None]:
+    """A status that was taken back: the letter is open."""
+    return key_of(claim.letter), None
 
 
 def _newest(claims: Sequence[Claim]) -> list[Claim]:

@@ -28,7 +28,7 @@ from kafka_etl.kafka.broker_silence import BrokerSilence
 from kafka_etl.kafka.client_settings import admin_settings, consumer_settings, make_client
 from kafka_etl.kafka.committed_offsets import CommittedOffsets
 from kafka_etl.kafka.preflight import largest_record
-from kafka_etl.kafka.replay_accounts import ReplayAccounts, partition_of_claim
+from kafka_etl.kafka.replay_accounts import RELEASED, ReplayAccounts, partition_of_claim
 from kafka_etl.kafka.settings import ReplaySettings
 from kafka_etl.kafka.topics import ranges_of, read_ranges, record_at
 from kafka_etl.log import get_logger
@@ -95,13 +95,15 @@ class ReplaySource:
     # Called by the engine
 
     def poll(self, limit: int) -> Batch | None:
+        if self._settings.release and not self._arrived:
+            return self._release()
         if self._arrived or self._next == len(self._accounts.order) or self._waits():
             sleep(_NAP)
             return None
         claims = self._due(self._fitting(limit))
         if not claims:
             return None
-        found = {} if self._settings.release else self._records(claims)
+        found = self._records(claims)
         records: list[ReplayedRecord] = []
         progress: dict[Partition, int] = {}
         for claim in claims:
@@ -111,8 +113,7 @@ class ReplaySource:
                 records.append(record)
             else:
                 self._accounts.leave_open(claim.record)
-                if not self._settings.release:
-                    self._log.warning("left open", letter=str(claim.letter), reason=record)
+                self._log.warning("left open", letter=str(claim.letter), reason=record)
         if records:
             self._usual_size = max(1, sum(map(len, records)) // len(records))
         begins = {tp: self._given[tp] for tp in progress}
@@ -175,6 +176,16 @@ class ReplaySource:
             self._consumer.close()
 
     # Gathering
+
+    def _release(self) -> Batch | None:
+        """A batch without records, whose offsets open all claims again from here on."""
+        begins = {tp: at for tp, at in self._given.items() if at < RELEASED}
+        if not begins:
+            sleep(_NAP)
+            return None
+        progress = {tp: at + RELEASED for tp, at in begins.items()}
+        self._given.update(progress)
+        return Batch((), progress, begins)
 
     def _waits(self) -> bool:
         """Whether the rate leaves no room for a record yet."""
@@ -257,7 +268,6 @@ def check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:
     return Preflight(
         partitions={**partitions, **sources},
         ends=ends,
-        all_ends=ends,
         begins=accounts.begins(),
         cluster=admin.cluster,
         topic_ids={topic: admin.topic_ids.get(topic, "") for topic in sources},

@@ -34,7 +34,7 @@ from kafka_etl.dlq.selection import Found, LeftOut, Selection, select
 from kafka_etl.envelope import encode_raw
 from kafka_etl.errors import SelectionRefused
 from kafka_etl.invocation import DeadLetter
-from kafka_etl.kafka.replay_accounts import ReplayAccounts
+from kafka_etl.kafka.replay_accounts import RELEASED, ReplayAccounts
 from kafka_etl.kafka.settings import ReplaySettings
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord
@@ -214,8 +214,29 @@ def test_all_letters_of_a_record_that_cannot_be_replayed_are_open_again() -> Non
     assert not made.is_done
     assert (made.begins(), made.ends()) == ({IN: 5}, {IN: 6})
     made.leave_open(record)
+    assert made.owes
+    assert made.due({}) == [(b"0/1", None), (b"0/2", None)]
     assert made.due({IN: 6}) == [(b"0/1", None), (b"0/2", None)]
+    made.written({})
+    assert not made.owes
+    assert not made.is_done
+    assert made.due({IN: 6}) == []
     made.written({IN: 6})
+    assert made.is_done
+
+
+def test_a_release_opens_the_claims_from_its_offset_on() -> None:
+    made = accounts(
+        *(Claim(place(n), Place("orders", 3, 5 + n), None) for n in range(4)),
+    )
+    made.written({IN: 6})
+    due = made.due({IN: 7 + RELEASED})
+    assert [(key, value is None) for key, value in due] == [
+        (b"0/1", False),  # a store has the record, but its status was not written yet
+        (b"0/2", True),
+        (b"0/3", True),
+    ]
+    made.written({IN: 7 + RELEASED})
     assert made.is_done
 
 

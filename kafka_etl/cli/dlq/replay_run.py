@@ -192,10 +192,11 @@ def _sum_up(
     """Close the account of an action, tell its outcome, and return the exit status."""
     from kafka_etl.dead_letters.statuses import ActionState, LetterStatus
 
+    present = letters.statuses.read().actions[action.id]
+    if present.run not in {action.run, order.run}:
+        return status or 1  # another run has the letters, and closes the account
     change = letters.statuses.change()
     statuses = change.statuses
-    if statuses.actions[action.id].run not in {action.run, order.run}:
-        return status or 1  # another run has the letters, and closes the account
     left = len(statuses.claimed(action.id))
     replayed = sum(
         one.action == action.id and one.status is LetterStatus.REPLAYED

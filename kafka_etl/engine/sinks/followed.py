@@ -17,6 +17,11 @@ from kafka_etl.settle import settlement_without
 class OffsetLedger(Protocol):
     """Where offsets and dead letters are committed in one Kafka transaction."""
 
+    @property
+    def owes(self) -> bool:
+        """Whether the source has records that must be durable before its offsets move."""
+        ...
+
     def open(self) -> None: ...
 
     def begin(self, settlement: Settlement) -> Callable[[], None]: ...

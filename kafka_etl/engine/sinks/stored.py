@@ -269,11 +269,10 @@ class StoredSink:
             self._mirror(settlement.held())
             return
         letters: Sequence[bytes] = ()
-        if settlement.dead_letters:
-            if self._encode_letter is not None:
-                letters = [self._encode_letter(letter) for letter in settlement.dead_letters]
-            elif self._rolling is None:
-                self._write_letters(settlement, settlement.new_letters())
+        if settlement.dead_letters and self._encode_letter is not None:
+            letters = [self._encode_letter(letter) for letter in settlement.dead_letters]
+        elif self._rolling is None:
+            self._write_first(settlement, settlement.new_letters())
         moves = {
             tp: Move(settlement.begins.get(tp, at), at, self.generations.get(tp, 0))
             for tp, at in settlement.progress.items()
@@ -297,9 +296,9 @@ class StoredSink:
             raise self._failed(error, settlement) from error
         self._taken(settlement)
 
-    def _write_letters(self, settlement: Settlement, letters: Sequence[DeadLetter]) -> None:
-        """Write dead letters to Kafka, acknowledged before the store's transaction begins."""
-        if letters:
+    def _write_first(self, settlement: Settlement, letters: Sequence[DeadLetter]) -> None:
+        """Write dead letters, and what the source owes, to Kafka before the store commits."""
+        if letters or self._ledger.owes:
             lease = settlement.held().lease
             self._in_ledger(Settlement(Outputs(), tuple(letters), {}, lease))
 
@@ -326,7 +325,7 @@ class StoredSink:
         if settlement is None or not store.due(final=final or full, leaving=leaving):
             return {}
         try:
-            self._write_letters(settlement, self._open.letters)
+            self._write_first(settlement, self._open.letters)
             self._open.letters = []
             self._connection.ensure()
             durable = store.roll(final=final or full, leaving=leaving)

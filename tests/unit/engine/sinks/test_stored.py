@@ -30,6 +30,8 @@ IDENTITY = StoreIdentity("memory", "g", "g", {"in": "topic-id"})
 class LedgerOf:
     """The group's offsets and the dead-letter topic, on the broker in memory."""
 
+    owes = False
+
     def __init__(self, broker: MemoryBroker) -> None:
         self._sink = MemorySink(broker, "out")
 
