@@ -64,6 +64,11 @@ def is_letter_file(path: Path) -> bool:
     return path.name.endswith(tuple(e + c for e in _ENDINGS for c in _COMPRESSIONS))
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files of lines in a folder and its folders, by name."""
+    return sorted(p for p in folder.rglob("*") if _is_wanted(p, folder) and p.is_file())
+
+
 class LetterFiles:
     """A file, or the files of lines in a folder and its folders, by name.
 
@@ -75,10 +80,7 @@ class LetterFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if _is_wanted(p, path) and p.is_file())
-        else:
-            found = [path] if path.is_file() else []
+        found = files_in(path) if path.is_dir() else [path] if path.is_file() else []
         if not found:
             raise NoSuchLetter(
                 f"there is no file of dead letters at {path}",
@@ -116,8 +118,11 @@ class LetterFiles:
 
 
 def _is_wanted(path: Path, folder: Path) -> bool:
-    """Whether this is a file of lines, and not hidden: sinks keep their offsets beside the data."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    """Whether this is a file of lines, and not hidden: sinks keep their offsets beside the data.
+
+    Hidden is what begins with `.`, or with `_` as in other folders of data.
+    """
+    hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
     return is_letter_file(path) and not hidden
 
 

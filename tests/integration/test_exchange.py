@@ -129,3 +129,28 @@ def test_an_archive_in_files_is_listed_and_brought_back_for_a_replay(
     refused = dlq(folder, "replay", "archive", "--where", "True")
     assert refused.returncode == 1
     assert "kafka-etl dlq import archive -t TOPIC" in refused.stderr
+
+
+def test_an_archive_of_objects_is_imported_without_the_sinks_own_files(
+    folder: Path, kafka: Kafka
+) -> None:
+    project = picky(folder, kafka, partitions=1)
+    project.spec["dead_letter"]["format"] = "envelope"
+    project.write()
+    project.produce(orders(50))
+    assert run_to_end(folder, "pipeline.yaml").process.returncode == 0
+    (folder / "archiver").mkdir()
+    archiver = Project(folder / "archiver", kafka)
+    archiver.spec["source"]["with"] = {"topics": [project.letters], "value": "bytes"}
+    archiver.spec["sink"] = {"use": "objects", "with": {"url": f"file://{folder}/archive"}}
+    archiver.write()
+    archived = run_to_end(archiver.folder, str(archiver.file))
+    assert archived.process.returncode == 0, archived.said()
+    assert list((folder / "archive" / "_offsets").rglob("*.json"))
+    listed = dlq(folder, "list", "archive")
+    assert "5 open dead letters of 1 kinds" in listed.stdout
+    assert "no dead letters" not in listed.stderr
+    again = kafka.topic(1)
+    done = dlq(folder, "import", "archive", "-t", again)
+    assert done.returncode == 0, done.stderr
+    assert f"{again} has 5 dead letters more" in done.stderr

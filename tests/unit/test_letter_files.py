@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from kafka_etl.cli.dlq.finding import find_source, find_topic
 from kafka_etl.dead_letters import Place, StoredLetter
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dlq.exchange import LetterLine, lines_in
@@ -15,7 +16,7 @@ from kafka_etl.dlq.files import LetterFiles
 from kafka_etl.dlq.index import index_of_files
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import encode_failure
-from kafka_etl.errors import NoSuchLetter
+from kafka_etl.errors import BrokersUnreachable, NoSuchLetter
 from tests.unit.test_envelope import ABOUT, ERROR, PLENTY, letter
 
 LINES = [encode_failure(letter(b"%d" % n, headers=[("h", b"\xff")]), ABOUT, PLENTY) for n in (1, 2)]
@@ -86,9 +87,10 @@ def test_compressed_files_are_read_and_cut_ones_up_to_the_cut(tmp_path: Path, en
 
 
 def test_a_folder_is_its_files_by_name(tmp_path: Path) -> None:
-    for name in ("2026", ".kafka-etl"):
+    for name in ("2026", ".kafka-etl", "_offsets"):
         (tmp_path / name).mkdir()
-    written(tmp_path / ".kafka-etl" / "orders-0.json", [b"{}"])
+    for name in (".kafka-etl", "_offsets"):
+        written(tmp_path / name / "orders-0.json", [b"{}"])
     written(tmp_path / "2026" / "b.jsonl", LINES)
     written(tmp_path / "a.jsonl", LINES[:1])
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
@@ -125,3 +127,22 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "gone.jsonl").unlink()
     with pytest.raises(OSError, match="No such file"):
         letters(files)
+
+
+def test_a_folder_without_files_of_lines_hides_no_topic_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("orders.dlq", "my dead"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "orders.dlq" / "notes.md").touch()
+    written(tmp_path / "my dead" / "orders-0.jsonl", LINES)
+    with pytest.raises(BrokersUnreachable):
+        find_topic("orders.dlq", "127.0.0.1:1", None, {})
+    for given in ("orders.dlq/", "./none.jsonl"):
+        with pytest.raises(NoSuchLetter, match="no file of dead letters"):
+            find_source(given, None, None, {})
+    assert len(list(find_source("my dead", None, None, {}).letters())) == 2
+    with pytest.raises(NoSuchLetter, match="statuses are kept in Kafka only") as error:
+        find_topic("my dead", None, None, {})
+    assert "kafka-etl dlq import 'my dead' -t TOPIC" in error.value.next_step

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
@@ -199,12 +200,13 @@ def find_source(
 
 def _names_files(where: str) -> bool:
     """Whether an argument names files of JSON lines, rather than a pipeline or a topic."""
-    from kafka_etl.dlq.files import is_letter_file
+    from kafka_etl.dlq.files import files_in, is_letter_file
 
-    path = Path(where)
+    path, is_path = Path(where), "/" in where  # which no topic has in its name
     if path.is_dir():
-        return not [*path.glob("*.yaml"), *path.glob("*.yml")]
-    return is_letter_file(path) and ("/" in where or path.is_file())
+        pipelines = [*path.glob("*.yaml"), *path.glob("*.yml")]
+        return not pipelines and (is_path or bool(files_in(path)))
+    return is_letter_file(path) and (is_path or path.is_file())
 
 
 def find_topic(
@@ -235,7 +237,8 @@ def find_topic(
     if letters is None and _names_files(where):
         raise NoSuchLetter(
             f"{where} has dead letters in files, and their statuses are kept in Kafka only",
-            f"Bring them into a topic: kafka-etl dlq import {where} -t TOPIC",
+            f"Bring them into a topic: kafka-etl dlq import {quote(where)} -t TOPIC. Then name it "
+            "instead, or as `--letters TOPIC` beside a pipeline file.",
         )
     own = Path(where) if is_file(where) else None
     cluster = find_cluster(kafka, own or pipeline, overrides)
