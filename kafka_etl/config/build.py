@@ -302,6 +302,15 @@ class _Builder:
                 hint="name a queue, `http`, or a store that has one, such as `postgres`",
             )
             return None, None
+        if plugin.letters != "table" and "offsets" in plugin.settings.model_fields:
+            self._find(
+                Code.INVALID_VALUE,
+                f"sink {use} keeps offsets beside its rows, so that nothing else is written there",
+                at,
+                hint="write to a topic, and from there to "
+                f"{use} with a pipeline of its own: `dead_letter: {{topic: NAME}}`",
+            )
+            return None, None
         if "set" in spec.with_:
             self._find(
                 Code.INVALID_VALUE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -27,6 +28,8 @@ Encoding = Literal["utf-8", "base64"]
 _CONTEXT: Final = PREFIX + "context"
 _IN_CONTEXT: Final = "context"
 """Encoding of a header whose value stands in the column `context`."""
+_EXPORTED: Final = b'{"id":'
+"""How a row of an export begins."""
 _ROWS: Final = 2_000
 """Rows of a Parquet file that are written at once."""
 
@@ -256,6 +259,31 @@ def lines_in(path: Path) -> Iterator[tuple[str, LetterLine | str]]:
         if isinstance(line, str):
             line = _line_of_document(record) or line
         yield files.place(record), line
+
+
+def as_letter(line: Line) -> Line:
+    """A row of an export as the dead letter that it was; any other line as it is."""
+    if line.content is None or not line.content.startswith(_EXPORTED):
+        return line
+    row = _line(line.content)
+    if isinstance(row, str):
+        return line
+    letter = row.encoded()
+    return replace(
+        line,
+        content=letter.value,
+        key_=letter.key,
+        headers_=letter.headers,
+        written_ms=_ms(row.written),
+    )
+
+
+def _ms(time: str | None) -> int:
+    """A time in milliseconds since the epoch; -1: none."""
+    try:
+        return -1 if time is None else round(datetime.fromisoformat(time).timestamp() * 1000)
+    except ValueError:
+        return -1
 
 
 def _line(row: bytes) -> LetterLine | str:

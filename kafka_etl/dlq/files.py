@@ -1,4 +1,4 @@
-"""Dead letters in files: a document of format `envelope` on each line, as exports and sinks write.
+"""Dead letters in files of lines: documents of format `envelope`, or the rows of an export.
 
 A file may be compressed with gzip (`.gz`) or, where pyarrow is installed, with zstd (`.zst`). The
 lines are read as if they were the records of a topic: `FILES/2/17` is line 17 of the file number 2,
@@ -23,7 +23,7 @@ _ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".txt")
 _COMPRESSIONS: Final = ("", ".gz", ".zst")
 _END: Final = 2**62
 """An offset behind all lines."""
-_NO_TIMESTAMP: Final = (0, -1)
+_LOG_APPEND_TIME: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ class Line:
     file: Partition
     number: int
     content: bytes | None
+    key_: bytes | None = None
+    headers_: Headers | None = None
+    written_ms: int = -1
 
     def topic(self) -> str:
         return self.file.topic
@@ -44,16 +47,16 @@ class Line:
         return self.number
 
     def key(self) -> bytes | None:
-        return None
+        return self.key_
 
     def value(self) -> bytes | None:
         return self.content
 
     def headers(self) -> Headers | None:
-        return None
+        return self.headers_
 
     def timestamp(self) -> tuple[int, int]:
-        return _NO_TIMESTAMP
+        return (_LOG_APPEND_TIME, self.written_ms)
 
     def __len__(self) -> int:
         return len(self.content or b"")

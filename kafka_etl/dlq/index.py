@@ -23,7 +23,6 @@ from kafka_etl.dead_letters.statuses import (
     place_from,
     status_topic,
 )
-from kafka_etl.dlq.files import LetterFiles
 from kafka_etl.dlq.index_files import IndexFiles, default_folder
 from kafka_etl.dlq.rows import LetterRow, Payload, row_of
 from kafka_etl.dlq.store import Counted, Store
@@ -267,7 +266,7 @@ def open_index(
         IndexUnusable: The file of the index cannot be written.
         KafkaEtlError: The topic cannot be read.
     """
-    partitions = existing_partitions(admin, topic, "It is created when the pipeline starts.")
+    partitions = existing_partitions(admin, topic)
     files = IndexFiles(default_folder(), admin.cluster, topic, admin.topic_ids[topic])
     with files.locked(lambda: progress(f"{topic}: another command brings the index up to date")):
         store = files.open(anew=rebuild)
@@ -285,19 +284,17 @@ def open_index(
     return Index(topic, store, partial(read_ranges, consumer))
 
 
-def index_of_files(files: LetterFiles) -> Index:
-    """An index of dead letters in files, in memory; all of them are open.
+def index_in_memory(name: str, ranges: Ranges, read: Read) -> Index:
+    """An index of dead letters in files, which `read` gives; all of them are open.
 
-    Raises:
-        OSError: A file cannot be read.
-        ExtraMissing: A file is compressed with zstd, and pyarrow is not installed.
+    Raises: as `read`.
     """
     store = Store(":memory:")
-    lines = files.read(files.ranges)
+    lines = read(ranges)
     while batch := list(islice(lines, _BATCH)):
         _add(store, batch)
     store.commit()
-    return Index(files.name, store, files.read)
+    return Index(name, store, read)
 
 
 def _add(store: Store, records: Sequence[SourceRecord]) -> None:

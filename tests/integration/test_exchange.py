@@ -111,7 +111,6 @@ def test_an_archive_in_files_is_listed_and_brought_back_for_a_replay(
     archiver.write()
     archived = run_to_end(archiver.folder, str(archiver.file))
     assert archived.process.returncode == 0, archived.said()
-    kafka.topic(2, "orders.again")
     project.write_code("def pick(order: dict) -> dict:\n    return order\n")
     block = PAGE.read_text().split("## In files")[1].split("```")[1]
     done: list[Done] = []

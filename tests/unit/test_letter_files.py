@@ -5,18 +5,21 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from kafka_etl.cli.dlq.finding import find_source, find_topic
 from kafka_etl.dead_letters import Place, StoredLetter
 from kafka_etl.dead_letters.decode import decode_letter
-from kafka_etl.dlq.exchange import LetterLine, lines_in
+from kafka_etl.dead_letters.statuses import LetterStatus
+from kafka_etl.dlq.exchange import LetterLine, as_letter, line_of, lines_in
 from kafka_etl.dlq.files import LetterFiles
-from kafka_etl.dlq.index import index_of_files
+from kafka_etl.dlq.index import Index, index_in_memory
 from kafka_etl.dlq.where import Where
-from kafka_etl.envelope import encode_failure
+from kafka_etl.envelope import encode_failure, encode_raw
 from kafka_etl.errors import BrokersUnreachable, NoSuchLetter
+from tests.unit.test_dead_letters import in_topic
 from tests.unit.test_envelope import ABOUT, ERROR, PLENTY, letter
 
 LINES = [encode_failure(letter(b"%d" % n, headers=[("h", b"\xff")]), ABOUT, PLENTY) for n in (1, 2)]
@@ -25,6 +28,12 @@ LINES = [encode_failure(letter(b"%d" % n, headers=[("h", b"\xff")]), ABOUT, PLEN
 def written(path: Path, lines: list[bytes]) -> Path:
     path.write_bytes(b"\n".join(lines) + b"\n")
     return path
+
+
+def index_of_files(files: LetterFiles) -> Index:
+    return index_in_memory(
+        files.name, files.ranges, lambda ranges: map(as_letter, files.read(ranges))
+    )
 
 
 def letters(files: LetterFiles) -> list[StoredLetter]:
@@ -101,6 +110,22 @@ def test_a_folder_is_its_files_by_name(tmp_path: Path) -> None:
     assert places[-1] == f"{tmp_path / 'a.jsonl'}, line 1"
     (line,) = (one := LetterFiles(tmp_path / "a.jsonl")).read(one.ranges)
     assert one.place(line) == "line 1"
+
+
+def test_the_rows_of_an_export_are_the_letters_they_were(tmp_path: Path) -> None:
+    record = in_topic(encode_raw(letter(b"v", b"k", [("own", b"\xff")]), ABOUT, PLENTY))
+    found = decode_letter(record)
+    assert found is not None
+    row = msgspec.json.encode(line_of(record, found, LetterStatus.REPLAYED))
+    files = LetterFiles(written(tmp_path / "export.jsonl", [row, b'{"id": 1}']))
+    exported, other = map(as_letter, files.read(files.ranges))
+    assert (exported.key(), exported.value()) == (record.key(), record.value())
+    assert exported.headers() == record.headers()
+    back = decode_letter(exported)
+    assert back is not None
+    assert msgspec.structs.replace(back, at=found.at) == found
+    assert other.content == b'{"id": 1}'
+    assert index_of_files(files).strangers == 1
 
 
 def test_documents_of_sinks_are_rows_of_an_import(tmp_path: Path) -> None:

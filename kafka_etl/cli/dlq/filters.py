@@ -45,12 +45,12 @@ def opened_index(letters: LetterTopic | LetterFolder, *, rebuild: bool = False) 
         KafkaEtlError: The topic does not exist or cannot be read, or the index cannot be written.
     """
     from kafka_etl.cli.dlq.finding import LetterFolder
-    from kafka_etl.dlq.index import index_of_files, open_index
+    from kafka_etl.dlq.index import index_in_memory, open_index
 
     progress = ProgressLine()
     try:
         if isinstance(letters, LetterFolder):
-            index = index_of_files(letters.files)
+            index = index_in_memory(letters.topic, letters.ranges, letters.read)
         else:
             index = open_index(
                 letters.cluster.consumer,

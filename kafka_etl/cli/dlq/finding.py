@@ -179,7 +179,9 @@ class LetterFolder(LetterSource):
     files: LetterFiles
 
     def read(self, ranges: Ranges) -> Iterator[SourceRecord]:
-        return self.files.read(ranges)
+        from kafka_etl.dlq.exchange import as_letter
+
+        return map(as_letter, self.files.read(ranges))
 
 
 def find_source(
@@ -244,8 +246,8 @@ def find_topic(
     cluster = find_cluster(kafka, own or pipeline, overrides)
     topic = letters or (_topic_of(cluster, where) if own else where)
     admin = reached(cluster.admin)
-    none_yet = "It is created when the pipeline starts."
-    ranges = whole(admin, existing_partitions(admin, topic, none_yet))
+    missing = "A pipeline creates it when it starts." if own else "Correct its name."
+    ranges = whole(admin, existing_partitions(admin, topic, missing))
     return LetterTopic(topic, ranges, cluster, admin)
 
 

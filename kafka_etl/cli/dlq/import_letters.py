@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kafka_etl.cli.cluster import KafkaOption, PipelineOption
+from kafka_etl.cli.cluster import Cluster, KafkaOption, PipelineOption, find_cluster
 from kafka_etl.cli.dlq.bulk import tell
 from kafka_etl.cli.dlq.filters import told
 from kafka_etl.cli.dlq.finding import LetterTopic, find_topic
@@ -22,7 +22,7 @@ _DEFAULT_LIMIT: Final = 1_048_588
 _NAMED: Final = 3
 
 
-def import_letters(
+def import_letters(  # noqa: PLR0913 - one parameter per option
     file: Annotated[
         Path,
         typer.Argument(help="JSON lines or Parquet, as `dlq export` or sinks write; or a folder."),
@@ -31,6 +31,9 @@ def import_letters(
     topic: Annotated[
         str, typer.Option("-t", "--topic", metavar="TOPIC", help="A dead-letter topic.")
     ],
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the topic if it is missing.")
+    ] = False,
     again: Annotated[
         bool,
         typer.Option("--again", help="Even if the topic has dead letters of the same records."),
@@ -47,6 +50,8 @@ def import_letters(
     """
     from kafka_etl.kafka.letter_writer import write_letters
 
+    if create:
+        _create(find_cluster(kafka, pipeline, {}), topic)
     found = find_topic(topic, kafka, pipeline, {}, letters=topic)
     sources = _sources_in(file)
     if not sources:
@@ -58,6 +63,16 @@ def import_letters(
     letters = told(_letters(file, len(found.ranges)), "letters sent")
     count = write_letters(cluster.producer, topic, _limit_of(found), letters)
     tell(f"{topic} has {count:,} dead letters more")
+
+
+def _create(cluster: Cluster, topic: str) -> None:
+    """Create the topic if it is missing, with one partition."""
+    from kafka_etl.kafka.admin import reached
+
+    admin = reached(cluster.admin)
+    if topic not in admin.topics([topic], "WRITE"):
+        admin.create_topic(topic, 1, None, {})
+        tell(f"created topic {topic} with 1 partition")
 
 
 def _lines(file: Path) -> Iterator[tuple[str, LetterLine | str]]:

@@ -300,6 +300,13 @@ VALUES = [
         "`dead_letter`: `new_kinds_within` needs `topic`, which holds the known kinds",
     ),
     Mistake(
+        "dead_letter: {use: »files, with: {folder: letters}}",
+        Code.INVALID_VALUE,
+        "sink files keeps offsets beside its rows, so that nothing else is written there",
+        "write to a topic, and from there to files with a pipeline of its own: "
+        "`dead_letter: {topic: NAME}`",
+    ),
+    Mistake(
         "dead_letter: {topic: d, hooks: [»{}]}",
         Code.INVALID_VALUE,
         "`hooks[0]`: needs one of `url` and `topic`",
