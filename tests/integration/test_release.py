@@ -59,7 +59,7 @@ def begun(made: Project, outputs: Ids) -> subprocess.Popen[str]:
     """A slow replay of the threes, some of which are in the output."""
     before = len(outputs())
     process = subprocess.Popen(
-        [*COMMAND, "dlq", "replay", str(made.file), *THREES, "--rate", "20"],
+        [*COMMAND, "dlq", "replay", str(made.file), *THREES, "--rate", "5"],
         cwd=made.folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

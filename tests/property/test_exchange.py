@@ -73,10 +73,10 @@ def test_bad_rows_are_told_with_their_numbers(tmp_path: Path) -> None:
     assert len({good, no_base64, no_headers}) == 3
     path = tmp_path / "letters.jsonl"
     path.write_bytes(b"\n".join([good, b"", b"{}", b"no JSON", no_base64, no_headers, good]))
-    found = {number: line for number, line in lines_in(path) if isinstance(line, str)}
-    assert found.keys() == {3, 4, 5, 6}
-    assert "missing required field `id`" in found[3]
-    assert "[name, value, encoding]" in found[6]
+    found = {place: line for place, line in lines_in(path) if isinstance(line, str)}
+    assert found.keys() == {"line 3", "line 4", "line 5", "line 6"}
+    assert "missing required field `id`" in found["line 3"]
+    assert "[name, value, encoding]" in found["line 6"]
 
 
 def test_a_row_knows_its_partition() -> None:
