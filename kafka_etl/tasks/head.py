@@ -1,0 +1,272 @@
+"""The head of a task: its present state, as the journal has it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from kafka_etl.tasks.states import State
+
+FORMAT: Final = 1
+"""The format that this release writes."""
+_LINES: Final = 50
+_WORDS: Final = 16
+_ATTEMPTS: Final = 10
+
+
+class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all parts: a field with its default is not written."""
+
+
+class Origin(_Part, frozen=True):
+    """The record of the source that a task was made of.
+
+    Attributes:
+        timestamp: The record's time, in milliseconds since the epoch; -1: none.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    topic_id: str = ""
+    timestamp: int = -1
+
+
+class Submitted(_Part, frozen=True):
+    """Who has submitted the task, with which word, and when it was accepted.
+
+    Attributes:
+        word: Id of the word.
+        at_ms: The inbox's time of the word, in milliseconds since the epoch.
+        by: `USER@HOST`, as the sender claims; empty: the pipeline's source.
+    """
+
+    word: str
+    at_ms: int
+    by: str = ""
+
+
+class Input(_Part, frozen=True):
+    """Where the input is: a record of the inbox.
+
+    Attributes:
+        offset: Offset of the word in the task's partition of the inbox.
+        size: Bytes of the input.
+        sha256: Digest of the input, in hex.
+        preview: The first bytes as text; empty: previews are off.
+    """
+
+    offset: int
+    size: int
+    sha256: str = ""
+    preview: str = ""
+
+
+class Failure(_Part, frozen=True):
+    """Why an attempt, or the task, has failed.
+
+    Attributes:
+        type: Class of the error, or a name of ours: `Timeout`, `WorkerCrashed`, `WorkerLost`,
+            `Interrupted`, `SinkFailed`, `InputGone`.
+        exit_status: Exit status of the runner's process; None: it has not ended.
+        stderr: The last of what the attempt has written to its standard error.
+    """
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+    exit_status: int | None = None
+    stderr: str = ""
+
+
+class Attempt(_Part, frozen=True):
+    """One attempt, or one grant that was never used.
+
+    Attributes:
+        why: How it ended: `result`, or the reason of the word `ended`.
+        counted: Whether it counts against `max_attempts`.
+    """
+
+    number: int
+    token: str
+    executor: str
+    started_ms: int = 0
+    ended_ms: int = 0
+    why: str = ""
+    counted: bool = False
+    error: Failure | None = None
+
+
+class Attempts(_Part, frozen=True):
+    """The attempts so far.
+
+    Attributes:
+        counted: Those of this generation that count against `max_attempts`.
+        total: Those of all generations, whether they count or not.
+        interruptions: Those of this generation that a shutdown or a lost lease has ended.
+        joint: Those of this generation that ended together with others of their executor.
+        last: The last ten.
+    """
+
+    counted: int = 0
+    total: int = 0
+    interruptions: int = 0
+    joint: int = 0
+    last: tuple[Attempt, ...] = ()
+
+    def with_ended(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        """The last ten attempts, this one among them."""
+        return (*self.last, attempt)[-_ATTEMPTS:]
+
+
+class Due(_Part, frozen=True):
+    """When a task is due that waits for its next attempt.
+
+    Attributes:
+        at_ms: The time, in milliseconds since the epoch.
+        delay_ms: The wait from the moment of its failure: after a take-over the wait is the shorter
+            of the two, since the clocks of two hosts are never compared.
+    """
+
+    at_ms: int
+    delay_ms: int
+
+
+class StopNote(_Part, frozen=True):
+    """An order to stop.
+
+    Attributes:
+        force: Whether the attempt is killed at once.
+        quiet: Whether the destinations of failures hear nothing.
+        too_late: Whether the attempt had its result before.
+        unconfirmed: Whether nobody has confirmed the end of the attempt.
+    """
+
+    at_ms: int
+    by: str = ""
+    reason: str = ""
+    force: bool = False
+    quiet: bool = False
+    too_late: bool = False
+    unconfirmed: bool = False
+
+
+class HistoryLine(_Part, frozen=True):
+    """A change, or a word without an effect that people should know of.
+
+    Attributes:
+        to: The state after it.
+        who: Who said it: `owner`, an executor, or `USER@HOST`.
+    """
+
+    at_ms: int
+    to: State
+    who: str
+    why: str = ""
+
+
+class Destination(_Part, frozen=True):
+    """A place that gets the outcome, and whether it has the outcome."""
+
+    name: str
+    status: str
+    why: str = ""
+
+
+class Head(_Part, frozen=True, kw_only=True):
+    """The present state of a task.
+
+    Attributes:
+        v: Format of the record.
+        generation: How often the task was begun by hand or anew, from 1.
+        outcome: The final state that follows on `Delivering`; None: none is known.
+        seq: Offset of the submission in the inbox: the order of a queue.
+        route: What decides the task's partition; empty: its id.
+        token: Id of the attempt that an executor holds; empty: none does.
+        executor: The executor that holds the token, or held the last one.
+        boot: Id of the executor's start.
+        granted_ms: When the executor got the token; 0: never. Likewise `started_ms`, `finished_ms`.
+        expires_ms: When a task that has not started expires; 0: never.
+        forget_ms: When the id may be used anew; 0: not known yet.
+        ask: A question for the executor, such as `stack`.
+        result: Preview of the result.
+        duplicates: Submissions of the same id that were dropped.
+        history: The last fifty lines of it.
+        before: Number of lines before these.
+        words: Ids of the last sixteen words that were taken.
+        is_stub: Whether the history is over, and only the id is still known.
+        rest: Fields of a later format, which travel on unchanged.
+    """
+
+    id: str
+    state: State
+    v: int = msgspec.field(default_factory=lambda: FORMAT)  # a factory's default is written, too
+    generation: int = 1
+    outcome: State | None = None
+    seq: int = 0
+    route: str = ""
+    submit: Submitted | None = None
+    origin: Origin | None = None
+    input: Input | None = None
+    trace: str = ""
+    token: str = ""
+    executor: str = ""
+    boot: str = ""
+    granted_ms: int = 0
+    started_ms: int = 0
+    attempts: Attempts = Attempts()
+    due: Due | None = None
+    expires_ms: int = 0
+    stop: StopNote | None = None
+    ask: str = ""
+    result: str = ""
+    error: Failure | None = None
+    destinations: tuple[Destination, ...] = ()
+    duplicates: int = 0
+    history: tuple[HistoryLine, ...] = ()
+    before: int = 0
+    words: tuple[str, ...] = ()
+    finished_ms: int = 0
+    forget_ms: int = 0
+    is_stub: bool = False
+    rest: dict[str, Any] = {}
+
+    def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
+        """The last fifty lines, this one among them, and how many there were before."""
+        history = (*self.history, line)
+        return history[-_LINES:], self.before + max(0, len(history) - _LINES)
+
+    def with_word(self, word: str) -> tuple[str, ...]:
+        """The last sixteen words, this one among them."""
+        return (*self.words, word)[-_WORDS:]
+
+
+def encode_head(head: Head) -> bytes:
+    """A head as the journal has it."""
+    if not head.rest:
+        return _encode(head)
+    fields = msgspec.to_builtins(head)
+    del fields["rest"]
+    return _encode(head.rest | fields)
+
+
+def decode_head(data: bytes) -> Head:
+    """A head from the journal; what a later format has added is in `rest`.
+
+    Raises:
+        msgspec.MsgspecError: The data is no head.
+    """
+    head = _decode(data)
+    if head.v <= FORMAT:
+        return head
+    known = {field.encode_name for field in msgspec.structs.fields(Head)}
+    fields: dict[str, Any] = _any(data)
+    return msgspec.structs.replace(
+        head, rest={name: value for name, value in fields.items() if name not in known}
+    )
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Head).decode
+_any: Final = msgspec.json.Decoder(dict[str, Any]).decode

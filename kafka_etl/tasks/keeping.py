@@ -1,0 +1,162 @@
+"""What owners and a keeper say to each other over the keeper's socket.
+
+The keeper runs the attempts, and survives the owners. An owner gives grants and relays the keeper's
+words to the inbox; the keeper keeps the last word of an attempt until Kafka has acknowledged it.
+
+A message is a length of four bytes, big-endian, and that many bytes of MessagePack.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kafka_etl.record import Headers
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of all messages."""
+
+
+class TaskRecord(_Message, frozen=True):
+    """The record of the source that is the input of a task.
+
+    Attributes:
+        timestamp: In milliseconds since the epoch; -1: none.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+# From an owner
+
+
+class Attach(_Message, frozen=True):
+    """The first message of an owner: it relays for these partitions of the inbox from now on."""
+
+    partitions: tuple[int, ...]
+
+
+class Grant(_Message, frozen=True):
+    """Run an attempt.
+
+    Attributes:
+        token: Id of the attempt.
+        task: Id of the task.
+        partition: Partition of the task's inbox, to which words about the attempt go.
+        attempt: Number of the attempt in its generation, from 1.
+    """
+
+    token: str
+    task: str
+    partition: int
+    generation: int
+    attempt: int
+    record: TaskRecord
+
+
+class Halt(_Message, frozen=True):
+    """End an attempt: SIGTERM to all that belongs to it, and SIGKILL after `stop_grace`.
+
+    Attributes:
+        force: Whether to send SIGKILL at once.
+    """
+
+    token: str
+    force: bool = False
+
+
+class Acknowledged(_Message, frozen=True):
+    """Kafka has the last word of this attempt: the keeper may forget the attempt."""
+
+    token: str
+
+
+class Show(_Message, frozen=True):
+    """Write the Python stack of the attempt to the log."""
+
+    token: str
+
+
+# From the keeper
+
+
+class Holding(_Message, frozen=True):
+    """The answer to `Attach`.
+
+    Attributes:
+        executor: Name of the executor.
+        boot: Id of the keeper's start.
+        slots: Number of attempts that run at the same time.
+        tokens: Token -> partition, of all attempts that the keeper runs or has not forgotten.
+    """
+
+    executor: str
+    boot: str
+    slots: int
+    tokens: dict[str, int]
+
+
+class Said(_Message, frozen=True):
+    """A word for the inbox, as the keeper has made it.
+
+    Attributes:
+        partition: Partition of the inbox.
+        key: Key of the record: the task's id, or the executor's name.
+        last: Token of the attempt whose last word this is; empty: it is not the last one.
+    """
+
+    partition: int
+    key: str
+    value: bytes | None
+    headers: Headers
+    last: str = ""
+
+
+FromOwner = Attach | Grant | Halt | Acknowledged | Show
+FromKeeper = Holding | Said
+
+_LENGTH: Final = 4
+_encoder: Final = msgspec.msgpack.Encoder()
+_decode_owner: Final = msgspec.msgpack.Decoder(FromOwner).decode
+_decode_keeper: Final = msgspec.msgpack.Decoder(FromKeeper).decode
+
+
+def pack(message: FromOwner | FromKeeper) -> bytes:
+    """A message with its length."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(_LENGTH, "big") + body
+
+
+def unpack_from_owner(buffer: bytearray) -> list[FromOwner]:
+    """Take the complete messages of an owner off the buffer.
+
+    Raises:
+        msgspec.MsgspecError: The buffer holds something else.
+    """
+    return [_decode_owner(body) for body in _bodies(buffer)]
+
+
+def unpack_from_keeper(buffer: bytearray) -> list[FromKeeper]:
+    """Likewise, of a keeper."""
+    return [_decode_keeper(body) for body in _bodies(buffer)]
+
+
+def _bodies(buffer: bytearray) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    while len(buffer) >= at + _LENGTH:
+        end = at + _LENGTH + int.from_bytes(buffer[at : at + _LENGTH], "big")
+        if len(buffer) < end:
+            break
+        found.append(bytes(buffer[at + _LENGTH : end]))
+        at = end
+    del buffer[:at]
+    return found

@@ -1,0 +1,77 @@
+"""What an owner and its log in Kafka give each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kafka_etl.invocation import DeadLetter
+from kafka_etl.record import Offsets, Partition, SourceRecord
+from kafka_etl.tasks.journal import Mark
+from kafka_etl.tasks.rows import Row
+
+
+@dataclass(slots=True)
+class Entry:
+    """What one transaction writes, besides offsets.
+
+    Attributes:
+        journal: (number of the partition, key, value) of records of the journal.
+        rows: Rows of results; those without a topic go to the pipeline's own.
+        letters: Tasks that have ended without success.
+    """
+
+    journal: list[tuple[int, bytes, bytes | None]] = field(
+        default_factory=list[tuple[int, bytes, bytes | None]]
+    )
+    rows: list[Row] = field(default_factory=list[Row])
+    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A partition of the journal, read to its end.
+
+    Attributes:
+        heads: Task -> its head.
+        mark: How far the last owner had read the inbox; None: there was none.
+    """
+
+    heads: Mapping[str, bytes]
+    mark: Mark | None
+
+
+class TaskLog(Protocol):
+    """The inbox and the journal, in Kafka."""
+
+    def open(self) -> None:
+        """Take over the transactional id; see `kafka_etl.contracts.Sink.open`."""
+        ...
+
+    def close(self) -> None: ...
+
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+        """Write an entry and the offsets of the inbox in one transaction.
+
+        Raises:
+            Aborted: Nothing is durable.
+            OutcomeUnknown: Only the journal can tell.
+        """
+        ...
+
+    def restore(self, partition: Partition) -> Restored:
+        """Read the journal of a partition of the inbox, up to the end that the journal has now.
+
+        Raises:
+            OutcomeUnknown: No broker answers.
+        """
+        ...
+
+    def inputs(self, partition: Partition, begin: int, end: int) -> Iterable[SourceRecord]:
+        """Read the records of a partition of the inbox from one offset up to another.
+
+        Raises:
+            OutcomeUnknown: No broker answers.
+        """
+        ...

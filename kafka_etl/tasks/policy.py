@@ -1,0 +1,55 @@
+"""The rules of a pipeline in task mode that decide what a word does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kafka_etl.retry import Backoff
+from kafka_etl.tasks.states import State
+
+OnDuplicate = Literal["drop", "reject", "rerun"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules.
+
+    Attributes:
+        max_attempts: Attempts of one generation that count.
+        backoff: Waits before further attempts.
+        idempotent: Whether an attempt that may have begun may be followed by another.
+        window_ms: How long the id of a final task is taken, from its acceptance on.
+        on_duplicate: What becomes of a submission whose id is taken.
+        max_age_ms: How old a task may become before it starts; None: as old as it likes.
+        max_interruptions: Ends by shutdown or lost lease that are too many for one generation.
+        max_joint: Likewise, of ends together with others of the same executor.
+        history_ms: How long the history of a final task is kept.
+        outside: Final states with a destination outside of the cluster.
+    """
+
+    max_attempts: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+    idempotent: bool = True
+    window_ms: int = 7 * 86_400_000
+    on_duplicate: OnDuplicate = "drop"
+    max_age_ms: int | None = None
+    max_interruptions: int = 10
+    max_joint: int = 10
+    history_ms: int = 7 * 86_400_000
+    outside: frozenset[State] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When, and where, a word is taken.
+
+    Attributes:
+        now_ms: The owner's time, in milliseconds since the epoch.
+        offset: Offset of the word in the inbox; -1: the owner says it to itself.
+        chance: A random number from 0 to 1, for waits.
+    """
+
+    now_ms: int
+    offset: int = -1
+    chance: float = 1.0

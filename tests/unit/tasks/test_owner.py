@@ -1,0 +1,408 @@
+"""The owner with a log in memory and an executor that the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from kafka_etl.contracts import Aborted
+from kafka_etl.engine.tasks.executors import Executors
+from kafka_etl.engine.tasks.owner import OwnerSink
+from kafka_etl.invocation import Outputs, Settlement, Tenure
+from kafka_etl.metrics import Counters
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
+from kafka_etl.retry import Backoff
+from kafka_etl.tasks import words as w
+from kafka_etl.tasks.head import Failure, Head, decode_head
+from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
+from kafka_etl.tasks.keeping import (
+    Acknowledged,
+    Attach,
+    FromKeeper,
+    FromOwner,
+    Grant,
+    Halt,
+    Holding,
+    Said,
+)
+from kafka_etl.tasks.log import Entry, Restored
+from kafka_etl.tasks.policy import Policy
+from kafka_etl.tasks.rows import Row, encode_rows
+from kafka_etl.tasks.states import State
+from kafka_etl.testing.memory import StoredRecord
+
+P0 = Partition("shop.inbox", 0)
+POLICY = Policy(max_attempts=2, backoff=Backoff(1, 1, 1, "none"))
+
+
+class Log:
+    """Inbox and journal in memory."""
+
+    def __init__(self) -> None:
+        self.inbox: list[StoredRecord] = []
+        self.journal: dict[bytes, bytes] = {}
+        self.rows: list[Row] = []
+        self.letters: list[Any] = []
+        self.committed = 0
+        self.fails = False
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+        assert lease is not None
+        if self.fails:
+            raise Aborted("the test wants it")
+        for _, key, value in entry.journal:
+            if value is None:
+                self.journal.pop(key, None)
+            else:
+                self.journal[key] = value
+        self.rows += entry.rows
+        self.letters += entry.letters
+        self.committed = offsets[P0]
+
+    def restore(self, partition: Partition) -> Restored:
+        heads: dict[str, bytes] = {}
+        mark: Mark | None = None
+        for key, value in self.journal.items():
+            parsed = parse_key(key)
+            assert parsed is not None
+            if parsed.kind is Kind.HEAD:
+                heads[parsed.task] = value
+            elif parsed.kind is Kind.MARK:
+                mark = decode_mark(value)
+        return Restored(heads, mark)
+
+    def inputs(self, partition: Partition, begin: int, end: int) -> Iterable[SourceRecord]:
+        return self.inbox[begin:end]
+
+
+class Keeper:
+    """The keeper's socket, from the owner's side."""
+
+    def __init__(self, slots: int = 1) -> None:
+        self.slots = slots
+        self.connected = True
+        self.told: list[FromOwner] = []
+        self.says: list[FromKeeper] = [Holding("ex", "b1", slots, {})]
+
+    def exchange(self) -> list[FromKeeper]:
+        says, self.says = self.says, []
+        return says
+
+    def send(self, message: FromOwner) -> None:
+        if not isinstance(message, Attach):
+            self.told.append(message)
+
+    def close(self) -> None: ...
+
+
+class Relay:
+    """Writes the keeper's words to the inbox of the test."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._last: list[str] = []
+
+    def write(self, said: Said) -> None:
+        put(self._log, said.key, said.headers, said.value)
+        if said.last:
+            self._last.append(said.last)
+
+    def acknowledged(self) -> list[str]:
+        last, self._last = self._last, []
+        return last
+
+    def close(self) -> None: ...
+
+
+def put(log: Log, key: str, headers: Any, value: bytes | None = None) -> None:
+    at = len(log.inbox)
+    log.inbox.append(
+        StoredRecord(value, key.encode(), headers, timestamp_ms=at, topic=P0.topic, offset=at)
+    )
+
+
+class Bench:
+    """An owner, and what surrounds it."""
+
+    def __init__(self, policy: Policy = POLICY, slots: int = 1, log: Log | None = None) -> None:
+        self.log = log or Log()
+        self.keeper = Keeper(slots)
+        self.now = 1_000_000
+        self.counters = Counters()
+        executors = Executors(self.keeper, Relay(self.log), 60_000)
+        self.owner = OwnerSink(
+            self.log, executors, policy, "me", "work", lambda: self.now, lambda: 1.0, self.counters
+        )
+        self.owner.open()
+        self.read = self.owner.standing({P0: 0})[P0]
+
+    def say(self, task: str, word: w.Word, value: bytes | None = None) -> None:
+        put(self.log, task, w.encode_word(word, value).headers, value)
+
+    def submit(self, task: str, value: bytes = b"{}", **more: Any) -> None:
+        put(
+            self.log,
+            task,
+            w.encode_submit(w.Submit(word=f"s-{task}", **more), value).headers,
+            value,
+        )
+
+    def hears(self, task: str, word: w.Word, value: bytes | None = None, last: str = "") -> None:
+        """The keeper says a word."""
+        headers = w.encode_word(word, value).headers
+        self.keeper.says.append(Said(0, task, value, headers, last))
+
+    def turn(self, lease: object = "lease") -> None:
+        """The owner takes in what is in the inbox, and does what is due."""
+        while True:
+            records = self.log.inbox[self.read :]
+            if not records:
+                break
+            progress = {P0: offset_of(records[-1]) + 1}
+            self.owner.begin(Settlement(Outputs(), (), progress, lease, records=records))()
+            self.read = progress[P0]
+        self.owner.tick(lambda: Tenure(lease), final=False)
+
+    def head(self, task: str) -> Head:
+        return decode_head(self.log.journal[b"t" + task.encode()])
+
+    def state(self, task: str) -> State:
+        return self.head(task).state
+
+    @property
+    def grants(self) -> list[Grant]:
+        return [message for message in self.keeper.told if isinstance(message, Grant)]
+
+    def run(self, task: str, word: w.Word, value: bytes | None = None) -> None:
+        """The attempt of a task starts, and says a last word."""
+        token = self.head(task).token
+        self.hears(task, w.Started(token=token))
+        self.turn()
+        self.hears(task, word, value, last=token)
+        self.turn()
+        self.turn()
+
+
+def test_a_task_runs_and_its_rows_come_with_its_end() -> None:
+    bench = Bench()
+    bench.submit("t1", b'{"id": 1}')
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+    (grant,) = bench.grants
+    assert (grant.task, grant.record.value, grant.attempt) == ("t1", b'{"id": 1}', 1)
+    rows = [Row("", b"k", b"v", [])]
+    bench.run("t1", w.Result(token=grant.token, preview="ok"), encode_rows(rows))
+    assert bench.state("t1") is State.SUCCEEDED
+    assert bench.log.rows == rows
+    assert Acknowledged(grant.token) in bench.keeper.told
+    assert bench.log.committed == len(bench.log.inbox)
+
+
+def test_one_slot_runs_one_task_after_the_other_in_their_order() -> None:
+    bench = Bench()
+    for n in range(3):
+        bench.submit(f"t{n}")
+    for n in range(3):
+        bench.turn()
+        assert [grant.task for grant in bench.grants] == [f"t{m}" for m in range(n + 1)]
+        bench.run(f"t{n}", w.Result(token=bench.grants[-1].token), encode_rows([]))
+
+
+def test_an_error_is_tried_again_when_its_wait_is_over_and_then_a_letter() -> None:
+    bench = Bench()
+    bench.submit("t1", b"in")
+    bench.turn()
+    failure = Failure("ValueError", "no")
+    bench.run("t1", w.Ended(token=bench.grants[-1].token, why="error", error=failure))
+    assert bench.state("t1") is State.RETRYING
+    bench.now += 999
+    bench.turn()
+    assert len(bench.grants) == 1
+    bench.now += 1
+    bench.turn()
+    assert [grant.attempt for grant in bench.grants] == [1, 2]
+    bench.run("t1", w.Ended(token=bench.grants[-1].token, why="error", error=failure))
+    assert bench.state("t1") is State.FAILED
+    (letter,) = bench.log.letters
+    assert letter.failure.error.type == "ValueError"
+    assert (letter.record.value(), letter.failure.operator) == (b"in", "work")
+    assert len(letter.failure.attempts) == 2
+
+
+def test_a_stop_halts_what_runs_and_drops_what_waits() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.submit("t2")
+    bench.turn()
+    for task in ("t1", "t2"):
+        bench.say(task, w.Stop(word=f"stop-{task}", by="me"))
+    bench.turn()
+    assert (bench.state("t1"), bench.state("t2")) == (State.STOPPING, State.STOPPED)
+    token = bench.grants[0].token
+    assert Halt(token) in bench.keeper.told
+    bench.run("t1", w.Ended(token=token, why="stopped"))
+    assert bench.state("t1") is State.STOPPED
+    assert [letter.failure.condition.value for letter in bench.log.letters] == ["Stopped"] * 2
+    bench.turn()
+    assert len(bench.grants) == 1
+
+
+def test_a_duplicate_runs_once_also_after_a_take_over() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.submit("t1")
+    bench.turn()
+    bench.run("t1", w.Result(token=bench.grants[0].token), encode_rows([]))
+    put(bench.log, "t1", w.encode_submit(w.Submit(word="later"), b"{}").headers, b"{}")
+    after = Bench(log=bench.log)
+    assert after.read == len(bench.log.inbox) - 1
+    after.turn()
+    assert after.grants == []
+    assert after.head("t1").duplicates == 1
+
+
+def test_a_commit_that_fails_starts_nothing_and_is_done_again() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.log.fails = True
+    with pytest.raises(Aborted):
+        bench.turn()
+    assert bench.grants == []
+    assert bench.log.journal == {}
+    bench.log.fails = False
+    bench.turn()  # the engine reads the words once more
+    assert len(bench.grants) == 1
+
+
+def test_a_grant_whose_commit_fails_is_granted_again() -> None:
+    bench = Bench()
+    bench.keeper.slots, bench.keeper.says = 0, [Holding("ex", "b1", 0, {})]
+    bench.submit("t1")
+    bench.turn()
+    bench.keeper.says = [Holding("ex", "b1", 1, {})]
+    bench.log.fails = True
+    with pytest.raises(Aborted):
+        bench.turn()
+    bench.log.fails = False
+    bench.turn()
+    assert [grant.task for grant in bench.grants] == ["t1"]
+
+
+def test_a_partition_that_has_left_is_not_committed() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.owner.begin(
+        Settlement(
+            Outputs(),
+            (),
+            {P0: 1},
+            "lease",
+            records=bench.log.inbox,
+            tenure=lambda: Tenure("lease", frozenset({P0})),
+        )
+    )()
+    assert bench.log.journal == {}
+
+
+def test_an_attempt_that_its_executor_does_not_list_is_lost() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    token = bench.grants[0].token
+    bench.hears("t1", w.Started(token=token))
+    bench.turn()
+    bench.say("ex", w.Alive(executor="ex", boot="b1", tokens=(token,)))
+    bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    bench.turn()
+    assert bench.state("t1") is State.RUNNING
+    bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    bench.turn()
+    assert bench.state("t1") is State.RETRYING
+    assert bench.head("t1").attempts.counted == 1
+
+
+def test_a_grant_that_never_arrived_does_not_count() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    first = bench.grants[0].token
+    for _ in range(2):
+        bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    bench.turn()
+    assert bench.head("t1").attempts.total == 0
+    assert bench.grants[-1].token != first
+
+
+def test_what_an_earlier_boot_held_has_ended() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    bench.hears("t1", w.Started(token=bench.grants[0].token))
+    bench.turn()
+    bench.keeper.says = [Holding("ex", "b2", 1, {})]
+    bench.say("ex", w.Hello(executor="ex", boot="b2"))
+    bench.turn()
+    assert bench.state("t1") is State.RETRYING
+
+
+def test_silence_beyond_the_limit_is_a_loss() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    bench.now += 60_000
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+    bench.now += 60_001
+    bench.turn()
+    assert bench.head("t1").attempts.total == 1
+
+
+def test_an_input_that_is_gone_fails_the_task() -> None:
+    bench = Bench(slots=1)
+    bench.keeper.says = [Holding("ex", "b1", 0, {})]
+    bench.submit("t1")
+    bench.turn()
+    log = bench.log
+    log.inbox[0] = StoredRecord(None, b"x", [], topic=P0.topic, offset=-5)
+    after = Bench(log=log)
+    after.log.inputs = lambda *_: []  # type: ignore[method-assign]
+    after.turn()
+    assert after.head("t1").error == Failure("InputGone", "the inbox has the input no more")
+    assert len(log.letters) == 1
+
+
+def test_what_is_no_word_is_counted_and_passed() -> None:
+    bench = Bench()
+    put(bench.log, "t1", [("k", b"nonsense")])
+    bench.submit("t2")
+    bench.turn()
+    assert bench.counters.snapshot()["words_bad", ""] == 1
+    assert bench.state("t2") is State.DEQUEUED
+
+
+def test_progress_has_a_record_of_its_own() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    before = bench.head("t1")
+    bench.say("t1", w.Progress(token=before.token, fraction=0.5, text="half"))
+    bench.say("t1", w.Progress(token="other", fraction=0.9))
+    bench.turn()
+    assert bench.head("t1") == before
+    assert b'"fraction":0.5' in bench.log.journal[b"pt1"]
+
+
+def test_nothing_is_written_while_nothing_changes() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    journal: Mapping[bytes, bytes] = dict(bench.log.journal)
+    for _ in range(5):
+        bench.turn()
+    assert bench.log.journal == journal
