@@ -23,8 +23,9 @@ NEVER: Final[tuple[type[BaseException], ...]] = (
 """Errors caused by the record or the code: the next attempt would fail in the same way."""
 
 
-LONGEST_WAIT: Final = 300
+LONGEST_WAIT: Final = 300.0
 """Limit of `Retry(after=…)` in seconds: the other records of the slice wait as well."""
+_A_YEAR: Final = 31_536_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,10 @@ class RetryPolicy:
         """Seconds to wait after attempt `attempt` failed with `error`; None: the error is final."""
         if attempt >= self.max_attempts or not self._retryable(error):
             return None
-        after = _wanted(error) if issubclass(type(error), Retry) else None
-        return self.backoff.delay(attempt, random) if after is None else after
+        after = wanted_wait(error)
+        if after is None:
+            return self.backoff.delay(attempt, random)
+        return min(after, LONGEST_WAIT)
 
     def _retryable(self, error: BaseException) -> bool:
         cls = type(error)  # `__class__`, which `isinstance` asks, may be a property of the user's
@@ -85,12 +88,17 @@ class RetryPolicy:
         return next(named, None) in self.only
 
 
-def _wanted(error: BaseException) -> float | None:
-    """Seconds that a `Retry` asks for, at most `LONGEST_WAIT`; None: nothing that makes sense."""
+def wanted_wait(error: BaseException) -> float | None:
+    """Seconds that a `Retry` asks for, at most a year.
+
+    None: the error is another one, or asks for nothing that makes sense.
+    """
+    if not issubclass(type(error), Retry):
+        return None
     try:
         after: Any = getattr(error, "after", None)
     except BaseException:  # noqa: BLE001 - a subclass may have any property there
         return None
     if type(after) not in {int, float} or not after >= 0:  # NaN is neither
         return None
-    return float(min(after, LONGEST_WAIT))
+    return float(min(after, _A_YEAR))

@@ -13,7 +13,8 @@ from typing import Any
 
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import OperatorSignatureError
-from kafka_etl.functions.declare import Context, Declaration, declaration_of
+from kafka_etl.functions.context import Context
+from kafka_etl.functions.declare import Declaration, declaration_of
 from kafka_etl.functions.signature import (
     Shape,
     arguments,

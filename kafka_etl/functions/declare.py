@@ -33,23 +33,6 @@ META_COLUMNS: Final = ("_key", "_headers", "_timestamp", "_partition", "_offset"
 """What a table can have besides the value's fields, and `_row`, the record a row comes from."""
 
 
-@dataclass(slots=True)
-class Context:
-    """Facts about an invocation, passed to a parameter that is annotated with `Context`.
-
-    Attributes:
-        pipeline: The pipeline's name.
-        operator: The operator's name in the pipeline.
-        worker: `<app>.<pipeline>.<instance>.<worker>`.
-        attempt: Number of the current attempt, from 1.
-    """
-
-    pipeline: str = ""
-    operator: str = ""
-    worker: str = ""
-    attempt: int = 1
-
-
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """The additions of `@operator` to a signature."""

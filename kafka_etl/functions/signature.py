@@ -15,7 +15,8 @@ from pydantic.errors import PydanticUserError
 
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import OperatorSignatureError
-from kafka_etl.functions.declare import META_COLUMNS, Context, Declaration
+from kafka_etl.functions.context import Context
+from kafka_etl.functions.declare import META_COLUMNS, Declaration
 from kafka_etl.record import Record
 from kafka_etl.value_classes import is_typed
 

@@ -105,6 +105,68 @@ class OperatorTask:
 
 
 @dataclass(frozen=True, slots=True)
+class KeeperTask:
+    """The task to keep the attempts of one pipeline with `mode: task`.
+
+    The keeper answers with `Listening` once its socket is there.
+
+    Attributes:
+        document: The run document: the source's codecs, the operator, and the sink that the results
+            are encoded for.
+        socket: Path of the socket that the keeper makes, and owners connect to.
+        spool: Folder of the keeper alone, for last words, and for the attempts' scratch folders.
+        executor: Name of the executor in words.
+        slots: Number of attempts that run at the same time.
+        timeout: Seconds that an attempt may take; None: no limit.
+        stop_grace: Seconds from SIGTERM to SIGKILL.
+        pool: `warm`: a process serves one attempt after the other; `fresh`: one attempt each.
+        partitions: Number of the inbox's partitions.
+        max_result: Bytes of an encoded result; a larger one fails for good.
+    """
+
+    document: Document
+    socket: Path
+    spool: Path
+    executor: str
+    slots: int
+    timeout: float | None
+    stop_grace: float
+    pool: Literal["warm", "fresh"]
+    partitions: int
+    logs: LogSettings
+    max_result: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The first value of a keeper: owners can connect.
+
+    Attributes:
+        boot: Id of the keeper's start.
+    """
+
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerTask:
+    """The task to run attempts, one after the other, that a keeper sends.
+
+    Attributes:
+        document: The run document.
+        executor: Name of the executor, for `Context.worker`.
+        is_fresh: Whether the process runs a single attempt.
+        max_result: Bytes of an encoded result; a larger one fails for good.
+    """
+
+    document: Document
+    executor: str
+    is_fresh: bool
+    max_result: int
+    logs: LogSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """The progress of several partitions, summed up.
 

@@ -1,0 +1,368 @@
+"""The keeper of a pipeline's attempts: a process between the owners and the runners.
+
+The keeper has no Kafka client, runs no user code and has one thread, so that nothing but its
+daemon's end ends it. Owners come and go; the attempts go on. The keeper dies with its daemon, and
+kills its runners before.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable
+from hashlib import sha256
+from multiprocessing.connection import Connection
+from time import monotonic
+from traceback import format_tb
+from typing import Any, Final
+
+from kafka_etl.invocation import ErrorInfo
+from kafka_etl.log import configure, get_logger
+from kafka_etl.runtime.child import adopt_orphans, task_of_child
+from kafka_etl.runtime.messages import Died, KeeperTask, Listening, RunnerTask
+from kafka_etl.runtime.tasks import sayings
+from kafka_etl.runtime.tasks.attempt import Attempt
+from kafka_etl.runtime.tasks.crew import Crew, death_of
+from kafka_etl.runtime.tasks.exchange import (
+    Begun,
+    Failed,
+    FromRunner,
+    Made,
+    NotReady,
+    Reported,
+    Run,
+)
+from kafka_etl.runtime.tasks.loop import Loop
+from kafka_etl.runtime.tasks.owners import Owner, Owners
+from kafka_etl.runtime.tasks.runner_process import RunnerProcess
+from kafka_etl.runtime.tasks.sayings import Executor
+from kafka_etl.runtime.tasks.spool import Spool
+from kafka_etl.runtime.user_code import set_stdout_aside
+from kafka_etl.tasks.head import Failure
+from kafka_etl.tasks.keeping import (
+    Acknowledged,
+    Attach,
+    FromOwner,
+    Grant,
+    Halt,
+    Holding,
+    Said,
+    Show,
+)
+from kafka_etl.tasks.words import Why
+from kafka_etl.units import show_duration
+
+_ALIVE_EVERY: Final = 5.0
+_ACKNOWLEDGED_WITHIN: Final = 5.0
+"""Seconds that a keeper which goes waits for acknowledgements of its last words."""
+
+
+class Keeper:
+    """Gives grants to runners, and says what comes of them.
+
+    Args:
+        task: The task.
+        daemon: Descriptor of the connection to the daemon, whose end is the daemon's end.
+
+    Attributes:
+        boot: Id of this start.
+    """
+
+    def __init__(self, task: KeeperTask, daemon: int) -> None:
+        self.boot: Final = uuid.uuid4().hex
+        self._task = task
+        self._executor = Executor(task.executor, self.boot)
+        self._host = socket.gethostname()
+        self._spool = Spool(task.spool)
+        self._scratch = task.spool / "scratch" / self.boot
+        self._loop = Loop()
+        self._loop.follow_signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        self._loop.watch(daemon, self._daemon_is_gone)
+        self._daemon = daemon
+        runner = RunnerTask(
+            task.document, task.executor, task.pool == "fresh", task.max_result, task.logs
+        )
+        self._crew = Crew(self._loop, runner, task.slots, self)
+        self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
+        self._waiting: OrderedDict[str, Grant] = OrderedDict()
+        self._running: dict[str, Attempt] = {}
+        self._runners: dict[str, RunnerProcess] = {}
+        self._outbox: list[Said] = []
+        self._was_attached = False
+        self._alive_at = monotonic() + _ALIVE_EVERY
+        self._is_draining = False
+        self._is_orphaned = False
+        self._leaves_at: float | None = None
+        for left in self._scratch.parent.glob("*"):  # by a keeper that was killed
+            self._crew.remove(str(left))
+
+    def run(self) -> None:
+        """Keep attempts until the daemon says SIGTERM, or is gone."""
+        while True:
+            now = monotonic()
+            self._crew.look(now)
+            self._obey_signals(now)
+            self._keep_time(now)
+            self._start(now)
+            self._say_what_is_new()
+            if self._is_draining and self._may_leave(now):
+                break
+            self._loop.turn(self._seconds_to_wait(now))
+        self._owners.close()
+        self._spool.close()
+
+    # From the owners
+
+    def _hear(self, owner: Owner, message: FromOwner) -> None:
+        match message:
+            case Attach():
+                self._attach(owner, message)
+            case Grant():
+                self._take(message)
+            case Halt(token, force):
+                self._halt(token, force=force)
+            case Acknowledged(token):
+                self._spool.acknowledge(token)
+            case Show(token):
+                if token in self._runners:
+                    self._runners[token].show_stacks()
+
+    def _attach(self, owner: Owner, message: Attach) -> None:
+        """Tell an owner what there is: everything that it may have to relay, in good order."""
+        self._say_what_is_new()
+        self._owners.attach(owner, message)
+        owner.send(
+            Holding(self._task.executor, self.boot, self._task.slots, self._partition_of_tokens())
+        )
+        words = self._spool.words()
+        greeted = message.partitions if self._was_attached else range(self._task.partitions)
+        words += [sayings.hello(self._executor, p) for p in greeted]
+        for attempt in self._running.values():
+            words += filter(None, (attempt.started, attempt.progress))
+        words += self._alive(message.partitions)
+        for said in words:
+            if self._owners.of(said.partition) is owner:
+                owner.send(said)
+        self._was_attached = True
+
+    def _take(self, grant: Grant) -> None:
+        token = grant.token
+        if token in self._waiting or token in self._running:
+            return
+        known = self._spool.get(token)
+        if known is not None:
+            self._outbox.append(known)
+        elif self._is_draining:
+            self._say_last(sayings.last(grant, sayings.returned(grant)))
+        else:
+            self._waiting[token] = grant
+
+    def _halt(self, token: str, *, force: bool) -> None:
+        grant = self._waiting.pop(token, None)
+        if grant is not None:
+            self._say_last(sayings.last(grant, sayings.returned(grant)))
+        elif token in self._running:
+            self._signal(token, "stopped", force=force)
+
+    def _say_again(self) -> None:
+        """An owner is lost: others relay the last words that it may have had in hand."""
+        self._outbox += self._spool.words()
+
+    # Attempts
+
+    def _start(self, now: float) -> None:
+        """Give grants to idle runners, and see to it that there are runners."""
+        while self._waiting and len(self._running) < self._task.slots:
+            runner = self._crew.idle()
+            if runner is None:
+                break
+            token, grant = self._waiting.popitem(last=False)
+            attempt = Attempt(grant, now, self._task.timeout)
+            self._running[token], self._runners[token] = attempt, runner
+            timeout = self._task.timeout
+            deadline = None if timeout is None else time.time() + timeout
+            runner.give(attempt, Run(grant, deadline, self._folder_of(token)))
+        if not self._is_draining:
+            self._crew.grow(len(self._waiting), now)
+        self._crew.flush()
+
+    def heard(self, runner: RunnerProcess, value: FromRunner) -> None:
+        """A runner has sent a value that is about an attempt."""
+        attempt = runner.attempt
+        token = getattr(value, "token", None)
+        if attempt is None or token != attempt.grant.token:
+            return
+        match value:
+            case Begun():
+                at_ms = time.time_ns() // 1_000_000
+                self._outbox.append(attempt.begins(at_ms, runner.pid, self._host))
+            case Reported(_, fraction, text):
+                said = attempt.reports(fraction, text)
+                if said is not None:
+                    self._outbox.append(said)
+            case Made() | Failed():
+                attempt.answers(value)
+                if attempt.was_signalled:
+                    runner.kill()
+                elif self._crew.release(runner, is_alone=value.is_alone):
+                    self._end(attempt, runner)
+            case _:
+                pass
+
+    def died(self, runner: RunnerProcess) -> None:
+        """A runner has died; what it has started may still live."""
+        if runner.attempt is not None:
+            runner.attempt.dies(death_of(runner), monotonic())
+
+    def gone(self, runner: RunnerProcess) -> None:
+        """A runner has died, and so has all that it has started."""
+        if runner.attempt is not None:
+            self._end(runner.attempt, runner)
+
+    def failed_to_start(self, why: NotReady) -> None:
+        """A runner could not open the operator: an attempt that waits fails for that reason."""
+        if self._waiting:
+            _, grant = self._waiting.popitem(last=False)
+            self._say_last(sayings.last(grant, sayings.ended(grant, why.why, why.failure)))
+
+    def _signal(
+        self, token: str, why: Why, *, force: bool = False, failure: Failure | None = None
+    ) -> None:
+        """End an attempt, for a reason that counts if there is no result yet."""
+        attempt, runner = self._running[token], self._runners[token]
+        if attempt.is_signalled(why, monotonic(), self._task.stop_grace, failure) and not force:
+            runner.signal_group(signal.SIGTERM)
+        elif force:
+            runner.kill()
+
+    def _end(self, attempt: Attempt, runner: RunnerProcess) -> None:
+        """Nothing of the attempt runs any more: say its last word."""
+        token = attempt.grant.token
+        del self._running[token], self._runners[token]
+        self._crew.remove(self._folder_of(token))
+        self._say_last(attempt.last_word(runner.errors.tail))
+
+    def _folder_of(self, token: str) -> str:
+        return str(self._scratch / sha256(token.encode()).hexdigest()[:32])
+
+    # Words
+
+    def _say_last(self, said: Said) -> None:
+        self._spool.add(said)
+        self._outbox.append(said)
+
+    def _say_what_is_new(self) -> None:
+        """Give the words of this turn to the owners, once the last ones are safe."""
+        self._spool.sync()
+        outbox, self._outbox = self._outbox, []
+        for said in outbox:
+            if not said.last or said.last in self._spool:
+                self._owners.relay(said)
+        self._owners.flush()
+
+    def _alive(self, partitions: Iterable[int]) -> list[Said]:
+        """What the keeper holds of these partitions, said behind all last words."""
+        held: dict[int, list[str]] = {number: [] for number in partitions}
+        for token, partition in self._partition_of_tokens().items():
+            held.setdefault(partition, []).append(token)
+        free = max(0, self._task.slots - len(self._running) - len(self._waiting))
+        return [
+            sayings.alive(
+                self._executor, partition, tuple(tokens), free, draining=self._is_draining
+            )
+            for partition, tokens in held.items()
+        ]
+
+    def _partition_of_tokens(self) -> dict[str, int]:
+        held = {said.last: said.partition for said in self._spool.words()}
+        held.update((token, attempt.grant.partition) for token, attempt in self._running.items())
+        held.update((token, grant.partition) for token, grant in self._waiting.items())
+        return held
+
+    # Time
+
+    def _keep_time(self, now: float) -> None:
+        for token, attempt in list(self._running.items()):
+            if attempt.timeout_at is not None and now >= attempt.timeout_at:
+                took = show_duration(self._task.timeout or 0.0)
+                self._signal(
+                    token, "timeout", failure=Failure("Timeout", f"it took longer than {took}")
+                )
+            if attempt.kill_at is not None and now >= attempt.kill_at:
+                self._runners[token].kill()
+        if now >= self._alive_at:
+            self._alive_at = now + _ALIVE_EVERY
+            self._outbox += self._alive(())
+
+    def _seconds_to_wait(self, now: float) -> float:
+        times = [self._alive_at]
+        for attempt in self._running.values():
+            times += filter(None, (attempt.timeout_at, attempt.kill_at))
+        times += filter(None, (self._crew.next_look(waiting=bool(self._waiting)), self._leaves_at))
+        return max(0.0, min(times) - now)
+
+    # The end
+
+    def _obey_signals(self, now: float) -> None:
+        wanted = {signal.SIGTERM, signal.SIGINT} & self._loop.signals
+        self._loop.signals.clear()
+        if wanted and not self._is_draining:
+            self._drain(now)
+
+    def _drain(self, now: float) -> None:
+        """Give back what has not begun, and interrupt what runs."""
+        self._is_draining = True
+        for grant in self._waiting.values():
+            self._say_last(sayings.last(grant, sayings.returned(grant)))
+        self._waiting.clear()
+        for token in list(self._running):
+            self._signal(token, "interrupted", force=self._is_orphaned)
+        self._crew.dismiss_all(at_once=self._is_orphaned)
+        self._alive_at = now
+
+    def _daemon_is_gone(self) -> None:
+        """Kill everything: the daemon's connection is never written to, so it has ended."""
+        self._loop.forget(self._daemon)
+        self._is_orphaned = True
+        self._drain(monotonic())
+
+    def _may_leave(self, now: float) -> bool:
+        """Whether all attempts are over, and nobody is there who would still acknowledge."""
+        if self._running or not self._crew.is_gone:
+            return False
+        if self._leaves_at is None:
+            self._leaves_at = now + _ACKNOWLEDGED_WITHIN
+        is_heard = self._owners.are_there and not self._is_orphaned
+        return not self._spool or not is_heard or now >= self._leaves_at
+
+
+def main() -> None:
+    """Keep attempts for the daemon."""
+    task: KeeperTask
+    task, connection = task_of_child(when_orphaned=signal.SIGTERM)
+    adopt_orphans()
+    set_stdout_aside()
+    configure(task.logs.levels, pipeline=task.document.data.get("name"), worker="keeper")
+    try:
+        _keep(task, connection)
+    except BaseException as error:  # noqa: BLE001 - the daemon gets one line and restarts us
+        info = ErrorInfo.of(error)
+        said = f"{info.type}: {info.message}"
+        frames = "".join(format_tb(error.__traceback__))
+        get_logger("keeper").error("died", error=said, traceback=frames)
+        connection.send(Died(said))
+        sys.exit(1)
+
+
+def _keep(task: KeeperTask, connection: Connection[Any, Any]) -> None:
+    keeper = Keeper(task, connection.fileno())
+    connection.send(Listening(keeper.boot))
+    keeper.run()
+
+
+if __name__ == "__main__":
+    main()

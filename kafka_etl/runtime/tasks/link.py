@@ -1,0 +1,106 @@
+"""An owner's connection to the keeper of its host; see `kafka_etl.engine.tasks.executors`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from kafka_etl.log import get_logger
+from kafka_etl.runtime.daemon.control_socket import address_of
+from kafka_etl.tasks.keeping import FromKeeper, FromOwner, pack, unpack_from_keeper
+
+_AT_ONCE: Final = 256 * 1024
+_AGAIN: Final = 0.5
+"""Seconds between two tries to connect."""
+
+
+class KeeperSocket:
+    """The keeper's socket, from the owner's side; no method waits.
+
+    Args:
+        path: Where the keeper listens.
+        clock: Time on the monotonic clock, in seconds.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._socket: socket.socket | None = None
+        self._next_try = 0.0
+        self._arrived = bytearray()
+        self._unsent = bytearray()
+        self._log = get_logger("owner")
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
+    def send(self, message: FromOwner) -> None:
+        if self._socket is None:
+            return
+        self._unsent += pack(message)
+        self._flush()
+
+    def exchange(self) -> list[FromKeeper]:
+        self._connect()
+        self._flush()
+        self._read()
+        try:
+            return unpack_from_keeper(self._arrived)
+        except msgspec.MsgspecError as error:
+            self._lose(f"it says what nobody understands: {error}")
+            return []
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connect(self) -> None:
+        if self._socket is not None or self._clock() < self._next_try:
+            return
+        self._next_try = self._clock() + _AGAIN
+        ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with address_of(self._path) as address:
+                ours.connect(address)
+        except OSError:
+            ours.close()
+            return
+        ours.setblocking(False)
+        self._socket = ours
+        self._arrived.clear()
+        self._unsent.clear()
+
+    def _flush(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            with suppress(BlockingIOError):
+                while self._unsent:
+                    sent = self._socket.send(self._unsent)
+                    del self._unsent[:sent]
+        except OSError as error:
+            self._lose(str(error))
+
+    def _read(self) -> None:
+        try:
+            with suppress(BlockingIOError):
+                while self._socket is not None:
+                    chunk = self._socket.recv(_AT_ONCE)
+                    if not chunk:
+                        self._lose("it has closed the connection")
+                        return
+                    self._arrived += chunk
+        except OSError as error:
+            self._lose(str(error))
+
+    def _lose(self, why: str) -> None:
+        self._log.warning("the keeper is away", reason=why)
+        self.close()

@@ -1,0 +1,169 @@
+"""The process of a runner, as its keeper sees it; no call here blocks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+from kafka_etl.runtime import process_family
+from kafka_etl.runtime.child import environment_of_child
+from kafka_etl.runtime.mailbox import Mailbox
+from kafka_etl.runtime.messages import RunnerTask
+from kafka_etl.runtime.tasks.attempt import Attempt
+from kafka_etl.runtime.tasks.exchange import FromRunner, Run
+
+MODULE: Final = "kafka_etl.runtime.tasks.runner"
+_CONNECTION: Final = 3
+"""The number of the socket to the keeper in the runner's process."""
+_AT_ONCE: Final = 65536
+_MOST_AT_ONCE: Final = 1024 * 1024
+_TAIL: Final = 4096
+
+
+class Pipe:
+    """The read end of a pipe that is always drained, and of which only the last bytes are kept.
+
+    The end of the file means nothing: a grandchild may hold the pipe open as long as it lives.
+    """
+
+    def __init__(self) -> None:
+        self.file, self.theirs = os.pipe()
+        os.set_blocking(self.file, False)
+        self._tail = bytearray()
+        self.is_at_end = False
+
+    @property
+    def tail(self) -> str:
+        """The last of what was written, as text."""
+        return self._tail.decode("utf-8", "replace")
+
+    def drain(self) -> None:
+        """Read what is there, up to a limit, so that one writer does not keep us from others."""
+        for _ in range(_MOST_AT_ONCE // _AT_ONCE):
+            try:
+                chunk = os.read(self.file, _AT_ONCE)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self.is_at_end = True
+                return
+            self._tail = (self._tail + chunk)[-_TAIL:]
+            if len(chunk) < _AT_ONCE:
+                return
+
+    def clear(self) -> None:
+        """Forget what was written so far."""
+        self.drain()
+        self._tail.clear()
+
+
+class RunnerProcess:
+    """A process in a session of its own, whose standard output and error are drained here.
+
+    Attributes:
+        attempt: The attempt that the process was given; None: none.
+        served: Attempts that the process has answered.
+        is_ready: Whether the operator is open.
+        is_leaving: Whether the process is not to be given anything any more.
+        kill_at: When the process is killed, since it takes too long to start, or to leave; None: it
+            does neither.
+        exit_status: Exit status, or minus the killing signal; None: the process runs.
+
+    Raises:
+        OSError: The system has no room for another process.
+    """
+
+    def __init__(self, task: RunnerTask) -> None:
+        ours, theirs = socket.socketpair()
+        self.mailbox: Final = Mailbox(ours)
+        self.output, self.errors = Pipe(), Pipe()
+        try:
+            self.pid = _spawn(theirs.fileno(), self.output.theirs, self.errors.theirs)
+        except OSError:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            for pipe in self.pipes:
+                os.close(pipe.theirs)
+        self.mailbox.send(task)
+        self.attempt: Attempt | None = None
+        self.served = 0
+        self.is_ready = False
+        self.is_leaving = False
+        self.kill_at: float | None = None
+        self.exit_status: int | None = None
+
+    @property
+    def pipes(self) -> tuple[Pipe, Pipe]:
+        return self.output, self.errors
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the process can be given an attempt."""
+        is_there = self.is_ready and not self.is_leaving and not self.mailbox.is_closed
+        return is_there and self.attempt is None
+
+    def received(self) -> list[FromRunner]:
+        """The values that have arrived completely since the last call."""
+        return self.mailbox.received()
+
+    def give(self, attempt: Attempt, run: Run) -> None:
+        """Have the process run an attempt."""
+        for pipe in self.pipes:
+            pipe.clear()
+        self.attempt = attempt
+        self.mailbox.send(run)
+
+    def dismiss(self, by: float) -> None:
+        """Have the process close the operator and end by itself."""
+        self.is_leaving = True
+        self.kill_at = by
+        self.mailbox.send(None)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to all that it has started in its session.
+
+        The process has not been reaped here, so its id still names its process group.
+        """
+        if self.exit_status is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def show_stacks(self) -> None:
+        """Have the process write the stacks of its threads to its standard error."""
+        if self.is_ready and self.exit_status is None:
+            os.kill(self.pid, signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """Kill the process and its session; orphans are swept once the process is gone."""
+        self.is_leaving = True
+        self.signal_group(signal.SIGKILL)
+
+    def close(self) -> None:
+        self.mailbox.close()
+        for pipe in self.pipes:
+            os.close(pipe.file)
+
+
+def _spawn(connection: int, output: int, errors: int) -> int:
+    """Start a process; return its id. Only these descriptors are passed on.
+
+    `subprocess` would reap the process by itself; but its death is to be seen before that.
+    """
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", MODULE, str(_CONNECTION)],
+        environment_of_child(process_family.member()),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, errors, 2),
+            (os.POSIX_SPAWN_DUP2, connection, _CONNECTION),
+        ],
+        setsid=True,
+    )
