@@ -1,0 +1,177 @@
+"""`kafka-etl tasks submit`: a new task, by hand."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption
+from kafka_etl.cli.dlq.bulk import actor, now_ms, tell
+from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.cli.tasks.finding import Given, TaskPipeline, find_pipeline
+from kafka_etl.cli.tasks.outcomes import LEFT_ALONE, no_error_looks_like_an_outcome
+from kafka_etl.cli.tasks.sending import (
+    PATIENCE,
+    Addressed,
+    largest_word,
+    send_words,
+    watching,
+)
+from kafka_etl.cli.tasks.wait import TimeoutOption, parse_timeout, wait_for
+
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.tasks.head import Head
+
+_PREVIEW: Final = 1024
+
+
+def submit(  # noqa: PLR0913 - one parameter per option
+    given: Given,
+    *,
+    data: Annotated[
+        str | None, typer.Option("-d", "--data", metavar="JSON", help="The input, as text.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("-f", "--file", metavar="FILE", help="The input; -: standard input."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Default: a random one.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as `wait` does.")] = False,
+    timeout: TimeoutOption = None,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
+) -> None:
+    """Submit a task, print its id, and say whether an owner has taken it; needs no daemon here.
+
+    The exit status is 3 if the id is taken: that task stays as it is. With --wait it is that of
+    `kafka-etl tasks wait`.
+
+    Example: kafka-etl tasks submit transcode -d '{"object": "a.mov"}' --id a.mov
+    """
+    seconds, overrides = parse_timeout(timeout), parse_sets(sets)
+    body, name = _input(data, file), _checked(task)
+    with no_error_looks_like_an_outcome() if wait else nullcontext():
+        found = find_pipeline(given, kafka, pipeline, overrides)
+        status = _submit(found, name, body, given, wait=wait, seconds=seconds)
+    raise typer.Exit(status)
+
+
+def _submit(  # noqa: PLR0913 - the task, and what the user wants to know of it
+    found: TaskPipeline,
+    name: str,
+    body: bytes,
+    given: str,
+    *,
+    wait: bool,
+    seconds: float | None,
+) -> int:
+    """Submit a task, tell what became of it, and return the exit status."""
+    from kafka_etl.tasks.placing import partition_of
+
+    place = (partition_of(name, found.partitions()), name)
+    word = secrets.token_hex(16)
+    limit = largest_word(found)
+    addressed = _addressed(place, word, body, limit, found)
+    with watching(found, [place]) as watch:
+        ends = send_words(found, [addressed], limit)
+        typer.echo(name)
+        is_taken = watch.until_taken(ends, PATIENCE)
+        head = watch.heads.get(place)
+        if is_taken and not _is_mine(head, word):
+            _tell_duplicate(given, name, head)
+            return LEFT_ALONE
+        tell(_fate(found, head))
+        state = None if head is None else head.state
+        return wait_for(watch, {place: state}, seconds) if wait else 0
+
+
+def _input(data: str | None, file: str | None) -> bytes:
+    """The input, from an option.
+
+    Raises:
+        typer.BadParameter: There is none, or two, or the file cannot be read.
+    """
+    if (data is None) == (file is None):
+        raise typer.BadParameter("give the input: either -d JSON, or -f FILE", param_hint="-d")
+    if data is not None:
+        return data.encode("utf-8", "surrogateescape")
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file or "").read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="-f") from error
+
+
+def _checked(task: str | None) -> str:
+    """The id, or a random one.
+
+    Raises:
+        typer.BadParameter: The text is no id.
+    """
+    from kafka_etl.tasks.words import id_problem
+
+    if task is None:
+        return secrets.token_hex(8)
+    problem = id_problem(task)
+    if problem is not None:
+        raise typer.BadParameter(f"this cannot be the id of a task: {problem}", param_hint="--id")
+    return task
+
+
+def _addressed(
+    place: tuple[int, str], word: str, body: bytes, limit: int, pipeline: TaskPipeline
+) -> Addressed:
+    """The word.
+
+    Raises:
+        RecordsNotSent: The inbox takes no record of this size.
+    """
+    from kafka_etl.errors import RecordsNotSent
+    from kafka_etl.tasks.words import Submit, encode_word
+
+    submission = Submit(
+        word=word,
+        by=actor(),
+        accepted_ms=now_ms(),
+        size=len(body),
+        preview=body[:_PREVIEW].decode("utf-8", "replace"),
+    )
+    addressed = Addressed(*place, encode_word(submission, body))
+    if addressed.size > limit:
+        raise RecordsNotSent(
+            f"the input has {len(body):,} bytes, with which its record has up to "
+            f"{addressed.size:,}; {pipeline.inbox} takes {limit:,}",
+            "Put the data elsewhere and submit where they are, or raise max.message.bytes of the "
+            "inbox.",
+        )
+    return addressed
+
+
+def _is_mine(head: Head | None, word: str) -> bool:
+    """Whether the task is the one that this word has made."""
+    return head is not None and head.submit is not None and head.submit.word == word
+
+
+def _fate(pipeline: TaskPipeline, head: Head | None) -> str:
+    if head is not None:
+        return f"taken by {pipeline.name}: {head.state}"
+    return (
+        f"it is in {pipeline.inbox}, but no owner has taken it within {PATIENCE:.0f} s: it is "
+        f"taken when {pipeline.name} runs"
+    )
+
+
+def _tell_duplicate(given: str, name: str, head: Head | None) -> None:
+    state = "" if head is None else f"; that task is {head.state}"
+    tell(f"the id {name} is taken{state}: this submission was dropped or rejected")
+    tell(f"All about that task: kafka-etl tasks show {quote(given)} {quote(name)}")

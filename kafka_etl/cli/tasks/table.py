@@ -1,0 +1,127 @@
+"""Renders tasks one a line: as a table for people, or flat for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from kafka_etl.cli.readable import plain, time_of
+from kafka_etl.task_history.rows import Task
+from kafka_etl.tasks.states import State
+
+_LONGEST_ID: Final = 40
+_NOTE: Final = 200
+_SECOND: Final = len("2026-11-28T10:00:00")
+_UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
+
+
+def summary(name: str, counts: Mapping[str, int]) -> str:
+    """The number of tasks of a pipeline, by state."""
+    order = [state.value for state in State]
+    known = sorted(counts, key=lambda state: order.index(state) if state in order else len(order))
+    states = ", ".join(f"{counts[state]:,} {state}" for state in known)
+    total = sum(counts.values())
+    return f"{name}: {total:,} tasks{f': {states}' if states else ''}"
+
+
+def table(tasks: Sequence[Task], width: int | None) -> Iterator[str]:
+    """Yield a line of titles, then one for each task.
+
+    Args:
+        tasks: The tasks.
+        width: Width of the terminal, to which lines are cut; None: the output is no terminal.
+    """
+    longest = max((len(plain(task.row.id)) for task in tasks), default=0)
+    size = max(len("ID"), longest if width is None else min(longest, _LONGEST_ID))
+    titles = f"{'ID':<{size}}  {'STATE':<10}  {'CHANGED':<{_SECOND}}  {'TOOK':>7}  NOTE"
+    yield _fitting(titles, width)
+    for task in tasks:
+        row = task.row
+        name = _fitting(plain(row.id), size)
+        changed, took = (time_of(row.changed_ms) or "-")[:_SECOND].replace("T", " "), _took(task)
+        line = f"{name:<{size}}  {row.state:<10}  {changed:<{_SECOND}}  {took:>7}  {note_of(task)}"
+        yield _fitting(line.rstrip(), width)
+
+
+def note_of(task: Task) -> str:
+    """What is worth knowing of a task in its state, on one line."""
+    row = task.row
+    tries = f"attempt {row.counted + 1}" if row.counted else ""
+    match row.state:
+        case State.DEQUEUED | State.RUNNING | State.STOPPING:
+            where = f"on {row.executor}" if row.executor else ""
+            parts = [progress_of(task), where, tries, row.reason]
+        case State.RETRYING:
+            parts = [f"due {time_of(row.due_ms)}", tries, row.error]
+        case State.STOPPED:
+            parts = [row.reason or row.error]
+        case State.DELIVERING:
+            parts = [f"has {row.outcome}", row.error]
+        case State.ENQUEUED:
+            parts = [tries]
+        case State.SUCCEEDED:
+            parts = []
+        case _:
+            parts = [row.error]
+    return " ".join(plain(", ".join(filter(None, parts))).split())[:_NOTE]
+
+
+def progress_of(task: Task) -> str:
+    """How far the attempt is; empty: it has not said."""
+    if task.fraction is None:
+        return ""
+    return f"{task.fraction:.0%} {task.text}".rstrip()
+
+
+def fields(task: Task) -> dict[str, Any]:
+    """A task for programs, as one flat mapping."""
+    row = task.row
+    return {
+        "id": row.id,
+        "state": row.state,
+        "outcome": row.outcome or None,
+        "generation": row.generation,
+        "attempts": row.attempts,
+        "counted": row.counted,
+        "submitted": time_of(row.submitted_ms),
+        "changed": time_of(row.changed_ms),
+        "started": time_of(row.started_ms),
+        "finished": time_of(row.finished_ms),
+        "due": time_of(row.due_ms),
+        "by": row.by or None,
+        "source": row.source or None,
+        "size": row.size,
+        "executor": row.executor or None,
+        "progress": task.fraction,
+        "progress_text": task.text or None,
+        "duplicates": row.duplicates,
+        "error_type": row.error_type or None,
+        "error_message": row.error_text or None,
+        "reason": row.reason or None,
+        "partition": row.partition,
+    }
+
+
+def _took(task: Task) -> str:
+    """How long the last attempt of a task that has ended took, about."""
+    row = task.row
+    if row.started_ms is None or row.finished_ms is None:
+        return "-"
+    return duration(row.finished_ms - row.started_ms)
+
+
+def duration(ms: int) -> str:
+    """A duration for people: its two largest units."""
+    left = max(0, ms)
+    if left < _UNITS[-1][1]:
+        return f"{left}ms"
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        amount, left = divmod(left, size)
+        if amount or parts:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts[:2])
+
+
+def _fitting(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else line[: width - 1] + "…"
