@@ -36,6 +36,9 @@
         ├── StatusesTaken            E337
         ├── SelectionRefused         E338
         ├── IndexUnusable            E339
+        ├── NoSuchTask               E340
+        ├── JournalUnreadable        E341
+        ├── TaskTopicsUnfit          E342
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -79,7 +82,8 @@ class Retry(Exception):
     Args:
         message: Why; ends up in the dead letter when the attempts run out.
         after: Seconds to wait before the next attempt, at most 300, as the other records of the
-            slice wait along; default, and where it is no number: the pipeline's back-off.
+            slice wait along (a task waits alone, up to a year); default, and where it is no number:
+            the pipeline's back-off.
     """
 
     def __init__(self, message: str = "", *, after: float | None = None) -> None:
@@ -93,6 +97,33 @@ class OperatorTimeout(TimeoutError):
 
 class OperatorDied(Exception):
     """The process of an operator with `isolation: process` died."""
+
+
+class Stopped(Exception):
+    """Raised by `Context.check` and `Context.run`: the attempt has been told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("the attempt has been told to stop")
+
+
+class ProgramFailed(Exception):
+    """Raised by `Context.run`: an external program has failed.
+
+    Args:
+        program: Name or path of the program.
+        exit_status: The program's exit status, or minus the signal that has killed the program.
+        stderr: The last of what the program has written to its standard error.
+    """
+
+    def __init__(self, program: str, exit_status: int, stderr: str) -> None:
+        how = (
+            f"exit status {exit_status}" if exit_status >= 0 else f"killed by signal {-exit_status}"
+        )
+        said = stderr.strip()
+        super().__init__(f"{program}: {how}\n{said}" if said else f"{program}: {how}")
+        self.program = program
+        self.exit_status = exit_status
+        self.stderr = stderr
 
 
 class RecordErrors(Exception):
@@ -362,8 +393,24 @@ class IndexUnusable(KafkaEtlError):
     code = "E339"
     advice = (
         "Make room, or let this user write there, or set KAFKA_ETL_CACHE to another folder; "
-        "`kafka-etl dlq list TOPIC --rebuild` makes the index anew from the topic."
+        "`--rebuild` of `kafka-etl dlq list` or `tasks list` makes the index anew from the topic."
     )
+
+
+class NoSuchTask(KafkaEtlError):
+    code = "E340"
+    exit_status = 2
+    advice = "`kafka-etl tasks list PIPELINE` lists the tasks that the pipeline knows."
+
+
+class JournalUnreadable(KafkaEtlError):
+    code = "E341"
+    advice = "Use the release of kafka-etl that runs the pipeline; it has written the journal."
+
+
+class TaskTopicsUnfit(KafkaEtlError):
+    code = "E342"
+    advice = "Change the topic's settings with Kafka's own tools, and start again."
 
 
 class RecordFailed(KafkaEtlError):

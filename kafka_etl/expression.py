@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -233,6 +233,16 @@ _VOCABULARIES: Final[Mapping[Parameter, Vocabulary]] = {
     ),
 }
 
+_SYMBOLS: Final[Mapping[type[ast.cmpop], str]] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "=",
+    ast.NotEq: "!=",
+}
+_LARGEST: Final = 2**53
+
 _LANGUAGE: Final = "there are: and or not, comparisons, in, + - * / // %, if else, functions"
 _CONSTANTS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
 
@@ -252,6 +262,14 @@ _WRITE: Final[Mapping[str, str]] = (
 """What other languages write, or Python's name for it -> what is written here."""
 
 
+class Bound(NamedTuple):
+    """A comparison of a column of a table to a constant, which a database does faster."""
+
+    column: str
+    symbol: str
+    constant: int | str
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One of the terms that `and` joins at the top of an expression.
@@ -265,6 +283,28 @@ class Condition:
     test: Callable[..., Any]
     names: frozenset[str]
     code: ast.expr
+
+    def bound(self, columns: Mapping[str, type]) -> Bound | None:
+        """The term as a comparison of `row.COLUMN` to a constant; None: the term is another.
+
+        Args:
+            columns: Column that may be compared -> the type of all its values, `int` or `str`.
+        """
+        match self.code:
+            case ast.Compare(
+                left=ast.Attribute(value=ast.Name(id="row"), attr=column),
+                ops=[operator],
+                comparators=[ast.Constant(value=int() | str() as constant)],
+            ) if type(constant) is columns.get(column) and _is_portable(constant):
+                symbol = _SYMBOLS.get(type(operator))
+                return None if symbol is None else Bound(column, symbol, constant)
+            case _:
+                return None
+
+
+def _is_portable(constant: int | str) -> bool:
+    """Whether a database takes the constant as it is."""
+    return constant.isprintable() if isinstance(constant, str) else abs(constant) < _LARGEST
 
 
 def conditions(source: str, vocabulary: Vocabulary) -> tuple[str, list[Condition]]:

@@ -1,8 +1,9 @@
-"""Durations and sizes with units, as types for settings models."""
+"""Durations and sizes with units, as types for settings models; and times, as people write them."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from math import isclose
 from typing import Annotated, Any, Final
 
@@ -22,6 +23,8 @@ _BYTES: Final = {
 _SAME: Final = 1e-12
 """Of a quotient that should be whole, what floats leave over."""
 _WHOLE_NUMBER: Final = re.compile(r"\s*\d{1,18}\s*")
+_AGO: Final = re.compile(r"-\s*(?P<minus>\w[\w.]*)|(?P<ago>\w[\w.]*)\s+ago")
+_BARE: Final = re.compile(r"\d[\d.]*(ms|us|s|m|h|d)")
 _NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]+)\s*")
 
 
@@ -70,3 +73,35 @@ Size = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "examples": ["16MiB", "1MB"]}),
 ]
 """Bytes; written with a unit, or as a whole number."""
+
+
+def moment(text: str, now: datetime) -> tuple[int, str]:
+    """A time in milliseconds since the epoch, and in ISO format.
+
+    Args:
+        text: A time in ISO format (UTC without a time zone), or a duration before `now`: `-2h`, or
+            `2h ago`.
+        now: The present time.
+
+    Raises:
+        ValueError: The text is none of these.
+    """
+    try:
+        ago = _AGO.fullmatch(text.strip())
+        if ago is not None:
+            back = timedelta(seconds=parse_duration(ago["minus"] or ago["ago"]))
+            return _in_ms(now - back)
+        found = datetime.fromisoformat(text.strip())
+        return _in_ms(found if found.tzinfo is not None else found.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        shown = text if len(text) <= len("2026-11-28T10:00:00.000+00:00") else f"{text:.20}…"
+        near = f"did you mean `{text} ago`? " if _BARE.fullmatch(text) else ""
+        raise ValueError(
+            f"`{shown}` is no time; {near}write 2026-11-28, 2026-11-28T10:00 (UTC), or 2h ago"
+        ) from None
+
+
+def _in_ms(found: datetime) -> tuple[int, str]:
+    ms = round(found.timestamp() * 1000)
+    exact = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return ms, exact.replace("+00:00", "Z")

@@ -17,6 +17,7 @@ from kafka_etl.cli import (
     run,
     send,
     show,
+    tasks,
     try_out,
     validate,
 )
@@ -43,6 +44,7 @@ app.command()(demo.demo)
 app.command()(show.show)
 app.command()(send.send)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(tasks.app, name="tasks")
 app.add_typer(offsets.app, name="offsets")
 app.add_typer(broker.app, name="broker")
 

@@ -90,8 +90,9 @@ def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
     from kafka_etl.errors import ConfigError
 
     read = read_pipelines([path], dict(overrides))
-    if len(read) > 1:
-        names = ", ".join(str(document.path) for document, _ in read)
+    files = {document.path for document, _ in read}  # a file with `mode: task` has two pipelines
+    if len(files) > 1:
+        names = ", ".join(map(str, sorted(files)))
         raise ConfigError(f"{path} holds several pipelines: {names}", "Name one of these files.")
     return read[0][1]
 

@@ -45,6 +45,11 @@ def shown(data: bytes | None, limit: int = 0) -> str:
     return whole
 
 
+def plain(text: str) -> str:
+    """Text that anybody may have written, without control characters."""
+    return shown(text.encode("utf-8", "replace"))
+
+
 def data_of(name: str, data: bytes | None) -> dict[str, Any]:
     """Return bytes as one entry of a JSON object: `NAME` with text, or `NAME_hex` with hex."""
     if data is None:

@@ -81,7 +81,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             run=RunOptions(until_end=until_end, workers=workers, logs=logs),
             state_folder=state_dir or default_folder(),
             instance=instance,
-            reload=lambda path: read_pipelines([path], overrides)[0],
+            reload=lambda path: read_pipelines([path], overrides),
             reload_all=lambda: read_what_is_good(paths, overrides),
             look=progress.show,
             fail_on_dead_letter=fail_on_dead_letter,
@@ -138,16 +138,18 @@ def read_what_is_good(
 def _read(paths: list[Path], overrides: dict[str, str]) -> tuple[list[Loaded], list[Finding]]:
     from kafka_etl.config.build import read_spec, same_names
     from kafka_etl.config.load import load
+    from kafka_etl.config.task_documents import stream_documents
 
     loaded = load(paths, env=os.environ, overrides=overrides)
     findings = loaded.findings
     read: list[Loaded] = []
     for document in loaded.documents:
-        spec = read_spec(document)
-        if isinstance(spec, list):
-            findings += spec
-        else:
-            read.append((document, spec))
+        for part in stream_documents(document, findings):
+            spec = read_spec(part)
+            if isinstance(spec, list):
+                findings += spec
+            else:
+                read.append((part, spec))
     findings += same_names(read)
     wrong = {finding.path for finding in findings}
     return [(document, spec) for document, spec in read if document.path not in wrong], findings

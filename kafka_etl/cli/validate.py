@@ -21,6 +21,7 @@ def validate(
     from kafka_etl.config.document import Document
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
+    from kafka_etl.config.task_documents import all_documents
     from kafka_etl.errors import ConfigError
     from kafka_etl.plugins import PluginRegistry, importable
 
@@ -29,13 +30,14 @@ def validate(
     findings = loaded.findings
     sound: list[tuple[Document, Pipeline]] = []
     for document in loaded.documents:
-        # Standard output is for the results: prints of imported operators go to standard error.
-        with importable(document.folder), contextlib.redirect_stdout(sys.stderr):
-            pipeline = examine(document, registry)
-        if isinstance(pipeline, Pipeline):
-            sound.append((document, pipeline))
-        else:
-            findings += pipeline
+        for part in all_documents(document, findings):
+            # Standard output is for the results: prints of operators go to standard error.
+            with importable(part.folder), contextlib.redirect_stdout(sys.stderr):
+                pipeline = examine(part, registry)
+            if isinstance(pipeline, Pipeline):
+                sound.append((part, pipeline))
+            else:
+                findings += [finding for finding in pipeline if finding not in findings]
     findings += same_names((document, pipeline.spec) for document, pipeline in sound)
     for document, pipeline in sound:
         operators = ", ".join(operator.name for operator in pipeline.operators) or "none"

@@ -23,11 +23,11 @@ from kafka_etl.dead_letters.statuses import (
     place_from,
     status_topic,
 )
-from kafka_etl.dlq.index_files import IndexFiles, default_folder
 from kafka_etl.dlq.rows import LetterRow, Payload, row_of
 from kafka_etl.dlq.store import Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
+from kafka_etl.index_files import IndexFiles, default_folder
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.topics import Ranges, existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
@@ -267,7 +267,8 @@ def open_index(
         KafkaEtlError: The topic cannot be read.
     """
     partitions = existing_partitions(admin, topic)
-    files = IndexFiles(default_folder(), admin.cluster, topic, admin.topic_ids[topic])
+    folder, topic_id = default_folder() / "dead-letters", admin.topic_ids[topic]
+    files = IndexFiles(Store, "dead letters", folder, admin.cluster, topic, topic_id)
     with files.locked(lambda: progress(f"{topic}: another command brings the index up to date")):
         store = files.open(anew=rebuild)
         try:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from kafka_etl.dlq.index_files import default_folder
 from kafka_etl.dlq.selection import PLAN_LENGTH, Selection
 from kafka_etl.errors import SelectionRefused
+from kafka_etl.index_files import default_folder
 
 
 class _Plan(msgspec.Struct):

@@ -11,7 +11,7 @@ import orjson
 
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Own
-from kafka_etl.dlq.where import Bound
+from kafka_etl.expression import Bound
 
 FORMAT: Final = 1
 """Version of the tables; a file of another version is made anew."""

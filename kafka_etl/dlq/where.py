@@ -6,17 +6,15 @@ groups of letters have in common, terms over the index, and terms over the paylo
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from kafka_etl.dlq.rows import Group, LetterRow, Payload
-from kafka_etl.expression import Condition, Vocabulary, conditions
-from kafka_etl.units import parse_duration
+from kafka_etl.expression import Bound, Condition, Vocabulary, conditions
+from kafka_etl.units import moment
 
 _PLACES: Final[Mapping[str, str]] = {
     "error": "row.error",
@@ -53,28 +51,9 @@ _OF_GROUP: Final = frozenset(
     | {"pipeline", "fingerprint", "family", "source.topic"}
 )
 _OF_PAYLOAD: Final = frozenset({"key", "value", "headers"})
-_NUMBERS: Final = frozenset(
-    {"partition", "offset", "written_ms", "source_partition", "source_offset", "attempts"}
+_COLUMNS: Final[Mapping[str, type]] = dict.fromkeys(
+    ("partition", "offset", "written_ms", "source_partition", "source_offset", "attempts"), int
 )
-_SYMBOLS: Final[Mapping[type[ast.cmpop], str]] = {
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "=",
-    ast.NotEq: "!=",
-}
-_LARGEST: Final = 2**53
-_AGO: Final = re.compile(r"-\s*(?P<minus>\w[\w.]*)|(?P<ago>\w[\w.]*)\s+ago")
-_BARE: Final = re.compile(r"\d[\d.]*(ms|us|s|m|h|d)")
-
-
-class Bound(NamedTuple):
-    """A comparison of a column of the index to a number, which a database does faster."""
-
-    column: str
-    symbol: str
-    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +106,7 @@ class Where:
     @property
     def bounds(self) -> list[Bound]:
         """What a database can test of the filter, beside `takes_row`."""
-        return [bound for term in self._rows if (bound := _bound(term.code)) is not None]
+        return [bound for term in self._rows if (bound := term.bound(_COLUMNS)) is not None]
 
     def takes_group(self, group: Group) -> bool:
         """Whether letters of this group may be selected."""
@@ -159,48 +138,3 @@ def _all(terms: Sequence[Condition], row: Group | LetterRow, payload: Payload | 
         return all(term.test(row, payload) for term in terms)
     except Exception:  # noqa: BLE001 - a term may fail in any way on data of any shape
         return False
-
-
-def _bound(code: ast.expr) -> Bound | None:
-    match code:
-        case ast.Compare(
-            left=ast.Attribute(value=ast.Name(id="row"), attr=column),
-            ops=[operator],
-            comparators=[ast.Constant(value=number)],
-        ) if type(number) is int and abs(number) < _LARGEST and column in _NUMBERS:
-            symbol = _SYMBOLS.get(type(operator))
-            return None if symbol is None else Bound(column, symbol, number)
-        case _:
-            return None
-
-
-def moment(text: str, now: datetime) -> tuple[int, str]:
-    """A time in milliseconds since the epoch, and in ISO format.
-
-    Args:
-        text: A time in ISO format (UTC without a time zone), or a duration before `now`: `-2h`, or
-            `2h ago`.
-        now: The present time.
-
-    Raises:
-        ValueError: The text is none of these.
-    """
-    try:
-        ago = _AGO.fullmatch(text.strip())
-        if ago is not None:
-            back = timedelta(seconds=parse_duration(ago["minus"] or ago["ago"]))
-            return _in_ms(now - back)
-        found = datetime.fromisoformat(text.strip())
-        return _in_ms(found if found.tzinfo is not None else found.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        shown = text if len(text) <= len("2026-11-28T10:00:00.000+00:00") else f"{text:.20}…"
-        near = f"did you mean `{text} ago`? " if _BARE.fullmatch(text) else ""
-        raise ValueError(
-            f"`{shown}` is no time; {near}write 2026-11-28, 2026-11-28T10:00 (UTC), or 2h ago"
-        ) from None
-
-
-def _in_ms(found: datetime) -> tuple[int, str]:
-    ms = round(found.timestamp() * 1000)
-    exact = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return ms, exact.replace("+00:00", "Z")

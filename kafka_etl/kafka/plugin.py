@@ -23,6 +23,7 @@ from kafka_etl.contracts import (
     SourcePlugin,
 )
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings, ReplaySettings
+from kafka_etl.kafka.task_settings import TaskInboxSettings
 
 
 def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> Source:
@@ -47,6 +48,18 @@ def _replay_accounts(settings: ReplaySettings, reader: ClientSettings) -> Accoun
     from kafka_etl.kafka.replay_accounts import ReplayAccounts
 
     return ReplayAccounts(settings, reader)
+
+
+def _build_inbox(settings: TaskInboxSettings, deployment: Deployment, pulse: Pulse) -> Source:
+    from kafka_etl.kafka.source import KafkaSource
+
+    return KafkaSource(settings, deployment, pulse)
+
+
+def _check_inbox(settings: TaskInboxSettings, deployment: Deployment) -> Preflight:
+    from kafka_etl.kafka.task_topics import check_tasks
+
+    return check_tasks(settings, deployment)
 
 
 def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:
@@ -87,6 +100,12 @@ REPLAY: Final = SourcePlugin(
     check=_check_replay,
     summary="dead letters that `dlq replay` puts back; not for pipeline files",
     accounts=_replay_accounts,
+)
+INBOX: Final = SourcePlugin(
+    settings=TaskInboxSettings,
+    build=_build_inbox,
+    check=_check_inbox,
+    summary="words for tasks, read by their owner; not for pipeline files",
 )
 SINK: Final = SinkPlugin(
     settings=KafkaSinkSettings,

@@ -230,10 +230,12 @@ class Sent:
     Attributes:
         arrived: Number of records that the broker has acknowledged.
         failed: Number of a record, counted from 1 -> the error that kept the record from arriving.
+        ends: Partition -> the offset after the last record that has arrived there.
     """
 
     arrived: int = 0
     failed: dict[int, str] = field(default_factory=dict[int, str])
+    ends: dict[int, int] = field(default_factory=dict[int, int])
 
 
 class Sender:
@@ -261,14 +263,25 @@ class Sender:
         self._count = 0
         self.sent = Sent()
 
-    def send(self, value: bytes | None, key: bytes | None, headers: Headers) -> None:
-        """Hand a record to the producer; the fate of the record shows later in `sent`."""
+    def send(
+        self, value: bytes | None, key: bytes | None, headers: Headers, partition: int = -1
+    ) -> None:
+        """Hand a record to the producer; the fate of the record shows later in `sent`.
+
+        Args:
+            value: The record's value.
+            key: The record's key.
+            headers: The record's headers.
+            partition: Number of the partition; -1: that of the key, or any.
+        """
         self._count += 1
         reported = partial(self._reported, self._count)
         given: Any = headers
         while True:
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=reported, headers=given)
+                self._producer.produce(
+                    self._topic, value, key, partition, on_delivery=reported, headers=given
+                )
                 break
             except BufferError:
                 self._producer.poll(0.1)
@@ -283,9 +296,10 @@ class Sender:
             self._producer.flush(1.0)
         return self.sent
 
-    def _reported(self, number: int, error: KafkaError | None, _record: Message) -> None:
+    def _reported(self, number: int, error: KafkaError | None, record: Message) -> None:
         if error is None:
             self.sent.arrived += 1
+            self.sent.ends[record.partition() or 0] = offset_of(record) + 1
         else:
             self.sent.failed[number] = classify.said(error)
 

@@ -61,7 +61,7 @@ def _then(cls: type[KafkaEtlError]) -> str:
         return "waits"
     if cls.pauses:
         return "pauses"
-    if cls.code.startswith("E33"):
+    if cls.code.startswith(("E33", "E34")):
         return "-"  # of commands: no pipeline is concerned
     return "stops" if cls.code[1] in "34" else "-"
 

@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 KEY_ID = "key-id"
-SECRET = "key-secret"  # noqa: S105 - of the stand-in
+SECRET = "key-secret"
 _XMLNS = "http://mns.aliyuncs.com/doc/v1"
 _BODY = 64 * 1024
 _BATCH = 16

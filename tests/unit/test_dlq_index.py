@@ -12,12 +12,12 @@ import pytest
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
 from kafka_etl.dlq.index import Index
-from kafka_etl.dlq.index_files import IndexFiles, default_folder
 from kafka_etl.dlq.rows import Group, Own, row_of
 from kafka_etl.dlq.store import Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import Encoded
 from kafka_etl.errors import IndexUnusable
+from kafka_etl.index_files import IndexFiles, default_folder
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
 from tests.unit.test_dead_letters import in_topic
@@ -213,8 +213,8 @@ def test_a_letter_is_found_by_its_own_place_and_by_its_record(store: Store) -> N
 # Files
 
 
-def files(tmp_path: Path, topic_id: str = "id-1") -> IndexFiles:
-    return IndexFiles(tmp_path, "cluster", "dlq", topic_id)
+def files(tmp_path: Path, topic_id: str = "id-1") -> IndexFiles[Store]:
+    return IndexFiles(Store, "dead letters", tmp_path / "dead-letters", "cluster", "dlq", topic_id)
 
 
 def made(tmp_path: Path) -> Path:
@@ -227,7 +227,7 @@ def made(tmp_path: Path) -> Path:
     return path
 
 
-def letters_in(found: IndexFiles, *, anew: bool = False) -> int:
+def letters_in(found: IndexFiles[Store], *, anew: bool = False) -> int:
     with found.locked(lambda: None):
         store = found.open(anew=anew)
     number = len(list(store.rows()))

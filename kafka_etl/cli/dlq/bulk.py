@@ -279,15 +279,31 @@ def confirm(selection: Selection, digest: str, *, plan: str | None, yes: bool) -
                 "Give the options of the dry run once more, or make a new one.",
             )
         return
-    count = len(selection.letters)
+    without_terminal = (
+        "Give the same command with --dry-run, and then with --plan and what it shows; or with "
+        "--yes."
+    )
+    confirm_number(len(selection.letters), "dead letters", without_terminal, yes=yes)
+
+
+def confirm_number(count: int, what: str, without_terminal: str, *, yes: bool) -> None:
+    """Have the user type the number of what an action is for, if there are many.
+
+    Args:
+        count: The number.
+        what: What there is this number of.
+        without_terminal: What to do where nobody can be asked.
+        yes: Whether the user has confirmed already.
+
+    Raises:
+        SelectionRefused: Nobody has confirmed.
+    """
+    from kafka_etl.errors import SelectionRefused
+
     if yes or count <= _WITHOUT_ASKING:
         return
     if not sys.stdin.isatty():
-        raise SelectionRefused(
-            f"{count:,} dead letters need a confirmation",
-            "Give the same command with --dry-run, and then with --plan and what it shows; or "
-            "with --yes.",
-        )
+        raise SelectionRefused(f"{count:,} {what} need a confirmation", without_terminal)
     typed = typer.prompt(f"Type {count} to go on", err=True)
     if str(typed).replace(",", "").strip() != str(count):
         raise SelectionRefused(f"`{typed}` is not {count}")
@@ -319,7 +335,7 @@ def new_action(
         kind=kind,
         state=state,
         begun_ms=now_ms(),
-        actor=_actor(),
+        actor=actor(),
         reason=reason,
         where=selection.words,
         count=len(selection.letters),
@@ -348,7 +364,7 @@ def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
     return account
 
 
-def _actor() -> str:
+def actor() -> str:
     """Who gives the command: `USER@HOST`."""
     try:
         user = getpass.getuser()

@@ -159,7 +159,7 @@ def _daemon(
         run=RunOptions(until_end=True, workers=1, logs=logs),
         state_folder=folder,
         instance=instance,
-        reload=lambda _path: loaded,
+        reload=lambda _path: [loaded],
         reload_all=lambda: ([loaded], {}),
         look=progress.show,
     )

@@ -81,7 +81,8 @@ class DaemonOptions:
         run: Settings for every pipeline.
         state_folder: Folder that holds a folder for each instance.
         instance: Name of the instance; None: the default name of the state folder.
-        reload: Reads a pipeline's file again for the order `restart`; raises ConfigError.
+        reload: Reads a file again for the order `restart`; raises ConfigError. A file with
+            `mode: task` has two pipelines.
         reload_all: Reads all paths of the command line again; returns the pipelines of the valid
             files, and the errors of the other files.
         look: Called in the main loop, about once a second, with the current view.
@@ -91,7 +92,7 @@ class DaemonOptions:
     run: RunOptions
     state_folder: Path
     instance: str | None
-    reload: Callable[[Path], Loaded]
+    reload: Callable[[Path], list[Loaded]]
     reload_all: Callable[[], tuple[list[Loaded], Mapping[Path, ConfigError]]]
     look: Callable[[View], None]
     fail_on_dead_letter: bool = False
@@ -240,13 +241,14 @@ class Daemon:
     def _read_again(self, name: str) -> Loaded:
         path = self._files[name]
         try:
-            document, spec = self._options.reload(path)
+            loaded = self._options.reload(path)
         except ConfigError as error:
             what = f"nothing has changed for pipeline `{name}`: {error.what}"
             raise ConfigError(what, error.next_step) from error
-        if spec.name != name:
-            raise _renamed(path, name, spec.name)
-        return document, spec
+        for document, spec in loaded:
+            if spec.name == name:
+                return document, spec
+        raise _renamed(path, name, loaded[0][1].name)
 
     def _give(self, order: Order, loaded: Loaded | None) -> Order:
         self._given.note(order)

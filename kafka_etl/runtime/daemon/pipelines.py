@@ -14,6 +14,7 @@ from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.daemon.keeper_process import KeeperProcess
 from kafka_etl.runtime.daemon.new_version import NewVersion
 from kafka_etl.runtime.daemon.order import Order
 from kafka_etl.runtime.daemon.pending_orders import Outlook, PendingOrders, advice
@@ -101,6 +102,7 @@ class ManagedPipeline:
         self._checked: Checked | None = None
         self._warm: list[Child] = []
         self._slots: list[WorkerSlot] = []
+        self._keeper: KeeperProcess | None = None
         self._paused = False
         self._draining_since: float | None = None
         self._problem: Problem | None = None
@@ -168,6 +170,8 @@ class ManagedPipeline:
         self._drop_new("is being stopped")
         self.drain()
         if at_once:
+            if self._keeper is not None:
+                self._keeper.kill()
             for slot in self._slots:
                 slot.kill()
 
@@ -175,14 +179,20 @@ class ManagedPipeline:
         """Ask the workers to finish the records in hand and to end; stop a preflight."""
         if self._draining_since is None:
             self._draining_since = time.monotonic()
-            for slot in self._slots:
-                slot.drain()
+            if self._keeper is not None:
+                self._keeper.stop()  # its last words still need the workers
+            else:
+                self._drain_slots()
             if self._checking is not None:
                 self._checking.end()
             for child in self._warm:
                 child.end()
             self._warm = []
             self._checking = None
+
+    def _drain_slots(self) -> None:
+        for slot in self._slots:
+            slot.drain()
 
     # Life
 
@@ -196,6 +206,8 @@ class ManagedPipeline:
             self._hear_preflight(self._checking, now)
         for slot in self._slots:
             slot.tick(now)
+        if self._keeper is not None:
+            self._tick_keeper(self._keeper, now)
         self._stop_together()
         self._end_drain(now)
         if self._new is not None:
@@ -206,7 +218,11 @@ class ManagedPipeline:
     @property
     def is_over(self) -> bool:
         """Whether no process of the pipeline runs, and only an order can start one."""
-        return self._checking is None and all(slot.over for slot in self._slots)
+        return (
+            self._checking is None
+            and self._keeper is None
+            and all(slot.over for slot in self._slots)
+        )
 
     @property
     def begins_again(self) -> bool:
@@ -302,6 +318,21 @@ class ManagedPipeline:
             self._log.info(note)
         self._log.info("starts", guarantee=str(checked.label), workers=len(children))
         self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
+        task = self._version.keeper_task()
+        self._keeper = None if task is None else KeeperProcess(task, self._log)
+
+    def _tick_keeper(self, keeper: KeeperProcess, now: float) -> None:
+        """Let the keeper end before the workers, which write its last words."""
+        keeper.tick(now)
+        since = self._draining_since
+        if since is None:
+            return
+        if now - since > self._version.spec.drain_timeout + _GRACE:
+            keeper.kill()
+        if keeper.over:
+            self._keeper = None
+            self._draining_since = now
+            self._drain_slots()
 
     def _forget_slots(self) -> None:
         """Drop the old slots, and keep their counters, which belong to the pipeline."""
@@ -346,7 +377,8 @@ class ManagedPipeline:
     def _end_drain(self, now: float) -> None:
         """Kill the workers that have not ended within the drain timeout and some grace."""
         since = self._draining_since
-        if since is not None and now - since > self._version.spec.drain_timeout + _GRACE:
+        late = since is not None and now - since > self._version.spec.drain_timeout + _GRACE
+        if late and self._keeper is None:
             for slot in self._slots:
                 slot.kill()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,11 @@ from kafka_etl.contracts import Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.runtime.daemon.slot import Watch
 from kafka_etl.runtime.daemon.state_folder import StateFolder
-from kafka_etl.runtime.messages import LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.messages import KeeperTask, LogSettings, PreflightTask, WorkerTask
+from kafka_etl.runtime.tasks.place import socket_of
 
 _APP: Final = "kafka-etl"
+_TASK_INBOX: Final = "task_inbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,24 @@ class Version:
             until_end=self.options.until_end,
             evidence=evidence,
             paused=paused,
+            logs=self.options.logs,
+        )
+
+    def keeper_task(self) -> KeeperTask | None:
+        """The task of the keeper that runs the attempts of the tasks; None: there are no tasks."""
+        if self.spec.source.use != _TASK_INBOX:
+            return None
+        settings = self.spec.source.with_
+        return KeeperTask(
+            document=replace(self.document, data=settings["run"]),
+            socket=socket_of(self.folder.path, self.spec.name),
+            spool=self.folder.path / f"{self.spec.name}.keeper",
+            executor=self.folder.instance,
+            slots=settings["slots"],
+            timeout=settings["timeout"],
+            stop_grace=settings["stop_grace"],
+            pool=settings["pool"],
+            partitions=settings["partitions"],
             logs=self.options.logs,
         )
 

@@ -54,9 +54,12 @@ from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings, ReplaySettings
+from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.log import get_logger
+from kafka_etl.metrics import Counters
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
+from kafka_etl.runtime.tasks.owner import make_owner
 from kafka_etl.runtime.worker.notices import Notices, make_hook
 from kafka_etl.table_settings import TableSettings, mapped_columns
 from kafka_etl.units import show_duration
@@ -380,14 +383,25 @@ def _broken(use: str, door: object, flaws: Sequence[str]) -> BrokenPlugin:
     )
 
 
-def make_sink(pipeline: Pipeline, deployment: Deployment, *, patience: float | None) -> Sink:
-    """Make the sink of the door that the plug-in has built.
+def make_sink(
+    pipeline: Pipeline,
+    deployment: Deployment,
+    *,
+    patience: float | None,
+    folder: Path,
+    counters: Counters,
+) -> Sink:
+    """Make the sink of the door that the plug-in has built, or the owner of tasks.
 
     Args:
         pipeline: The pipeline.
         deployment: The worker's deployment.
         patience: Seconds to wait for a target that cannot be reached; None: no limit.
+        folder: State folder of the daemon.
+        counters: The worker's counters.
     """
+    if isinstance(pipeline.source_settings, TaskInboxSettings):
+        return make_owner(pipeline, pipeline.source_settings, deployment, folder, counters)
     door = make_door(pipeline, deployment)
     identity = identity_of(pipeline, deployment)
     pulse = deployment.pulse

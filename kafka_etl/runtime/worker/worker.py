@@ -102,6 +102,8 @@ class Worker:
             pipeline,
             self._deployment,
             patience=_SINK_PATIENCE if task.until_end else None,
+            folder=task.recorder.parent,
+            counters=self._counters,
         )
         keeps_offsets = isinstance(self._sink, OffsetKeeper)
         self._deployment = replace(self._deployment, offsets_in_sink=keeps_offsets)

@@ -149,7 +149,7 @@ def test_rights_are_checked_and_the_grant_is_said(database: Database):
 
 
 def test_a_wrong_password_stops_the_start_without_saying_it(database: Database):
-    said = refused(database, password="wr0ng-one")  # noqa: S106 - of this test
+    said = refused(database, password="wr0ng-one")
     assert "refuses the connection" in said
     assert "wr0ng-one" not in said
 

@@ -198,7 +198,7 @@ def test_a_missing_right_is_for_a_user_to_mend(database: Database):
     database.run("CREATE TABLE t (id bigint); DROP ROLE IF EXISTS guest")
     database.run("CREATE ROLE guest LOGIN PASSWORD 'guest'; GRANT INSERT ON t TO guest")
     database.run("GRANT CREATE ON SCHEMA public TO guest")
-    store = database.store(user="guest", password="guest")  # noqa: S106 - of this test
+    store = database.store(user="guest", password="guest")
     database.run("REVOKE INSERT ON t FROM guest")
     with pytest.raises(Unreachable, match="GRANT") as away:
         store.commit(made([(1,)]), move(0, 1), [])

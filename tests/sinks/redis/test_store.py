@@ -161,7 +161,7 @@ def test_a_target_of_another_type_is_to_be_mended(server: Valkey) -> None:
 
 def test_a_wrong_password_is_said_without_it(server: Valkey) -> None:
     with pytest.raises(Unreachable, match=r"WRONGPASS|NOAUTH") as away:
-        store_of(server, name="x", password="wrong-one")  # noqa: S106 - of no server
+        store_of(server, name="x", password="wrong-one")
     assert away.value.mend
     assert "wrong-one" not in str(away.value)
     assert PASSWORD not in repr(settings_of(server, name="x"))

@@ -11,7 +11,7 @@ from kafka_etl.config.report import CLIENTS, OPEN
 from tests.unit.config.project import findings_in, pipeline
 from tests.unit.config.test_findings import SINKS
 
-SECRET = "hunter2-and-more"  # noqa: S105 - not one
+SECRET = "hunter2-and-more"
 OPS = """
 class Connects:
     def __init__(self, *, url: str) -> None:

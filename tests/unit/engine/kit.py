@@ -28,7 +28,7 @@ from kafka_etl.engine.stream.loop import StreamEngine
 from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.engine.stream.parts import Letters, StreamParts
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
-from kafka_etl.functions.declare import Context
+from kafka_etl.functions.context import Context
 from kafka_etl.invocation import Condition, Failure, Invocation, Outcome, Outputs
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Batch, Partition, next_offsets

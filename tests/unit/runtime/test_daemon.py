@@ -53,7 +53,7 @@ def daemon(tmp_path: Path, loaded: Loaded, seen: list[View]) -> Iterator[Any]:
         run=RunOptions(until_end=False, workers=None, logs=LogSettings({})),
         state_folder=tmp_path / "state",
         instance="blue",
-        reload=lambda _path: loaded,
+        reload=lambda _path: [loaded],
         reload_all=lambda: ([loaded], {}),
         look=seen.append,
     )

@@ -41,7 +41,7 @@ class Scene:
                 run=RunOptions(until_end=until_end, workers=None, logs=LogSettings({})),
                 state_folder=self.folder / "state",
                 instance="blue",
-                reload=lambda path: read_pipelines([path], {})[0],
+                reload=lambda path: read_pipelines([path], {}),
                 reload_all=lambda: read_what_is_good([self.folder], {}),
                 look=lambda _view: None,
             ),

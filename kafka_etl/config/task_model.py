@@ -1,0 +1,129 @@
+"""The model of a pipeline file with `mode: task`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kafka_etl.config.model import (
+    ClientValue,
+    DeadLetterSpec,
+    Name,
+    RetrySpec,
+    Use,
+)
+from kafka_etl.contracts import Settings, UseSettings
+from kafka_etl.expression import Expression
+from kafka_etl.tasks.policy import OnDuplicate
+from kafka_etl.units import Duration
+
+_DAY = 86_400.0
+
+
+class TaskOperatorSpec(UseSettings):
+    """The operator of a task pipeline.
+
+    Attributes:
+        name: Name in dead letters and logs; None: the last part of `use`.
+        concurrency: Number of attempts that run at the same time, on each host.
+        timeout: Seconds that an attempt may take.
+        stop_grace: Seconds that an attempt has to end once it was told to stop.
+        retry: Retry policy; None: the pipeline's.
+        idempotent: Whether an attempt that may have begun may be followed by another.
+        pool: `warm`: a process serves one attempt after the other; `fresh`: each attempt has a
+            process of its own.
+    """
+
+    name: Name | None = None
+    concurrency: int = Field(default=1, ge=1, le=1024)
+    timeout: Duration = Field(default=3600.0, gt=0, le=7 * _DAY)
+    stop_grace: Duration = Field(default=10.0, ge=0, le=3600)
+    retry: RetrySpec | None = None
+    idempotent: bool = True
+    pool: Literal["warm", "fresh"] = "warm"
+
+
+class DedupSpec(Settings):
+    """What becomes of a submission whose id is taken.
+
+    Attributes:
+        window: How long the id of a task is taken, from its acceptance on.
+        on_duplicate: `drop`; `reject`: a dead letter; `rerun`: a task that failed or was stopped
+            is run again.
+    """
+
+    window: Duration = Field(default=7 * _DAY, ge=0)
+    on_duplicate: OnDuplicate = "drop"
+
+
+class HistorySpec(Settings):
+    """What is kept of tasks that have ended.
+
+    Attributes:
+        retention: How long their history is kept.
+    """
+
+    retention: Duration = Field(default=7 * _DAY, ge=0)
+
+
+class TaskTopicsSpec(Settings):
+    """The topics of a task pipeline's own.
+
+    Attributes:
+        partitions: Number of partitions of inbox and journal, which is fixed for life.
+    """
+
+    partitions: int = Field(default=16, ge=1, le=1000)
+
+
+class TaskSpec(Settings):
+    """The content of a pipeline file with `mode: task`.
+
+    Attributes:
+        name: Name of the pipeline; its inbox is `NAME.inbox`, its journal `NAME.journal`.
+        kafka: Settings of every Kafka client, by librdkafka's names.
+        consumer: Further settings of consumers.
+        producer: Further settings of producers.
+        registry: Settings of the schema registry's client.
+        source: Source plug-in and its settings.
+        operator: The one operator, which may take long.
+        id: Id of the task of a record, as an expression; None: the header `task-id`, else topic,
+            partition and offset.
+        dedup: What becomes of a submission whose id is taken.
+        max_age: Age at which a task that has not started expires; None: it never does.
+        on_success: Where results go.
+        on_failure: Where tasks go that have ended without success.
+        retry: Retry policy of an operator without its own.
+        history: What is kept of tasks that have ended.
+        topics: The topics of the pipeline's own.
+        workers: Number of processes that accept tasks.
+        drain_timeout: Seconds that a stopping process may take.
+    """
+
+    name: Name
+    mode: Literal["task"]
+    kafka: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
+    consumer: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
+    producer: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
+    registry: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
+    source: Use
+    operator: TaskOperatorSpec
+    id: Expression | None = None
+    dedup: DedupSpec = DedupSpec()
+    max_age: Duration | None = Field(default=None, gt=0)
+    on_success: Use
+    on_failure: DeadLetterSpec
+    retry: RetrySpec = RetrySpec(max_attempts=3)
+    history: HistorySpec = HistorySpec()
+    topics: TaskTopicsSpec = TaskTopicsSpec()
+    workers: int = Field(default=1, ge=1, le=256)
+    drain_timeout: Duration = Field(default=10.0, ge=0, le=3600)
+
+    @property
+    def operator_name(self) -> str:
+        return self.operator.name or self.operator.use.replace(":", ".").rpartition(".")[2]
+
+    @property
+    def run_sink(self) -> dict[str, Any]:
+        return {"use": self.on_success.use, "with": self.on_success.with_}

@@ -1,0 +1,1 @@
+"""The owner of tasks: reads the inbox, is the only writer of the journal, and grants attempts."""

@@ -1,0 +1,162 @@
+"""The inbox and the journal of tasks, in Kafka: an owner's transactions, and take-overs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+
+from kafka_etl.contracts import Deployment, OutcomeUnknown
+from kafka_etl.envelope import Encoded, encode_letter
+from kafka_etl.errors import BrokersUnreachable
+from kafka_etl.kafka import classify
+from kafka_etl.kafka.client_settings import make_client, producer_settings
+from kafka_etl.kafka.produce import produce_record
+from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.topics import read_ranges
+from kafka_etl.kafka.transactions import Transactions
+from kafka_etl.record import Offsets, Partition, SourceRecord, partition_of
+from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
+from kafka_etl.tasks.log import Entry, Restored
+
+_ANY_PARTITION: Final = -1
+_DEFAULT_LIMIT: Final = 1_000_000
+_REQUEST: Final = 10.0
+_PIECE: Final = 0.2
+_SLOW: Final = 2.0
+_PATIENCE: Final = 60.0
+
+
+class KafkaTaskLog:
+    """See `kafka_etl.tasks.log.TaskLog`.
+
+    Args:
+        settings: Names of inbox and journal.
+        results: Topic of rows that name no topic.
+        deployment: The cluster, the transactional id and the dead-letter topic.
+    """
+
+    def __init__(self, settings: TaskInboxSettings, results: str, deployment: Deployment) -> None:
+        self._journal = settings.journal
+        self._results = results
+        self._deployment = deployment
+        self._reader = {**deployment.kafka, **deployment.consumer}
+        known = next(iter(deployment.size_limits), None)
+        self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
+
+    def open(self) -> None:
+        self._transactions.open()
+
+    def close(self) -> None:
+        self._transactions.close()
+
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+        def write(producer: Producer) -> None:
+            for number, key, value in entry.journal:
+                produce_record(producer, self._journal, number, Encoded(key, value, []))
+            for row in entry.rows:
+                encoded = Encoded(row.key, row.value, row.headers)
+                produce_record(producer, row.topic or self._results, _ANY_PARTITION, encoded)
+            for letter in entry.letters:
+                produce_record(producer, *self._letter(letter))
+
+        size = sum(len(value or b"") for _, _, value in entry.journal)
+        size += sum(len(row.value or b"") for row in entry.rows)
+        to = [TopicPartition(*tp, at) for tp, at in offsets.items()]
+        self._transactions.begin(write, size, to, lease)()
+
+    def _letter(self, letter: Any) -> tuple[str, int, Encoded]:
+        place = self._deployment
+        topic = place.dead_letter_topic or ""
+        limit = place.size_limits.get(topic, _DEFAULT_LIMIT)
+        encoded = encode_letter(letter, place.provenance, place.letter_format, limit)
+        return topic, partition_of(letter.record).number % place.partitions.get(topic, 1), encoded
+
+    def restore(self, partition: Partition) -> Restored:
+        heads: dict[str, bytes] = {}
+        mark: Mark | None = None
+        for record in self._read_journal(partition.number):
+            key = parse_key(record.key())
+            value = record.value()
+            if key is None:
+                continue
+            if key.kind is Kind.HEAD and value is None:
+                heads.pop(key.task, None)
+            elif key.kind is Kind.HEAD and value is not None:
+                heads[key.task] = value
+            elif key.kind is Kind.MARK and value is not None:
+                mark = decode_mark(value)
+        return Restored(heads, mark)
+
+    def _read_journal(self, number: int) -> Iterator[SourceRecord]:
+        """The records of a partition, up to the end that it has at the call.
+
+        The end is the high watermark, not that of committed records: the transaction of an owner
+        that has died may be open still, and what it has written counts once it is committed.
+
+        Raises:
+            OutcomeUnknown: No broker answers.
+        """
+        settings = {
+            **self._reader,
+            "group.id": "kafka-etl-reader",  # never joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+        tp = TopicPartition(self._journal, number)
+        try:
+            end = self._high_watermark(settings, tp)
+            if end == 0:
+                return
+            consumer = make_client(Consumer, settings | {"isolation.level": "read_committed"})
+            try:
+                consumer.assign([TopicPartition(self._journal, number, 0)])
+                yield from self._up_to(consumer, tp, end)
+            finally:
+                consumer.close()
+        except KafkaException as raised:
+            said = classify.said(classify.error_of(raised))
+            raise OutcomeUnknown(f"reading the journal failed: {said}", halve=False) from raised
+
+    def _high_watermark(self, settings: dict[str, Any], tp: TopicPartition) -> int:
+        consumer = make_client(Consumer, settings | {"isolation.level": "read_uncommitted"})
+        try:
+            _, end = consumer.get_watermark_offsets(tp, _REQUEST)
+        finally:
+            consumer.close()
+        return int(end)
+
+    def _up_to(self, consumer: Consumer, tp: TopicPartition, end: int) -> Iterator[SourceRecord]:
+        started = heard = monotonic()
+        while True:
+            polled = consumer.consume(1000, _PIECE)
+            for record in polled:
+                heard = monotonic()
+                if record.error() is None:
+                    yield record
+                elif not _is_end(record):
+                    raise KafkaException(record.error())
+            (position,) = consumer.position([tp])
+            if position.offset >= end:
+                return
+            if monotonic() - started > _SLOW:
+                self._deployment.pulse(f"reading {self._journal}[{tp.partition}] to offset {end:,}")
+            if monotonic() - heard > _PATIENCE:
+                raise OutcomeUnknown(
+                    f"an open transaction in {self._journal}[{tp.partition}], or no broker answers",
+                    halve=False,
+                )
+
+    def inputs(self, partition: Partition, begin: int, end: int) -> Iterable[SourceRecord]:
+        try:
+            return list(read_ranges(self._reader, {partition: (begin, end)}))
+        except BrokersUnreachable as away:
+            raise OutcomeUnknown(away.what, halve=False) from away
+
+
+def _is_end(record: Message) -> bool:
+    error = record.error()
+    return error is not None and error.name() == "_PARTITION_EOF"

@@ -1,0 +1,68 @@
+"""Settings of the source that an owner of tasks reads."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kafka_etl.kafka.settings import KafkaSourceSettings, Topic
+from kafka_etl.retry import Backoff
+from kafka_etl.tasks.policy import OnDuplicate, Policy
+
+
+class TaskInboxSettings(KafkaSourceSettings):
+    """Settings of a source that reads an inbox as the owner of its tasks.
+
+    Attributes:
+        journal: Topic of the tasks' states.
+        partitions: Number of partitions of inbox and journal.
+        replication: Copies of each partition of topics that are created; None: the brokers'
+            default.
+        inbox_config: Further settings of the inbox, if it is created; likewise `journal_config`.
+        operator: Name of the operator.
+        max_attempts, backoff, idempotent, window_ms, on_duplicate, max_age_ms, history_ms: See
+            `kafka_etl.tasks.policy.Policy`.
+        lost_after_ms: Silence after which an executor is lost, in milliseconds.
+        slots: Number of attempts that run at the same time, on each host.
+        timeout: Seconds that an attempt may take.
+        stop_grace: Seconds from SIGTERM to SIGKILL.
+        pool: Whether a process serves one attempt or many.
+        run: The document of the pipeline that a runner builds.
+    """
+
+    journal: Topic
+    partitions: int = Field(default=16, ge=1, le=1000)
+    replication: int | None = None
+    inbox_config: dict[str, str] = Field(default_factory=dict[str, str])
+    journal_config: dict[str, str] = Field(default_factory=dict[str, str])
+    operator: str = ""
+    max_attempts: int = Field(default=3, ge=1)
+    backoff: tuple[float, float, float, Literal["full", "none"]] = (0.2, 2.0, 30.0, "full")
+    idempotent: bool = True
+    window_ms: int = Field(default=7 * 86_400_000, ge=0)
+    on_duplicate: OnDuplicate = "drop"
+    max_age_ms: int | None = Field(default=None, gt=0)
+    history_ms: int = Field(default=7 * 86_400_000, ge=0)
+    lost_after_ms: int = Field(default=60_000, gt=0)
+    slots: int = Field(default=1, ge=1, le=1024)
+    timeout: float = Field(default=3600.0, gt=0)
+    stop_grace: float = Field(default=10.0, ge=0)
+    pool: Literal["warm", "fresh"] = "warm"
+    run: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    @property
+    def inbox(self) -> str:
+        return self.topics[0]
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            max_attempts=self.max_attempts,
+            backoff=Backoff(*self.backoff),
+            idempotent=self.idempotent,
+            window_ms=self.window_ms,
+            on_duplicate=self.on_duplicate,
+            max_age_ms=self.max_age_ms,
+            history_ms=self.history_ms,
+        )

@@ -1,0 +1,73 @@
+"""Writes words to the inbox outside of any transaction: they may come twice, and are taken once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from kafka_etl.envelope import Encoded
+from kafka_etl.kafka import classify
+from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.log import get_logger
+from kafka_etl.tasks.keeping import Said
+
+
+class WordRelay:
+    """See `kafka_etl.engine.tasks.executors.Relay`.
+
+    A word that Kafka does not take is written again by the keeper, which keeps a last word until
+    Kafka has acknowledged it.
+
+    Args:
+        settings: Settings of producers.
+        inbox: Topic of the words.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], inbox: str) -> None:
+        config = {
+            **settings,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "message.timeout.ms": 120_000,
+        }
+        self._producer = make_client(Producer, config)
+        self._inbox = inbox
+        self._acknowledged: list[str] = []
+        self._log = get_logger("owner")
+
+    def write(self, said: Said) -> None:
+        """Queue a word."""
+        record = Encoded(said.key.encode(), said.value, said.headers)
+        headers: Any = record.headers  # the client accepts more types than its type hint
+        told = partial(self._told, said.last)
+        while True:
+            try:
+                self._producer.produce(
+                    self._inbox,
+                    record.value,
+                    record.key,
+                    said.partition,
+                    on_delivery=told,
+                    headers=headers,
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def _told(self, token: str, error: KafkaError | None, _record: Message) -> None:
+        if error is not None:
+            self._log.warning("a word was not written", token=token, error=classify.said(error))
+        elif token:
+            self._acknowledged.append(token)
+
+    def acknowledged(self) -> list[str]:
+        self._producer.poll(0)
+        done, self._acknowledged = self._acknowledged, []
+        return done
+
+    def close(self) -> None:
+        """Wait a moment for words on their way; the keeper has those that are lost."""
+        self._producer.flush(2.0)

@@ -1,0 +1,76 @@
+"""The keeper of a task pipeline, as its daemon sees it: started, restarted, and told to end."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import Final
+
+from kafka_etl.log import Logger
+from kafka_etl.runtime.child import RESTARTS, Child, describe_exit
+from kafka_etl.runtime.messages import KeeperTask
+from kafka_etl.units import show_duration
+
+_MODULE: Final = "kafka_etl.runtime.tasks.keeper"
+
+
+class KeeperProcess:
+    """Keeps one keeper running; a keeper that dies takes its attempts along, and is begun anew.
+
+    All methods are called by the daemon's main loop, and none of them waits.
+
+    Args:
+        task: The task of the process.
+        log: Logger of the pipeline.
+    """
+
+    def __init__(self, task: KeeperTask, log: Logger) -> None:
+        self._task = task
+        self._log = log
+        self._deaths = 0
+        self._start_at: float | None = 0.0
+        self._child: Child | None = None
+
+    def tick(self, now: float) -> None:
+        """Start the process if that is due, and see whether it has ended."""
+        if self._child is None:
+            if self._start_at is not None and now >= self._start_at:
+                self._child = Child(_MODULE)
+                self._child.send(self._task)
+            return
+        self._child.received()
+        status = self._child.exit_status()
+        if status is None:
+            return
+        self._child.end()  # whatever of its attempts is left
+        self._child.close()
+        self._child = None
+        if self._start_at is None:
+            return
+        self._deaths += 1
+        wait = RESTARTS.delay(self._deaths, random.random)
+        self._start_at = now + wait
+        restart_in = show_duration(round(wait, 3))
+        self._log.error("the keeper died", reason=describe_exit(status), restart_in=restart_in)
+
+    def stop(self) -> None:
+        """Ask the keeper to end its attempts, to see their last words written, and to go."""
+        self._start_at = None
+        if self._child is not None:
+            self._child.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the keeper, and all that it runs."""
+        self._start_at = None
+        if self._child is not None:
+            self._child.kill()
+
+    @property
+    def child(self) -> Child | None:
+        """The keeper's process; None while no process runs."""
+        return self._child
+
+    @property
+    def over(self) -> bool:
+        """Whether no process runs, and none will start."""
+        return self._child is None and self._start_at is None

@@ -1,0 +1,219 @@
+"""Task mode on a real Kafka: each task has one outcome, whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_etl.tasks.head import Head, decode_head
+from kafka_etl.tasks.journal import Kind, parse_key
+from kafka_etl.tasks.placing import partition_of
+from kafka_etl.tasks.states import FINAL, State
+from kafka_etl.tasks.words import Retry, Stop, Word, encode_word
+from tests.kit.daemon import Daemon
+from tests.kit.kafka import Kafka
+
+WORK = """
+import os, time
+from kafka_etl import Context, Permanent
+
+
+def work(task: dict, context: Context) -> dict:
+    with open(os.environ["RUNS"], "a") as file:
+        file.write(f"{task['id']}\\n")
+    if task.get("bad"):
+        raise Permanent("a bad task")
+    if task.get("fails"):
+        raise OSError("a task that fails")
+    if task.get("dies"):
+        os._exit(7)
+    until = time.monotonic() + task.get("seconds", 0)
+    while time.monotonic() < until:
+        time.sleep(0.02)
+    return {"done": task["id"]}
+"""
+
+
+class Tasks:
+    """A folder with one task pipeline, and its topics."""
+
+    def __init__(self, folder: Path, kafka: Kafka, **more: Any) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.name = kafka.name()
+        self.source = kafka.topic(2)
+        self.results = kafka.topic(1)
+        self.letters = f"{self.results}.dlq"
+        self.runs = folder / "runs"
+        self.runs.touch()
+        self.file = folder / "tasks.yaml"
+        spec = {
+            "name": self.name,
+            "mode": "task",
+            "kafka": {"bootstrap.servers": kafka.bootstrap},
+            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
+            "operator": {
+                "use": "ops:work",
+                "concurrency": 2,
+                "timeout": "60s",
+                "stop_grace": "1s",
+                "retry": {"max_attempts": 2, "backoff": {"initial": "100ms"}},
+            },
+            "id": "value.id",
+            "on_success": {"use": "kafka", "with": {"topic": self.results}},
+            "on_failure": {"topic": self.letters, "format": "envelope"},
+            "topics": {"partitions": 2},
+        }
+        self.file.write_text(json.dumps(spec | more))
+        (folder / "ops.py").write_text(WORK)
+
+    def daemon(self, *arguments: str) -> Daemon:
+        os.environ["RUNS"] = str(self.runs)
+        return Daemon(self.folder, str(self.file), "--instance", "tests", *arguments)
+
+    def submit(self, *tasks: dict[str, Any]) -> None:
+        self.kafka.produce(self.source, [(None, json.dumps(task)) for task in tasks])
+
+    def say(self, task: str, word: Word) -> None:
+        partitions = self.kafka.ends(f"{self.name}.inbox")
+        record = encode_word(word)
+        number = partition_of(task, len(partitions))
+        self.kafka.produce(
+            f"{self.name}.inbox",
+            [{"key": task, "value": None, "headers": record.headers, "partition": number}],
+        )
+
+    def heads(self) -> dict[str, Head]:
+        heads: dict[str, Head] = {}
+        journal = f"{self.name}.journal"
+        if journal not in self.kafka.admin.list_topics(timeout=10).topics:
+            return heads  # the daemon makes it
+        for record in self.kafka.read(journal):
+            key = parse_key(record.key)
+            if key is not None and key.kind is Kind.HEAD and record.value is not None:
+                heads[key.task] = decode_head(record.value)
+        return heads
+
+    def states(self) -> dict[str, State]:
+        return {task: head.state for task, head in self.heads().items()}
+
+    def until(self, daemon: Daemon, count: int, seconds: float = 60) -> dict[str, Head]:
+        """Wait until so many tasks have ended."""
+        deadline = time.monotonic() + seconds
+        while True:
+            heads = self.heads()
+            if sum(head.state in FINAL for head in heads.values()) >= count:
+                return heads
+            assert daemon.process.poll() is None, daemon.said()
+            assert time.monotonic() < deadline, (self.states(), daemon.said()[-3000:])
+            time.sleep(0.3)
+
+    def outputs(self) -> Counter[str]:
+        return Counter(json.loads(r.value or b"")["done"] for r in self.kafka.read(self.results))
+
+    def failures(self) -> list[Any]:
+        return [json.loads(record.value or b"") for record in self.kafka.read(self.letters)]
+
+    def ran(self) -> Counter[str]:
+        return Counter(self.runs.read_text().split())
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, kafka: Kafka) -> Tasks:
+    return Tasks(tmp_path, kafka)
+
+
+def test_tasks_run_and_each_has_one_outcome(tasks: Tasks) -> None:
+    tasks.submit(
+        *({"id": f"t{n}"} for n in range(10)), {"id": "bad", "bad": 1}, {"id": "f", "fails": 1}
+    )
+    tasks.submit({"id": "t1"}, {"id": "d", "dies": 1})
+    with tasks.daemon() as daemon:
+        heads = tasks.until(daemon, 13)
+        assert daemon.stop() == 0, daemon.said()
+    assert {task for task, head in heads.items() if head.state is State.SUCCEEDED} == {
+        f"t{n}" for n in range(10)
+    }
+    assert tasks.outputs() == Counter(f"t{n}" for n in range(10))
+    assert heads["t1"].duplicates == 1
+    assert (heads["bad"].state, heads["bad"].attempts.total) == (State.FAILED, 1)
+    assert (heads["f"].state, heads["f"].attempts.total) == (State.FAILED, 2)
+    assert heads["d"].error is not None
+    assert heads["d"].error.type == "WorkerCrashed"
+    assert tasks.ran() == Counter({**{f"t{n}": 1 for n in range(10)}, "bad": 1, "f": 2, "d": 2})
+    conditions = Counter(letter["requestContext"]["condition"] for letter in tasks.failures())
+    assert conditions == {"OperatorError": 2, "WorkerCrashed": 1}
+
+
+def test_a_stopped_task_ends_and_can_be_retried(tasks: Tasks) -> None:
+    tasks.submit({"id": "long", "seconds": 30}, {"id": "other", "seconds": 30}, {"id": "waits"})
+    with tasks.daemon() as daemon:
+        while tasks.states().get("long") is not State.RUNNING:
+            time.sleep(0.2)
+        tasks.say("waits", Stop(word="1", by="me"))
+        tasks.say("long", Stop(word="2", by="me", reason="too long"))
+        tasks.say("other", Stop(word="3", by="me", force=True))
+        heads = tasks.until(daemon, 3, 20)
+        assert {head.state for head in heads.values()} == {State.STOPPED}
+        assert tasks.ran()["waits"] == 0
+        tasks.say("waits", Retry(word="4", expect=1))
+        while tasks.states()["waits"] is not State.SUCCEEDED:
+            time.sleep(0.2)
+        assert daemon.stop() == 0, daemon.said()
+    assert tasks.outputs() == {"waits": 1}
+    assert len(tasks.failures()) == 3
+
+
+def test_a_run_goes_on_while_owners_die(tasks: Tasks) -> None:
+    tasks.submit(
+        {"id": "long", "seconds": 12}, *({"id": f"t{n}", "seconds": 0.3} for n in range(20))
+    )
+    with tasks.daemon() as daemon:
+        while tasks.ran()["long"] == 0:
+            time.sleep(0.2)
+        for _ in range(3):
+            time.sleep(1.5)
+            for pid in daemon.workers():
+                os.kill(pid, signal.SIGKILL)
+        heads = tasks.until(daemon, 21, 90)
+        assert daemon.stop() == 0, daemon.said()
+    assert {head.state for head in heads.values()} == {State.SUCCEEDED}
+    assert tasks.outputs() == Counter({"long": 1, **{f"t{n}": 1 for n in range(20)}})
+    assert tasks.ran()["long"] == 1
+    assert heads["long"].attempts.total == 1
+
+
+def test_a_daemon_that_is_killed_leaves_nothing_and_its_tasks_run_again(tasks: Tasks) -> None:
+    tasks.submit(*({"id": f"t{n}", "seconds": 1} for n in range(6)))
+    with tasks.daemon() as daemon:
+        while sum(tasks.ran().values()) < 2:
+            time.sleep(0.2)
+        daemon.process.kill()
+        daemon.process.wait()
+    with tasks.daemon() as daemon:
+        heads = tasks.until(daemon, 6, 90)
+        assert daemon.stop() == 0, daemon.said()
+    assert {head.state for head in heads.values()} == {State.SUCCEEDED}
+    assert tasks.outputs() == Counter(f"t{n}" for n in range(6))
+
+
+def test_a_daemon_that_stops_interrupts_and_the_next_one_goes_on(tasks: Tasks) -> None:
+    tasks.submit({"id": "long", "seconds": 5})
+    with tasks.daemon() as daemon:
+        while tasks.ran()["long"] == 0:
+            time.sleep(0.2)
+        assert daemon.stop() == 0, daemon.said()
+    head = tasks.heads()["long"]
+    assert head.state in {State.RETRYING, State.ENQUEUED}
+    assert (head.attempts.counted, head.attempts.interruptions) == (0, 1)
+    with tasks.daemon() as daemon:
+        tasks.until(daemon, 1, 60)
+        assert daemon.stop() == 0, daemon.said()
+    assert tasks.outputs() == {"long": 1}

@@ -1,0 +1,98 @@
+"""The last words on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kafka_etl.runtime.tasks import spool as module
+from kafka_etl.runtime.tasks.spool import Spool
+from kafka_etl.tasks.keeping import Said
+
+
+def said(token: str, size: int = 10) -> Said:
+    return Said(1, f"task-{token}", b"x" * size, [("k", b"result")], token)
+
+
+def filled(folder: Path, *tokens: str) -> Spool:
+    spool = Spool(folder)
+    for token in tokens:
+        spool.add(said(token))
+    spool.sync()
+    return spool
+
+
+def left(folder: Path) -> list[str]:
+    spool = Spool(folder)
+    spool.close()
+    return [word.last for word in spool.words()]
+
+
+def test_words_are_there_again_until_they_are_acknowledged(tmp_path: Path) -> None:
+    spool = filled(tmp_path, "a", "b", "c")
+    spool.acknowledge("b")
+    spool.acknowledge("unknown")
+    spool.close()
+
+    again = Spool(tmp_path)
+    assert again.words() == [said("a"), said("c")]
+    again.add(said("d"))
+    again.acknowledge("a")
+    assert left(tmp_path) == ["c", "d"]
+
+
+@pytest.mark.parametrize("torn", range(1, 40, 6))
+def test_a_torn_end_costs_its_own_word_and_no_later_one(tmp_path: Path, torn: int) -> None:
+    filled(tmp_path, "a", "b").close()
+    path = tmp_path / "last-words"
+    os.truncate(path, path.stat().st_size - torn)
+
+    spool = Spool(tmp_path)
+    assert spool.words() == [said("a")]
+    spool.add(said("c"))
+    assert left(tmp_path) == ["a", "c"]
+
+
+def test_zeros_after_a_power_cut_are_no_words(tmp_path: Path) -> None:
+    filled(tmp_path, "a").close()
+    with (tmp_path / "last-words").open("ab") as file:
+        file.write(bytes(4096))
+
+    assert left(tmp_path) == ["a"]
+    assert left(tmp_path) == ["a"]
+
+
+def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALL", 1_000)
+    monkeypatch.setattr(module, "_LARGE", 10_000)
+    spool = filled(tmp_path, "stays")
+    sizes: set[int] = set()
+    for number in range(500):
+        spool.add(said(str(number), 100))
+        spool.acknowledge(str(number))
+        sizes.add((tmp_path / "last-words").stat().st_size)
+
+    assert max(sizes) < 11_000
+    assert left(tmp_path) == ["stays"]
+    spool.acknowledge("stays")
+    spool.add(said("last"))
+    assert left(tmp_path) == ["last"]
+
+
+def test_a_full_disk_costs_no_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(tmp_path, "a")
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", full)
+        broken.setattr(os, "fdatasync", full)
+        spool.add(said("b"))
+        spool.sync()
+        spool.acknowledge("a")
+
+    assert spool.words() == [said("b")]
+    assert left(tmp_path) == ["a"], "which has been acknowledged, and may be said again"
