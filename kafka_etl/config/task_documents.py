@@ -121,7 +121,7 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "pool": operator.pool,
         "run": run_data(document, spec),
     }
-    data = {
+    data: dict[str, Any] = {
         **_clients(document),
         "name": owner_name(spec.name),
         "source": {"use": "task_inbox", "with": settings},

@@ -291,9 +291,7 @@ class OwnerSink:
         if head.state is State.SUCCEEDED:
             entry.rows += decode_rows(self._results[change.task])
         elif not (head.stop is not None and head.stop.quiet):
-            record = self._inputs.get(tp, head) or TaskRecord(
-                tp.topic, tp.number, head.seq, -1, None, None, []
-            )
+            record = self._inputs.get(tp, head) or _without_input(tp, head)
             entry.letters.append(letter_of(head, record, self._operator, self._now_ms()))
 
     def _merge(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> None:

@@ -25,7 +25,6 @@ from kafka_etl.record import Batch, next_offsets
 from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.cancelling import Cancelling
 from kafka_etl.runtime.tasks.exchange import TOKEN, Answer, Begun, Failed, Made, Reported, Run
-from kafka_etl.runtime.tasks.granted import GrantedRecord
 from kafka_etl.runtime.tasks.orphans import children_of
 from kafka_etl.runtime.tasks.reporter import Reporter
 from kafka_etl.runtime.tasks.verdicts import (
@@ -37,6 +36,7 @@ from kafka_etl.runtime.tasks.verdicts import (
     failure_of,
 )
 from kafka_etl.runtime.worker.assemble import deployment_of, make_invoker
+from kafka_etl.tasks.input_record import InputRecord
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """Signals whose handlers of ours every attempt begins with."""
@@ -137,7 +137,7 @@ class Bench:
     def _attempt(self, run: Run) -> Success | Fault:
         if self._cancelling.is_cancelled:
             return Fault("stopped", failure_of(ErrorInfo.of(Stopped())))
-        record = GrantedRecord(run.grant.record)
+        record = InputRecord(run.grant.record)
         batch = Batch([record], next_offsets([record]), {})
         try:
             outcome = self._invoker.run(Invocation(run.grant.token, batch, _now_ms()), _no_wait)

@@ -1,6 +1,8 @@
-"""The record of a grant, as the engine reads it."""
+"""The input of a task, as the engine reads records."""
 
 from __future__ import annotations
+
+import msgspec
 
 from kafka_etl.record import Headers
 from kafka_etl.tasks.keeping import TaskRecord
@@ -9,32 +11,32 @@ _NO_TIME, _TIME_OF_CREATION = 0, 1
 """The Kafka client's kinds of timestamps."""
 
 
-class GrantedRecord:
-    """A `SourceRecord` made of the record of a grant."""
+class InputRecord(msgspec.Struct, frozen=True):
+    """The record of the source that is the input of a task; see `kafka_etl.record.SourceRecord`."""
 
-    __slots__ = ("_record",)
-
-    def __init__(self, record: TaskRecord) -> None:
-        self._record = record
+    of: TaskRecord
 
     def topic(self) -> str | None:
-        return self._record.topic
+        return self.of.topic
 
     def partition(self) -> int | None:
-        return self._record.partition
+        return self.of.partition
 
     def offset(self) -> int | None:
-        return self._record.offset
+        return self.of.offset
 
     def key(self) -> bytes | None:
-        return self._record.key
+        return self.of.key
 
     def value(self) -> bytes | None:
-        return self._record.value
+        return self.of.value
 
     def headers(self) -> Headers | None:
-        return self._record.headers or None
+        return self.of.headers.copy() or None
 
     def timestamp(self) -> tuple[int, int]:
-        at = self._record.timestamp
+        at = self.of.timestamp
         return (_NO_TIME, -1) if at < 0 else (_TIME_OF_CREATION, at)
+
+    def __len__(self) -> int:
+        return len(self.of.value or b"")
