@@ -17,7 +17,7 @@ from kafka_etl.tasks.journal import Kind, parse_key
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Retry, Stop, Word, encode_word
-from tests.kit.daemon import Daemon
+from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
 
 WORK = """
@@ -217,3 +217,42 @@ def test_a_daemon_that_stops_interrupts_and_the_next_one_goes_on(tasks: Tasks) -
         tasks.until(daemon, 1, 60)
         assert daemon.stop() == 0, daemon.said()
     assert tasks.outputs() == {"long": 1}
+
+
+PAGE = Path(__file__).parents[2] / "docs/tasks/pipelines.md"
+README = Path(__file__).parents[2] / "README.md"
+
+
+def block(text: str, language: str, after: str = "") -> str:
+    """The first block of a language, behind a text."""
+    return text[text.index(after) :].split(f"```{language}\n")[1].split("```", maxsplit=1)[0]
+
+
+def test_the_pipeline_of_the_page_runs(
+    tmp_path: Path, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA", kafka.bootstrap)
+    page = PAGE.read_text()
+    (tmp_path / "transcode.yaml").write_text(block(page, "yaml"))
+    (tmp_path / "video.py").write_text(block(page, "python"))
+    kafka.topic(1, "uploads")
+    film = '{"object": "a.mov", "format": "mp4"}'
+    with Daemon(tmp_path, "transcode.yaml", "--instance", "page") as daemon:
+        kafka.produce("uploads", [(None, film)])
+        deadline = time.monotonic() + 60
+        while "videos" not in kafka.admin.list_topics(timeout=10).topics or not kafka.read(
+            "videos"
+        ):
+            assert time.monotonic() < deadline, daemon.said()
+            time.sleep(0.3)
+        shown = command("tasks", "show", "transcode.yaml", "a.mov#mp4", "--json", cwd=tmp_path)
+        assert json.loads(shown.stdout)["state"] == "Succeeded", shown.stderr
+        assert daemon.stop() == 0, daemon.said()
+    assert [json.loads(r.value or b"") for r in kafka.read("videos")] == [json.loads(film)]
+
+
+def test_the_pipeline_of_the_readme_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(block(README.read_text(), "yaml", "## Long tasks"))
+    (tmp_path / "video.py").write_text("def transcode(task: dict) -> dict:\n    return task\n")
+    done = command("validate", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
