@@ -187,6 +187,8 @@ class Executors:
     ) -> Iterator[tuple[Partition, str, w.Word]]:
         """The tasks whose attempts are lost, and the word that says so."""
         every = [head for heads in held.values() for head in heads]
+        # A token that the keeper still lists may have come to its end here: its slot is free.
+        self._running &= {head.token for head in every}
         unheard = False
         for tp, heads in held.items():
             for head in heads:

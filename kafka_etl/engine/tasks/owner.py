@@ -50,7 +50,7 @@ from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import decode_rows
 from kafka_etl.tasks.states import State
 
-_FORGET_EVERY_MS: Final = 10_000
+_FORGET_EVERY_MS: Final = 60_000
 _MOST_GRANTS: Final = 500
 
 

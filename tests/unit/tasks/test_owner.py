@@ -339,6 +339,31 @@ def test_a_grant_that_never_arrived_does_not_count() -> None:
     assert bench.grants[-1].token != first
 
 
+def test_a_token_that_the_keeper_lists_too_long_takes_no_slot() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    token = bench.grants[0].token
+    bench.run("t1", w.Result(token=token), encode_rows([]))
+    bench.keeper.says.append(Holding("ex", "b1", 1, {token: 0}))  # sent before it had heard
+    bench.submit("t2")
+    bench.turn()
+    bench.turn()
+    assert [grant.task for grant in bench.grants] == ["t1", "t2"]
+
+
+def test_a_task_that_waits_too_long_expires_and_one_that_runs_does_not() -> None:
+    bench = Bench(Policy(max_age_ms=5_000))
+    bench.now = 1_000
+    bench.submit("t1")
+    bench.submit("t2")
+    bench.turn()
+    bench.now = 5_999
+    bench.turn()
+    assert (bench.state("t1"), bench.state("t2")) == (State.DEQUEUED, State.EXPIRED)
+    assert bench.log.letters[0].failure.condition.value == "Expired"
+
+
 def test_what_an_earlier_boot_held_has_ended() -> None:
     bench = Bench()
     bench.submit("t1")
