@@ -75,8 +75,15 @@ def run(  # noqa: PLR0913 - one parameter per option
     configure(logs.levels)
     overrides = parse_sets(sets)
     progress = Progress(until_end=until_end)
+    loaded = read_pipelines(paths, overrides)
+    endless = [spec.name for _, spec in loaded if spec.source.use == "task_inbox"]
+    if until_end and endless:
+        raise typer.BadParameter(
+            f"{endless[0]} is of a file with `mode: task`, which has no end",
+            param_hint="--until-end",
+        )
     daemon = Daemon(
-        read_pipelines(paths, overrides),
+        loaded,
         DaemonOptions(
             run=RunOptions(until_end=until_end, workers=workers, logs=logs),
             state_folder=state_dir or default_folder(),

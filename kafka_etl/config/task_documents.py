@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
+from kafka_etl.config.parse import is_mapping
 from kafka_etl.config.report import Finding
 from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.tasks.placing import inbox_of, journal_of
@@ -69,6 +70,8 @@ def owner_name(name: str) -> str:
 
 
 def _accepting(document: Document, spec: TaskSpec) -> Document:
+    # Ids are bytes, whatever codec the keys of the source have.
+    keys = {"key": "bytes"} if "key" in spec.source.with_ else {}
     data = {
         **_clients(document),
         "name": spec.name,
@@ -80,6 +83,7 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
                 "topic": inbox_of(spec.name),
                 "create": {"partitions": spec.topics.partitions, "config": _inbox_config(spec)},
                 "set": {"partition": "int(headers.p)"},
+                **keys,
             },
         },
         "dead_letter": document.data["on_failure"],
@@ -168,7 +172,8 @@ def run_data(document: Document, spec: TaskSpec) -> dict[str, Any]:
 def _retry_of(document: Document) -> Mapping[str, Any]:
     """The classes of errors that are tried again: how often, and when, the owner decides."""
     operator: Any = document.data["operator"]
-    given: Any = operator.get("retry") or document.data.get("retry") or {}
+    own: Any = operator.get("retry") if is_mapping(operator) else None
+    given: Any = own or document.data.get("retry") or {}
     return {**given, "max_attempts": 1}
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kafka_etl.config.model import (
     ClientValue,
@@ -13,7 +13,7 @@ from kafka_etl.config.model import (
     RetrySpec,
     Use,
 )
-from kafka_etl.contracts import Settings, UseSettings
+from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
 from kafka_etl.tasks.policy import OnDuplicate
 from kafka_etl.units import Duration
@@ -108,7 +108,7 @@ class TaskSpec(Settings):
     producer: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
     registry: dict[str, ClientValue] = Field(default_factory=dict[str, ClientValue])
     source: Use
-    operator: TaskOperatorSpec
+    operator: Annotated[TaskOperatorSpec, BeforeValidator(bare_string_is_use)]
     id: Expression | None = None
     dedup: DedupSpec = DedupSpec()
     max_age: Duration | None = Field(default=None, gt=0)

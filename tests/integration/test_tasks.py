@@ -251,6 +251,12 @@ def test_the_pipeline_of_the_page_runs(
     assert [json.loads(r.value or b"") for r in kafka.read("videos")] == [json.loads(film)]
 
 
+def test_tasks_have_no_end(tasks: Tasks) -> None:
+    done = command("run", str(tasks.file), "--until-end", cwd=tasks.folder)
+    assert done.returncode == 2
+    assert "`mode: task`, which has no end" in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_the_pipeline_of_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(block(README.read_text(), "yaml", "## Long tasks"))
     (tmp_path / "video.py").write_text("def transcode(task: dict) -> dict:\n    return task\n")

@@ -48,8 +48,7 @@ def submit(*, partitions: int, id: Expression | None = None) -> Callable[[Record
             origin=Origin(tp.topic, tp.number, offset, timestamp=record.timestamp),
             invalid=invalid,
         )
-        key = record.key if isinstance(record.key, bytes) else None
-        headers = encode_submit(word, None, key, record.headers).headers
+        headers = encode_submit(word, None, source.key(), record.headers).headers
         number = partition_of_task(task, partitions)
         return record.replace(
             key=task.encode(), headers=[*headers, (PARTITION, str(number).encode())]

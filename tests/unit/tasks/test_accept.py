@@ -1,0 +1,92 @@
+"""Records of the source become submissions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_etl.config.build import Pipeline, examine
+from kafka_etl.config.load import load
+from kafka_etl.config.report import Finding
+from kafka_etl.config.task_documents import all_documents
+from kafka_etl.expression import Expression
+from kafka_etl.plugins import PluginRegistry
+from kafka_etl.record import Record
+from kafka_etl.runtime.tasks.accept import submit
+from kafka_etl.tasks.placing import partition_of
+from kafka_etl.tasks.words import Submit, decode_word, own_parts
+from kafka_etl.testing.memory import StoredRecord
+
+PARTITIONS = 16
+FILE = """
+name: shop
+mode: task
+kafka: {bootstrap.servers: "localhost:1"}
+source: {use: kafka, with: {topics: [uploads], value: json, key: text}}
+operator: "ops:work"
+id: key
+on_success: {use: kafka, with: {topic: done}}
+on_failure: {topic: failed}
+"""
+
+
+def accepted(value: Any, id: str | None = None, **more: Any) -> tuple[str, Submit, Record]:  # noqa: A002
+    operator = submit(partitions=PARTITIONS, id=None if id is None else Expression(id))
+    source = StoredRecord(b"raw", topic="uploads", partition=1, offset=42, **more)
+    made = operator(Record.of(source, value))
+    word = decode_word(made.headers)
+    assert isinstance(word, Submit)
+    return made.key.decode(), word, made
+
+
+def test_the_id_is_an_expression_a_header_or_the_place() -> None:
+    assert accepted({"id": 7}, "value.id")[0] == "7"
+    assert accepted({}, headers=[("task-id", b"t7")])[0] == "t7"
+    assert accepted({})[0] == "uploads-1-42"
+
+
+def test_the_record_travels_along_and_the_partition_is_that_of_the_id() -> None:
+    value = {"id": "a"}
+    task, word, made = accepted(
+        value, "value.id", key=b"k", headers=[("own", b"\xff")], timestamp_ms=5
+    )
+    assert made.value is value
+    assert own_parts(made.headers) == (b"k", [("own", b"\xff")])
+    assert made.header("p") == str(partition_of(task, PARTITIONS)).encode()
+    assert word.origin is not None
+    assert (word.origin.topic, word.origin.offset, word.origin.timestamp) == ("uploads", 42, 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({}, "Error"),
+        ({"id": ""}, "empty"),
+        ({"id": "x" * 300}, "longer than 256 bytes"),
+        ({"id": "a\nb"}, "cannot be printed"),
+    ],
+)
+def test_a_bad_id_makes_an_invalid_task_under_the_place(value: Any, said: str) -> None:
+    task, word, _ = accepted(value, "value.id")
+    assert task == "uploads-1-42"
+    assert word.invalid is not None
+    assert said in word.invalid.message
+
+
+def test_keys_of_any_codec_make_ids(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(FILE)
+    (tmp_path / "ops.py").write_text("def work(task: dict) -> dict:\n    return task\n")
+    (document,) = load([tmp_path / "p.yaml"], env=os.environ).documents
+    findings: list[Finding] = []
+    documents = all_documents(document, findings)
+    assert findings == []
+    accept = examine(documents[0], PluginRegistry.installed())
+    assert isinstance(accept, Pipeline), accept
+    assert [document.data["name"] for document in documents] == [
+        "shop",
+        "shop.tasks",
+        "shop.attempt",
+    ]
