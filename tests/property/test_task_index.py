@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kafka_etl.task_history.index import Index, take_in
 from kafka_etl.task_history.store import Store
 from kafka_etl.tasks import journal
-from kafka_etl.tasks.head import Event, Head, encode_head
+from kafka_etl.tasks.head import Head, HistoryLine, encode_head
 from kafka_etl.tasks.states import State
 from kafka_etl.testing import StoredRecord
 
@@ -25,7 +25,7 @@ def record(offset: int, change: Any) -> StoredRecord:
     partition, task, state, at = change
     value = b"{junk" if state == "junk" else None
     if isinstance(state, State):
-        value = encode_head(Head(id=task, state=state, events=(Event(at, state, "o"),)))
+        value = encode_head(Head(id=task, state=state, history=(HistoryLine(at, state, "o"),)))
     return StoredRecord(
         value, journal.head_key(task), topic="j", partition=partition, offset=offset
     )

@@ -187,7 +187,7 @@ def test_the_rows_above_are_all_of_the_table() -> None:
 # Tokens, words and generations
 
 
-@pytest.mark.parametrize("state", HELD)
+@pytest.mark.parametrize("state", sorted(HELD))
 @pytest.mark.parametrize(
     "word", ["started", "returned", "result", "error", "silent", "gone", "progress"]
 )
@@ -269,7 +269,7 @@ def test_a_duplicate_is_dropped_and_counted(state: State) -> None:
     assert replace(head, duplicates=0, words=()) == before
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_behind_the_window_the_id_is_free(state: State) -> None:
     head = after(head_of(state, forget_ms=NOW), WORDS["submit"])
     assert (head.state, head.generation, head.seq) == (S.ENQUEUED, 3, 77)
