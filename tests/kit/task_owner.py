@@ -68,7 +68,7 @@ class Owner:
         self._policy = policy or Policy()
         self._n = 0
         self._lock = threading.RLock()
-        self._is_over = threading.HistoryLine()
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._producer = Producer({**topics.kafka.client, "linger.ms": 0})
 
