@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kafka_etl.config.model import HookSpec, LimitSpec
-from tests.kit.daemon import Daemon, free_port
+from tests.kit.daemon import Daemon, command, free_port
 from tests.kit.http_target import HANGS, Target, target
 from tests.kit.kafka import Kafka
 from tests.kit.pages import blocks, named_settings
@@ -138,7 +138,8 @@ def test_a_new_kind_after_a_change_of_an_operator_pauses_until_resume(
         daemon.post(f"/pipelines/{project.name}/resume")
         daemon.until(is_through)
         project.write_code(OTHER_FIFTH)
-        daemon.post(f"/pipelines/{project.name}/restart")
+        done = command("restart", project.name, "--http", daemon.http, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr  # the old version must not see what comes now
         project.produce(orders(100)[50:])
         status = daemon.until(lambda p: is_tripped(p) and "since the change" in p["error"]["what"])
         assert "a fifth is bad" not in status["error"]["what"], "that kind is an old one"
