@@ -153,9 +153,13 @@ def test_tasks_run_and_each_has_one_outcome(tasks: Tasks) -> None:
 
 
 def test_a_stopped_task_ends_and_can_be_retried(tasks: Tasks) -> None:
-    tasks.submit({"id": "long", "seconds": 30}, {"id": "other", "seconds": 30}, {"id": "waits"})
+    tasks.submit({"id": "long", "seconds": 60}, {"id": "other", "seconds": 60})
     with tasks.daemon() as daemon:
-        while tasks.states().get("long") is not State.RUNNING:
+        while Counter(tasks.states().values())[State.RUNNING] < 2:
+            time.sleep(0.2)
+        # Submitted when both slots are taken: nothing orders tasks of several partitions.
+        tasks.submit({"id": "waits"})
+        while "waits" not in tasks.states():
             time.sleep(0.2)
         tasks.say("waits", Stop(word="1", by="me"))
         tasks.say("long", Stop(word="2", by="me", reason="too long"))
