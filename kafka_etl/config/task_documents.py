@@ -101,7 +101,9 @@ def _accept_settings(document: Document, spec: TaskSpec) -> dict[str, Any]:
 def _owning(document: Document, spec: TaskSpec) -> Document:
     operator, retry = spec.operator, spec.operator.retry or spec.retry
     wait = retry.backoff
-    lost = min(max(operator.timeout * _LOST_SHARE, _LOST_LEAST), _LOST_MOST)
+    lost = operator.lost_after
+    if lost is None:
+        lost = min(max(operator.timeout * _LOST_SHARE, _LOST_LEAST), _LOST_MOST)
     settings = {
         "topics": inbox_of(spec.name),
         "group": owner_name(spec.name),

@@ -31,6 +31,8 @@ class TaskOperatorSpec(UseSettings):
         stop_grace: Seconds that an attempt has to end once it was told to stop.
         retry: Retry policy; None: the pipeline's.
         idempotent: Whether an attempt that may have begun may be followed by another.
+        lost_after: Silence of a host after which its attempts are taken for lost and are run
+            elsewhere; None: a hundredth of `timeout`, at least a minute and at most ten.
         pool: `warm`: a process serves one attempt after the other; `fresh`: each attempt has a
             process of its own.
     """
@@ -41,6 +43,7 @@ class TaskOperatorSpec(UseSettings):
     stop_grace: Duration = Field(default=10.0, ge=0, le=3600)
     retry: RetrySpec | None = None
     idempotent: bool = True
+    lost_after: Duration | None = Field(default=None, ge=10, le=3600)
     pool: Literal["warm", "fresh"] = "warm"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, repeat
 from typing import Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from kafka_etl.envelope import Encoded
 from kafka_etl.invocation import Outputs
@@ -55,12 +55,20 @@ def _produce_rows(producer: Producer, count: int, columns: Sequence[Iterable[Any
         at += len(done)
 
 
-def produce_record(producer: Producer, topic: str, partition: int, record: Encoded) -> None:
-    """Queue one dead letter for a partition; while the client's queue is full, wait."""
+Told = Callable[[KafkaError | None, Message], None]
+"""Called once the brokers have a record, or have refused the record."""
+
+
+def produce_record(
+    producer: Producer, topic: str, partition: int, record: Encoded, told: Told | None = None
+) -> None:
+    """Queue one record for a partition; while the client's queue is full, wait."""
     headers: Any = record.headers  # the client accepts more types than its type hint
     while True:
         try:
-            producer.produce(topic, record.value, record.key, partition, headers=headers)
+            producer.produce(
+                topic, record.value, record.key, partition, on_delivery=told, headers=headers
+            )
             return
         except BufferError:
             producer.flush(_ROOM)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from kafka_etl.contracts import Deployment, OutcomeUnknown
 from kafka_etl.envelope import Encoded, encode_letter
@@ -17,7 +17,7 @@ from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
-from kafka_etl.record import Offsets, Partition, SourceRecord, partition_of
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
 from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.log import Entry, Restored
 
@@ -52,10 +52,18 @@ class KafkaTaskLog:
     def close(self) -> None:
         self._transactions.close()
 
-    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
+        written: dict[int, int] = {}
+
+        def told(error: KafkaError | None, record: Message) -> None:
+            if error is None:
+                written[record.partition() or 0] = record.offset() or 0
+
         def write(producer: Producer) -> None:
-            for number, key, value in entry.journal:
-                produce_record(producer, self._journal, number, Encoded(key, value, []))
+            last = {number: at for at, (number, _, _) in enumerate(entry.journal)}
+            for at, (number, key, value) in enumerate(entry.journal):
+                then = told if last[number] == at else None
+                produce_record(producer, self._journal, number, Encoded(key, value, []), then)
             for row in entry.rows:
                 encoded = Encoded(row.key, row.value, row.headers)
                 produce_record(producer, row.topic or self._results, _ANY_PARTITION, encoded)
@@ -66,6 +74,7 @@ class KafkaTaskLog:
         size += sum(len(row.value or b"") for row in entry.rows)
         to = [TopicPartition(*tp, at) for tp, at in offsets.items()]
         self._transactions.begin(write, size, to, lease)()
+        return written
 
     def _letter(self, letter: Any) -> tuple[str, int, Encoded]:
         place = self._deployment
@@ -77,7 +86,9 @@ class KafkaTaskLog:
     def restore(self, partition: Partition) -> Restored:
         heads: dict[str, bytes] = {}
         mark: Mark | None = None
+        end = 0
         for record in self._read_journal(partition.number):
+            end = offset_of(record) + 1
             key = parse_key(record.key())
             value = record.value()
             if key is None:
@@ -88,7 +99,7 @@ class KafkaTaskLog:
                 heads[key.task] = value
             elif key.kind is Kind.MARK and value is not None:
                 mark = decode_mark(value)
-        return Restored(heads, mark)
+        return Restored(heads, mark, end)
 
     def _read_journal(self, number: int) -> Iterator[SourceRecord]:
         """The records of a partition, up to the end that it has at the call.

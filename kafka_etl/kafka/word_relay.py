@@ -12,7 +12,7 @@ from kafka_etl.envelope import Encoded
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.log import get_logger
-from kafka_etl.tasks.keeping import Said
+from kafka_etl.tasks.keeping import Acknowledged, Said
 
 
 class WordRelay:
@@ -35,14 +35,16 @@ class WordRelay:
         }
         self._producer = make_client(Producer, config)
         self._inbox = inbox
-        self._acknowledged: list[str] = []
+        self._acknowledged: list[Acknowledged] = []
         self._log = get_logger("owner")
 
     def write(self, said: Said) -> None:
         """Queue a word."""
         record = Encoded(said.key.encode(), said.value, said.headers)
         headers: Any = record.headers  # the client accepts more types than its type hint
-        told = partial(self._told, said.last)
+        waits = bool(said.last or said.number)
+        done = Acknowledged(said.last, said.partition, said.number) if waits else None
+        told = partial(self._told, done)
         while True:
             try:
                 self._producer.produce(
@@ -57,13 +59,13 @@ class WordRelay:
             except BufferError:
                 self._producer.poll(0.05)
 
-    def _told(self, token: str, error: KafkaError | None, _record: Message) -> None:
+    def _told(self, done: Acknowledged | None, error: KafkaError | None, _record: Message) -> None:
         if error is not None:
-            self._log.warning("a word was not written", token=token, error=classify.said(error))
-        elif token:
-            self._acknowledged.append(token)
+            self._log.warning("a word was not written", error=classify.said(error))
+        elif done is not None:
+            self._acknowledged.append(done)
 
-    def acknowledged(self) -> list[str]:
+    def acknowledged(self) -> list[Acknowledged]:
         self._producer.poll(0)
         done, self._acknowledged = self._acknowledged, []
         return done

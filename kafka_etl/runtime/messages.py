@@ -121,6 +121,7 @@ class KeeperTask:
         stop_grace: Seconds from SIGTERM to SIGKILL.
         pool: `warm`: a process serves one attempt after the other; `fresh`: one attempt each.
         partitions: Number of the inbox's partitions.
+        lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
     """
 
@@ -134,6 +135,7 @@ class KeeperTask:
     pool: Literal["warm", "fresh"]
     partitions: int
     logs: LogSettings
+    lost_after: float = 60.0
     max_result: int = 1024 * 1024
 
 
@@ -146,6 +148,11 @@ class Listening:
     """
 
     boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The keeper runs; said several times in the time of a lease."""
 
 
 @dataclass(frozen=True, slots=True)

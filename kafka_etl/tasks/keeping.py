@@ -8,11 +8,31 @@ A message is a length of four bytes, big-endian, and that many bytes of MessageP
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from typing import Final, NamedTuple
 
 import msgspec
 
 from kafka_etl.record import Headers
+
+
+class Instant(NamedTuple):
+    """A moment on the clocks of this host: owners and keeper of a daemon share them.
+
+    Attributes:
+        boot: Seconds since the host's start, of sleep also.
+        wall: Seconds since the epoch.
+    """
+
+    boot: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Instant:
+        return cls(time.clock_gettime(_BOOT_CLOCK), time.time())
+
+
+_BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -39,9 +59,13 @@ class TaskRecord(_Message, frozen=True):
 
 
 class Attach(_Message, frozen=True):
-    """The first message of an owner: it relays for these partitions of the inbox from now on."""
+    """The first message of an owner: it relays for these partitions of the inbox from now on.
 
-    partitions: tuple[int, ...]
+    Attributes:
+        partitions: Number of a partition -> where the owner stands in its journal.
+    """
+
+    partitions: dict[int, int]
 
 
 class Grant(_Message, frozen=True):
@@ -52,6 +76,8 @@ class Grant(_Message, frozen=True):
         task: Id of the task.
         partition: Partition of the task's inbox, to which words about the attempt go.
         attempt: Number of the attempt in its generation, from 1.
+        position: Where the grant is in the journal of the partition, or a place before it.
+        granted: When the owner gave the grant.
     """
 
     token: str
@@ -60,6 +86,8 @@ class Grant(_Message, frozen=True):
     generation: int
     attempt: int
     record: TaskRecord
+    position: int
+    granted: Instant
 
 
 class Halt(_Message, frozen=True):
@@ -74,9 +102,18 @@ class Halt(_Message, frozen=True):
 
 
 class Acknowledged(_Message, frozen=True):
-    """Kafka has the last word of this attempt: the keeper may forget the attempt."""
+    """Kafka has a word that the keeper waits for.
 
-    token: str
+    Attributes:
+        token: The attempt whose last word this is: the keeper may forget the attempt. Empty: the
+            word is a list of tokens.
+        partition: Partition that the list is about.
+        number: Number of the list.
+    """
+
+    token: str = ""
+    partition: int = 0
+    number: int = 0
 
 
 class Show(_Message, frozen=True):
@@ -88,6 +125,13 @@ class Show(_Message, frozen=True):
 # From the keeper
 
 
+class Held(_Message, frozen=True):
+    """The task of a token."""
+
+    partition: int
+    task: str
+
+
 class Holding(_Message, frozen=True):
     """The answer to `Attach`.
 
@@ -95,13 +139,16 @@ class Holding(_Message, frozen=True):
         executor: Name of the executor.
         boot: Id of the keeper's start.
         slots: Number of attempts that run at the same time.
-        tokens: Token -> partition, of all attempts that the keeper runs or has not forgotten.
+        tokens: Token -> its task, of all attempts that the keeper runs or has not forgotten.
+        positions: Number of a partition -> a place in its journal behind which there is everything
+            that owners elsewhere may have written about these tokens.
     """
 
     executor: str
     boot: str
     slots: int
-    tokens: dict[str, int]
+    tokens: dict[str, Held]
+    positions: dict[int, int]
 
 
 class Said(_Message, frozen=True):
@@ -111,6 +158,7 @@ class Said(_Message, frozen=True):
         partition: Partition of the inbox.
         key: Key of the record: the task's id, or the executor's name.
         last: Token of the attempt whose last word this is; empty: it is not the last one.
+        number: Number of a list of tokens; 0: it is something else.
     """
 
     partition: int
@@ -118,6 +166,7 @@ class Said(_Message, frozen=True):
     value: bytes | None
     headers: Headers
     last: str = ""
+    number: int = 0
 
 
 FromOwner = Attach | Grant | Halt | Acknowledged | Show

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,10 +36,29 @@ class Restored:
     Attributes:
         heads: Task -> its head.
         mark: How far the last owner had read the inbox; None: there was none.
+        end: Offset of the journal up to which the partition was read.
     """
 
     heads: Mapping[str, bytes]
     mark: Mark | None
+    end: int = 0
+
+
+class HeadTail(Protocol):
+    """Follows the journals of partitions that others own; no method waits."""
+
+    def follow(self, positions: Mapping[int, int]) -> None:
+        """Follow these partitions and no others: number of a partition -> where to begin.
+
+        A partition that is followed already goes on where the last call of `changes` has stopped.
+        """
+        ...
+
+    def changes(self) -> Sequence[tuple[str, bytes | None]]:
+        """(task, its head) of all changes since the last call; None: the task is forgotten."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class TaskLog(Protocol):
@@ -51,8 +70,11 @@ class TaskLog(Protocol):
 
     def close(self) -> None: ...
 
-    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
         """Write an entry and the offsets of the inbox in one transaction.
+
+        Returns:
+            Number of a partition -> an offset of its journal: what others write comes behind it.
 
         Raises:
             Aborted: Nothing is durable.

@@ -169,6 +169,7 @@ class Alive(Word, frozen=True, kw_only=True):
     """An executor is well, and holds these tokens of the partition.
 
     Attributes:
+        held: Number of tokens that the executor holds, of all partitions.
         free: Slots without work.
         draining: Whether the executor starts nothing any more.
     """
@@ -176,6 +177,7 @@ class Alive(Word, frozen=True, kw_only=True):
     executor: str
     boot: str
     tokens: tuple[str, ...] = ()
+    held: int = 0
     free: int = 0
     draining: bool = False
 
@@ -185,6 +187,13 @@ class Hello(Word, frozen=True, kw_only=True):
 
     executor: str
     boot: str
+
+
+class Probe(Word, frozen=True, kw_only=True):
+    """An owner asks whether there is anything left to hear: what was said before has been read.
+
+    The answer is the probe itself, once the owner reads it.
+    """
 
 
 # What an owner says to itself; never in the inbox
@@ -255,6 +264,7 @@ INBOX: Final[dict[str, type[Word]]] = {
     "ended": Ended,
     "alive": Alive,
     "hello": Hello,
+    "probe": Probe,
 }
 """Kind -> the words that are records of the inbox."""
 

@@ -25,6 +25,7 @@ from kafka_etl.tasks.keeping import (
     Grant,
     Halt,
     Holding,
+    Instant,
     Said,
     TaskRecord,
     pack,
@@ -96,7 +97,7 @@ class RunningKeeper:
         """Connect, and attach as the owner of these partitions; none: of all."""
         end = OwnerEnd(self.task.socket)
         self._owners.append(end)
-        end.send(Attach(partitions or tuple(range(self.task.partitions))))
+        end.send(Attach(dict.fromkeys(partitions or range(self.task.partitions), 0)))
         end.holding = end.until(_is_holding)
         return end
 
@@ -157,7 +158,8 @@ class OwnerEnd:
     def grant(self, token: str, value: Any = None, *, partition: int = 0, attempt: int = 1) -> None:
         """Give a grant; the value is the operator's argument."""
         record = TaskRecord("in", partition, 7, 1_000, b"key", json.dumps(value).encode(), [])
-        self.send(Grant(token, f"task-{token}", partition, 1, attempt, record))
+        now = Instant.now()
+        self.send(Grant(token, f"task-{token}", partition, 1, attempt, record, 5, now))
 
     def halt(self, token: str, *, force: bool = False) -> None:
         self.send(Halt(token, force))

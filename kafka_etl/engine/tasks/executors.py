@@ -3,17 +3,27 @@
 An executor is one keeper. Its words come through the inbox, also those of the keeper next door: an
 owner only relays them. So an executor's list of its tokens comes behind the results that it sent
 before, and a token that is missing there is lost.
+
+Silence counts only up to a moment until which an owner has surely heard everything. To know one,
+the owner writes a probe into the inbox, and reads the probe: whatever was said before stands before
+it. An inbox that cannot be read for a while, for whatever reason, makes no executor silent.
+
+The other way, from an owner to an executor of another host, is the journal: each host follows the
+heads of the tasks that run there and whose partitions are not its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from secrets import token_hex
+from time import monotonic
 from typing import Final, Protocol
+
+import msgspec
 
 from kafka_etl.record import Partition
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Head
+from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.keeping import (
     Acknowledged,
     Attach,
@@ -21,15 +31,21 @@ from kafka_etl.tasks.keeping import (
     FromOwner,
     Grant,
     Halt,
+    Held,
     Holding,
+    Instant,
     Said,
+    Show,
     TaskRecord,
 )
+from kafka_etl.tasks.log import HeadTail
 from kafka_etl.tasks.states import State
 
 _MISSES: Final = 2
 """Lists in a row in which a token is missing that make it lost."""
-_ATTACH_EVERY_MS: Final = 5_000
+_ATTACH_EVERY: Final = 5.0
+_PROBE_AGAIN: Final = 30.0
+"""Seconds after which a probe that has not come back is written again."""
 
 
 class KeeperLink(Protocol):
@@ -57,69 +73,100 @@ class Relay(Protocol):
 
     def write(self, said: Said) -> None: ...
 
-    def acknowledged(self) -> list[str]:
-        """The last words, by their tokens, that Kafka has acknowledged since the last call."""
+    def acknowledged(self) -> list[Acknowledged]:
+        """The words that their keeper waits for, and that Kafka has had since the last call."""
         ...
 
     def close(self) -> None: ...
 
 
-class Executors:
-    """The executors of a pipeline, as its owner knows them.
+class LocalKeeper:
+    """The keeper of this host, as an owner sees it.
 
     Args:
-        link: The keeper of this host.
+        link: The connection.
         relay: Writes the keeper's words.
-        lost_after_ms: Milliseconds of silence after which an executor is lost.
+        tail: Follows the journals of other owners.
     """
 
-    def __init__(self, link: KeeperLink, relay: Relay, lost_after_ms: int) -> None:
+    def __init__(self, link: KeeperLink, relay: Relay, tail: HeadTail) -> None:
         self._link = link
         self._relay = relay
-        self._lost_after_ms = lost_after_ms
-        self._partitions: frozenset[int] = frozenset()
+        self._tail = tail
+        self._positions: dict[int, int] = {}
+        self._own: frozenset[int] = frozenset()
         self._holding: Holding | None = None
-        self._running: set[str] = set()
+        self._running: dict[str, Held] = {}
+        self._since_attach: dict[str, Held] = {}
         self._reserved: set[str] = set()
-        self._heard: dict[str, int] = {}
-        self._boots: dict[str, str] = {}
-        self._missed: dict[str, int] = {}
         self._drains = False
-        self._attached_at = 0
 
     def close(self) -> None:
         self._link.close()
         self._relay.close()
+        self._tail.close()
 
-    # The keeper of this host
+    # What the keeper says
 
-    def serve(self, partitions: Collection[int], now_ms: int) -> None:
-        """Serve these partitions from now on; the keeper tells what it runs of them."""
-        self._partitions = frozenset(partitions)
-        self._attach(now_ms)
+    def exchange(self) -> bool:
+        """Hear the keeper, and pass its words on to the inbox.
 
-    def relay(self, now_ms: int) -> None:
-        """Hear the keeper, and pass its words on to the inbox."""
-        was_connected = self._link.connected
+        Returns:
+            Whether the keeper has said what it holds.
+        """
+        was_connected, has_told = self._link.connected, False
         for message in self._link.exchange():
             if isinstance(message, Holding):
-                self._drains = self._drains and message.boot == self._boot
-                self._holding = message
-                self._running = set(message.tokens)
+                self._take_in(message)
+                has_told = True
             else:
                 self._relay.write(message)
+                if message.last and message.partition not in self._own:
+                    self._running.pop(message.last, None)
         if self._link.connected and not was_connected:
-            self._attach(now_ms)
-        for token in self._relay.acknowledged():
-            self._link.send(Acknowledged(token))
+            self.attach()
+        for done in self._relay.acknowledged():
+            self._link.send(done)
+        return has_told
 
-    def _attach(self, now_ms: int) -> None:
-        self._attached_at = now_ms
-        self._link.send(Attach(tuple(sorted(self._partitions))))
+    def _take_in(self, holding: Holding) -> None:
+        self._drains = self._drains and self.is_boot(holding.boot)
+        self._holding = holding
+        self._running = {**holding.tokens, **self._since_attach}
+        self._since_attach = {}
+        for number, position in holding.positions.items():
+            self._positions[number] = max(position, self._positions.get(number, 0))
 
-    @property
-    def _boot(self) -> str:
-        return "" if self._holding is None else self._holding.boot
+    def heard(self, word: w.Alive) -> None:
+        """The keeper's own list has come back through the inbox."""
+        self._drains = self._drains or (word.draining and self.is_boot(word.boot))
+
+    # Partitions
+
+    def serve(self, positions: Mapping[int, int]) -> None:
+        """Serve these partitions from now on: number -> where the owner stands in its journal."""
+        self._positions.update(positions)
+        self._own = frozenset(positions)
+        self.attach()
+
+    def stands(self, positions: Mapping[int, int]) -> None:
+        """The owner has come so far in the journals of these partitions."""
+        self._positions.update(positions)
+
+    def attach(self) -> None:
+        """Have the keeper say what it holds."""
+        self._since_attach = {}
+        self._link.send(Attach({number: self._positions.get(number, 0) for number in self._own}))
+
+    # Attempts
+
+    def is_boot(self, boot: str) -> bool:
+        """Whether the keeper that we are connected to has this boot."""
+        return self._holding is not None and self._holding.boot == boot
+
+    def holds(self, head: Head) -> bool:
+        """Whether the keeper has said that it holds the head's token, or was given it since."""
+        return head.token in self._running
 
     @property
     def free(self) -> int:
@@ -140,7 +187,7 @@ class Executors:
     def start(self, partition: int, head: Head, record: TaskRecord) -> None:
         """Begin a granted attempt."""
         self._reserved.discard(head.token)
-        self._running.add(head.token)
+        self._running[head.token] = self._since_attach[head.token] = Held(partition, head.id)
         grant = Grant(
             token=head.token,
             task=head.id,
@@ -148,6 +195,8 @@ class Executors:
             generation=head.generation,
             attempt=head.attempts.counted + 1,
             record=record,
+            position=self._positions.get(partition, 0),
+            granted=Instant.now(),
         )
         self._link.send(grant)
 
@@ -158,22 +207,101 @@ class Executors:
 
     def released(self, token: str) -> None:
         """The attempt is over: its slot is free."""
-        self._running.discard(token)
-        self._missed.pop(token, None)
+        self._running.pop(token, None)
+        self._since_attach.pop(token, None)
 
     def void(self) -> None:
         """Grants that were not committed reserve nothing."""
         self._reserved.clear()
 
-    # All executors
+    def agree(self, held: Collection[Head]) -> None:
+        """Have the keeper do what the heads of our tasks say, after a new connection.
 
-    def hear(self, word: w.Alive | w.Hello, held: Iterable[Head], now_ms: int) -> None:
+        A stop may have been lost with the old connection, or with an owner that died. A token that
+        no head names any more was given to somebody else.
+        """
+        heads = {head.token: head for head in held}
+        for token, of in list(self._running.items()):
+            if of.partition not in self._own:
+                continue
+            head = heads.get(token)
+            if head is None:
+                self._link.send(Halt(token, force=True))
+            elif head.state is State.STOPPING:
+                self.halt(head)
+
+    def settle(self, held: Collection[str]) -> None:
+        """Free the slots of our tasks' tokens that the keeper lists still, and no head names."""
+        over = [t for t, of in self._running.items() if of.partition in self._own and t not in held]
+        for token in over:
+            del self._running[token]
+
+    def follow(self) -> None:
+        """Have the keeper do what the heads say of tasks that others own, and that run here."""
+        foreign = {t: of for t, of in self._running.items() if of.partition not in self._own}
+        numbers = {of.partition for of in foreign.values()}
+        self._tail.follow({number: self._positions.get(number, 0) for number in numbers})
+        for task, data in self._tail.changes():
+            for token in [token for token, of in foreign.items() if of.task == task]:
+                self._obey(token, data)
+
+    def _obey(self, token: str, data: bytes | None) -> None:
+        try:
+            head = None if data is None else decode_head(data)
+        except msgspec.MsgspecError:
+            return  # its owner says that it cannot be read
+        if head is None or head.token != token:
+            self._link.send(Halt(token, force=True))
+        elif head.stop is not None:
+            self._link.send(Halt(token, force=head.stop.force))
+        elif head.ask:
+            self._link.send(Show(token))
+
+
+class Executors:
+    """What is heard of the executors that hold our tasks.
+
+    Args:
+        keeper: The keeper of this host.
+        relay: Writes probes.
+        lost_after: Seconds of silence after which an executor is lost.
+        clock: Time on a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        keeper: LocalKeeper,
+        relay: Relay,
+        lost_after: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._keeper = keeper
+        self._relay = relay
+        self._lost_after = lost_after
+        self._clock = clock
+        self._heard: dict[str, float] = {}
+        self._boots: dict[str, str] = {}
+        self._past: set[str] = set()
+        self._loads: dict[str, int] = {}
+        self._missed: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        self._probes: dict[Partition, tuple[str, float]] = {}
+        self._known: dict[Partition, float] = {}
+        self._attached_at = -_ATTACH_EVERY
+
+    def hear(self, word: w.Alive | w.Hello, held: Iterable[Head]) -> None:
         """Take in what an executor says of itself, in a partition that holds these tokens."""
-        self._heard[word.executor] = now_ms
+        if word.boot in self._past:
+            return  # an earlier keeper, relayed late
+        known = self._boots.get(word.executor)
+        if known is not None and known != word.boot:
+            self._past.add(known)
         self._boots[word.executor] = word.boot
+        self._heard[word.executor] = self._clock()
         if isinstance(word, w.Hello):
             return
-        self._drains = self._drains or (word.draining and word.boot == self._boot)
+        self._loads[word.executor] = word.held
+        self._keeper.heard(word)
         for head in held:
             if (head.executor, head.boot) != (word.executor, word.boot):
                 continue
@@ -182,32 +310,64 @@ class Executors:
             else:
                 self._missed[head.token] = self._missed.get(head.token, 0) + 1
 
+    def hear_probe(self, tp: Partition, word: w.Probe) -> None:
+        """A probe has come back: what was said before it has been heard."""
+        probe = self._probes.get(tp)
+        if probe is not None and probe[0] == word.word:
+            del self._probes[tp]
+            self._known[tp] = probe[1]
+
+    def forget(self, tp: Partition) -> None:
+        """The partition has left."""
+        self._probes.pop(tp, None)
+        self._known.pop(tp, None)
+
     def lost(
-        self, held: Mapping[Partition, Collection[Head]], now_ms: int
+        self, held: Mapping[Partition, Collection[Head]]
     ) -> Iterator[tuple[Partition, str, w.Word]]:
         """The tasks whose attempts are lost, and the word that says so."""
-        every = [head for heads in held.values() for head in heads]
-        # A token that the keeper still lists may have come to its end here: its slot is free.
-        self._running &= {head.token for head in every}
-        unheard = False
+        every = {head.token: head for heads in held.values() for head in heads}
+        now = self._clock()
+        self._keeper.settle(every.keys())
+        self._since = {token: self._since.get(token, now) for token in every}
+        self._missed = {t: n for t, n in self._missed.items() if t in every}
         for tp, heads in held.items():
             for head in heads:
-                word = self._loss(head, every, now_ms)
+                word = self._loss(tp, head, every.values())
                 if word is not None:
                     yield tp, head.id, word
-                unheard = unheard or head.token not in self._running
-        if (unheard or self._missed) and now_ms - self._attached_at >= _ATTACH_EVERY_MS:
-            self._attach(now_ms)  # has the keeper say what it runs
+            if any(now - self._last_heard(head) > self._lost_after for head in heads):
+                self._probe(tp, now)
+        strangers = [h for h in every.values() if self._is_ours(h) and not self._keeper.holds(h)]
+        if (strangers or self._missed) and now - self._attached_at >= _ATTACH_EVERY:
+            self._attached_at = now
+            self._keeper.attach()  # has the keeper list its tokens in every partition
 
-    def _loss(self, head: Head, every: Collection[Head], now_ms: int) -> w.Word | None:
+    def _loss(self, tp: Partition, head: Head, every: Collection[Head]) -> w.Word | None:
         """The word for an attempt that is lost; None: it is not."""
         if self._missed.get(head.token, 0) >= _MISSES:
             if head.state is State.DEQUEUED:  # it was never begun: an executor lists what it begins
                 return w.Returned(token=head.token)
             return w.Silent(token=head.token)
-        heard = self._heard.setdefault(head.executor, now_ms)
+        known_until = self._known.get(tp, 0.0)
         reborn = self._boots.get(head.executor, head.boot) != head.boot
-        if not reborn and now_ms - heard <= self._lost_after_ms:
+        if not reborn and known_until - self._last_heard(head) <= self._lost_after:
             return None
         mates = sum((o.executor, o.boot) == (head.executor, head.boot) for o in every)
-        return w.ExecutorGone(token=head.token, alone=mates == 1)
+        alone = mates == 1 and self._loads.get(head.executor, 1) <= 1
+        return w.ExecutorGone(token=head.token, alone=alone)
+
+    def _last_heard(self, head: Head) -> float:
+        return max(self._since[head.token], self._heard.get(head.executor, 0.0))
+
+    def _is_ours(self, head: Head) -> bool:
+        return self._keeper.is_boot(head.boot)
+
+    def _probe(self, tp: Partition, now: float) -> None:
+        """Write a probe, unless one is on its way."""
+        if tp in self._probes and now - self._probes[tp][1] < _PROBE_AGAIN:
+            return
+        probe = w.Probe(word=token_hex(8))
+        self._probes[tp] = probe.word, now
+        record = w.encode_word(probe)
+        self._relay.write(Said(tp.number, "probe", record.value, record.headers))

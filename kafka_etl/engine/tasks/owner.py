@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
 from kafka_etl.engine.tasks.book import Book, HeadChange
-from kafka_etl.engine.tasks.executors import Executors
+from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.invocation import DeadLetter, Settlement, Tenure
@@ -59,7 +59,8 @@ class OwnerSink:
 
     Args:
         log: The inbox and the journal.
-        executors: Where attempts run.
+        keeper: The keeper of this host.
+        executors: Those that hold our tasks.
         policy: The rules of the pipeline.
         writer: Name of this owner, for the marks.
         operator: Name of the operator, for dead letters.
@@ -73,6 +74,7 @@ class OwnerSink:
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the owner
         self,
         log: TaskLog,
+        keeper: LocalKeeper,
         executors: Executors,
         policy: Policy,
         writer: str,
@@ -82,6 +84,7 @@ class OwnerSink:
         counters: Counters,
     ) -> None:
         self._tasks = log
+        self._keeper = keeper
         self._executors = executors
         self._policy = policy
         self._writer = writer
@@ -92,6 +95,7 @@ class OwnerSink:
         self._books: dict[Partition, Book] = {}
         self._next: dict[Partition, int] = {}
         self._commits: dict[Partition, int] = {}
+        self._positions: dict[int, int] = {}
         self._inputs = Inputs(log.inputs)
         self._results: dict[str, bytes] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
@@ -106,7 +110,7 @@ class OwnerSink:
         self._tasks.open()
 
     def close(self) -> None:
-        self._executors.close()
+        self._keeper.close()
         self._tasks.close()
 
     def standing(self, arrivals: Offsets) -> Offsets:
@@ -122,6 +126,7 @@ class OwnerSink:
             self._books[tp] = book
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
             self._commits[tp] = 0 if mark is None else mark.n
+            self._positions[tp.number] = restored.end
             self._log.info(
                 "took over",
                 partition=str(tp),
@@ -140,7 +145,7 @@ class OwnerSink:
     ) -> Offsets:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
         del leaving
-        self._executors.relay(self._now_ms())
+        self._exchange()
         if not final:
             self._turn()
         self._commit({}, tenure())
@@ -153,7 +158,7 @@ class OwnerSink:
             tp = partition_of(record)
             if tp in self._books:
                 self._hear(tp, record)
-        self._executors.relay(self._now_ms())
+        self._exchange()
         self._turn()
         self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
 
@@ -171,7 +176,10 @@ class OwnerSink:
         book, now = self._books[tp], self._now_ms()
         match word:
             case w.Alive() | w.Hello():
-                self._executors.hear(word, book.held(), now)
+                self._executors.hear(word, book.held())
+                return
+            case w.Probe():
+                self._executors.hear_probe(tp, word)
                 return
             case w.Progress():
                 self._note(tp, book, task, word)
@@ -198,6 +206,12 @@ class OwnerSink:
 
     # Without a word
 
+    def _exchange(self) -> None:
+        """Hear the keeper of this host, and have it know what there is to know."""
+        if self._keeper.exchange():
+            self._keeper.agree([head for book in self._books.values() for head in book.held()])
+        self._keeper.follow()
+
     def _turn(self) -> None:
         now = self._now_ms()
         forgets = now - self._forgot_at >= _FORGET_EVERY_MS
@@ -213,12 +227,12 @@ class OwnerSink:
     def _end_lost(self, now: int) -> None:
         """End the attempts whose executor is gone, or does not know them."""
         held = {tp: list(book.held()) for tp, book in self._books.items()}
-        for tp, task, word in self._executors.lost(held, now):
+        for tp, task, word in self._executors.lost(held):
             self._books[tp].take(task, word, Moment(now, chance=self._chance()))
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        for _ in range(min(self._executors.free, _MOST_GRANTS)):
+        for _ in range(min(self._keeper.free, _MOST_GRANTS)):
             waiting = [
                 (head.seq, head.id, tp)
                 for tp, book in self._books.items()
@@ -230,7 +244,7 @@ class OwnerSink:
             book = self._books[tp]
             head = book.head(task)
             has_input = head is not None and self._inputs.get(tp, head) is not None
-            book.take(task, self._executors.grant() if has_input else w.InputLost(), Moment(now))
+            book.take(task, self._keeper.grant() if has_input else w.InputLost(), Moment(now))
 
     # Commits
 
@@ -259,10 +273,12 @@ class OwnerSink:
         entry = self._entry(changes, offsets)
         entry.letters += letters
         try:
-            self._tasks.commit(entry, offsets, tenure.lease)
+            written = self._tasks.commit(entry, offsets, tenure.lease)
         except (Aborted, OutcomeUnknown):
             self._void()
             raise
+        self._positions.update(written)
+        self._keeper.stands(written)
         self._merge(changes, offsets)
 
     def _entry(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> Entry:
@@ -311,11 +327,11 @@ class OwnerSink:
         if after is None:
             return
         if after.state is State.DEQUEUED and (record := self._inputs.get(tp, after)) is not None:
-            self._executors.start(tp.number, after, record)
+            self._keeper.start(tp.number, after, record)
         elif after.state is State.STOPPING:
-            self._executors.halt(after)
+            self._keeper.halt(after)
         if before is not None and before.token and not after.token:
-            self._executors.released(before.token)
+            self._keeper.released(before.token)
         if change.ends:
             self._counters.add("tasks_ended", 1, after.state.value)
             self._inputs.drop(tp, after)
@@ -325,10 +341,12 @@ class OwnerSink:
             return
         self._next.pop(tp, None)
         self._inputs.forget(tp)
+        self._executors.forget(tp)
+        self._positions.pop(tp.number, None)
         self._serve()
 
     def _serve(self) -> None:
-        self._executors.serve({tp.number for tp in self._books}, self._now_ms())
+        self._keeper.serve({tp.number: self._positions.get(tp.number, 0) for tp in self._books})
 
     def _void(self) -> None:
         """Nothing of what was not committed has happened."""
@@ -336,7 +354,7 @@ class OwnerSink:
             book.drop()
         self._results.clear()
         self._notes.clear()
-        self._executors.void()
+        self._keeper.void()
 
 
 def _without_input(tp: Partition, head: Head) -> TaskRecord:

@@ -1,4 +1,8 @@
-"""The keeper of a task pipeline, as its daemon sees it: started, restarted, and told to end."""
+"""The keeper of a task pipeline, as its daemon sees it: started, watched, and told to end.
+
+A keeper that stands still can neither be heard nor end its attempts in time, so its daemon kills
+the keeper and all attempts long before an owner takes them for lost.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from kafka_etl.runtime.messages import KeeperTask
 from kafka_etl.units import show_duration
 
 _MODULE: Final = "kafka_etl.runtime.tasks.keeper"
+_SHARE: Final = 0.25
+"""Share of `lost_after`, which is a third of a lease, that a keeper may stand still."""
+_OWN_PAUSE: Final = 1.0
 
 
 class KeeperProcess:
@@ -26,10 +33,13 @@ class KeeperProcess:
 
     def __init__(self, task: KeeperTask, log: Logger) -> None:
         self._task = task
+        self._patience = task.lost_after * _SHARE
         self._log = log
         self._deaths = 0
         self._start_at: float | None = 0.0
         self._child: Child | None = None
+        self._heard_at: float | None = None
+        self._looked_at = 0.0
 
     def tick(self, now: float) -> None:
         """Start the process if that is due, and see whether it has ended."""
@@ -37,8 +47,9 @@ class KeeperProcess:
             if self._start_at is not None and now >= self._start_at:
                 self._child = Child(_MODULE)
                 self._child.send(self._task)
+                self._heard_at = None
             return
-        self._child.received()
+        self._watch(self._child, now)
         status = self._child.exit_status()
         if status is None:
             return
@@ -52,6 +63,19 @@ class KeeperProcess:
         self._start_at = now + wait
         restart_in = show_duration(round(wait, 3))
         self._log.error("the keeper died", reason=describe_exit(status), restart_in=restart_in)
+
+    def _watch(self, child: Child, now: float) -> None:
+        """Kill a keeper that says nothing any more; it is begun anew as any that has died."""
+        if child.received():
+            self._heard_at = now
+        if self._heard_at is not None and now - self._looked_at > _OWN_PAUSE:
+            self._heard_at = now  # we stood still ourselves
+        self._looked_at = now
+        if self._heard_at is not None and now - self._heard_at > self._patience:
+            silent = show_duration(round(now - self._heard_at, 1))
+            self._log.error("the keeper stands still and is killed", silent=silent)
+            self._heard_at = None
+            child.kill()
 
     def stop(self) -> None:
         """Ask the keeper to end its attempts, to see their last words written, and to go."""

@@ -92,6 +92,7 @@ class Version:
             stop_grace=settings["stop_grace"],
             pool=settings["pool"],
             partitions=settings["partitions"],
+            lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
         )
 

@@ -14,8 +14,11 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
+from math import inf
 from multiprocessing.connection import Connection
+from select import select
 from time import monotonic
 from traceback import format_tb
 from typing import Any, Final
@@ -23,7 +26,7 @@ from typing import Any, Final
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger
 from kafka_etl.runtime.child import adopt_orphans, task_of_child
-from kafka_etl.runtime.messages import Died, KeeperTask, Listening, RunnerTask
+from kafka_etl.runtime.messages import Beat, Died, KeeperTask, Listening, RunnerTask
 from kafka_etl.runtime.tasks import sayings
 from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.crew import Crew, death_of
@@ -36,10 +39,11 @@ from kafka_etl.runtime.tasks.exchange import (
     Reported,
     Run,
 )
+from kafka_etl.runtime.tasks.leases import Leases
 from kafka_etl.runtime.tasks.loop import Loop
 from kafka_etl.runtime.tasks.owners import Owner, Owners
 from kafka_etl.runtime.tasks.runner_process import RunnerProcess
-from kafka_etl.runtime.tasks.sayings import Executor
+from kafka_etl.runtime.tasks.sayings import Executor, Load
 from kafka_etl.runtime.tasks.spool import Spool
 from kafka_etl.runtime.user_code import set_stdout_aside
 from kafka_etl.tasks.head import Failure
@@ -49,7 +53,9 @@ from kafka_etl.tasks.keeping import (
     FromOwner,
     Grant,
     Halt,
+    Held,
     Holding,
+    Instant,
     Said,
     Show,
 )
@@ -57,6 +63,10 @@ from kafka_etl.tasks.words import Why
 from kafka_etl.units import show_duration
 
 _ALIVE_EVERY: Final = 5.0
+_LISTS: Final = 9
+"""Lists of tokens that a keeper says in the time of a lease, at least."""
+_LEASE_GRACE: Final = 2.0
+"""Seconds that an attempt has to end, at most, once its lease is over."""
 _ACKNOWLEDGED_WITHIN: Final = 5.0
 """Seconds that a keeper which goes waits for acknowledgements of its last words."""
 
@@ -66,13 +76,13 @@ class Keeper:
 
     Args:
         task: The task.
-        daemon: Descriptor of the connection to the daemon, whose end is the daemon's end.
+        connection: The connection to the daemon, whose end is the daemon's end.
 
     Attributes:
         boot: Id of this start.
     """
 
-    def __init__(self, task: KeeperTask, daemon: int) -> None:
+    def __init__(self, task: KeeperTask, connection: Connection[Any, Any]) -> None:
         self.boot: Final = uuid.uuid4().hex
         self._task = task
         self._executor = Executor(task.executor, self.boot)
@@ -81,19 +91,22 @@ class Keeper:
         self._scratch = task.spool / "scratch" / self.boot
         self._loop = Loop()
         self._loop.follow_signals(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        self._loop.watch(daemon, self._daemon_is_gone)
-        self._daemon = daemon
+        self._loop.watch(connection.fileno(), self._daemon_is_gone)
+        self._connection = connection
         runner = RunnerTask(
             task.document, task.executor, task.pool == "fresh", task.max_result, task.logs
         )
         self._crew = Crew(self._loop, runner, task.slots, self)
+        self._leases = Leases(task.lost_after)
+        self._positions: dict[int, int] = {}
         self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
         self._waiting: OrderedDict[str, Grant] = OrderedDict()
         self._running: dict[str, Attempt] = {}
         self._runners: dict[str, RunnerProcess] = {}
         self._outbox: list[Said] = []
         self._was_attached = False
-        self._alive_at = monotonic() + _ALIVE_EVERY
+        self._alive_every = min(_ALIVE_EVERY, self._leases.length / _LISTS)
+        self._alive_at = monotonic() + self._alive_every
         self._is_draining = False
         self._is_orphaned = False
         self._leaves_at: float | None = None
@@ -125,7 +138,9 @@ class Keeper:
                 self._take(message)
             case Halt(token, force):
                 self._halt(token, force=force)
-            case Acknowledged(token):
+            case Acknowledged("", _, _):
+                self._leases.acknowledge(message)
+            case Acknowledged(token, _, _):
                 self._spool.acknowledge(token)
             case Show(token):
                 if token in self._runners:
@@ -135,9 +150,9 @@ class Keeper:
         """Tell an owner what there is: everything that it may have to relay, in good order."""
         self._say_what_is_new()
         self._owners.attach(owner, message)
-        owner.send(
-            Holding(self._task.executor, self.boot, self._task.slots, self._partition_of_tokens())
-        )
+        self._positions.update(message.partitions)
+        executor, slots = self._task.executor, self._task.slots
+        owner.send(Holding(executor, self.boot, slots, self._held(), self._positions))
         words = self._spool.words()
         greeted = message.partitions if self._was_attached else range(self._task.partitions)
         words += [sayings.hello(self._executor, p) for p in greeted]
@@ -151,6 +166,7 @@ class Keeper:
 
     def _take(self, grant: Grant) -> None:
         token = grant.token
+        self._positions[grant.partition] = grant.position
         if token in self._waiting or token in self._running:
             return
         known = self._spool.get(token)
@@ -181,6 +197,9 @@ class Keeper:
             if runner is None:
                 break
             token, grant = self._waiting.popitem(last=False)
+            if self._leases.is_over(grant.partition, grant.granted, Instant.now()):
+                self._say_last(sayings.last(grant, sayings.returned(grant)))
+                continue
             attempt = Attempt(grant, now, self._task.timeout)
             self._running[token], self._runners[token] = attempt, runner
             timeout = self._task.timeout
@@ -230,11 +249,18 @@ class Keeper:
             self._say_last(sayings.last(grant, sayings.ended(grant, why.why, why.failure)))
 
     def _signal(
-        self, token: str, why: Why, *, force: bool = False, failure: Failure | None = None
+        self,
+        token: str,
+        why: Why,
+        *,
+        force: bool = False,
+        failure: Failure | None = None,
+        most_grace: float = inf,
     ) -> None:
         """End an attempt, for a reason that counts if there is no result yet."""
         attempt, runner = self._running[token], self._runners[token]
-        if attempt.is_signalled(why, monotonic(), self._task.stop_grace, failure) and not force:
+        grace = min(self._task.stop_grace, most_grace)
+        if attempt.is_signalled(why, monotonic(), grace, failure) and not force:
             runner.signal_group(signal.SIGTERM)
         elif force:
             runner.kill()
@@ -267,20 +293,26 @@ class Keeper:
     def _alive(self, partitions: Iterable[int]) -> list[Said]:
         """What the keeper holds of these partitions, said behind all last words."""
         held: dict[int, list[str]] = {number: [] for number in partitions}
-        for token, partition in self._partition_of_tokens().items():
-            held.setdefault(partition, []).append(token)
+        tokens = self._held()
+        for token, of in tokens.items():
+            held.setdefault(of.partition, []).append(token)
         free = max(0, self._task.slots - len(self._running) - len(self._waiting))
+        now = Instant.now()
         return [
             sayings.alive(
-                self._executor, partition, tuple(tokens), free, draining=self._is_draining
+                self._executor,
+                partition,
+                self._leases.say(partition, now),
+                Load(tuple(listed), len(tokens), free, self._is_draining),
             )
-            for partition, tokens in held.items()
+            for partition, listed in held.items()
         ]
 
-    def _partition_of_tokens(self) -> dict[str, int]:
-        held = {said.last: said.partition for said in self._spool.words()}
-        held.update((token, attempt.grant.partition) for token, attempt in self._running.items())
-        held.update((token, grant.partition) for token, grant in self._waiting.items())
+    def _held(self) -> dict[str, Held]:
+        """Token -> its task, of all attempts that are not forgotten."""
+        held = {said.last: Held(said.partition, said.key) for said in self._spool.words()}
+        grants = [*(attempt.grant for attempt in self._running.values()), *self._waiting.values()]
+        held.update((grant.token, Held(grant.partition, grant.task)) for grant in grants)
         return held
 
     # Time
@@ -294,9 +326,29 @@ class Keeper:
                 )
             if attempt.kill_at is not None and now >= attempt.kill_at:
                 self._runners[token].kill()
+            self._end_without_lease(token, attempt)
         if now >= self._alive_at:
-            self._alive_at = now + _ALIVE_EVERY
+            self._alive_at = now + self._alive_every
             self._outbox += self._alive(())
+            self._beat()
+
+    def _end_without_lease(self, token: str, attempt: Attempt) -> None:
+        """End an attempt whose owner may soon give its task to another executor."""
+        grant = attempt.grant
+        if attempt.was_signalled or attempt.is_decided:
+            return
+        if self._leases.is_over(grant.partition, grant.granted, Instant.now()):
+            took = show_duration(self._leases.length)
+            failure = Failure("LeaseLost", f"nobody has heard of this executor for {took}")
+            grace = min(_LEASE_GRACE, self._leases.length / _LISTS)
+            self._signal(token, "lease_lost", failure=failure, most_grace=grace)
+
+    def _beat(self) -> None:
+        """Have the daemon know that we run; a daemon that reads nothing is not waited for."""
+        _, writable, _ = select([], [self._connection], [], 0)
+        if writable:
+            with suppress(OSError):
+                self._connection.send(Beat())
 
     def _seconds_to_wait(self, now: float) -> float:
         times = [self._alive_at]
@@ -325,8 +377,8 @@ class Keeper:
         self._alive_at = now
 
     def _daemon_is_gone(self) -> None:
-        """Kill everything: the daemon's connection is never written to, so it has ended."""
-        self._loop.forget(self._daemon)
+        """Kill everything: the daemon never writes to the connection, so the daemon has ended."""
+        self._loop.forget(self._connection.fileno())
         self._is_orphaned = True
         self._drain(monotonic())
 
@@ -359,7 +411,7 @@ def main() -> None:
 
 
 def _keep(task: KeeperTask, connection: Connection[Any, Any]) -> None:
-    keeper = Keeper(task, connection.fileno())
+    keeper = Keeper(task, connection)
     connection.send(Listening(keeper.boot))
     keeper.run()
 

@@ -8,8 +8,9 @@ from time import time_ns
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment
-from kafka_etl.engine.tasks.executors import Executors
+from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
+from kafka_etl.kafka.head_tail import KafkaHeadTail
 from kafka_etl.kafka.settings import KafkaSinkSettings
 from kafka_etl.kafka.task_log import KafkaTaskLog
 from kafka_etl.kafka.task_settings import TaskInboxSettings
@@ -38,14 +39,13 @@ def make_owner(
     sink = pipeline.sink_settings
     if not isinstance(sink, KafkaSinkSettings):
         raise TypeError("results go to Kafka")
-    clients = {**deployment.kafka, **deployment.producer}
+    relay = WordRelay({**deployment.kafka, **deployment.producer}, settings.inbox)
+    tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
+    keeper = LocalKeeper(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, tail)
     return OwnerSink(
         KafkaTaskLog(settings, sink.topic, deployment),
-        Executors(
-            KeeperSocket(socket_of(folder, pipeline.spec.name)),
-            WordRelay(clients, settings.inbox),
-            settings.lost_after_ms,
-        ),
+        keeper,
+        Executors(keeper, relay, settings.lost_after_ms / 1000),
         settings.policy,
         deployment.member,
         settings.operator,

@@ -33,6 +33,15 @@ class Executor(NamedTuple):
     boot: str
 
 
+class Load(NamedTuple):
+    """What an executor holds; see `kafka_etl.tasks.words.Alive`."""
+
+    tokens: tuple[str, ...]
+    held: int
+    free: int
+    draining: bool
+
+
 class LastWord(NamedTuple):
     """The last word of an attempt, and what it brings along."""
 
@@ -103,21 +112,10 @@ def last(grant: Grant, word: LastWord) -> Said:
     return _about(grant, word.word, word.value, last=grant.token)
 
 
-def alive(
-    executor: Executor, partition: int, tokens: tuple[str, ...], free: int, *, draining: bool
-) -> Said:
+def alive(executor: Executor, partition: int, number: int, load: Load) -> Said:
     """The executor is well, and holds these tokens of the partition."""
-    return _of_executor(
-        executor,
-        partition,
-        Alive(
-            executor=executor.name,
-            boot=executor.boot,
-            tokens=tokens,
-            free=free,
-            draining=draining,
-        ),
-    )
+    word = Alive(executor=executor.name, boot=executor.boot, **load._asdict())
+    return _of_executor(executor, partition, word, number)
 
 
 def hello(executor: Executor, partition: int) -> Said:
@@ -131,6 +129,6 @@ def _about(grant: Grant, word: OfAttempt, value: bytes | None = None, last: str 
     return Said(grant.partition, grant.task, record.value, record.headers, last)
 
 
-def _of_executor(executor: Executor, partition: int, word: Word) -> Said:
+def _of_executor(executor: Executor, partition: int, word: Word, number: int = 0) -> Said:
     record = encode_word(word)
-    return Said(partition, executor.name, record.value, record.headers)
+    return Said(partition, executor.name, record.value, record.headers, number=number)

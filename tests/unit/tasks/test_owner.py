@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted
-from kafka_etl.engine.tasks.executors import Executors
+from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.invocation import Outputs, Settlement, Tenure
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, decode_head
+from kafka_etl.tasks.head import Failure, Head, StopNote, decode_head, encode_head
 from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.keeping import (
     Acknowledged,
@@ -24,6 +25,7 @@ from kafka_etl.tasks.keeping import (
     FromOwner,
     Grant,
     Halt,
+    Held,
     Holding,
     Said,
 )
@@ -46,13 +48,14 @@ class Log:
         self.rows: list[Row] = []
         self.letters: list[Any] = []
         self.committed = 0
+        self.commits = 0
         self.fails = False
 
     def open(self) -> None: ...
 
     def close(self) -> None: ...
 
-    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> None:
+    def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
         assert lease is not None
         if self.fails:
             raise Aborted("the test wants it")
@@ -64,6 +67,8 @@ class Log:
         self.rows += entry.rows
         self.letters += entry.letters
         self.committed = offsets[P0]
+        self.commits += 1
+        return {0: self.commits}
 
     def restore(self, partition: Partition) -> Restored:
         heads: dict[str, bytes] = {}
@@ -81,6 +86,10 @@ class Log:
         return self.inbox[begin:end]
 
 
+def holding(slots: int, boot: str = "b1", **tokens: Held) -> Holding:
+    return Holding("ex", boot, slots, tokens, {})
+
+
 class Keeper:
     """The keeper's socket, from the owner's side."""
 
@@ -88,7 +97,7 @@ class Keeper:
         self.slots = slots
         self.connected = True
         self.told: list[FromOwner] = []
-        self.says: list[FromKeeper] = [Holding("ex", "b1", slots, {})]
+        self.says: list[FromKeeper] = [holding(slots)]
 
     def exchange(self) -> list[FromKeeper]:
         says, self.says = self.says, []
@@ -101,19 +110,36 @@ class Keeper:
     def close(self) -> None: ...
 
 
+class Tail:
+    """What other owners write."""
+
+    def __init__(self) -> None:
+        self.followed: dict[int, int] = {}
+        self.heads: list[tuple[str, bytes | None]] = []
+
+    def follow(self, positions: Mapping[int, int]) -> None:
+        self.followed = dict(positions)
+
+    def changes(self) -> list[tuple[str, bytes | None]]:
+        heads, self.heads = self.heads, []
+        return heads
+
+    def close(self) -> None: ...
+
+
 class Relay:
     """Writes the keeper's words to the inbox of the test."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._last: list[str] = []
+        self._last: list[Acknowledged] = []
 
     def write(self, said: Said) -> None:
         put(self._log, said.key, said.headers, said.value)
         if said.last:
-            self._last.append(said.last)
+            self._last.append(Acknowledged(said.last))
 
-    def acknowledged(self) -> list[str]:
+    def acknowledged(self) -> list[Acknowledged]:
         last, self._last = self._last, []
         return last
 
@@ -133,11 +159,22 @@ class Bench:
     def __init__(self, policy: Policy = POLICY, slots: int = 1, log: Log | None = None) -> None:
         self.log = log or Log()
         self.keeper = Keeper(slots)
+        self.tail = Tail()
         self.now = 1_000_000
         self.counters = Counters()
-        executors = Executors(self.keeper, Relay(self.log), 60_000)
+        relay = Relay(self.log)
+        self.local = LocalKeeper(self.keeper, relay, self.tail)
+        executors = Executors(self.local, relay, 60.0, lambda: self.now / 1000)
         self.owner = OwnerSink(
-            self.log, executors, policy, "me", "work", lambda: self.now, lambda: 1.0, self.counters
+            self.log,
+            self.local,
+            executors,
+            policy,
+            "me",
+            "work",
+            lambda: self.now,
+            lambda: 1.0,
+            self.counters,
         )
         self.owner.open()
         self.read = self.owner.standing({P0: 0})[P0]
@@ -282,10 +319,10 @@ def test_a_commit_that_fails_starts_nothing_and_is_done_again() -> None:
 
 def test_a_grant_whose_commit_fails_is_granted_again() -> None:
     bench = Bench()
-    bench.keeper.slots, bench.keeper.says = 0, [Holding("ex", "b1", 0, {})]
+    bench.keeper.slots, bench.keeper.says = 0, [holding(0)]
     bench.submit("t1")
     bench.turn()
-    bench.keeper.says = [Holding("ex", "b1", 1, {})]
+    bench.keeper.says = [holding(1)]
     bench.log.fails = True
     with pytest.raises(Aborted):
         bench.turn()
@@ -345,7 +382,7 @@ def test_a_token_that_the_keeper_lists_too_long_takes_no_slot() -> None:
     bench.turn()
     token = bench.grants[0].token
     bench.run("t1", w.Result(token=token), encode_rows([]))
-    bench.keeper.says.append(Holding("ex", "b1", 1, {token: 0}))  # sent before it had heard
+    bench.keeper.says.append(holding(1, **{token: Held(0, "t1")}))  # sent before it had heard
     bench.submit("t2")
     bench.turn()
     bench.turn()
@@ -370,7 +407,7 @@ def test_what_an_earlier_boot_held_has_ended() -> None:
     bench.turn()
     bench.hears("t1", w.Started(token=bench.grants[0].token))
     bench.turn()
-    bench.keeper.says = [Holding("ex", "b2", 1, {})]
+    bench.keeper.says = [holding(1, "b2")]
     bench.say("ex", w.Hello(executor="ex", boot="b2"))
     bench.turn()
     assert bench.state("t1") is State.RETRYING
@@ -384,13 +421,114 @@ def test_silence_beyond_the_limit_is_a_loss() -> None:
     bench.turn()
     assert bench.state("t1") is State.DEQUEUED
     bench.now += 60_001
+    bench.turn()  # writes a probe
     bench.turn()
     assert bench.head("t1").attempts.total == 1
 
 
+def test_an_inbox_that_cannot_be_read_makes_nobody_silent() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    bench.now += 120_000
+    bench.owner.tick(lambda: Tenure("lease"), final=False)  # writes a probe, which is not read yet
+    bench.now += 120_000
+    bench.owner.tick(lambda: Tenure("lease"), final=False)
+    assert bench.state("t1") is State.DEQUEUED
+    # It was said before the probe, though it is read an hour later.
+    token = bench.grants[0].token
+    probe = bench.log.inbox.pop()
+    bench.say("ex", w.Alive(executor="ex", boot="b1", tokens=(token,)))
+    put(bench.log, "probe", probe.headers())
+    bench.turn()
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+
+
+def test_an_executor_that_was_idle_for_an_hour_is_not_lost_with_its_next_grant() -> None:
+    bench = Bench()
+    bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    bench.turn()
+    bench.now += 3_600_000
+    bench.submit("t1")
+    for _ in range(3):
+        bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+    assert bench.head("t1").attempts.total == 0
+
+
+def test_a_late_word_of_an_earlier_boot_ends_nothing() -> None:
+    bench = Bench()
+    bench.say("ex", w.Hello(executor="ex", boot="b0"))
+    bench.say("ex", w.Hello(executor="ex", boot="b1"))
+    bench.submit("t1")
+    bench.turn()
+    bench.say("ex", w.Alive(executor="ex", boot="b0"))
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+
+
+def with_task_elsewhere() -> tuple[Bench, Head]:
+    """The attempt of a task runs here, and its partition has left."""
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    head = bench.head("t1")
+    bench.owner.tick(lambda: Tenure("lease", frozenset({P0})), final=False)
+    bench.owner.tick(lambda: Tenure("lease"), final=False)
+    bench.keeper.told.clear()
+    return bench, head
+
+
+def test_an_attempt_of_a_partition_that_has_left_obeys_the_journal() -> None:
+    bench, head = with_task_elsewhere()
+    assert bench.tail.followed == {0: 1}  # behind the commit of the grant
+    bench.tail.heads = [("t1", encode_head(head)), ("t2", encode_head(replace(head, id="t2")))]
+    bench.turn()
+    assert bench.keeper.told == []
+    stopped = replace(head, state=State.STOPPING, stop=StopNote(1))
+    bench.tail.heads = [("t1", encode_head(stopped))]
+    bench.turn()
+    assert bench.keeper.told == [Halt(head.token)]
+
+
+@pytest.mark.parametrize("token", ["", "another"])
+def test_an_attempt_that_was_declared_lost_elsewhere_is_killed(token: str) -> None:
+    bench, head = with_task_elsewhere()
+    bench.tail.heads = [("t1", encode_head(replace(head, token=token)))]
+    bench.turn()
+    assert bench.keeper.told == [Halt(head.token, force=True)]
+
+
+def test_an_attempt_of_another_owners_task_takes_its_slot_until_its_last_word() -> None:
+    bench, head = with_task_elsewhere()
+    bench.owner.standing({Partition("shop.inbox", 1): 0})
+    keeper = bench.local
+    assert keeper.free == 0
+    bench.hears("t1", w.Result(token=head.token), encode_rows([]), last=head.token)
+    bench.turn()
+    assert keeper.free == 1
+    bench.turn()
+    assert bench.tail.followed == {}
+
+
+def test_a_new_connection_repeats_stops_and_ends_what_no_head_names() -> None:
+    bench = Bench(slots=2)
+    bench.submit("t1")
+    bench.turn()
+    token = bench.grants[0].token
+    bench.say("t1", w.Stop(word="s1"))
+    bench.turn()
+    bench.keeper.told.clear()
+    held = {token: Held(0, "t1"), "old": Held(0, "t0"), "foreign": Held(3, "t9")}
+    bench.keeper.says.append(holding(2, **held))
+    bench.turn()
+    assert bench.keeper.told == [Halt(token), Halt("old", force=True)]
+
+
 def test_an_input_that_is_gone_fails_the_task() -> None:
     bench = Bench(slots=1)
-    bench.keeper.says = [Holding("ex", "b1", 0, {})]
+    bench.keeper.says = [holding(0)]
     bench.submit("t1")
     bench.turn()
     log = bench.log
