@@ -42,6 +42,7 @@ class KafkaTaskLog:
         self._journal = settings.journal
         self._results = results
         self._deployment = deployment
+        self._written: dict[int, int] = {}
         self._reader = {**deployment.kafka, **deployment.consumer}
         known = next(iter(deployment.size_limits), None)
         self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
@@ -53,11 +54,9 @@ class KafkaTaskLog:
         self._transactions.close()
 
     def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
-        written: dict[int, int] = {}
-
         def told(error: KafkaError | None, record: Message) -> None:
             if error is None:
-                written[record.partition() or 0] = record.offset() or 0
+                self._written[record.partition() or 0] = record.offset() or 0
 
         def write(producer: Producer) -> None:
             last = {number: at for at, (number, _, _) in enumerate(entry.journal)}
@@ -74,7 +73,7 @@ class KafkaTaskLog:
         size += sum(len(row.value or b"") for row in entry.rows)
         to = [TopicPartition(*tp, at) for tp, at in offsets.items()]
         self._transactions.begin(write, size, to, lease)()
-        return written
+        return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 
     def _letter(self, letter: Any) -> tuple[str, int, Encoded]:
         place = self._deployment

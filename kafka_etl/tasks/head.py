@@ -232,6 +232,11 @@ class Head(_Part, frozen=True, kw_only=True):
     is_stub: bool = False
     rest: dict[str, Any] = {}
 
+    @property
+    def age(self) -> tuple[int, int]:
+        """Grows with each change: tells which of two heads of a task is the later one."""
+        return self.generation, self.before + len(self.history)
+
     def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
         """The last fifty lines, this one among them, and how many there were before."""
         history = (*self.history, line)

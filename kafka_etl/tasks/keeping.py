@@ -76,6 +76,7 @@ class Grant(_Message, frozen=True):
         task: Id of the task.
         partition: Partition of the task's inbox, to which words about the attempt go.
         attempt: Number of the attempt in its generation, from 1.
+        age: Age of the task's head with this grant; see `kafka_etl.tasks.head.Head`.
         position: Where the grant is in the journal of the partition, or a place before it.
         granted: When the owner gave the grant.
     """
@@ -86,6 +87,7 @@ class Grant(_Message, frozen=True):
     generation: int
     attempt: int
     record: TaskRecord
+    age: tuple[int, int]
     position: int
     granted: Instant
 
@@ -126,10 +128,15 @@ class Show(_Message, frozen=True):
 
 
 class Held(_Message, frozen=True):
-    """The task of a token."""
+    """The task of a token.
+
+    Attributes:
+        age: Age of the head that granted the token; see `kafka_etl.tasks.head.Head`.
+    """
 
     partition: int
     task: str
+    age: tuple[int, int] = (0, 0)
 
 
 class Holding(_Message, frozen=True):

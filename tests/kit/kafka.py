@@ -13,6 +13,7 @@ from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
+    KafkaException,
     Message,
     Producer,
     TopicPartition,
@@ -137,11 +138,16 @@ class Kafka:
     def ends(self, topic: str) -> dict[int, int]:
         """Partition -> end offset, open transactions left out."""
         partitions = self.admin.list_topics(timeout=10).topics[topic].partitions
-        asked = self.admin.list_offsets(
-            {TopicPartition(topic, n): OffsetSpec.latest() for n in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-        )
-        return {tp.partition: future.result(20).offset for tp, future in asked.items()}
+        latest = {TopicPartition(topic, n): OffsetSpec.latest() for n in partitions}
+        deadline = time.monotonic() + 10
+        while True:
+            asked = self.admin.list_offsets(latest, isolation_level=IsolationLevel.READ_COMMITTED)
+            try:
+                return {tp.partition: future.result(20).offset for tp, future in asked.items()}
+            except KafkaException:  # a topic just made has no leader for a moment
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Partition -> offset the group has committed."""

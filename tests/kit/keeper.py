@@ -159,7 +159,7 @@ class OwnerEnd:
         """Give a grant; the value is the operator's argument."""
         record = TaskRecord("in", partition, 7, 1_000, b"key", json.dumps(value).encode(), [])
         now = Instant.now()
-        self.send(Grant(token, f"task-{token}", partition, 1, attempt, record, 5, now))
+        self.send(Grant(token, f"task-{token}", partition, 1, attempt, record, (1, 2), 5, now))
 
     def halt(self, token: str, *, force: bool = False) -> None:
         self.send(Halt(token, force))

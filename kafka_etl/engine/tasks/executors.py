@@ -187,7 +187,8 @@ class LocalKeeper:
     def start(self, partition: int, head: Head, record: TaskRecord) -> None:
         """Begin a granted attempt."""
         self._reserved.discard(head.token)
-        self._running[head.token] = self._since_attach[head.token] = Held(partition, head.id)
+        held = Held(partition, head.id, head.age)
+        self._running[head.token] = self._since_attach[head.token] = held
         grant = Grant(
             token=head.token,
             task=head.id,
@@ -195,6 +196,7 @@ class LocalKeeper:
             generation=head.generation,
             attempt=head.attempts.counted + 1,
             record=record,
+            age=head.age,
             position=self._positions.get(partition, 0),
             granted=Instant.now(),
         )
@@ -242,14 +244,17 @@ class LocalKeeper:
         numbers = {of.partition for of in foreign.values()}
         self._tail.follow({number: self._positions.get(number, 0) for number in numbers})
         for task, data in self._tail.changes():
-            for token in [token for token, of in foreign.items() if of.task == task]:
-                self._obey(token, data)
+            for token, of in foreign.items():
+                if of.task == task:
+                    self._obey(token, of, data)
 
-    def _obey(self, token: str, data: bytes | None) -> None:
+    def _obey(self, token: str, of: Held, data: bytes | None) -> None:
         try:
             head = None if data is None else decode_head(data)
         except msgspec.MsgspecError:
             return  # its owner says that it cannot be read
+        if head is not None and head.age < of.age:
+            return  # of a time before the grant
         if head is None or head.token != token:
             self._link.send(Halt(token, force=True))
         elif head.stop is not None:

@@ -277,8 +277,9 @@ class OwnerSink:
         except (Aborted, OutcomeUnknown):
             self._void()
             raise
-        self._positions.update(written)
-        self._keeper.stands(written)
+        for number, at in written.items():
+            self._positions[number] = max(at, self._positions.get(number, 0))
+        self._keeper.stands(self._positions)
         self._merge(changes, offsets)
 
     def _entry(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> Entry:

@@ -312,7 +312,7 @@ class Keeper:
         """Token -> its task, of all attempts that are not forgotten."""
         held = {said.last: Held(said.partition, said.key) for said in self._spool.words()}
         grants = [*(attempt.grant for attempt in self._running.values()), *self._waiting.values()]
-        held.update((grant.token, Held(grant.partition, grant.task)) for grant in grants)
+        held.update((grant.token, Held(grant.partition, grant.task, grant.age)) for grant in grants)
         return held
 
     # Time

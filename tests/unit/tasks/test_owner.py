@@ -486,6 +486,10 @@ def test_an_attempt_of_a_partition_that_has_left_obeys_the_journal() -> None:
     bench.tail.heads = [("t1", encode_head(head)), ("t2", encode_head(replace(head, id="t2")))]
     bench.turn()
     assert bench.keeper.told == []
+    before = replace(head, token="", history=head.history[:-1])
+    bench.tail.heads = [("t1", encode_head(before))]
+    bench.turn()
+    assert bench.keeper.told == []
     stopped = replace(head, state=State.STOPPING, stop=StopNote(1))
     bench.tail.heads = [("t1", encode_head(stopped))]
     bench.turn()

@@ -12,7 +12,9 @@ from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant, Instant, TaskRecord
 from kafka_etl.tasks.words import Ended, Result, Word, decode_word
 
-GRANT = Grant("t", "task", 3, 2, 1, TaskRecord("in", 0, 0, -1, None, b"", []), 0, Instant(0, 0))
+GRANT = Grant(
+    "t", "task", 3, 2, 1, TaskRecord("in", 0, 0, -1, None, b"", []), (1, 2), 0, Instant(0, 0)
+)
 MADE = Made("t", b"rows", "preview", 0.5, is_alone=True)
 FAILED = Failed("t", "error", Failure("OSError", "disk"), 7.0, 0.5, is_alone=True)
 DEATH = Failure("WorkerCrashed", exit_status=-9)
