@@ -26,9 +26,21 @@ _BY_ERROR: Final = {
 }
 
 
+def _error_of(head: Head) -> ErrorInfo:
+    error, stop = head.error, head.stop
+    if head.state is State.STOPPED and stop is not None:
+        by = f"stopped by {stop.by}" if stop.by else "stopped"
+        return ErrorInfo("Stopped", f"{by}: {stop.reason}" if stop.reason else by, "")
+    if error is None:
+        return ErrorInfo(head.state.value, "", "")
+    return ErrorInfo(error.type, error.message, error.traceback)
+
+
 def _ended(attempt: HeadAttempt) -> str:
     error = attempt.error
-    return attempt.why if error is None else f"{error.type}: {error.message}"
+    if error is None:
+        return attempt.why
+    return f"{error.type}: {error.message}" if error.message else error.type
 
 
 def letter_of(head: Head, record: TaskRecord, operator: str, at_ms: int) -> DeadLetter:
@@ -40,13 +52,7 @@ def letter_of(head: Head, record: TaskRecord, operator: str, at_ms: int) -> Dead
         operator: Name of the operator; empty: the task never came to it.
         at_ms: Time of the letter, in milliseconds since the epoch.
     """
-    error = head.error
-    reason = head.stop.reason if head.stop is not None else ""
-    info = ErrorInfo(
-        type=head.state.value if error is None else error.type,
-        message=reason if error is None else error.message,
-        traceback="" if error is None else error.traceback,
-    )
+    info = _error_of(head)
     condition = _BY_STATE.get(head.state) or _BY_ERROR.get(info.type, Condition.OPERATOR_ERROR)
     attempts = tuple(
         Attempt(one.number, one.started_ms, one.ended_ms, _ended(one)) for one in head.attempts.last
