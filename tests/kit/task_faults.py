@@ -55,14 +55,14 @@ class Faults:
     def env(self) -> dict[str, str]:
         return {"TASK_FAULTS": str(self._folder), "PYTHONPATH": f"{_SITE}:{_REPOSITORY}"}
 
-    def order(self, *states: State, place: str, action: str) -> None:
-        """Befall the next commit whose heads have just these states.
+    def order(self, *states: State, place: str, action: str, nth: int = 1) -> None:
+        """Befall the next commit, or the nth one, whose heads have just these states.
 
         Args:
             place: The failpoint.
             action: `stop` or `kill` the owner; `hold`: until `release`.
         """
-        wanted = {"states": sorted(states), "place": place, "action": action}
+        wanted = {"states": sorted(states), "place": place, "action": action, "nth": nth}
         fresh = self._folder / "order.new"
         fresh.write_text(json.dumps(wanted))
         fresh.rename(self._folder / "order")
@@ -170,13 +170,8 @@ class TaskRig:
     # What came of them
 
     def heads(self) -> dict[str, Head]:
-        heads: dict[str, Head] = {}
-        for kind, task, value, _ in self._journal():
-            if kind is Kind.HEAD and value is not None:
-                heads[task] = decode_head(value)
-            elif kind is Kind.HEAD:
-                heads.pop(task, None)
-        return heads
+        last = {task: value for kind, task, value, _ in self._journal() if kind is Kind.HEAD}
+        return {task: decode_head(value) for task, value in last.items() if value is not None}
 
     def states(self) -> dict[str, State]:
         return {task: head.state for task, head in self.heads().items()}
@@ -217,6 +212,11 @@ class TaskRig:
 
     def ran(self) -> Counter[str]:
         return Counter(self.runs.read_text().split())
+
+    def members(self) -> list[str]:
+        """The hosts whose owners are in the group."""
+        described = self.kafka.admin.describe_consumer_groups([self.group])[self.group].result(20)
+        return sorted(m.client_id.split(".")[-2] for m in described.members)
 
     # Waiting
 

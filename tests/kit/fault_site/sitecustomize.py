@@ -53,12 +53,15 @@ def install(folder: Path) -> None:
         OwnerSink.standing,
     )
     plain_restore = KafkaTaskLog.restore
+    passed = [0]
 
     def commit(self: Any, entry: Any, offsets: Any, lease: Any) -> None:
         order = folder / "order"
         if order.exists():
             wanted = json.loads(order.read_text())
-            if states_of(entry) == wanted["states"]:
+            passed[0] += states_of(entry) == wanted["states"]
+            if passed[0] == wanted["nth"]:
+                passed[0] = 0
                 order.unlink()
                 failpoints._ARMED[wanted["place"]] = Strike(folder, wanted["action"])  # type: ignore[assignment]
         plain_commit(self, entry, offsets, lease)
