@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from kafka_etl.tasks.head import Head
@@ -36,6 +36,19 @@ def refuses(daemon: Daemon, code: str, seconds: float = 60) -> str:
     return daemon.said()
 
 
+def delete_group(rig: TaskRig) -> None:
+    """Delete the owners' group, whose static members stay for their session timeout."""
+
+    def is_deleted() -> bool:
+        try:
+            rig.kafka.admin.delete_consumer_groups([rig.group])[rig.group].result(20)
+        except KafkaException:
+            return False
+        return True
+
+    until(is_deleted)
+
+
 def is_unchanged(rig: TaskRig, before: dict[str, Head]) -> None:
     assert rig.heads() == before
     assert rig.ran() == {"done": 1, "bad": 1}
@@ -45,15 +58,7 @@ def is_unchanged(rig: TaskRig, before: dict[str, Head]) -> None:
 
 def test_without_the_offsets_of_the_group_nothing_runs_twice(rig: TaskRig) -> None:
     before = rig.heads()
-    # Its static members stay for their session timeout.
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            rig.kafka.admin.delete_consumer_groups([rig.group])[rig.group].result(20)
-            break
-        except Exception:
-            assert time.monotonic() < deadline
-            time.sleep(1)
+    delete_group(rig)
     with rig.daemon("a") as daemon:
         owns(daemon)
         rig.submit({"id": "after"})
@@ -96,14 +101,7 @@ def test_one_begins_anew_without_topics_and_group(rig: TaskRig) -> None:
     """The next step that the error names."""
     rig.kafka.delete_topic(rig.journal)
     rig.kafka.delete_topic(rig.inbox)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            rig.kafka.admin.delete_consumer_groups([rig.group])[rig.group].result(20)
-            break
-        except Exception:
-            assert time.monotonic() < deadline
-            time.sleep(1)
+    delete_group(rig)
     with rig.daemon("a") as daemon:
         owns(daemon)
         rig.submit({"id": "done"})

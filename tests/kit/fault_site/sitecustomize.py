@@ -55,7 +55,7 @@ def install(folder: Path) -> None:
     plain_restore = KafkaTaskLog.restore
     passed = [0]
 
-    def commit(self: Any, entry: Any, offsets: Any, lease: Any) -> None:
+    def commit(self: Any, entry: Any, offsets: Any, lease: Any) -> Any:
         order = folder / "order"
         if order.exists():
             wanted = json.loads(order.read_text())
@@ -64,7 +64,7 @@ def install(folder: Path) -> None:
                 passed[0] = 0
                 order.unlink()
                 failpoints._ARMED[wanted["place"]] = Strike(folder, wanted["action"])  # type: ignore[assignment]
-        plain_commit(self, entry, offsets, lease)
+        return plain_commit(self, entry, offsets, lease)
 
     def merge(self: Any, *arguments: Any) -> None:
         plain_merge(self, *arguments)
