@@ -256,6 +256,18 @@ def encode_head(head: Head) -> bytes:
     return _encode(head.rest | fields)
 
 
+def encode_quarantine(head: bytes | None, why: str, at_ms: int) -> bytes:
+    """What stands in place of a head at which a word has failed: no head, so its id stays taken.
+
+    Args:
+        head: The head as it was; None: there was none.
+        why: The error.
+        at_ms: When, in milliseconds since the epoch.
+    """
+    was = None if head is None else msgspec.Raw(head)
+    return _encode({"v": FORMAT, "quarantine": why, "at_ms": at_ms, "was": was})
+
+
 def decode_head(data: bytes) -> Head:
     """A head from the journal; what a later format has added is in `rest`.
 

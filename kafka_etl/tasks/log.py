@@ -87,6 +87,8 @@ class TaskLog(Protocol):
 
         Raises:
             OutcomeUnknown: No broker answers.
+            JournalUnreadable: This release cannot read the mark.
+            TaskHistoryLost: The mark is about another inbox.
         """
         ...
 

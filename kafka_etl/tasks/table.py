@@ -436,6 +436,11 @@ def _window_over(case: Case) -> Change | None:
     return Change(None) if _is_free(case.head, case.at) else None
 
 
+def _forgotten(case: Case) -> Change:
+    del case
+    return Change(None)
+
+
 # Ends
 
 
@@ -501,5 +506,6 @@ TABLE: Final[Mapping[tuple[State, type[w.Word]], Transition]] = {
     (_S.SUCCEEDED, w.Retry): _expected(_retry_success),
     **{(state, w.HistoryOver): _history_over for state in FINAL},
     **{(state, w.WindowOver): _window_over for state in FINAL},
+    **{(state, w.Forget): _expected(_forgotten) for state in FINAL},
 }
 """(state, kind of word) -> what the word does; what is missing here has no effect."""

@@ -16,6 +16,7 @@ app.command()(show.show)
 app.command()(submit.submit)
 app.command()(orders.stop)
 app.command()(orders.retry)
+app.command()(orders.forget)
 app.command()(wait.wait)
 
 

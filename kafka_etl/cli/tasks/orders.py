@@ -1,11 +1,11 @@
-"""`kafka-etl tasks stop` and `retry`: orders for tasks by id, or for all that fit a filter."""
+"""`kafka-etl tasks stop`, `retry` and `forget`: orders for tasks by id, or for all that fit."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.task_history.rows import TaskRow
     from kafka_etl.task_history.watch import Watch
     from kafka_etl.tasks.words import Word
+
+_FORGOTTEN: Final = "Forgotten"
+"""What an answer says in place of a state."""
 
 Ids = Annotated[list[str], typer.Argument(metavar="[ID]...", help="Ids of tasks.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept with the task.")]
@@ -168,6 +171,43 @@ def retry(  # noqa: PLR0913 - one parameter per option
     _give(found, Order("retry", objection, word), request, Manner(dry_run, yes, json))
 
 
+def forget(  # noqa: PLR0913 - one parameter per option
+    given: Given,
+    ids: Ids = [],  # noqa: B006 - typer reads it, nobody changes it
+    *,
+    where: WhereOption = None,
+    states: StateOption = [],  # noqa: B006
+    reason: ReasonOption = "",
+    dry_run: DryRun = False,
+    yes: Confirmed = False,
+    json: JsonOption = False,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Forget tasks that have ended or are Unreadable, and print `ID Forgotten` of each.
+
+    Their history is gone, and their ids may be used anew. The exit status is 3 if a task that was
+    named was left alone.
+
+    Example: kafka-etl tasks forget transcode --state unreadable
+    """
+    from kafka_etl.tasks.words import Forget
+
+    by = actor()
+
+    def objection(row: TaskRow) -> str | None:
+        is_open = row.state in set(State) - FINAL
+        return "not ended yet (`kafka-etl tasks stop` ends it)" if is_open else None
+
+    def word(row: TaskRow) -> Word:
+        return Forget(word=secrets.token_hex(16), by=by, reason=reason, expect=row.generation)
+
+    request = Request(ids, where, states)
+    found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
+    _give(found, Order("forget", objection, word), request, Manner(dry_run, yes, json))
+
+
 def _not_to_retry(row: TaskRow, *, again: bool, deliver: bool) -> str | None:
     """Why a retry leaves a task alone."""
     from kafka_etl.tasks.table import SINK_FAILED
@@ -236,11 +276,16 @@ def _answer(row: TaskRow, word: Word, watch: Watch, end: int) -> Mapping[str, An
         watch: What owners have written since.
         end: Offset of the inbox up to which all words are.
     """
-    head = watch.heads.get((row.partition, row.id))
-    effect = head is not None and word.word in head.words
+    from kafka_etl.tasks.words import Forget
+
+    place = row.partition, row.id
+    head = watch.heads.get(place)
+    forgotten = isinstance(word, Forget) and place in watch.heads and head is None
+    effect = forgotten or (head is not None and word.word in head.words)
+    state = row.state if head is None else head.state.value
     return {
         "id": row.id,
-        "state": row.state if head is None else head.state.value,
+        "state": _FORGOTTEN if forgotten else state,
         "generation": row.generation if head is None else head.generation,
         "taken": effect or watch.has_taken({row.partition: end}),
         "effect": effect,

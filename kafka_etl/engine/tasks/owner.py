@@ -25,11 +25,13 @@ from typing import Final
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
-from kafka_etl.engine.tasks.book import Book, HeadChange
+from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
-from kafka_etl.invocation import DeadLetter, Settlement, Tenure
+from kafka_etl.engine.tasks.rejects import Rejects
+from kafka_etl.errors import TaskHistoryLost
+from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
@@ -99,6 +101,7 @@ class OwnerSink:
         self._inputs = Inputs(log.inputs)
         self._results: dict[str, bytes] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
+        self._rejects = Rejects(counters)
         self._forgot_at = 0
         self._log = get_logger("owner")
 
@@ -114,10 +117,19 @@ class OwnerSink:
         self._tasks.close()
 
     def standing(self, arrivals: Offsets) -> Offsets:
-        """Take partitions over: read their tasks, and where their last owner stood."""
+        """Take partitions over: read their tasks, and where their last owner stood.
+
+        Raises:
+            TaskHistoryLost: An owner has read words of which the journal knows nothing.
+        """
         stands: dict[Partition, int] = {}
         for tp, committed in arrivals.items():
             restored = self._tasks.restore(tp)
+            if restored.mark is None and committed > 0:
+                raise TaskHistoryLost(
+                    f"words of {tp} were read up to offset {committed:,}, and the journal has no "
+                    "record of what became of them: it was deleted, or has lost records"
+                )
             book = Book(self._policy)
             for task, head in restored.heads.items():
                 book.restore(task, head)
@@ -161,19 +173,19 @@ class OwnerSink:
         self._exchange()
         self._turn()
         self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
+        self._rejects.committed()
 
     def _hear(self, tp: Partition, record: SourceRecord) -> None:
-        """Take one word; what is none costs nothing but a count."""
-        headers, key = headers_of(record), record.key()
-        task = "" if key is None else key.decode("utf-8", "replace")
+        """Take one word; what is none becomes a dead letter."""
+        book, now = self._books[tp], self._now_ms()
         try:
-            word = w.decode_word(headers)
+            task = w.task_of(record.key())
+            word = w.decode_word(headers_of(record), task)
         except w.BadWord as bad:
-            self._counters.add("words_bad")
-            self._log.warning("not a word", at=f"{tp}@{offset_of(record)}", reason=str(bad))
+            self._rejects.add(record, ErrorInfo("BadWord", str(bad)), now)
             return
         self._counters.add("words")
-        book, now = self._books[tp], self._now_ms()
+        self._rejects.good()
         match word:
             case w.Alive() | w.Hello():
                 self._executors.hear(word, book.held())
@@ -191,6 +203,8 @@ class OwnerSink:
                 pass
         at = Moment(now, offset_of(record), self._chance())
         if not book.take(task, word, at):
+            if task in book.broken:
+                self._rejects.add(record, _internal(book.broken[task]), now)
             return
         if isinstance(word, w.Submit):
             self._inputs.keep(tp, record)
@@ -271,7 +285,8 @@ class OwnerSink:
             return
         changes = {tp: self._books[tp].changes() for tp in changed}
         entry = self._entry(changes, offsets)
-        entry.letters += letters
+        rejected = [one for one in self._rejects.letters if partition_of(one.record) in self._books]
+        entry.letters += [*letters, *rejected]
         try:
             written = self._tasks.commit(entry, offsets, tenure.lease)
         except (Aborted, OutcomeUnknown):
@@ -284,6 +299,10 @@ class OwnerSink:
 
     def _entry(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> Entry:
         entry, now = Entry(), self._now_ms()
+        for tp in changes:
+            for task, broken in self._books[tp].broken.items():
+                entry.journal.append((tp.number, head_key(task), broken.record))
+                self._log.error("quarantined", task=task, error=broken.error.message)
         for tp, of_partition in changes.items():
             for change in of_partition:
                 value = None if change.after is None else encode_head(change.after)
@@ -355,7 +374,14 @@ class OwnerSink:
             book.drop()
         self._results.clear()
         self._notes.clear()
+        self._rejects.void()
         self._keeper.void()
+
+
+def _internal(broken: Broken) -> ErrorInfo:
+    """A fault of ours, as the reason of a dead letter."""
+    said = f"{broken.error.type}: {broken.error.message}"
+    return ErrorInfo("InternalError", said, broken.error.traceback)
 
 
 def _without_input(tp: Partition, head: Head) -> TaskRecord:
