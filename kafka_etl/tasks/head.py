@@ -13,6 +13,8 @@ FORMAT: Final = 1
 _LINES: Final = 50
 _WORDS: Final = 16
 _ATTEMPTS: Final = 10
+_ALONE_FROM: Final = 2
+"""Joint deaths from which on a task runs alone on its executor."""
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +70,7 @@ class Failure(_Part, frozen=True):
 
     Attributes:
         type: Class of the error, or a name of ours: `Timeout`, `WorkerCrashed`, `WorkerLost`,
-            `Interrupted`, `SinkFailed`, `InputGone`.
+            `Interrupted`, `MemoryLimit`, `CpuLimit`, `SinkFailed`, `InputGone`.
         exit_status: Exit status of the runner's process; None: it has not ended.
         stderr: The last of what the attempt has written to its standard error.
     """
@@ -231,6 +233,11 @@ class Head(_Part, frozen=True, kw_only=True):
     forget_ms: int = 0
     is_stub: bool = False
     rest: dict[str, Any] = {}
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether nothing may run beside this task: it has died with others, perhaps of them."""
+        return self.attempts.joint >= _ALONE_FROM
 
     def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
         """The last fifty lines, this one among them, and how many there were before."""
