@@ -124,6 +124,8 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "slots": operator.concurrency,
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
+        "max_memory": operator.limits.memory,
+        "max_cpu": operator.limits.cpu,
         "pool": operator.pool,
         "run": run_data(document, spec),
     }

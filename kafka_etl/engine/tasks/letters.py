@@ -9,6 +9,7 @@ from kafka_etl.tasks.head import Attempt as HeadAttempt
 from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.input_record import InputRecord
 from kafka_etl.tasks.keeping import TaskRecord
+from kafka_etl.tasks.limits import CPU_LIMIT, MEMORY_LIMIT
 from kafka_etl.tasks.states import State
 
 _BY_STATE: Final = {
@@ -18,6 +19,8 @@ _BY_STATE: Final = {
 }
 _BY_ERROR: Final = {
     "Timeout": Condition.TIMEOUT,
+    CPU_LIMIT: Condition.TIMEOUT,
+    MEMORY_LIMIT: Condition.WORKER_CRASHED,
     "WorkerCrashed": Condition.WORKER_CRASHED,
     "WorkerLost": Condition.WORKER_CRASHED,
     "RecordTooLarge": Condition.RECORD_TOO_LARGE,
