@@ -73,6 +73,7 @@ class Failure(_Part, frozen=True):
             `Interrupted`, `MemoryLimit`, `CpuLimit`, `SinkFailed`, `InputGone`.
         exit_status: Exit status of the runner's process; None: it has not ended.
         stderr: The last of what the attempt has written to its standard error.
+        condition: The condition of the dead letter; empty: that follows from the type.
     """
 
     type: str
@@ -80,6 +81,7 @@ class Failure(_Part, frozen=True):
     traceback: str = ""
     exit_status: int | None = None
     stderr: str = ""
+    condition: str = ""
 
 
 class Attempt(_Part, frozen=True):

@@ -6,6 +6,7 @@ from typing import Final
 
 from kafka_etl.invocation import Attempt, Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.tasks.head import Attempt as HeadAttempt
+from kafka_etl.tasks.head import Failure as HeadFailure
 from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.input_record import InputRecord
 from kafka_etl.tasks.keeping import TaskRecord
@@ -25,13 +26,19 @@ _BY_ERROR: Final = {
     "WorkerLost": Condition.WORKER_CRASHED,
     "RecordTooLarge": Condition.RECORD_TOO_LARGE,
     "SinkFailed": Condition.REFUSED,
-    "DecodeError": Condition.DECODE_ERROR,
 }
 
 
 def _ended(attempt: HeadAttempt) -> str:
     error = attempt.error
     return attempt.why if error is None else f"{error.type}: {error.message}"
+
+
+def _condition_of(error: HeadFailure | None) -> Condition:
+    if error is None:
+        return Condition.OPERATOR_ERROR
+    named = next((one for one in Condition if one.value == error.condition), None)
+    return named or _BY_ERROR.get(error.type, Condition.OPERATOR_ERROR)
 
 
 def letter_of(head: Head, record: TaskRecord, operator: str, at_ms: int) -> DeadLetter:
@@ -47,10 +54,10 @@ def letter_of(head: Head, record: TaskRecord, operator: str, at_ms: int) -> Dead
     reason = head.stop.reason if head.stop is not None else ""
     info = ErrorInfo(
         type=head.state.value if error is None else error.type,
-        message=reason if error is None else error.message,
-        traceback="" if error is None else error.traceback,
+        message=reason if error is None else error.message or reason,
+        traceback="" if error is None else error.traceback or error.stderr,
     )
-    condition = _BY_STATE.get(head.state) or _BY_ERROR.get(info.type, Condition.OPERATOR_ERROR)
+    condition = _BY_STATE.get(head.state) or _condition_of(error)
     attempts = tuple(
         Attempt(one.number, one.started_ms, one.ended_ms, _ended(one)) for one in head.attempts.last
     )
