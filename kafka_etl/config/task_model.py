@@ -16,9 +16,21 @@ from kafka_etl.config.model import (
 from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
 from kafka_etl.tasks.policy import OnDuplicate
-from kafka_etl.units import Duration
+from kafka_etl.units import Duration, Size
 
 _DAY = 86_400.0
+
+
+class LimitsSpec(Settings):
+    """What one attempt may use, together with all processes that it starts.
+
+    Attributes:
+        memory: Bytes of memory.
+        cpu: Seconds of CPU time.
+    """
+
+    memory: Size | None = Field(default=None, ge=64 * 1024 * 1024)
+    cpu: Duration | None = Field(default=None, ge=1)
 
 
 class TaskOperatorSpec(UseSettings):
@@ -33,6 +45,7 @@ class TaskOperatorSpec(UseSettings):
         idempotent: Whether an attempt that may have begun may be followed by another.
         lost_after: Silence of a host after which its attempts are taken for lost and are run
             elsewhere; None: a hundredth of `timeout`, at least a minute and at most ten.
+        limits: What an attempt may use; an attempt that uses more is killed, which counts.
         pool: `warm`: a process serves one attempt after the other; `fresh`: each attempt has a
             process of its own.
     """
@@ -44,6 +57,7 @@ class TaskOperatorSpec(UseSettings):
     retry: RetrySpec | None = None
     idempotent: bool = True
     lost_after: Duration | None = Field(default=None, ge=10, le=3600)
+    limits: LimitsSpec = LimitsSpec()
     pool: Literal["warm", "fresh"] = "warm"
 
 

@@ -12,6 +12,7 @@ from kafka_etl.contracts import Label, Preflight
 from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
+from kafka_etl.tasks.limits import Limits
 
 Command = Literal["pause", "resume", "drain"]
 """A command of the daemon to a worker."""
@@ -123,6 +124,7 @@ class KeeperTask:
         partitions: Number of the inbox's partitions.
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
+        limits: What an attempt may use.
     """
 
     document: Document
@@ -137,6 +139,7 @@ class KeeperTask:
     logs: LogSettings
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

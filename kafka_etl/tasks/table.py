@@ -213,6 +213,12 @@ def _executor_gone(case: Case) -> Change:
     if case.word.alone:
         return _silent(case)
     error = Failure("WorkerLost", f"{case.head.executor} is gone, with all that it held")
+    if case.head.attempts.joint + 1 >= case.policy.max_joint:
+        error = Failure(
+            "WorkerCrashed",
+            f"{error.message}, {case.policy.max_joint} times, and this task was not alone: nobody "
+            "knows which of the tasks is at fault",
+        )
     return _again(case, "lost", error, _JOINT, 0)
 
 

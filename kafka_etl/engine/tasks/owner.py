@@ -139,6 +139,8 @@ class OwnerSink:
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
             self._commits[tp] = 0 if mark is None else mark.n
             self._positions[tp.number] = restored.end
+            for held in book.held():
+                self._keeper.leave_alone(held)
             self._log.info(
                 "took over",
                 partition=str(tp),
@@ -246,7 +248,9 @@ class OwnerSink:
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        for _ in range(min(self._keeper.free, _MOST_GRANTS)):
+        for _ in range(_MOST_GRANTS):
+            if not self._keeper.free:
+                return
             waiting = [
                 (head.seq, head.id, tp)
                 for tp, book in self._books.items()
@@ -257,8 +261,11 @@ class OwnerSink:
             _, task, tp = min(waiting)
             book = self._books[tp]
             head = book.head(task)
-            has_input = head is not None and self._inputs.get(tp, head) is not None
-            book.take(task, self._keeper.grant() if has_input else w.InputLost(), Moment(now))
+            if head is None or not self._keeper.has_room_for(head):
+                return  # nobody overtakes a task that runs alone: its turn would never come
+            has_input = self._inputs.get(tp, head) is not None
+            word = self._keeper.grant(head) if has_input else w.InputLost()
+            book.take(task, word, Moment(now))
 
     # Commits
 

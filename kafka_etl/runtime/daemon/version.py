@@ -14,6 +14,7 @@ from kafka_etl.runtime.daemon.slot import Watch
 from kafka_etl.runtime.daemon.state_folder import StateFolder
 from kafka_etl.runtime.messages import KeeperTask, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.tasks.place import socket_of
+from kafka_etl.tasks.limits import Limits
 
 _APP: Final = "kafka-etl"
 _TASK_INBOX: Final = "task_inbox"
@@ -94,6 +95,7 @@ class Version:
             partitions=settings["partitions"],
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
+            limits=Limits(settings["max_memory"], settings["max_cpu"]),
         )
 
     def _member(self, worker: int | str) -> str:

@@ -647,3 +647,78 @@ def test_nothing_is_written_while_nothing_changes() -> None:
     for _ in range(5):
         bench.turn()
     assert bench.log.journal == journal
+
+
+def die_together(bench: Bench, boot: int) -> None:
+    """The keeper dies with all that it holds, and its successor says hello."""
+    bench.keeper.says = [holding(bench.keeper.slots, f"b{boot}")]
+    bench.say("ex", w.Hello(executor="ex", boot=f"b{boot}"))
+    bench.turn()
+    bench.turn()
+
+
+def held(bench: Bench) -> list[str]:
+    heads = [decode_head(value) for key, value in bench.log.journal.items() if key[:1] == b"t"]
+    return [head.id for head in heads if head.token]
+
+
+def test_tasks_that_died_together_twice_run_alone_and_only_a_death_alone_counts() -> None:
+    bench = Bench(Policy(max_attempts=2, backoff=Backoff(0, 1, 0, "none")), slots=3)
+    for task in ("t1", "t2", "t3"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    assert held(bench) == ["t1", "t2", "t3"], "once may be chance"
+    die_together(bench, 3)
+    bench.submit("t4")
+    bench.turn()
+    assert held(bench) == ["t1"]
+    assert [bench.head(t).attempts.counted for t in ("t1", "t2", "t3")] == [0, 0, 0]
+
+    ran: list[str] = []
+    while (runs := held(bench)) != ["t4"]:
+        (task,) = runs
+        ran.append(task)
+        if task == "t1":
+            die_together(bench, 4 + len(ran))
+        else:
+            bench.run(task, w.Result(token=bench.head(task).token), encode_rows([]))
+    assert sorted(ran) == ["t1", "t1", "t2", "t3"]
+    assert bench.state("t1") is State.FAILED
+    assert bench.head("t1").attempts.counted == 2
+
+
+def test_a_task_that_runs_alone_waits_for_its_neighbours_and_stays_alone_for_a_new_owner() -> None:
+    bench = Bench(slots=2)
+    for task in ("t1", "t2"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    die_together(bench, 3)
+    token = bench.head("t1").token
+    bench.submit("t3")
+    bench.turn()
+    assert held(bench) == ["t1"]
+
+    after = Bench(log=bench.log, slots=2)
+    after.keeper.says = [holding(2, "b3", **{token: Held(0, "t1")})]
+    after.turn()
+    after.turn()
+    assert held(after) == ["t1"]
+    after.run("t1", w.Result(token=token), encode_rows([]))
+    assert held(after) == ["t2"]
+
+
+def test_ten_deaths_together_end_a_task() -> None:
+    bench = Bench(Policy(backoff=Backoff(0, 1, 0, "none"), max_joint=2), slots=2)
+    for task in ("t1", "t2"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    die_together(bench, 3)
+
+    error = bench.head("t1").error
+    assert error is not None
+    assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
+    assert "was not alone" in error.message
+    assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2
