@@ -92,7 +92,13 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
 
 
 def _accept_settings(document: Document, spec: TaskSpec) -> dict[str, Any]:
-    settings: dict[str, Any] = {"partitions": spec.topics.partitions}
+    door = {
+        "kafka": {**document.data.get("kafka", {}), **document.data.get("consumer", {})},
+        "inbox": inbox_of(spec.name),
+        "group": owner_name(spec.name),
+        "most": spec.max_open,
+    }
+    settings: dict[str, Any] = {"partitions": spec.topics.partitions, "door": door}
     if spec.id is not None:
         settings |= {"id": document.data["id"], "source": run_data(document, spec)}
     return settings

@@ -108,6 +108,7 @@ class TaskSpec(Settings):
         id: Id of the task of a record, as an expression; None: the header `task-id`, else topic,
             partition and offset.
         dedup: What becomes of a submission whose id is taken.
+        max_open: Number of open tasks from which on no more are accepted: the source waits.
         max_age: Age at which a task that has not started expires; None: it never does.
         on_success: Where results go.
         on_failure: Where tasks go that have ended without success.
@@ -128,6 +129,7 @@ class TaskSpec(Settings):
     operator: Annotated[TaskOperatorSpec, BeforeValidator(bare_string_is_use)]
     id: Expression | None = None
     dedup: DedupSpec = DedupSpec()
+    max_open: int = Field(default=100_000, ge=1)
     max_age: Duration | None = Field(default=None, gt=0)
     on_success: Use
     on_failure: DeadLetterSpec

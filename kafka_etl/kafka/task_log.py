@@ -13,6 +13,7 @@ from kafka_etl.envelope import Encoded, encode_letter
 from kafka_etl.errors import BrokersUnreachable, JournalUnreadable, TaskHistoryLost
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings
+from kafka_etl.kafka.open_tasks import OpenNote, encode_note
 from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
@@ -77,7 +78,10 @@ class KafkaTaskLog:
 
         size = sum(len(value or b"") for _, _, value in entry.journal)
         size += sum(len(row.value or b"") for row in entry.rows)
-        to = [TopicPartition(*tp, at) for tp, at in offsets.items()]
+        to = [
+            TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
+            for tp, at in offsets.items()
+        ]
         self._transactions.begin(write, size, to, lease)()
         return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 

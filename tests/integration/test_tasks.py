@@ -159,3 +159,18 @@ def test_the_pipeline_of_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "video.py").write_text("def transcode(task: dict) -> dict:\n    return task\n")
     done = command("validate", "p.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_source_waits_while_too_many_tasks_are_open(tmp_path: Path, kafka: Kafka) -> None:
+    tasks = Tasks(tmp_path, kafka, max_open=4)
+    with tasks.daemon() as daemon:
+        tasks.submit(*({"id": f"t{n}", "seconds": 15} for n in range(4)))
+        while len(tasks.heads()) < 4:
+            time.sleep(0.2)
+        time.sleep(1.5)  # the door is looked at once a second
+        tasks.submit(*({"id": f"t{n}", "seconds": 0.1} for n in range(4, 12)))
+        daemon.until(lambda status: "max_open" in (status["trouble"] or ""), 30)
+        assert len(tasks.heads()) == 4
+        tasks.until(daemon, 12, 120)
+        assert daemon.stop() == 0, daemon.said()
+    assert len(tasks.outputs()) == 12

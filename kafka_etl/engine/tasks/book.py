@@ -210,6 +210,11 @@ class Book:
         return (head for head in self._open.values() if head.state in HELD)
 
     @property
+    def open(self) -> int:
+        """Number of open tasks, as committed."""
+        return len(self._open)
+
+    @property
     def counts(self) -> Mapping[State, int]:
         """State -> number of open tasks, as committed."""
         found: dict[State, int] = {}

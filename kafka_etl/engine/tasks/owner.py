@@ -322,7 +322,9 @@ class OwnerSink:
             if tp in self._books:
                 entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
         for tp, at in offsets.items():
-            mark = Mark(at, self._commits[tp] + 1, self._writer, now)
+            number = self._commits[tp] + 1
+            entry.notes[tp] = number, self._books[tp].open
+            mark = Mark(at, number, self._writer, now)
             entry.journal.append((tp.number, mark_key(), encode_mark(mark)))
         return entry
 

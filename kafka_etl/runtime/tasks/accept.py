@@ -7,6 +7,7 @@ nobody can decode becomes a task, too: one that is Invalid, and says why.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -16,6 +17,7 @@ from kafka_etl.config.document import Document
 from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.expression import Expression
 from kafka_etl.functions.declare import operator
+from kafka_etl.kafka.open_tasks import OpenTasks
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin
@@ -33,6 +35,7 @@ def submit(
     partitions: int,
     id: Expression | None = None,  # noqa: A002 - the user's word
     source: dict[str, Any] | None = None,
+    door: Door | None = None,
 ) -> Callable[[Record | None], Record]:
     """Make a submission of each record, whose value stays as it is.
 
@@ -41,7 +44,11 @@ def submit(
         id: Id of the task; None: the header `task-id`, else topic, partition and offset.
         source: A pipeline with the codecs of the source, for the id; None: the id is made of the
             record as it comes.
+        door: How many tasks may be open; None: any number.
     """
+    open_tasks = None
+    if door is not None:
+        open_tasks = OpenTasks(door.kafka, door.inbox, door.group, door.most)
     identify = _by_header if id is None else _by_expression(id, source)
 
     @operator(reads_only=True)
@@ -49,6 +56,8 @@ def submit(
         origin = None if record is None else record.source
         if record is None or origin is None:
             raise ValueError("a task needs a record of the source")
+        if door is not None and open_tasks is not None and open_tasks.is_full():
+            raise Unavailable(f"{door.most:,} tasks are open, as many as `max_open` allows")
         tp, offset = partition_of(origin), offset_of(origin)
         place = f"{tp.topic}-{tp.number}-{offset}"
         task, invalid = place, None
@@ -77,6 +86,23 @@ def submit(
         )
 
     return accept
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How many tasks may be open.
+
+    Attributes:
+        kafka: Settings of consumers.
+        inbox: Topic of the words.
+        group: The owners' group.
+        most: Number of open tasks from which on no record is accepted.
+    """
+
+    kafka: dict[str, Any]
+    inbox: str
+    group: str
+    most: int
 
 
 class _Undecodable(ValueError):
