@@ -56,7 +56,12 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
         writer = {**deployment.kafka, **deployment.producer}
         write_meta(writer, settings.inbox, settings.journal, settings.partitions, admin.topic_ids)
     found = check_source(settings, deployment)
-    return replace(found, partitions={**found.partitions, **counts})
+    ids = {settings.journal: admin.topic_ids.get(settings.journal, "")}
+    return replace(
+        found,
+        partitions={**found.partitions, **counts},
+        topic_ids={**found.topic_ids, **ids},
+    )
 
 
 def _require_unused(admin: Admin, settings: TaskInboxSettings, partitions: int) -> None:

@@ -25,6 +25,7 @@ class Policy:
         max_interruptions: Ends by shutdown or lost lease that are too many for one generation.
         max_joint: Likewise, of ends together with others of the same executor.
         history_ms: How long the history of a final task is kept.
+        history_max: Number of final tasks that are kept.
         outside: Final states with a destination outside of the cluster.
     """
 
@@ -37,6 +38,7 @@ class Policy:
     max_interruptions: int = 10
     max_joint: int = 10
     history_ms: int = 7 * 86_400_000
+    history_max: int = 1_000_000
     outside: frozenset[State] = frozenset()
 
 

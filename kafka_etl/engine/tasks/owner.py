@@ -20,6 +20,7 @@ are read anew from the journal. All methods but `begin` are called on the commit
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from heapq import heappop, heappush
 from typing import Final
 
 from msgspec.structs import replace
@@ -30,13 +31,13 @@ from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.engine.tasks.rejects import Rejects
-from kafka_etl.errors import TaskHistoryLost
+from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Head, encode_head
+from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.journal import (
     Mark,
     ProgressNote,
@@ -52,7 +53,7 @@ from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import decode_rows
 from kafka_etl.tasks.states import State
 
-_FORGET_EVERY_MS: Final = 60_000
+_FORGET_EVERY_MS: Final = 1_000
 _MOST_GRANTS: Final = 500
 
 
@@ -61,6 +62,7 @@ class OwnerSink:
 
     Args:
         log: The inbox and the journal.
+        take_over: Reads the tasks of partitions that come.
         keeper: The keeper of this host.
         executors: Those that hold our tasks.
         policy: The rules of the pipeline.
@@ -76,6 +78,7 @@ class OwnerSink:
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the owner
         self,
         log: TaskLog,
+        take_over: TakeOver,
         keeper: LocalKeeper,
         executors: Executors,
         policy: Policy,
@@ -86,6 +89,7 @@ class OwnerSink:
         counters: Counters,
     ) -> None:
         self._tasks = log
+        self._take_over = take_over
         self._keeper = keeper
         self._executors = executors
         self._policy = policy
@@ -115,38 +119,23 @@ class OwnerSink:
     def close(self) -> None:
         self._keeper.close()
         self._tasks.close()
+        for book in self._books.values():
+            book.close()
 
     def standing(self, arrivals: Offsets) -> Offsets:
-        """Take partitions over: read their tasks, and where their last owner stood.
-
-        Raises:
-            TaskHistoryLost: An owner has read words of which the journal knows nothing.
-        """
+        """Take partitions over: read their tasks, and where their last owner stood."""
         stands: dict[Partition, int] = {}
-        for tp, committed in arrivals.items():
-            restored = self._tasks.restore(tp)
-            if restored.mark is None and committed > 0:
-                raise TaskHistoryLost(
-                    f"words of {tp} were read up to offset {committed:,}, and the journal has no "
-                    "record of what became of them: it was deleted, or has lost records"
-                )
-            book = Book(self._policy)
-            for task, head in restored.heads.items():
-                book.restore(task, head)
-            book.begin(self._now_ms())
-            mark = restored.mark
+        for tp in arrivals.keys() & self._books.keys():
+            self._books.pop(tp).close()
+        for tp, (book, mark, end) in self._take_over.take(arrivals).items():
             self._books[tp] = book
+            committed = arrivals[tp]
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
             self._commits[tp] = 0 if mark is None else mark.n
-            self._positions[tp.number] = restored.end
+            self._positions[tp.number] = end
             for held in book.held():
                 self._keeper.leave_alone(held)
-            self._log.info(
-                "took over",
-                partition=str(tp),
-                tasks=len(restored.heads),
-                open=sum(book.counts.values()),
-            )
+            self._log.info("took over", partition=str(tp), open=sum(book.counts.values()))
         self._serve()
         return stands
 
@@ -163,6 +152,7 @@ class OwnerSink:
         if not final:
             self._turn()
         self._commit({}, tenure())
+        self._take_over.save(self._books, self._mark)
         return {}
 
     # Words
@@ -188,21 +178,11 @@ class OwnerSink:
             return
         self._counters.add("words")
         self._rejects.good()
-        match word:
-            case w.Alive() | w.Hello():
-                self._executors.hear(word, book.held())
-                return
-            case w.Probe():
-                self._executors.hear_probe(tp, word)
-                return
-            case w.Progress():
-                self._note(tp, book, task, word)
-                return
-            case w.Submit():
-                value = record.value()
-                word = replace(word, accepted_ms=record.timestamp()[1], size=len(value or b""))
-            case _:
-                pass
+        if self._is_of_executor(tp, book, task, word):
+            return
+        if isinstance(word, w.Submit):
+            value = record.value()
+            word = replace(word, accepted_ms=record.timestamp()[1], size=len(value or b""))
         at = Moment(now, offset_of(record), self._chance())
         if not book.take(task, word, at):
             if task in book.broken:
@@ -212,6 +192,21 @@ class OwnerSink:
             self._inputs.keep(tp, record)
         elif isinstance(word, w.Result):
             self._results[task] = record.value() or b""
+        if isinstance(word, w.Result | w.Ended | w.Returned):
+            self._keeper.took(word)
+
+    def _is_of_executor(self, tp: Partition, book: Book, task: str, word: w.Word) -> bool:
+        """Take a word that changes no task; return whether it is one."""
+        match word:
+            case w.Alive() | w.Hello():
+                self._executors.hear(word, book.held())
+            case w.Probe():
+                self._executors.hear_probe(tp, word)
+            case w.Progress():
+                self._note(tp, book, task, word)
+            case _:
+                return False
+        return True
 
     def _note(self, tp: Partition, book: Book, task: str, word: w.Progress) -> None:
         """Progress changes no head: it has a record of its own in the journal."""
@@ -234,7 +229,7 @@ class OwnerSink:
         for book in self._books.values():
             book.tell_time(now)
             if forgets:
-                book.forget_old(now, self._policy.history_ms)
+                book.forget_old(now)
         if forgets:
             self._forgot_at = now
         self._end_lost(now)
@@ -242,23 +237,22 @@ class OwnerSink:
 
     def _end_lost(self, now: int) -> None:
         """End the attempts whose executor is gone, or does not know them."""
-        held = {tp: list(book.held()) for tp, book in self._books.items()}
+        held = {tp: book.held() for tp, book in self._books.items()}
         for tp, task, word in self._executors.lost(held):
             self._books[tp].take(task, word, Moment(now, chance=self._chance()))
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
+        waiting: list[tuple[int, str, Partition]] = []
+        if self._keeper.free > 0:
+            for tp, book in self._books.items():
+                _push_next(waiting, tp, book)
         for _ in range(_MOST_GRANTS):
-            if not self._keeper.free:
+            if self._keeper.free <= 0:
                 return
-            waiting = [
-                (head.seq, head.id, tp)
-                for tp, book in self._books.items()
-                if (head := book.next_waiting()) is not None
-            ]
             if not waiting:
                 return
-            _, task, tp = min(waiting)
+            _, task, tp = heappop(waiting)
             book = self._books[tp]
             head = book.head(task)
             if head is None or not self._keeper.has_room_for(head):
@@ -266,6 +260,7 @@ class OwnerSink:
             has_input = self._inputs.get(tp, head) is not None
             word = self._keeper.grant(head) if has_input else w.InputLost()
             book.take(task, word, Moment(now))
+            _push_next(waiting, tp, book)
 
     # Commits
 
@@ -312,8 +307,7 @@ class OwnerSink:
                 self._log.error("quarantined", task=task, error=broken.error.message)
         for tp, of_partition in changes.items():
             for change in of_partition:
-                value = None if change.after is None else encode_head(change.after)
-                entry.journal.append((tp.number, head_key(change.task), value))
+                entry.journal.append((tp.number, head_key(change.task), change.value))
                 if change.after is None:
                     entry.journal.append((tp.number, progress_key(change.task), None))
                 elif change.ends:
@@ -344,7 +338,7 @@ class OwnerSink:
             self._next[tp] = at
             self._commits[tp] += 1
         for tp, of_partition in changes.items():
-            self._books[tp].merge()
+            self._books[tp].merge(of_partition)
             for change in of_partition:
                 self._follow(tp, change)
         self._results.clear()
@@ -365,9 +359,15 @@ class OwnerSink:
             self._counters.add("tasks_ended", 1, after.state.value)
             self._inputs.drop(tp, after)
 
+    def _mark(self, tp: Partition) -> Mark:
+        """How far the inbox was read, by the last commit."""
+        return Mark(self._next[tp], self._commits[tp], self._writer, self._now_ms())
+
     def _leave(self, tp: Partition) -> None:
-        if self._books.pop(tp, None) is None:
+        book = self._books.pop(tp, None)
+        if book is None:
             return
+        book.close()
         self._next.pop(tp, None)
         self._inputs.forget(tp)
         self._executors.forget(tp)
@@ -385,6 +385,12 @@ class OwnerSink:
         self._notes.clear()
         self._rejects.void()
         self._keeper.void()
+
+
+def _push_next(waiting: list[tuple[int, str, Partition]], tp: Partition, book: Book) -> None:
+    """Add the task of a partition that waits longest."""
+    if (head := book.next_waiting()) is not None:
+        heappush(waiting, (head.seq, head.id, tp))
 
 
 def _internal(broken: Broken) -> ErrorInfo:
