@@ -137,6 +137,7 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "on_duplicate": spec.dedup.on_duplicate,
         "max_age_ms": None if spec.max_age is None else _ms(spec.max_age),
         "history_ms": _ms(spec.history.retention),
+        "history_max": spec.history.max,
         "lost_after_ms": _ms(lost),
         "slots": operator.concurrency,
         "timeout": operator.timeout,

@@ -97,7 +97,7 @@ class Book:
         self._open: dict[str, Head] = {}
         self._held: dict[str, Head] = {}
         self._counts: Counter[State] = Counter()
-        self._read: dict[str, bytes | None] = dict(self._archive.open_heads())
+        self._read: dict[str, bytes | None] = {}
         self._was_open: dict[str, bytes] = {}
         self._recent: dict[str, bytes | None] = {}
         self._unsaved: set[str] = set()
@@ -114,6 +114,10 @@ class Book:
     def place(self) -> Place:
         """Up to where the archive went when it was opened: the journal is read from there on."""
         return self._archive.place
+
+    def recall(self) -> None:
+        """Take in the tasks that were open when the archive was saved."""
+        self._read.update(self._archive.open_heads())
 
     def restore(self, task: str, head: bytes | None) -> None:
         """Take in a head of the journal; None: the task is forgotten."""

@@ -80,6 +80,8 @@ class TakeOver:
                 tp: (max(begin, books[tp].place.position), end)
                 for tp, (begin, end) in ranges.items()
             }
+            for book in books.values():
+                book.recall()
             for tp, data, value in self._log.journal(unread):
                 key = parse_key(data)
                 if key is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from kafka_etl.contracts import Aborted
-from kafka_etl.engine.tasks.archive import Archives
+from kafka_etl.contracts import Aborted, OutcomeUnknown
+from kafka_etl.engine.tasks.archive import Archive, Archives
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
@@ -763,3 +764,107 @@ def test_ten_deaths_together_end_a_task() -> None:
     assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
     assert "was not alone" in error.message
     assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2
+
+
+# Archives
+
+
+def finish(bench: Bench, *tasks: str) -> None:
+    for task in tasks:
+        bench.submit(task)
+        bench.turn()
+        bench.run(task, w.Result(token=bench.grants[-1].token), encode_rows([]))
+
+
+def submit_again(bench: Bench, task: str) -> None:
+    put(bench.log, task, w.encode_submit(w.Submit(word=f"again-{task}"), b"{}").headers, b"{}")
+
+
+def test_a_new_owner_reads_only_what_the_archive_does_not_know(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1", "t2")
+    bench.now += 30_000
+    bench.turn()  # saves
+    saved = len(bench.log.records)
+    finish(bench, "t3")
+    bench.submit("t4")
+    bench.turn()
+    bench.owner.close()
+
+    bench.log.read.clear()
+    after = Bench(log=bench.log, folder=tmp_path)
+    assert bench.log.read == [(saved, len(bench.log.records))]
+    for task in ("t1", "t3", "t4"):
+        submit_again(after, task)
+    after.turn()
+    assert after.grants == []
+    assert [after.head(task).duplicates for task in ("t1", "t2", "t3", "t4")] == [1, 0, 1, 1]
+
+
+def test_a_task_that_is_retried_leaves_the_archive_and_comes_back(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1")
+    bench.say("t1", w.Retry(word="again", expect=1, again=True))
+    bench.now += 30_000
+    bench.turn()
+    bench.owner.close()
+    after = Bench(log=bench.log, folder=tmp_path)
+    assert (after.state("t1"), after.head("t1").generation) == (State.DEQUEUED, 2)
+    after.run("t1", w.Result(token=after.head("t1").token), encode_rows([]))
+    assert after.state("t1") is State.SUCCEEDED
+    assert len(after.log.rows) == 0
+
+
+def test_beyond_the_most_the_oldest_that_has_succeeded_is_forgotten() -> None:
+    bench = Bench(dataclasses.replace(POLICY, history_max=2))
+    bench.submit("bad")
+    bench.turn()
+    bench.run("bad", w.Ended(token=bench.grants[0].token, why="permanent"))
+    for task in ("t1", "t2", "t3"):
+        bench.now += 1_000
+        finish(bench, task)
+    for _ in range(3):
+        bench.now += 1_000
+        bench.turn()
+    assert sorted(key for key in bench.log.heads if key[:1] == b"t") == [b"tbad", b"tt3"]
+    finish(bench, "t1")
+    assert bench.head("t1").generation == 1
+
+
+def test_what_is_past_its_history_is_a_stub_and_then_forgotten() -> None:
+    bench = Bench(dataclasses.replace(POLICY, history_ms=10_000, window_ms=1_040_000))
+    finish(bench, "t1")
+    accepted = bench.head("t1").forget_ms
+    bench.now += 10_000
+    bench.turn()
+    assert bench.head("t1").is_stub
+    submit_again(bench, "t1")
+    bench.turn()
+    assert bench.head("t1").duplicates == 1
+    bench.now = accepted
+    bench.turn()
+    bench.now += 1_000
+    bench.turn()
+    assert b"tt1" not in bench.log.heads
+
+
+def test_an_archive_that_breaks_is_made_anew_by_the_next_take_over(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1")
+    bench.owner.close()
+
+    class Damaged(Archives):
+        def open(self, number: int, begin: int, end: int) -> Archive:
+            made = super().open(number, begin, end)
+            made.close()  # whatever is asked of it fails
+            return made
+
+    damaged = Damaged(tmp_path, bench.log.identity, lambda: bench.now)
+    take_over = TakeOver(bench.log, damaged, POLICY, 1, lambda: bench.now)
+    with pytest.raises(OutcomeUnknown, match="an archive of tasks cannot be used"):
+        take_over.take({P0: 0})
+    assert list(tmp_path.glob("*.sqlite*")) == []
+    after = Bench(log=bench.log, folder=tmp_path)
+    submit_again(after, "t1")
+    after.turn()
+    assert after.head("t1").duplicates == 1
