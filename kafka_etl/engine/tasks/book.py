@@ -6,6 +6,7 @@ forgets the overlay once its commit has failed. Nobody else sees a change before
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from heapq import heappop, heappush
@@ -203,6 +204,8 @@ class Book:
             return self._take_unreadable(task, word)
         try:
             change = apply(task, self.head(task), word, at, self._policy)
+        except sqlite3.Error:
+            raise  # of the archive, and no fault of the word
         except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the others
             self._break(task, error, at.now_ms)
             return False

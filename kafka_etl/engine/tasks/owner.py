@@ -19,7 +19,9 @@ are read anew from the journal. All methods but `begin` are called on the commit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Final
 
@@ -149,23 +151,34 @@ class OwnerSink:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
         del leaving
         self._exchange()
-        if not final:
-            self._turn()
-        self._commit({}, tenure())
-        self._take_over.save(self._books, self._mark)
+        with self._archives_looked_after():
+            if not final:
+                self._turn()
+            self._commit({}, tenure())
+            self._take_over.save(self._books, self._mark)
         return {}
 
     # Words
 
     def _take_in(self, settlement: Settlement) -> None:
-        for record in settlement.records:
-            tp = partition_of(record)
-            if tp in self._books:
-                self._hear(tp, record)
-        self._exchange()
-        self._turn()
-        self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
+        with self._archives_looked_after():
+            for record in settlement.records:
+                tp = partition_of(record)
+                if tp in self._books:
+                    self._hear(tp, record)
+            self._exchange()
+            self._turn()
+            self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
         self._rejects.committed()
+
+    @contextmanager
+    def _archives_looked_after(self) -> Generator[None]:
+        """Have all tasks read anew if an archive fails, whatever of a commit has landed."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._void()
+            raise self._take_over.damaged(self._books, error) from error
 
     def _hear(self, tp: Partition, record: SourceRecord) -> None:
         """Take one word; what is none becomes a dead letter."""

@@ -10,12 +10,14 @@ from kafka_etl.contracts import OutcomeUnknown
 from kafka_etl.engine.tasks.archive import Archives
 from kafka_etl.engine.tasks.book import Book
 from kafka_etl.errors import JournalUnreadable, TaskHistoryLost
+from kafka_etl.log import get_logger
 from kafka_etl.record import Offsets, Partition
 from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, encode_mark, parse_key
-from kafka_etl.tasks.log import TaskLog
+from kafka_etl.tasks.log import Ranges, TaskLog
 from kafka_etl.tasks.policy import Policy
 
 _SAVE_EVERY_MS: Final = 30_000
+_log = get_logger("owner")
 
 
 class Taken(NamedTuple):
@@ -74,25 +76,11 @@ class TakeOver:
             tp: Book(self._policy, self._archives.open(tp.number, begin, end), self._most)
             for tp, (begin, end) in ranges.items()
         }
-        marks = {tp: mark for tp, book in books.items() if (mark := book.place.mark) is not None}
         try:
-            unread = {
-                tp: (max(begin, books[tp].place.position), end)
-                for tp, (begin, end) in ranges.items()
-            }
-            for book in books.values():
-                book.recall()
-            for tp, data, value in self._log.journal(unread):
-                key = parse_key(data)
-                if key is None:
-                    continue
-                if key.kind is Kind.HEAD:
-                    books[tp].restore(key.task, value)
-                elif key.kind is Kind.MARK and value is not None:
-                    marks[tp] = value
-            now = self._now_ms()
+            marks = self._restore(books, ranges)
             found = {tp: _decoded(tp, mark) for tp, mark in marks.items()}
             self._check(committed, found)
+            now = self._now_ms()
             for tp, book in books.items():
                 book.begin(now)
                 if tp in marks:
@@ -104,6 +92,27 @@ class TakeOver:
                 book.close()
             raise
         return {tp: Taken(book, found.get(tp), ranges[tp][1]) for tp, book in books.items()}
+
+    def _restore(self, books: Mapping[Partition, Book], ranges: Ranges) -> dict[Partition, bytes]:
+        """Read what the archives know, and the rest from the journal; returns the marks."""
+        marks: dict[Partition, bytes] = {}
+        unread: dict[Partition, tuple[int, int]] = {}
+        for tp, book in books.items():
+            book.recall()
+            position, mark = book.place
+            begin, end = ranges[tp]
+            unread[tp] = max(begin, position), end
+            if mark is not None:
+                marks[tp] = mark
+        for tp, data, value in self._log.journal(unread):
+            key = parse_key(data)
+            if key is None:
+                continue
+            if key.kind is Kind.HEAD:
+                books[tp].restore(key.task, value)
+            elif key.kind is Kind.MARK and value is not None:
+                marks[tp] = value
+        return marks
 
     def _check(self, committed: Offsets, marks: Mapping[Partition, Mark]) -> None:
         """Check that inbox and journal are still those that their marks are about."""
@@ -121,14 +130,14 @@ class TakeOver:
                     f"to {mark.inbox:,}: the inbox has lost words, or was made anew"
                 )
 
-    def damaged(self, books: dict[Partition, Book], error: sqlite3.Error) -> OutcomeUnknown:
+    def damaged(self, books: Mapping[Partition, Book], error: sqlite3.Error) -> OutcomeUnknown:
         """Close and remove archives, one of which cannot be used; the next take-over makes them."""
         for tp, book in books.items():
             book.close()
             self._archives.discard(tp.number)
         return OutcomeUnknown(f"an archive of tasks cannot be used: {error}", halve=False)
 
-    def save(self, books: dict[Partition, Book], mark_of: Callable[[Partition], Mark]) -> None:
+    def save(self, books: Mapping[Partition, Book], mark_of: Callable[[Partition], Mark]) -> None:
         """Save the archive that was saved the longest ago, if that is long ago.
 
         To be called while no transaction of ours is open: whatever the journal has by now is what
@@ -137,7 +146,12 @@ class TakeOver:
         due = min(books, key=lambda tp: self._saved.get(tp, 0), default=None)
         if due is None or self._now_ms() - self._saved.get(due, 0) < _SAVE_EVERY_MS:
             return
-        _, end = self._log.journal_ranges([due])[due]
+        try:
+            _, end = self._log.journal_ranges([due])[due]
+        except OutcomeUnknown as away:
+            self._saved[due] = self._now_ms()  # tried again later
+            _log.debug("an archive is not saved", partition=str(due), reason=away.reason)
+            return
         self._save(due, books[due], end, encode_mark(mark_of(due)))
 
     def _save(self, tp: Partition, book: Book, position: int, mark: bytes) -> None:
