@@ -125,6 +125,7 @@ class KeeperTask:
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
         limits: What an attempt may use.
+        finish_within: Seconds that attempts may go on after SIGTERM; 0: they are interrupted.
     """
 
     document: Document
@@ -140,6 +141,7 @@ class KeeperTask:
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
     limits: Limits = field(default_factory=Limits)
+    finish_within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ class Version:
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
+            finish_within=settings["finish_within"],
         )
 
     def _member(self, worker: int | str) -> str:
