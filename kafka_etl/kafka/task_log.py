@@ -19,7 +19,7 @@ from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
-from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
+from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.log import Entry, Restored
 
@@ -47,6 +47,8 @@ class KafkaTaskLog:
     """
 
     def __init__(self, settings: TaskInboxSettings, results: str, deployment: Deployment) -> None:
+        self.partitions = settings.partitions
+        self._inbox = settings.inbox
         self._journal = settings.journal
         self._results = results
         self._deployment = deployment
@@ -77,6 +79,9 @@ class KafkaTaskLog:
             for at, (number, key, value) in enumerate(entry.journal):
                 then = told if last[number] == at else None
                 produce_record(producer, self._journal, number, Encoded(key, value, []), then)
+            for number, word in entry.moves:
+                moved = Encoded(word.key(), word.value(), headers_of(word))
+                produce_record(producer, self._inbox, number, moved)
             for row in entry.rows:
                 encoded = Encoded(row.key, row.value, row.headers)
                 produce_record(producer, row.topic or self._results, _ANY_PARTITION, encoded)
@@ -85,6 +90,7 @@ class KafkaTaskLog:
 
         size = sum(len(value or b"") for _, _, value in entry.journal)
         size += sum(len(row.value or b"") for row in entry.rows)
+        size += sum(len(word.value() or b"") for _, word in entry.moves)
         to = [
             TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
             for tp, at in offsets.items()

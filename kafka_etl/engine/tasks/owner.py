@@ -50,6 +50,7 @@ from kafka_etl.tasks.journal import (
 )
 from kafka_etl.tasks.keeping import TaskRecord
 from kafka_etl.tasks.log import Entry, TaskLog
+from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.states import State
@@ -121,6 +122,7 @@ class OwnerSink:
         self._results: dict[str, list[Row]] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
         self._rejects = Rejects(counters)
+        self._moves: list[tuple[int, SourceRecord]] = []
         self._forgot_at = 0
         self._log = get_logger("owner")
 
@@ -200,9 +202,7 @@ class OwnerSink:
         """Take one word; what is none becomes a dead letter."""
         book, now = self._books[tp], self._now_ms()
         try:
-            task = w.task_of(record.key())
-            word = w.decode_word(headers_of(record), task)
-            rows = _rows_of(record) if isinstance(word, w.Result) else []
+            task, word, rows = _read(record)
         except w.BadWord as bad:
             self._rejects.add(record, ErrorInfo("BadWord", str(bad)), now)
             return
@@ -211,27 +211,32 @@ class OwnerSink:
         match word:
             case w.Alive() | w.Hello():
                 self._executors.hear(word, book.held())
-                return
             case w.Probe():
                 self._executors.hear_probe(tp, word)
-                return
             case w.Progress():
                 self._note(tp, book, task, word)
-                return
+            case w.Submit() if self._home_of(task, word) != tp.number:
+                self._moves.append((self._home_of(task, word), record))
             case w.Submit():
-                value = record.value()
-                word = replace(word, accepted_ms=record.timestamp()[1], size=len(value or b""))
+                size, accepted = len(record.value() or b""), record.timestamp()[1]
+                submitted = replace(word, accepted_ms=accepted, size=size)
+                if self._take(tp, task, submitted, record):
+                    self._inputs.keep(tp, record)
             case _:
-                pass
-        at = Moment(now, offset_of(record), self._chance())
-        if not book.take(task, word, at):
-            if task in book.broken:
-                self._rejects.add(record, _internal(book.broken[task]), now)
-            return
-        if isinstance(word, w.Submit):
-            self._inputs.keep(tp, record)
-        elif isinstance(word, w.Result):
-            self._results[task] = rows
+                if self._take(tp, task, word, record) and isinstance(word, w.Result):
+                    self._results[task] = rows
+
+    def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
+        """Have a task take a word; return whether the word has an effect."""
+        book, now = self._books[tp], self._now_ms()
+        has_effect = book.take(task, word, Moment(now, offset_of(record), self._chance()))
+        if not has_effect and task in book.broken:
+            self._rejects.add(record, _internal(book.broken[task]), now)
+        return has_effect
+
+    def _home_of(self, task: str, word: w.Submit) -> int:
+        """The partition of a task, whatever the writer of its submission has thought."""
+        return home_of(word.route or task, self._tasks.partitions)
 
     def _note(self, tp: Partition, book: Book, task: str, word: w.Progress) -> None:
         """Progress changes no head: it has a record of its own in the journal."""
@@ -415,6 +420,7 @@ class OwnerSink:
 
     def _add_rest(self, entry: Entry) -> None:
         """Add to an entry what is no change of a task."""
+        entry.moves += [one for one in self._moves if partition_of(one[1]) in self._books]
         for tp, book in self._books.items():
             for task, broken in book.broken.items():
                 entry.journal.append((tp.number, head_key(task), broken.record))
@@ -448,6 +454,7 @@ class OwnerSink:
             book.merge_broken()
         self._results.clear()
         self._notes.clear()
+        self._moves.clear()
 
     def _follow(self, tp: Partition, change: HeadChange) -> None:
         """Do what a change that is durable now asks for."""
@@ -482,18 +489,23 @@ class OwnerSink:
             book.drop()
         self._results.clear()
         self._notes.clear()
+        self._moves.clear()
         self._rejects.void()
         self._keeper.void()
 
 
-def _rows_of(record: SourceRecord) -> list[Row]:
-    """The rows that a word `result` brings along.
+def _read(record: SourceRecord) -> tuple[str, w.Word, list[Row]]:
+    """The task that a record is about, the word, and the rows that a result brings along.
 
     Raises:
-        BadWord: They are none.
+        BadWord: The record is no word.
     """
+    task = w.task_of(record.key())
+    word = w.decode_word(headers_of(record), task)
+    if not isinstance(word, w.Result):
+        return task, word, []
     try:
-        return decode_rows(record.value() or b"")
+        return task, word, decode_rows(record.value() or b"")
     except msgspec.MsgspecError as error:
         raise w.BadWord(f"a result without rows: {error}") from error
 

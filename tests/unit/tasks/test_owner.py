@@ -33,6 +33,7 @@ from kafka_etl.tasks.keeping import (
     Said,
 )
 from kafka_etl.tasks.log import Entry, Restored
+from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
 from kafka_etl.tasks.states import FINAL, State
@@ -54,6 +55,8 @@ class Log:
         self.committed = 0
         self.commits = 0
         self.fails = False
+        self.partitions = 1
+        self.moves: list[tuple[int, SourceRecord]] = []
         self.refuses: Callable[[Entry], bool] = lambda _entry: False
 
     def open(self) -> None: ...
@@ -73,6 +76,7 @@ class Log:
                 self.journal[key] = value
         self.rows += entry.rows
         self.letters += entry.letters
+        self.moves += entry.moves
         self.committed = offsets[P0]
         self.commits += 1
         return {0: self.commits}
@@ -801,3 +805,19 @@ def test_a_result_without_rows_is_no_word() -> None:
     bench.turn()
     assert bench.state("t1") is State.DEQUEUED
     assert "a result without rows" in bench.log.letters[0].failure.error.message
+
+
+def test_a_submission_in_the_wrong_partition_moves_to_its_own() -> None:
+    bench = Bench()
+    bench.log.partitions = 2
+    here = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 0)
+    there = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 1)
+    bench.submit(here)
+    bench.submit(there, b"input")
+    bench.turn()
+    assert bench.state(here) is State.DEQUEUED
+    assert head_key(there) not in bench.log.journal
+    ((number, word),) = bench.log.moves
+    assert (number, word.key(), word.value()) == (1, there.encode(), b"input")
+    bench.turn()
+    assert len(bench.log.moves) == 1
