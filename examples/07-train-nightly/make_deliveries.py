@@ -10,12 +10,9 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from day_records import milliseconds
 
 DELIVERIES: Final = 500
-PARTITIONS: Final = 3
 DAY_MS: Final = 86_400_000
 
 
@@ -28,13 +25,8 @@ def delivery(chance: random.Random) -> dict[str, Any]:
 
 
 def main(middle: date) -> None:
-    """Make the topic, and write the deliveries."""
+    """Write the deliveries."""
     client: dict[str, Any] = {"bootstrap.servers": os.environ.get("KAFKA", "localhost:9092")}
-    admin = AdminClient(client)
-    if "deliveries" not in admin.list_topics(timeout=20).topics:
-        topic = NewTopic("deliveries", PARTITIONS)
-        made: Any = admin.create_topics([topic])  # pyright: ignore[reportUnknownMemberType]
-        made["deliveries"].result(20)
     chance = random.Random(str(middle))  # noqa: S311 - the same deliveries each time
     producer = Producer(client)
     for days in (-1, 0, 1):
@@ -43,7 +35,8 @@ def main(middle: date) -> None:
             at = begin + number * DAY_MS // DELIVERIES
             value = json.dumps(delivery(chance))
             producer.produce("deliveries", value, timestamp=at)
-    producer.flush(60)
+    if producer.flush(60):
+        sys.exit("Kafka has not taken all deliveries within a minute")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,24 @@ def test_a_training_goes_on_where_it_was_stopped(tmp_path: Path, cluster: Cluste
     assert sum(kafka.ends("deliveries").values()) == 1500
 
 
+def test_a_fleet_is_reported_once_hosts_are_back_and_logs_are_mended(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    name, topic = "08-slow-queries-of-a-fleet", "fleet.slow-statements"
+    play(name, tmp_path, cluster, lambda _: None)
+    kafka = Kafka(cluster.bootstrap)
+    found = [json.loads(record.value or b"") for record in kafka.read(topic)]
+    text = (EXAMPLES / name / "expected" / f"{topic}.jsonl").read_text()
+    expected = [json.loads(line) for line in text.splitlines()]
+    assert sorted(found, key=place) == expected
+    (letter,) = kafka.read("fleet.failed")
+    assert json.loads(letter.value or b"")["requestContext"]["condition"] == "OperatorError"
+
+
+def place(statement: dict[str, Any]) -> tuple[str, int]:
+    return statement["database"], statement["rank"]
+
+
 def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that work on a file in the folder."""
     found: list[str] = []
