@@ -18,7 +18,7 @@ import typer
 
 from kafka_etl.cli.options import program
 
-_FILMS: Final = {"a.mov": 8, "b.mov": 8, "wrong.mov": 3600, "c.mov": 8, "d.mov": 8}
+_FILMS: Final = {"a.mov": 6, "b.mov": 6, "wrong.mov": 3600, "c.mov": 6, "d.mov": 6}
 """Film -> how long its task takes, in seconds."""
 _LONG: Final = "wrong.mov"
 _PATIENCE: Final = 120.0

@@ -65,7 +65,7 @@ def test_nothing_keeps_running(demo: subprocess.CompletedProcess[str]) -> None:
 
 
 def test_the_demo_of_tasks_stops_one_of_five_and_both_topics_say_so(tmp_path: Path) -> None:
-    done = command("demo", "--tasks", cwd=tmp_path, seconds=240)
+    done = command("demo", "--tasks", cwd=tmp_path, seconds=500)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "films: 5 tasks: 4 Succeeded, 1 Stopped" in done.stdout
     assert re.search(r"^wrong.mov +Running .* of 3600 s", done.stdout, re.MULTILINE)

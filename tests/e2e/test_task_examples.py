@@ -14,6 +14,7 @@ from obstore.store import S3Store
 
 from kafka_etl.broker import Cluster
 from tests.kit.console import Console, commands
+from tests.kit.daemon import command
 from tests.kit.kafka import Kafka
 from tests.kit.seaweedfs import KEY, SECRET, SeaweedFs
 
@@ -96,10 +97,19 @@ def test_a_training_goes_on_where_it_was_stopped(tmp_path: Path, cluster: Cluste
 
 
 def test_a_fleet_is_reported_once_hosts_are_back_and_logs_are_mended(
-    tmp_path: Path, cluster: Cluster
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KAFKA", cluster.bootstrap)
     name, topic = "08-slow-queries-of-a-fleet", "fleet.slow-statements"
-    play(name, tmp_path, cluster, lambda _: None)
+
+    def check(folder: Path) -> None:
+        tried = command("try", "pipeline.yaml", "-n", "4", cwd=folder)
+        assert "4 records in, 6 out, 0 dropped, 0 dead letters" in tried.stderr
+        refused = command("dlq", "replay", "pipeline.yaml", "fleet.failed/0/0", cwd=folder)
+        assert refused.returncode == 2
+        assert "kafka-etl tasks retry pipeline.yaml" in refused.stderr
+
+    play(name, tmp_path, cluster, check)
     kafka = Kafka(cluster.bootstrap)
     found = [json.loads(record.value or b"") for record in kafka.read(topic)]
     text = (EXAMPLES / name / "expected" / f"{topic}.jsonl").read_text()
