@@ -126,6 +126,7 @@ class KeeperTask:
         max_result: Bytes of an encoded result; a larger one fails for good.
         idempotent: Whether an attempt that may have begun may be followed by another.
         limits: What an attempt may use.
+        finish_within: Seconds that attempts may go on after SIGTERM; 0: they are interrupted.
     """
 
     document: Document
@@ -142,6 +143,7 @@ class KeeperTask:
     max_result: int = 1024 * 1024
     idempotent: bool = True
     limits: Limits = field(default_factory=Limits)
+    finish_within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

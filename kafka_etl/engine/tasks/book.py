@@ -317,15 +317,23 @@ class Book:
             for task, after in self._overlay.items()
         ]
 
+    def refuse(self, task: str, destination: str, why: str, now_ms: int) -> None:
+        """A destination refuses for good what it was to get of a task that ends in the overlay."""
+        head = self._overlay[task]
+        if head is None:
+            return
+        delivering = replace(
+            head, state=State.DELIVERING, outcome=head.state, history=head.history[:-1]
+        )
+        word = w.Undeliverable(destination=destination, why=why)
+        change = apply(task, delivering, word, Moment(now_ms), self._policy)
+        if change is not None:
+            self._overlay[task] = change.head
+
     def merge(self, changes: Iterable[HeadChange]) -> None:
-        """The changes, which are those of the overlay, are durable."""
-        for task, broken in self.broken.items():
-            self._let_go(task)
-            self._recent.pop(task, None)
-            self._archive.change([Row(task, None, succeeded=False, head=broken.record)])
-            self.unreadable.add(task)
-        self.broken.clear()
+        """These changes of the overlay are durable."""
         for task, _, head, value in changes:
+            del self._overlay[task]
             self._let_go(task)
             self.unreadable.discard(task)
             if head is None or head.state in FINAL:
@@ -337,9 +345,17 @@ class Book:
             self._counts[head.state] += 1
             if head.state in HELD:
                 self._held[task] = head
-        self._overlay.clear()
         if len(self._recent) >= _RECENT:
             self._put_recent()
+
+    def merge_broken(self) -> None:
+        """What stands in place of the heads of broken tasks is durable."""
+        for task, broken in self.broken.items():
+            self._let_go(task)
+            self._recent.pop(task, None)
+            self._archive.change([Row(task, None, succeeded=False, head=broken.record)])
+            self.unreadable.add(task)
+        self.broken.clear()
 
     def _let_go(self, task: str) -> None:
         """The task is not open as it was."""
@@ -358,7 +374,7 @@ class Book:
 
     def drop(self) -> None:
         """The changes are void: what they had taken off the queue and the timers is put back."""
-        for task in self._overlay:
+        for task in (*self._overlay, *self.broken):
             if (head := self._open.get(task)) is not None:
                 self._schedule(head)
         self._overlay.clear()

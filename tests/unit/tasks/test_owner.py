@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from kafka_etl.contracts import Aborted, OutcomeUnknown
+from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
 from kafka_etl.engine.tasks.archive import Archive, Archives
+from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
@@ -36,9 +37,10 @@ from kafka_etl.tasks.keeping import (
     Said,
 )
 from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
+from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
-from kafka_etl.tasks.states import State
+from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import TABLE
 from kafka_etl.testing.memory import StoredRecord
 
@@ -58,6 +60,9 @@ class Log:
         self.committed = 0
         self.commits = 0
         self.fails = False
+        self.partitions = 1
+        self.moves: list[tuple[int, SourceRecord]] = []
+        self.refuses: Callable[[Entry], bool] = lambda _entry: False
 
     def open(self) -> None: ...
 
@@ -67,9 +72,12 @@ class Log:
         assert lease is not None
         if self.fails:
             raise Aborted("the test wants it")
+        if self.refuses(entry):
+            raise Aborted("refused", refusal=Refusal("MSG_SIZE_TOO_LARGE", "too large"))
         self.records += [(key, value) for _, key, value in entry.journal]
         self.rows += entry.rows
         self.letters += entry.letters
+        self.moves += entry.moves
         self.committed = offsets[P0]
         self.commits += 1
         return {0: self.commits}
@@ -891,3 +899,94 @@ def test_an_archive_that_breaks_later_quarantines_no_task(
     bench.turn()
     assert bench.head("t1").duplicates == 1
     assert bench.state("t2") is State.DEQUEUED
+
+
+# Refusals
+
+
+def ended(bench: Bench, count: int) -> None:
+    """Have so many tasks run, whose results come in one commit."""
+    for n in range(count):
+        bench.submit(f"t{n}")
+    bench.turn()
+    for n in range(count):
+        token = bench.head(f"t{n}").token
+        bench.say(f"t{n}", w.Result(token=token), encode_rows([Row("", b"", b"%d" % n, [])]))
+    bench.turn()
+
+
+def test_a_refused_result_fails_its_task_and_no_other() -> None:
+    bench = Bench(slots=7)
+    bench.log.refuses = lambda entry: any(row.value == b"3" for row in entry.rows)
+    ended(bench, 7)
+    head = bench.head("t3")
+    assert head.state is State.FAILED
+    assert head.error == Failure("SinkFailed", "MSG_SIZE_TOO_LARGE: too large")
+    assert [line.to for line in head.history if line.to in FINAL] == [State.FAILED]
+    (letter,) = bench.log.letters
+    assert letter.failure.condition is Condition.REFUSED
+    assert {bench.state(f"t{n}") for n in range(7) if n != 3} == {State.SUCCEEDED}
+    assert sorted(row.value or b"" for row in bench.log.rows) == [
+        b"0",
+        b"1",
+        b"2",
+        b"4",
+        b"5",
+        b"6",
+    ]
+    assert bench.log.committed == len(bench.log.inbox)
+    bench.submit("after")
+    bench.turn()
+    assert bench.state("after") is State.DEQUEUED
+
+
+def test_a_failure_that_nobody_takes_ends_all_the_same() -> None:
+    bench = Bench(slots=3)
+    bench.log.refuses = lambda entry: bool(entry.rows or entry.letters)
+    ended(bench, 3)
+    put(bench.log, "t", [("k", b"no word")])
+    bench.turn()
+    for n in range(3):
+        head = bench.head(f"t{n}")
+        assert (head.state, len(head.destinations)) == (State.FAILED, 2)
+    assert (bench.log.rows, bench.log.letters) == ([], [])
+    assert bench.log.committed == len(bench.log.inbox)
+
+
+def test_a_refusal_halves_down_to_the_parts_that_are_refused_alone() -> None:
+    committed: list[int] = []
+    refused: list[int] = []
+
+    def commit(some: Sequence[int]) -> None:
+        if {2, 5} & set(some):
+            raise Aborted("no", refusal=Refusal("X", "no"))
+        committed.extend(some)
+
+    commit_divided(range(8), commit, lambda one, _: refused.append(one))
+    assert (refused, committed) == ([2, 5], [0, 1, 3, 4, 6, 7])
+
+
+def test_a_result_without_rows_is_no_word() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    bench.say("t1", w.Result(token=bench.head("t1").token), b"junk")
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+    assert "a result without rows" in bench.log.letters[0].failure.error.message
+
+
+def test_a_submission_in_the_wrong_partition_moves_to_its_own() -> None:
+    bench = Bench()
+    bench.log.partitions = 2
+    here = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 0)
+    there = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 1)
+    bench.submit(here)
+    bench.submit(there, b"input")
+    bench.turn()
+    assert bench.state(here) is State.DEQUEUED
+    assert head_key(there) not in bench.log.heads
+    ((number, word),) = bench.log.moves
+    assert (number, word.key(), word.value()) == (1, there.encode(), b"input")
+    bench.turn()
+    assert len(bench.log.moves) == 1
