@@ -125,7 +125,8 @@ class KeeperTask:
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
         limits: What an attempt may use.
-        finish_within: Seconds that attempts may go on after SIGTERM; 0: they are interrupted.
+        finish_within: Seconds that attempts may go on after SIGTERM, unless SIGINT comes; 0: they
+            are interrupted.
     """
 
     document: Document
