@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from contextlib import suppress
 from typing import Final
 
-from kafka_etl.runtime import process_family
-from kafka_etl.runtime.child import environment_of_child
 from kafka_etl.runtime.mailbox import Mailbox
 from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.control_groups import ControlGroup
 from kafka_etl.runtime.tasks.exchange import FromRunner, Run
+from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
 
-MODULE: Final = "kafka_etl.runtime.tasks.runner"
-_CONNECTION: Final = 3
-"""The number of the socket to the keeper in the runner's process."""
 _AT_ONCE: Final = 65536
 _MOST_AT_ONCE: Final = 1024 * 1024
 _TAIL: Final = 4096
@@ -82,12 +77,12 @@ class RunnerProcess:
         OSError: The system has no room for another process.
     """
 
-    def __init__(self, task: RunnerTask) -> None:
+    def __init__(self, task: RunnerTask, starts: RunnerStarts) -> None:
         ours, theirs = socket.socketpair()
         self.mailbox: Final = Mailbox(ours)
         self.output, self.errors = Pipe(), Pipe()
         try:
-            self.pid = _spawn(theirs.fileno(), self.output.theirs, self.errors.theirs)
+            self.pid = starts.start(theirs.fileno(), self.output.theirs, self.errors.theirs)
         except OSError:
             self.close()
             raise
@@ -160,22 +155,3 @@ class RunnerProcess:
         self.mailbox.close()
         for pipe in self.pipes:
             os.close(pipe.file)
-
-
-def _spawn(connection: int, output: int, errors: int) -> int:
-    """Start a process; return its id. Only these descriptors are passed on.
-
-    `subprocess` would reap the process by itself; but its death is to be seen before that.
-    """
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", MODULE, str(_CONNECTION)],
-        environment_of_child(process_family.member()),
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, errors, 2),
-            (os.POSIX_SPAWN_DUP2, connection, _CONNECTION),
-        ],
-        setsid=True,
-    )
