@@ -179,7 +179,8 @@ class OwnerSink:
         self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
     ) -> Offsets:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
-        del leaving
+        for tp in leaving:
+            self._leave(tp)
         self._exchange()
         if not final:
             self._turn()
