@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Label, Preflight
@@ -126,7 +126,9 @@ class KeeperTask:
         max_result: Bytes of an encoded result; a larger one fails for good.
         idempotent: Whether an attempt that may have begun may be followed by another.
         limits: What an attempt may use.
-        finish_within: Seconds that attempts may go on after SIGTERM; 0: they are interrupted.
+        finish_within: Seconds that attempts may go on after SIGTERM, unless SIGINT comes; 0: they
+            are interrupted.
+        sinks: Further sinks that the results are encoded for.
     """
 
     document: Document
@@ -144,6 +146,7 @@ class KeeperTask:
     idempotent: bool = True
     limits: Limits = field(default_factory=Limits)
     finish_within: float = 0.0
+    sinks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ class RunnerTask:
         executor: Name of the executor, for `Context.worker`.
         is_fresh: Whether the process runs a single attempt.
         max_result: Bytes of an encoded result; a larger one fails for good.
+        sinks: Further sinks that the results are encoded for.
     """
 
     document: Document
@@ -178,6 +182,7 @@ class RunnerTask:
     is_fresh: bool
     max_result: int
     logs: LogSettings
+    sinks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

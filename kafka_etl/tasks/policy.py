@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +27,7 @@ class Policy:
         max_joint: Likewise, of ends together with others of the same executor.
         history_ms: How long the history of a final task is kept.
         history_max: Number of final tasks that are kept.
-        outside: Final states with a destination outside of the cluster.
+        outside: Outcome without success -> names of its destinations outside of the cluster.
     """
 
     max_attempts: int = 3
@@ -39,7 +40,7 @@ class Policy:
     max_joint: int = 10
     history_ms: int = 7 * 86_400_000
     history_max: int = 1_000_000
-    outside: frozenset[State] = frozenset()
+    outside: Mapping[State, tuple[str, ...]] = field(default_factory=dict[State, tuple[str, ...]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def test_a_run_goes_on_while_its_owner_dies_in_a_shutdown(tmp_path: Path, kafka:
         assert daemon.wait(90) == 0, daemon.said()[-3000:]
     # The result is in the inbox; the owner may have had no time to read it.
     with project.daemon() as daemon:
+        until_said(daemon, "took over")
         head = project.until_state(daemon, "long")
         assert daemon.stop() == 0, daemon.said()[-3000:]
     assert (head.state, head.attempts.total) == (State.SUCCEEDED, 1)
@@ -153,4 +154,23 @@ def test_a_keeper_lets_attempts_end_and_takes_no_other(tmp_path: Path) -> None:
         assert json.loads(owner.last("a").word.preview) == {"file": str(file)}
         owner.acknowledge("a")
         owner.acknowledge("b")
+        assert keeper.exit_status() == 0
+
+
+def test_a_keeper_that_is_told_twice_at_once_interrupts(tmp_path: Path) -> None:
+    code = """
+        import time
+        def job(value: dict) -> dict:
+            time.sleep(60)
+            return value
+    """
+    with RunningKeeper(tmp_path, code, finish_within=60.0) as keeper:
+        owner = keeper.owner()
+        owner.grant("a", {})
+        owner.started("a")
+        keeper.child.signal(signal.SIGTERM)
+        keeper.child.signal(signal.SIGINT)
+
+        assert owner.last("a").word.why == "interrupted"
+        owner.acknowledge("a")
         assert keeper.exit_status() == 0

@@ -30,10 +30,10 @@ from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
 from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
+from kafka_etl.engine.tasks.deliveries import Deliveries, Destinations, newly_refused
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
-from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.errors import SinkFailed
@@ -42,7 +42,6 @@ from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.journal import (
     Mark,
     ProgressNote,
@@ -52,7 +51,6 @@ from kafka_etl.tasks.journal import (
     mark_key,
     progress_key,
 )
-from kafka_etl.tasks.keeping import TaskRecord
 from kafka_etl.tasks.log import Entry, TaskLog
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
@@ -89,6 +87,7 @@ class OwnerSink:
         keeper: The keeper of this host.
         executors: Those that hold our tasks.
         policy: The rules of the pipeline.
+        places: Where outcomes go.
         writer: Name of this owner, for the marks.
         operator: Name of the operator, for dead letters.
         now_ms: Present time, in milliseconds since the epoch.
@@ -105,6 +104,7 @@ class OwnerSink:
         keeper: LocalKeeper,
         executors: Executors,
         policy: Policy,
+        places: Destinations,
         writer: str,
         operator: str,
         now_ms: Callable[[], int],
@@ -117,7 +117,6 @@ class OwnerSink:
         self._executors = executors
         self._policy = policy
         self._writer = writer
-        self._operator = operator
         self._now_ms = now_ms
         self._chance = chance
         self._counters = counters
@@ -126,7 +125,7 @@ class OwnerSink:
         self._commits: dict[Partition, int] = {}
         self._positions: dict[int, int] = {}
         self._inputs = Inputs(log.inputs)
-        self._results: dict[str, list[Row]] = {}
+        self._deliveries = Deliveries(places, self._inputs, log.inputs, operator, now_ms)
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
         self._rejects = Rejects(counters)
         self._moves: list[tuple[int, SourceRecord]] = []
@@ -152,6 +151,7 @@ class OwnerSink:
         for tp in arrivals.keys() & self._books.keys():
             self._books.pop(tp).close()
         for tp, (book, mark, end) in self._take_over.take(arrivals).items():
+            self._deliveries.give_up(book, self._now_ms())
             self._books[tp] = book
             committed = arrivals[tp]
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
@@ -171,7 +171,8 @@ class OwnerSink:
         self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
     ) -> Offsets:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
-        del leaving
+        for tp in leaving:
+            self._leave(tp)
         self._exchange()
         with self._archives_looked_after():
             if not final:
@@ -227,13 +228,13 @@ class OwnerSink:
                 if self._take(tp, task, submitted, record):
                     self._inputs.keep(tp, record)
             case _:
-                if self._take(tp, task, word, record):
-                    self._took(task, word, rows)
+                head = book.head(task)
+                whole = self._deliveries.completed(tp, head, word, record, rows)
+                if whole is not None and self._take(tp, task, whole, record):
+                    self._took(whole)
 
-    def _took(self, task: str, word: w.Word, rows: list[Row]) -> None:
-        """A task has taken a word of its attempt, or an order."""
-        if isinstance(word, w.Result):
-            self._results[task] = rows
+    def _took(self, word: w.Word) -> None:
+        """A task has taken a word: that of an attempt tells how long attempts take."""
         if isinstance(word, w.Result | w.Ended | w.Returned):
             self._keeper.took(word)
 
@@ -368,9 +369,10 @@ class OwnerSink:
             SinkFailed: It is the journal that refuses.
         """
         tp, change = one
-        if not change.ends:
+        if not (change.ends or change.sends or change.has_success):
             raise SinkFailed(f"the state of task {change.task} is refused: {refusal.message}")
-        has_result = change.after is not None and change.after.state is State.SUCCEEDED
+        after = change.after
+        has_result = after is not None and State.SUCCEEDED in {after.state, after.outcome}
         for tells in (True, False) if has_result else (False,):
             self._tell_refused(change.task, refusal)
             self._books[tp].refuse(change.task, refusal.code, refusal.message, self._now_ms())
@@ -412,13 +414,13 @@ class OwnerSink:
         self._merge(changes, commit)
 
     def _entry(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool) -> Entry:
-        entry, now = Entry(letters=list(commit.letters or ())), self._now_ms()
+        letters = [("", letter) for letter in commit.letters or ()]
+        entry, now = Entry(letters=letters), self._now_ms()
         for tp, change in changes:
             entry.journal.append((tp.number, head_key(change.task), change.value))
             if change.after is None:
                 entry.journal.append((tp.number, progress_key(change.task), None))
-            elif change.ends:
-                self._deliver(entry, tp, change, tells=tells)
+            self._deliveries.add(entry, tp, change, tells=tells)
         if commit.letters is not None:
             self._add_rest(entry)
         for tp, at in commit.offsets.items():
@@ -439,30 +441,18 @@ class OwnerSink:
             if tp in self._books:
                 entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
 
-    def _deliver(self, entry: Entry, tp: Partition, change: HeadChange, *, tells: bool) -> None:
-        """Add what the destinations get of a task that ends."""
-        head = change.after
-        if head is None:
-            return
-        if head.state is State.SUCCEEDED:
-            entry.rows += self._results[change.task]
-        elif tells and not (head.stop is not None and head.stop.quiet):
-            record = self._inputs.get(tp, head) or _without_input(tp, head)
-            entry.letters.append(letter_of(head, record, self._operator, self._now_ms()))
-
     def _merge(self, changes: Sequence[TaskChange], commit: _Commit) -> None:
         for tp, at in commit.offsets.items():
             self._next[tp] = at
             self._commits[tp] += 1
         for tp, change in changes:
             self._books[tp].merge([change])
-            self._results.pop(change.task, None)
+            self._deliveries.merged(tp, change)
             self._follow(tp, change)
         if commit.letters is None:
             return
         for book in self._books.values():
             book.merge_broken()
-        self._results.clear()
         self._notes.clear()
         self._moves.clear()
 
@@ -480,6 +470,8 @@ class OwnerSink:
         if change.ends:
             self._counters.add("tasks_ended", 1, after.state.value)
             self._inputs.drop(tp, after)
+        for place in newly_refused(before, after):
+            self._counters.add("tasks_undelivered", 1, place)
 
     def _mark(self, tp: Partition) -> Mark:
         """How far the inbox was read, by the last commit."""
@@ -492,6 +484,7 @@ class OwnerSink:
         book.close()
         self._next.pop(tp, None)
         self._inputs.forget(tp)
+        self._deliveries.leave(tp)
         self._executors.forget(tp)
         self._positions.pop(tp.number, None)
         self._serve()
@@ -503,7 +496,6 @@ class OwnerSink:
         """Nothing of what was not committed has happened."""
         for book in self._books.values():
             book.drop()
-        self._results.clear()
         self._notes.clear()
         self._moves.clear()
         self._rejects.void()
@@ -536,8 +528,3 @@ def _internal(broken: Broken) -> ErrorInfo:
     """A fault of ours, as the reason of a dead letter."""
     said = f"{broken.error.type}: {broken.error.message}"
     return ErrorInfo("InternalError", said, broken.error.traceback)
-
-
-def _without_input(tp: Partition, head: Head) -> TaskRecord:
-    """A record in place of an input that is gone."""
-    return TaskRecord(tp.topic, tp.number, head.seq, -1, None, None, [])

@@ -90,7 +90,7 @@ class KeeperProcess:
         """Ask the keeper to end its attempts, to see their last words written, and to go."""
         within = self._task.finish_within
         self._finishes = within > 0 and self._child is not None
-        self._terminate(monotonic() + within)
+        self._tell(signal.SIGTERM, monotonic() + within)
         if self._finishes:
             self._log.info("attempts may end; another signal interrupts", within=_shown(within))
 
@@ -98,14 +98,14 @@ class KeeperProcess:
         """Have a keeper whose attempts may end interrupt them; return whether there is one."""
         finishes, self._finishes = self._finishes and self._child is not None, False
         if finishes:
-            self._terminate(monotonic())
+            self._tell(signal.SIGINT, monotonic())
         return finishes
 
-    def _terminate(self, interrupts_at: float) -> None:
+    def _tell(self, number: signal.Signals, interrupts_at: float) -> None:
         self._start_at = None
         self._kill_at = interrupts_at + self._drain_timeout + _GRACE
         if self._child is not None:
-            self._child.signal(signal.SIGTERM)
+            self._child.signal(number)
 
     def kill(self) -> None:
         """Kill the keeper, and all that it runs."""

@@ -98,6 +98,7 @@ class Version:
             idempotent=settings["idempotent"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
+            sinks=tuple(settings["sinks"]),
         )
 
     def _member(self, worker: int | str) -> str:

@@ -103,7 +103,12 @@ class Keeper:
         self._loop.watch(connection.fileno(), self._daemon_is_gone)
         self._connection = connection
         runner = RunnerTask(
-            task.document, task.executor, task.pool == "fresh", task.max_result, task.logs
+            task.document,
+            task.executor,
+            task.pool == "fresh",
+            task.max_result,
+            task.logs,
+            task.sinks,
         )
         groups = ControlGroups.delegated(task.limits) if task.limits else None
         if task.limits and groups is None:
@@ -405,10 +410,10 @@ class Keeper:
     def _obey_signals(self, now: float) -> None:
         wanted = {signal.SIGTERM, signal.SIGINT} & self._loop.signals
         self._loop.signals.clear()
-        if wanted and self._is_draining:
-            self._interrupt()
-        elif wanted:
+        if wanted and not self._is_draining:
             self._drain(now)
+        if signal.SIGINT in wanted:  # two signals of one kind may arrive as one
+            self._interrupt()
 
     def _drain(self, now: float) -> None:
         """Give back what has not begun; interrupt what runs, now or when its time is over."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
 from kafka_etl.engine.tasks.archive import Archive, Archives
+from kafka_etl.engine.tasks.deliveries import Destinations, Letters
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
@@ -45,6 +46,7 @@ from kafka_etl.tasks.table import TABLE
 from kafka_etl.testing.memory import StoredRecord
 
 P0 = Partition("shop.inbox", 0)
+ON_CLUSTER = Destinations([Letters("", FINAL)])
 POLICY = Policy(max_attempts=2, backoff=Backoff(1, 1, 1, "none"))
 
 
@@ -57,6 +59,7 @@ class Log:
         self.read: list[tuple[int, int]] = []
         self.rows: list[Row] = []
         self.letters: list[Any] = []
+        self.deliveries: list[tuple[int, Row]] = []
         self.committed = 0
         self.commits = 0
         self.fails = False
@@ -76,7 +79,8 @@ class Log:
             raise Aborted("refused", refusal=Refusal("MSG_SIZE_TOO_LARGE", "too large"))
         self.records += [(key, value) for _, key, value in entry.journal]
         self.rows += entry.rows
-        self.letters += entry.letters
+        self.letters += [letter for _, letter in entry.letters]
+        self.deliveries += entry.deliveries
         self.moves += entry.moves
         self.committed = offsets[P0]
         self.commits += 1
@@ -178,6 +182,7 @@ class Bench:
         slots: int = 1,
         log: Log | None = None,
         folder: Path | None = None,
+        places: Destinations = ON_CLUSTER,
     ) -> None:
         self.log = log or Log()
         self.keeper = Keeper(self.log, slots)
@@ -193,6 +198,7 @@ class Bench:
             self.local,
             executors,
             policy,
+            places,
             "me",
             "work",
             lambda: self.now,
