@@ -47,12 +47,12 @@ def attempts(heads: dict[str, Head]) -> dict[str, list[str]]:
 
 
 def test_attempts_go_on_when_their_partitions_move(hosts: Hosts) -> None:
-    ids = hosts.on_each_partition(2, 25)
+    ids = hosts.on_each_partition(2, 40)
     with hosts.host("a") as first:
         wait(first, hosts.all_are(State.RUNNING, ids))
         with hosts.host("b") as second:
             wait(second, owns(second))
-            heads = hosts.until(second, 4)
+            heads = hosts.until(second, 4, 120)
             assert second.stop() == 0, second.said()
         assert first.stop() == 0, first.said()
     assert {head.state for head in heads.values()} == {State.SUCCEEDED}
@@ -81,13 +81,13 @@ def test_a_stop_reaches_an_attempt_whose_partition_has_moved(hosts: Hosts) -> No
 def test_a_keeper_that_stands_still_is_killed_before_its_tasks_run_elsewhere(
     hosts: Hosts,
 ) -> None:
-    ids = hosts.on_each_partition(1, 15)
+    ids = hosts.on_each_partition(1, 45)
     with hosts.host("a") as first:
         wait(first, hosts.all_are(State.RUNNING, ids))
         with hosts.host("b") as second:
             wait(second, owns(second))
             os.kill(keeper_of(first), signal.SIGSTOP)
-            heads = hosts.until(second, 2, 120)
+            heads = hosts.until(second, 2, 180)
             assert "the keeper stands still and is killed" in first.said()
             assert second.stop() == 0, second.said()
         assert first.stop() == 0, first.said()
@@ -100,7 +100,7 @@ def test_a_keeper_that_stands_still_is_killed_before_its_tasks_run_elsewhere(
 def test_a_host_that_is_cut_off_ends_its_attempts_before_another_begins_them(
     hosts: Hosts,
 ) -> None:
-    ids = hosts.on_each_partition(2, 25)
+    ids = hosts.on_each_partition(2, 40)
     with hosts.host("a") as first:
         wait(first, hosts.all_are(State.RUNNING, ids))
         with hosts.host("b") as second:
