@@ -39,6 +39,16 @@ _JOURNAL: Final[Mapping[str, str]] = {
     "max.compaction.lag.ms": str(6 * 3_600_000),
 }
 """Settings of a journal: small segments, so that old states are compacted soon."""
+_COMMIT: Final[Mapping[str, Any]] = {
+    "max_records": 500,
+    "max_bytes": "16MiB",
+    "max_wait": "25ms",
+}
+"""Words of one commit: one that is refused is halved, until one word is alone.
+
+While words come all the time, a commit has those of `max_wait`: its markers cost as much as fifty
+words.
+"""
 _LOST_SHARE: Final = 0.01
 _LOST_LEAST, _LOST_MOST = 60.0, 600.0
 
@@ -151,6 +161,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "topics": inbox_of(spec.name),
         "group": owner_name(spec.name),
         "value": "bytes",
+        "batch": _COMMIT,
         "journal": journal_of(spec.name),
         "partitions": spec.topics.partitions,
         "inbox_config": _inbox_config(spec),
@@ -163,6 +174,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "on_duplicate": spec.dedup.on_duplicate,
         "max_age_ms": None if spec.max_age is None else _ms(spec.max_age),
         "history_ms": _ms(spec.history.retention),
+        "history_max": spec.history.max,
         "lost_after_ms": _ms(lost),
         "slots": operator.concurrency,
         "timeout": operator.timeout,

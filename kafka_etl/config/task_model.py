@@ -83,9 +83,12 @@ class HistorySpec(Settings):
 
     Attributes:
         retention: How long their history is kept.
+        max: Number of them that are kept at most: beyond it the oldest are forgotten, first those
+            that have succeeded, and their ids may be used anew.
     """
 
     retention: Duration = Field(default=7 * _DAY, ge=0)
+    max: int = Field(default=1_000_000, ge=1)
 
 
 class SuccessSpec(UseSettings):

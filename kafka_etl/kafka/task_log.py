@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from time import monotonic
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from kafka_etl.contracts import Deployment, OutcomeUnknown
 from kafka_etl.envelope import Encoded, LetterFormat, encode_letter
-from kafka_etl.errors import BrokersUnreachable, JournalUnreadable, TaskHistoryLost
+from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings
@@ -20,22 +21,18 @@ from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
-from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
-from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, parse_key
-from kafka_etl.tasks.log import Entry, Restored
+from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, partition_of
+from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
 
 _ANY_PARTITION: Final = -1
 _DEFAULT_LIMIT: Final = 1_000_000
 _REQUEST: Final = 10.0
 _PIECE: Final = 0.2
+_AT_ONCE: Final = 10_000
 _SLOW: Final = 2.0
 _PATIENCE: Final = 60.0
-_READER: Final[Mapping[str, Any]] = {
-    "group.id": "kafka-etl-reader",  # never joined
-    "enable.auto.commit": False,
-    "auto.offset.reset": "earliest",
-    "enable.partition.eof": True,
-}
+_LastOfKey = tuple[tuple[int, bytes | None], Message]
+"""Partition and key, and the last record of those that have come together."""
 
 
 class KafkaTaskLog:
@@ -115,99 +112,94 @@ class KafkaTaskLog:
         encoded = encode_letter(letter, place.provenance, written_as, limit)
         return topic, partition_of(letter.record).number % place.partitions.get(topic, 1), encoded
 
-    def restore(self, partition: Partition) -> Restored:
-        """See `kafka_etl.tasks.log.TaskLog`."""
-        heads: dict[str, bytes] = {}
-        mark: Mark | None = None
-        end = 0
-        for record in self._read_journal(partition.number):
-            end = offset_of(record) + 1
-            key = parse_key(record.key())
-            value = record.value()
-            if key is None:
-                continue
-            if key.kind is Kind.HEAD and value is None:
-                heads.pop(key.task, None)
-            elif key.kind is Kind.HEAD and value is not None:
-                heads[key.task] = value
-            elif key.kind is Kind.MARK and value is not None:
-                mark = self._mark(record, value)
-        self._check(partition, mark)
-        return Restored(heads, mark, end)
+    @property
+    def identity(self) -> str:
+        place = self._deployment
+        return f"{place.cluster}/{place.topic_ids.get(self._journal, '')}"
 
-    def _mark(self, record: SourceRecord, value: bytes) -> Mark:
+    def journal_ranges(self, partitions: Collection[Partition]) -> Ranges:
+        places = {tp: TopicPartition(self._journal, tp.number) for tp in partitions}
+        return self._ranges(places)
+
+    def inbox_ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        ranges = self._ranges({tp: TopicPartition(*tp) for tp in partitions})
+        return {tp: end for tp, (_, end) in ranges.items()}
+
+    def _ranges(self, places: Mapping[Partition, TopicPartition]) -> Ranges:
+        """Partition of the inbox -> the range of its place, uncommitted records included."""
         try:
-            return decode_mark(value)
-        except BadMark as bad:
-            at = f"{partition_of(record)} at offset {offset_of(record)}"
-            raise JournalUnreadable(f"{at} has {bad}") from bad
-
-    def _check(self, partition: Partition, mark: Mark | None) -> None:
-        """Check that the inbox is still the one that the mark is about."""
-        if mark is None:
-            return
-        try:
-            end = self._high_watermark({**self._reader, **_READER}, TopicPartition(*partition))
-        except KafkaException as raised:
-            said = classify.said(classify.error_of(raised))
-            raise OutcomeUnknown(f"asking for an end failed: {said}", halve=False) from raised
-        if mark.inbox > end:
-            raise TaskHistoryLost(
-                f"{partition} ends at offset {end:,}, and its owner {mark.writer} had read it up "
-                f"to {mark.inbox:,}: the inbox has lost words, or was made anew"
-            )
-
-    def _read_journal(self, number: int) -> Iterator[SourceRecord]:
-        """The records of a partition, up to the end that it has at the call.
-
-        The end is the high watermark, not that of committed records: the transaction of an owner
-        that has died may be open still, and what it has written counts once it is committed.
-
-        Raises:
-            OutcomeUnknown: No broker answers.
-        """
-        settings = {**self._reader, **_READER}
-        tp = TopicPartition(self._journal, number)
-        try:
-            end = self._high_watermark(settings, tp)
-            if end == 0:
-                return
-            consumer = make_client(Consumer, settings | {"isolation.level": "read_committed"})
+            consumer = make_client(Consumer, self._settings("read_uncommitted"))
             try:
-                consumer.assign([TopicPartition(self._journal, number, 0)])
-                yield from self._up_to(consumer, tp, end)
+                asked = {
+                    tp: consumer.get_watermark_offsets(place, _REQUEST)
+                    for tp, place in places.items()
+                }
             finally:
                 consumer.close()
         except KafkaException as raised:
-            said = classify.said(classify.error_of(raised))
-            raise OutcomeUnknown(f"reading the journal failed: {said}", halve=False) from raised
+            raise _unread(raised) from raised
+        return {tp: (int(begin), int(end)) for tp, (begin, end) in asked.items()}
 
-    def _high_watermark(self, settings: dict[str, Any], tp: TopicPartition) -> int:
-        consumer = make_client(Consumer, settings | {"isolation.level": "read_uncommitted"})
+    def _settings(self, isolation: str) -> dict[str, Any]:
+        return {
+            **self._reader,
+            "group.id": "kafka-etl-reader",  # never joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "queued.max.messages.kbytes": 32_768,
+            "fetch.queue.backoff.ms": 5,
+        }
+
+    def journal(self, ranges: Ranges) -> Iterator[JournalRecord]:
+        """Read committed records up to ends that are those of all records.
+
+        The transaction of an owner that has died may be open still, and what it has written counts
+        once it is committed: so an end is waited for.
+        """
+        of = {tp.number: tp for tp in ranges}
+        ends = {tp.number: end for tp, (begin, end) in ranges.items() if begin < end}
+        if not ends:
+            return
+        begins = [TopicPartition(self._journal, n, ranges[of[n]][0]) for n in ends]
         try:
-            _, end = consumer.get_watermark_offsets(tp, _REQUEST)
-        finally:
-            consumer.close()
-        return int(end)
+            consumer = make_client(Consumer, self._settings("read_committed"))
+            try:
+                consumer.assign(begins)
+                for (number, key), record in self._up_to(consumer, ends):
+                    yield of[number], key, record.value()
+            finally:
+                consumer.close()
+        except KafkaException as raised:
+            raise _unread(raised) from raised
 
-    def _up_to(self, consumer: Consumer, tp: TopicPartition, end: int) -> Iterator[SourceRecord]:
+    def _up_to(self, consumer: Consumer, ends: dict[int, int]) -> Iterator[_LastOfKey]:
+        """The records up to these ends, and some of behind them.
+
+        Of several that come together under one key there is only the last one: most heads of a task
+        follow each other soon.
+        """
         started = heard = monotonic()
-        while True:
-            polled = consumer.consume(1000, _PIECE)
-            for record in polled:
-                heard = monotonic()
+        while ends:
+            last: dict[tuple[int, bytes | None], Message] = {}
+            for record in consumer.consume(_AT_ONCE, _PIECE):
                 if record.error() is None:
-                    yield record
+                    last[record.partition() or 0, record.key()] = record
                 elif not _is_end(record):
                     raise KafkaException(record.error())
-            (position,) = consumer.position([tp])
-            if position.offset >= end:
-                return
-            if monotonic() - started > _SLOW:
-                self._deployment.pulse(f"reading {self._journal}[{tp.partition}] to offset {end:,}")
-            if monotonic() - heard > _PATIENCE:
+            yield from last.items()
+            left = [TopicPartition(self._journal, number) for number in ends]
+            for at in consumer.position(left):
+                if at.offset >= ends[at.partition]:
+                    del ends[at.partition]
+            now = monotonic()
+            heard = now if last else heard
+            if now - started > _SLOW:
+                self._deployment.pulse(f"reading {self._journal}: {_shown(ends)}")
+            if now - heard > _PATIENCE:
                 raise OutcomeUnknown(
-                    f"an open transaction in {self._journal}[{tp.partition}], or no broker answers",
+                    f"an open transaction in {self._journal}[{min(ends)}], or no broker answers",
                     halve=False,
                 )
 
@@ -216,6 +208,18 @@ class KafkaTaskLog:
             return list(read_ranges(self._reader, {partition: (begin, end)}))
         except BrokersUnreachable as away:
             raise OutcomeUnknown(away.what, halve=False) from away
+
+
+def _unread(raised: KafkaException) -> OutcomeUnknown:
+    said = classify.said(classify.error_of(raised))
+    return OutcomeUnknown(f"reading the journal failed: {said}", halve=False)
+
+
+def _shown(ends: Mapping[int, int]) -> str:
+    """Partitions and offsets up to which they are read, of the first few."""
+    shown = [f"[{number}] to offset {end:,}" for number, end in islice(ends.items(), 3)]
+    more = f", and {len(ends) - 3} more" if len(ends) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 def _is_end(record: Message) -> bool:

@@ -90,8 +90,8 @@ class TaskInboxSettings(KafkaSourceSettings):
             default.
         inbox_config: Further settings of the inbox, if it is created; likewise `journal_config`.
         operator: Name of the operator.
-        max_attempts, backoff, idempotent, window_ms, on_duplicate, max_age_ms, history_ms: See
-            `kafka_etl.tasks.policy.Policy`.
+        max_attempts, backoff, idempotent, window_ms, on_duplicate, max_age_ms, history_ms,
+            history_max: See `kafka_etl.tasks.policy.Policy`.
         lost_after_ms: Silence after which an executor is lost, in milliseconds.
         slots: Number of attempts that run at the same time, on each host.
         timeout: Seconds that an attempt may take.
@@ -121,6 +121,7 @@ class TaskInboxSettings(KafkaSourceSettings):
     on_duplicate: OnDuplicate = "drop"
     max_age_ms: int | None = Field(default=None, gt=0)
     history_ms: int = Field(default=7 * 86_400_000, ge=0)
+    history_max: int = Field(default=1_000_000, ge=1)
     lost_after_ms: int = Field(default=60_000, gt=0)
     slots: int = Field(default=1, ge=1, le=1024)
     timeout: float = Field(default=3600.0, gt=0)
@@ -150,6 +151,7 @@ class TaskInboxSettings(KafkaSourceSettings):
             on_duplicate=self.on_duplicate,
             max_age_ms=self.max_age_ms,
             history_ms=self.history_ms,
+            history_max=self.history_max,
             outside={
                 state: names
                 for state in sorted(FINAL - {State.SUCCEEDED})

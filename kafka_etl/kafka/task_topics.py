@@ -65,7 +65,12 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     if made:
         _make_deliveries(made, settings.inbox_config, settings, deployment)
     found = check_source(settings, deployment)
-    found = replace(found, partitions={**found.partitions, **counts})
+    ids = {settings.journal: admin.topic_ids.get(settings.journal, "")}
+    found = replace(
+        found,
+        partitions={**found.partitions, **counts},
+        topic_ids={**found.topic_ids, **ids},
+    )
     for written in _written(settings, deployment):
         found = replace(
             found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from kafka_etl.tasks.keeping import Acknowledged, Said
 
 
 class WordRelay:
-    """See `kafka_etl.engine.tasks.executors.Relay`.
+    """See `kafka_etl.runtime.tasks.relaying.Relay`.
 
     A word that Kafka does not take is written again by the keeper, which keeps a last word until
     Kafka has acknowledged it.
@@ -30,12 +31,12 @@ class WordRelay:
         config = {
             **settings,
             "enable.idempotence": True,
-            "linger.ms": 5,
+            "linger.ms": 1,
             "message.timeout.ms": 120_000,
         }
         self._producer = make_client(Producer, config)
         self._inbox = inbox
-        self._acknowledged: list[Acknowledged] = []
+        self._acknowledged: deque[Acknowledged] = deque()
         self._log = get_logger("owner")
 
     def write(self, said: Said) -> None:
@@ -67,8 +68,12 @@ class WordRelay:
 
     def acknowledged(self) -> list[Acknowledged]:
         self._producer.poll(0)
-        done, self._acknowledged = self._acknowledged, []
-        return done
+        # Another thread may append meanwhile: whoever writes may be told as well.
+        return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+
+    @property
+    def is_busy(self) -> bool:
+        return len(self._producer) > 0
 
     def close(self) -> None:
         """Wait a moment for words on their way; the keeper has those that are lost."""

@@ -124,6 +124,7 @@ class KeeperTask:
         partitions: Number of the inbox's partitions.
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
+        idempotent: Whether an attempt that may have begun may be followed by another.
         limits: What an attempt may use.
         finish_within: Seconds that attempts may go on after SIGTERM, unless SIGINT comes; 0: they
             are interrupted.
@@ -142,6 +143,7 @@ class KeeperTask:
     logs: LogSettings
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
+    idempotent: bool = True
     limits: Limits = field(default_factory=Limits)
     finish_within: float = 0.0
     sinks: tuple[Mapping[str, Any], ...] = ()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.record import Offsets, Partition, SourceRecord
-from kafka_etl.tasks.journal import Mark
 from kafka_etl.tasks.rows import Row
 
 
@@ -39,19 +38,10 @@ class Entry:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A partition of the journal, read to its end.
-
-    Attributes:
-        heads: Task -> its head.
-        mark: How far the last owner had read the inbox; None: there was none.
-        end: Offset of the journal up to which the partition was read.
-    """
-
-    heads: Mapping[str, bytes]
-    mark: Mark | None
-    end: int = 0
+Ranges = Mapping[Partition, tuple[int, int]]
+"""Partition of the inbox -> first offset of its journal, and the offset behind the last."""
+JournalRecord = tuple[Partition, bytes | None, bytes | None]
+"""Partition of the inbox, key and value of a record of its journal."""
 
 
 class HeadTail(Protocol):
@@ -97,13 +87,36 @@ class TaskLog(Protocol):
         """
         ...
 
-    def restore(self, partition: Partition) -> Restored:
-        """Read the journal of a partition of the inbox, up to the end that the journal has now.
+    @property
+    def identity(self) -> str:
+        """The cluster, and the id of the journal."""
+        ...
+
+    def journal_ranges(self, partitions: Collection[Partition]) -> Ranges:
+        """Where the journals of these partitions of the inbox begin and end now.
+
+        The end is behind the last record, and not only behind those that are committed.
 
         Raises:
             OutcomeUnknown: No broker answers.
             JournalUnreadable: This release cannot read the mark.
             TaskHistoryLost: The mark is about another inbox.
+        """
+        ...
+
+    def journal(self, ranges: Ranges) -> Iterator[JournalRecord]:
+        """Read the journals of these partitions in these ranges.
+
+        Raises:
+            OutcomeUnknown: No broker answers, or the transaction of an owner that has died is open.
+        """
+        ...
+
+    def inbox_ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offsets behind the last records of these partitions of the inbox.
+
+        Raises:
+            OutcomeUnknown: No broker answers.
         """
         ...
 

@@ -26,6 +26,7 @@ class Policy:
         max_interruptions: Ends by shutdown or lost lease that are too many for one generation.
         max_joint: Likewise, of ends together with others of the same executor.
         history_ms: How long the history of a final task is kept.
+        history_max: Number of final tasks that are kept.
         outside: Outcome without success -> names of its destinations outside of the cluster.
     """
 
@@ -38,6 +39,7 @@ class Policy:
     max_interruptions: int = 10
     max_joint: int = 10
     history_ms: int = 7 * 86_400_000
+    history_max: int = 1_000_000
     outside: Mapping[State, tuple[str, ...]] = field(default_factory=dict[State, tuple[str, ...]])
 
 

@@ -283,8 +283,10 @@ def _with_attempt(
 
 def _begin_of(case: Case) -> int:
     """When the attempt began: its words may have come together, so its length tells; 0: never."""
-    started, took = case.head.started_ms, getattr(case.word, "seconds", 0.0)
-    return min(started, case.at.now_ms - round(took * 1000)) if started else 0
+    now, took = case.at.now_ms, getattr(case.word, "seconds", 0.0)
+    if not (case.head.started_ms or took):
+        return 0
+    return min(case.head.started_ms or now, now - round(took * 1000))
 
 
 def _let_go(head: Head) -> Head:
@@ -574,6 +576,7 @@ TABLE: Final[Mapping[tuple[State, type[w.Word]], Transition]] = {
     (_S.SUCCEEDED, w.Retry): _expected(_retry_success),
     **{(state, w.HistoryOver): _history_over for state in FINAL},
     **{(state, w.WindowOver): _window_over for state in FINAL},
+    **{(state, w.OneTooMany): _forgotten for state in FINAL},
     **{(state, w.Forget): _expected(_forgotten) for state in FINAL},
 }
 """(state, kind of word) -> what the word does; what is missing here has no effect."""

@@ -279,6 +279,10 @@ class WindowOver(Word, frozen=True, kw_only=True):
     """The id of a final task may be used anew."""
 
 
+class OneTooMany(Word, frozen=True, kw_only=True):
+    """There are more final tasks than are kept, and this one has ended the longest ago."""
+
+
 INBOX: Final[dict[str, type[Word]]] = {
     "submit": Submit,
     "stop": Stop,

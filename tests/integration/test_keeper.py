@@ -15,7 +15,7 @@ import pytest
 
 from kafka_etl.tasks.keeping import Held, Show
 from kafka_etl.tasks.rows import Row, decode_rows
-from kafka_etl.tasks.words import Ended, Result, Returned
+from kafka_etl.tasks.words import Ended, Result, Returned, Started
 from tests.kit.keeper import OwnerEnd, RunningKeeper, is_running
 
 CODE = """
@@ -36,6 +36,7 @@ CODE = """
         return globals()[value["do"]](value, ctx)
 
     def plain(value, ctx):
+        time.sleep(value.get("seconds", 0))
         return Record({"task": ctx.task, "attempt": ctx.attempt}, headers=[("h", b"1")])
 
     def where(value, ctx):
@@ -169,6 +170,20 @@ def test_a_result_has_the_rows_of_the_operator(owner: OwnerEnd) -> None:
     assert started.said.key == "task-a1"
     assert started.word.pid > 0
     assert rows == [Row("", b"key", b'{"task":"task-a1","attempt":3}', [("h", b"1")], 0)]
+
+
+def test_of_a_short_attempt_only_the_result_is_said(tmp_path: Path) -> None:
+    with RunningKeeper(tmp_path, CODE, idempotent=True) as keeper:
+        owner = keeper.owner()
+        for n in range(20):
+            owner.grant(f"s{n}", {"do": "plain"})
+        owner.grant("long", {"do": "plain", "seconds": 0.5})
+        owner.grant("f", {"do": "fails", "how": "os"})
+        for token in (*(f"s{n}" for n in range(20)), "long", "f"):
+            owner.last(token)
+    started = [heard.word.token for heard in owner.all if isinstance(heard.word, Started)]
+    assert {"long", "f"} <= {*started}
+    assert len(started) < 15, started
 
 
 @pytest.mark.parametrize(

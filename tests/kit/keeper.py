@@ -63,6 +63,7 @@ class RunningKeeper:
             "stop_grace": 5.0,
             "pool": "warm",
             "partitions": 4,
+            "idempotent": False,  # each attempt says that it has begun
         }
         self.task = KeeperTask(
             document=document(project / "p.yaml"),

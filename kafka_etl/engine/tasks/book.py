@@ -6,13 +6,16 @@ forgets the overlay once its commit has failed. Nobody else sees a change before
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from kafka_etl.engine.tasks.archive import Archive, Place, Row
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import (
@@ -28,8 +31,12 @@ from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.states import FINAL, HELD, OPEN, State
 from kafka_etl.tasks.table import apply
 
-_FORGET_AT_ONCE: Final = 1_000
+_AT_ONCE: Final = 100
 """Final tasks that one look forgets at most, so that a downtime makes no storm."""
+_RECENT: Final = 5_000
+"""Final tasks that wait to be put into the archive."""
+_READ: Final = 4_000
+"""Heads of the journal that are taken in together: of several of one task the last one counts."""
 
 
 class HeadChange(NamedTuple):
@@ -38,11 +45,13 @@ class HeadChange(NamedTuple):
     Attributes:
         before: None: the task is new.
         after: None: the task is forgotten.
+        value: The head after it, as the journal has it.
     """
 
     task: str
     before: Head | None
     after: Head | None
+    value: bytes | None
 
     @property
     def ends(self) -> bool:
@@ -96,10 +105,12 @@ _glance: Final = msgspec.json.Decoder(_Glance).decode
 
 
 class Book:
-    """The tasks of one partition of the inbox.
+    """The tasks of one partition of the inbox; final ones are in the archive.
 
     Args:
         policy: The rules of the pipeline.
+        archive: The archive of the partition.
+        most: Number of final tasks that are kept.
 
     Attributes:
         unreadable: Ids whose heads cannot be read: they stay taken, until somebody forgets them.
@@ -107,10 +118,19 @@ class Book:
         ignored: Number of words without an effect.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(
+        self, policy: Policy, archive: Archive | None = None, most: int = 1_000_000
+    ) -> None:
         self._policy = policy
+        self._archive = archive or Archive()
+        self._most = most
         self._open: dict[str, Head] = {}
-        self._final: dict[str, bytes] = {}
+        self._held: dict[str, Head] = {}
+        self._counts: Counter[State] = Counter()
+        self._read: dict[str, bytes | None] = {}
+        self._was_open: dict[str, bytes] = {}
+        self._recent: dict[str, bytes | None] = {}
+        self._unsaved: set[str] = set()
         self._overlay: dict[str, Head | None] = {}
         self._queue: list[tuple[int, str, int]] = []
         self._timers: list[tuple[int, str, int]] = []
@@ -118,20 +138,53 @@ class Book:
         self.broken: dict[str, Broken] = {}
         self.ignored = 0
 
+    # Take-over
+
+    @property
+    def place(self) -> Place:
+        """Up to where the archive went when it was opened: the journal is read from there on."""
+        return self._archive.place
+
+    def recall(self) -> None:
+        """Take in the tasks that were open when the archive was saved."""
+        self._read.update(self._archive.open_heads())
+
     def restore(self, task: str, head: bytes | None) -> None:
         """Take in a head of the journal; None: the task is forgotten."""
-        self._open.pop(task, None)
-        self._final.pop(task, None)
-        self.unreadable.discard(task)
-        if head is None:
-            return
-        try:
-            if _glance(head).state in FINAL:
-                self._final[task] = head
+        self._read[task] = head
+        if len(self._read) >= _READ:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Put final tasks into the archive, and keep open ones."""
+        rows: list[Row] = []
+        gone: list[str] = []
+        for task, head in self._read.items():
+            self._was_open.pop(task, None)
+            self._unsaved.discard(task)
+            row = None if head is None else self._row(task, head)
+            if row is None:
+                gone.append(task)
+            elif row.due_ms is None:
+                gone.append(task)
+                self._was_open[task] = row.head
+                self._unsaved.add(task)
             else:
-                self._open[task] = decode_head(head)
+                rows.append(row)
+        self._archive.change(rows, gone)
+        self._read.clear()
+
+    def _row(self, task: str, head: bytes) -> Row:
+        try:
+            glance = _glance(head)
         except msgspec.MsgspecError:
-            self.unreadable.add(task)
+            return Row(task, None, succeeded=False, head=head)
+        if glance.state not in FINAL:
+            return Row(task, None, succeeded=False, head=head)
+        due = glance.forget_ms
+        if not glance.is_stub:
+            due = min(due, glance.finished_ms + self._policy.history_ms)
+        return Row(task, max(1, due), glance.state is State.SUCCEEDED, head)
 
     def begin(self, now_ms: int) -> None:
         """Make the queue and the timers of what was restored.
@@ -139,11 +192,35 @@ class Book:
         A wait that was under way goes on, and is never longer than it was meant to be: the clock of
         the earlier owner may have been another.
         """
-        for task, head in self._open.items():
+        self._take_in()
+        for task, data in self._was_open.items():
+            try:
+                head = decode_head(data)
+            except msgspec.MsgspecError:
+                self.unreadable.add(task)
+                self._archive.change([Row(task, None, succeeded=False, head=data)])
+                continue
             if head.due is not None:
                 left = max(0, min(head.due.at_ms - now_ms, head.due.delay_ms))
-                self._open[task] = replace(head, due=Due(now_ms + left, left))
-            self._schedule(self._open[task])
+                head = replace(head, due=Due(now_ms + left, left))
+            self._open[task] = head
+            self._schedule(head)
+        self._was_open.clear()
+        self._held = {task: head for task, head in self._open.items() if head.state in HELD}
+        self._counts = Counter(head.state for head in self._open.values())
+
+    def save(self, position: int, mark: bytes, now_ms: int) -> None:
+        """Bring the archive up to a place that the journal has by now."""
+        self._put_recent()
+        unsaved = [task for task in self._unsaved if task in self._open]
+        self._archive.change(
+            Row(task, None, succeeded=False, head=encode_head(self._open[task])) for task in unsaved
+        )
+        self._unsaved.clear()
+        self._archive.save(Place(position, mark), now_ms)
+
+    def close(self) -> None:
+        self._archive.close()
 
     # Words
 
@@ -156,6 +233,8 @@ class Book:
             return self._take_unreadable(task, word)
         try:
             change = apply(task, self.head(task), word, at, self._policy)
+        except sqlite3.Error:
+            raise  # of the archive, and no fault of the word
         except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the others
             self._break(task, error, at.now_ms)
             return False
@@ -180,7 +259,7 @@ class Book:
         info = ErrorInfo.of(error)
         self._overlay.pop(task, None)
         head = self._open.get(task)
-        was = self._final.get(task) if head is None else encode_head(head)
+        was = self._final(task) if head is None else encode_head(head)
         record = encode_quarantine(was, f"{info.type}: {info.message}", now_ms)
         self.broken[task] = Broken(record, info)
 
@@ -192,9 +271,13 @@ class Book:
 
     def _committed(self, task: str) -> Head | None:
         head = self._open.get(task)
-        if head is None and (final := self._final.get(task)) is not None:
-            head = decode_head(final)
-        return head
+        if head is not None or task in self.unreadable:
+            return head
+        data = self._final(task)
+        return None if data is None else decode_head(data)
+
+    def _final(self, task: str) -> bytes | None:
+        return self._recent[task] if task in self._recent else self._archive.get(task)
 
     def tell_time(self, now_ms: int) -> None:
         """Say to the tasks whose time has come that it has."""
@@ -209,17 +292,17 @@ class Book:
             elif head.expires_ms and head.expires_ms <= now_ms:
                 self.take(task, w.IsTooOld(), at)
 
-    def forget_old(self, now_ms: int, history_ms: int) -> None:
-        """Forget final tasks whose time is over, or all of them but their ids."""
-        at, found = Moment(now_ms), 0
-        for task, head in list(self._final.items()):
-            glance = _glance(head)
-            if glance.forget_ms <= now_ms:
-                found += self.take(task, w.WindowOver(), at)
-            elif not glance.is_stub and glance.finished_ms + history_ms <= now_ms:
-                found += self.take(task, w.HistoryOver(), at)
-            if found == _FORGET_AT_ONCE:
-                return
+    def forget_old(self, now_ms: int) -> None:
+        """Forget final tasks whose time is over, or all of them but their ids; and too many."""
+        self._put_recent()
+        at = Moment(now_ms)
+        for task in self._archive.due(now_ms, _AT_ONCE):
+            if not self.take(task, w.WindowOver(), at):
+                self.take(task, w.HistoryOver(), at)
+        too_many = min(_AT_ONCE, self._archive.finals - self._most)
+        if too_many > 0:
+            for task in self._archive.oldest(too_many):
+                self.take(task, w.OneTooMany(), at)
 
     # Questions
 
@@ -234,9 +317,9 @@ class Book:
             return head
         return None
 
-    def held(self) -> Iterator[Head]:
+    def held(self) -> Collection[Head]:
         """The committed heads of tasks whose token an executor holds."""
-        return (head for head in self._open.values() if head.state in HELD)
+        return self._held.values()
 
     def delivering(self) -> Iterator[Head]:
         """The committed heads of tasks whose outcome is on its way."""
@@ -250,10 +333,7 @@ class Book:
     @property
     def counts(self) -> Mapping[State, int]:
         """State -> number of open tasks, as committed."""
-        found: dict[State, int] = {}
-        for head in self._open.values():
-            found[head.state] = found.get(head.state, 0) + 1
-        return found
+        return self._counts
 
     # Commits
 
@@ -264,7 +344,10 @@ class Book:
     def changes(self) -> list[HeadChange]:
         """The changes that are to be committed."""
         return [
-            HeadChange(task, self._committed(task), after) for task, after in self._overlay.items()
+            HeadChange(
+                task, self._committed(task), after, None if after is None else encode_head(after)
+            )
+            for task, after in self._overlay.items()
         ]
 
     def refuse(self, task: str, destination: str, why: str, now_ms: int) -> None:
@@ -299,27 +382,47 @@ class Book:
                 head = head if change is None else change.head
         self._overlay[task] = head
 
-    def merge(self, tasks: Collection[str]) -> None:
-        """The changes of these tasks are durable."""
-        for task in tasks:
-            head = self._overlay.pop(task)
-            self._open.pop(task, None)
-            self._final.pop(task, None)
+    def merge(self, changes: Iterable[HeadChange]) -> None:
+        """These changes of the overlay are durable."""
+        for task, _, head, value in changes:
+            del self._overlay[task]
+            self._let_go(task)
             self.unreadable.discard(task)
-            if head is None:
+            if head is None or head.state in FINAL:
+                self._recent[task] = value
                 continue
-            if head.state in FINAL:
-                self._final[task] = encode_head(head)
-                continue
+            self._recent.pop(task, None)
+            self._unsaved.add(task)
             self._open[task] = head
+            self._counts[head.state] += 1
+            if head.state in HELD:
+                self._held[task] = head
+        if len(self._recent) >= _RECENT:
+            self._put_recent()
 
     def merge_broken(self) -> None:
         """What stands in place of the heads of broken tasks is durable."""
-        for task in self.broken:
-            self._open.pop(task, None)
-            self._final.pop(task, None)
+        for task, broken in self.broken.items():
+            self._let_go(task)
+            self._recent.pop(task, None)
+            self._archive.change([Row(task, None, succeeded=False, head=broken.record)])
             self.unreadable.add(task)
         self.broken.clear()
+
+    def _let_go(self, task: str) -> None:
+        """The task is not open as it was."""
+        before = self._open.pop(task, None)
+        if before is not None:
+            self._counts[before.state] -= 1
+            self._held.pop(task, None)
+        self._unsaved.discard(task)
+
+    def _put_recent(self) -> None:
+        """Put the tasks that have ended, or were forgotten, into the archive."""
+        rows = [self._row(task, head) for task, head in self._recent.items() if head is not None]
+        gone = [task for task, head in self._recent.items() if head is None]
+        self._archive.change(rows, gone)
+        self._recent.clear()
 
     def drop(self) -> None:
         """The changes are void: what they had taken off the queue and the timers is put back."""

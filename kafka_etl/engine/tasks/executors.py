@@ -1,8 +1,8 @@
 """Where attempts run: the keeper of this host, and what is heard of the executors of others.
 
-An executor is one keeper. Its words come through the inbox, also those of the keeper next door: an
-owner only relays them. So an executor's list of its tokens comes behind the results that it sent
-before, and a token that is missing there is lost.
+An executor is one keeper. Its words come through the inbox, also those of the keeper next door: the
+link to it only relays them. So an executor's list of its tokens comes behind the results that it
+sent before, and a token that is missing there is lost.
 
 Silence counts only up to a moment until which an owner has surely heard everything. To know one,
 the owner writes a probe into the inbox, and reads the probe: whatever was said before stands before
@@ -15,6 +15,7 @@ heads of the tasks that run there and whose partitions are not its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from math import ceil
 from secrets import token_hex
 from time import monotonic
 from typing import Final, Protocol
@@ -26,7 +27,6 @@ from kafka_etl.record import Partition
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.keeping import (
-    Acknowledged,
     Attach,
     FromKeeper,
     FromOwner,
@@ -45,17 +45,25 @@ from kafka_etl.tasks.states import State
 _MISSES: Final = 2
 """Lists in a row in which a token is missing that make it lost."""
 _ATTACH_EVERY: Final = 5.0
+_AHEAD: Final = 0.1
+"""Seconds of work that a slot has at hand, so that it need not wait for the next commit."""
+_LONG: Final = 1.0
+"""Seconds of an attempt from which on a slot has nothing at hand."""
+_MOST_AHEAD: Final = 64
+_NEWEST: Final = 0.05
+"""Share of the latest attempt in the mean time of attempts."""
 _PROBE_AGAIN: Final = 30.0
 """Seconds after which a probe that has not come back is written again."""
 
 
 class KeeperLink(Protocol):
-    """The connection to the keeper of this host; no method waits."""
+    """The connection to the keeper of this host, which relays its words; no method waits."""
 
     def exchange(self) -> list[FromKeeper]:
-        """Connect where there is no connection, send what is unsent, return what has arrived.
+        """Connect where there is no connection, and return what the owner is to know of.
 
-        The first message of a new connection is `Holding`.
+        That is `Holding`, the first message of a new connection, and last words, which have been
+        relayed. After a loss `connected` is false until the next call.
         """
         ...
 
@@ -74,26 +82,22 @@ class Relay(Protocol):
 
     def write(self, said: Said) -> None: ...
 
-    def acknowledged(self) -> list[Acknowledged]:
-        """The words that their keeper waits for, and that Kafka has had since the last call."""
-        ...
-
-    def close(self) -> None: ...
-
 
 class LocalKeeper:
     """The keeper of this host, as an owner sees it.
 
     Args:
         link: The connection.
-        relay: Writes the keeper's words.
         tail: Follows the journals of other owners.
+        ahead: Whether the keeper may hold grants that it cannot begin at once.
     """
 
-    def __init__(self, link: KeeperLink, relay: Relay, tail: HeadTail) -> None:
+    def __init__(self, link: KeeperLink, tail: HeadTail, *, ahead: bool = True) -> None:
         self._link = link
-        self._relay = relay
+        self._was_connected = False
         self._tail = tail
+        self._may_be_ahead = ahead
+        self._mean: float | None = None
         self._positions: dict[int, int] = {}
         self._own: frozenset[int] = frozenset()
         self._holding: Holding | None = None
@@ -105,30 +109,26 @@ class LocalKeeper:
 
     def close(self) -> None:
         self._link.close()
-        self._relay.close()
         self._tail.close()
 
     # What the keeper says
 
     def exchange(self) -> bool:
-        """Hear the keeper, and pass its words on to the inbox.
+        """Hear the keeper.
 
         Returns:
             Whether the keeper has said what it holds.
         """
-        was_connected, has_told = self._link.connected, False
+        has_told = False
         for message in self._link.exchange():
             if isinstance(message, Holding):
                 self._take_in(message)
                 has_told = True
-            else:
-                self._relay.write(message)
-                if message.last and message.partition not in self._own:
-                    self._running.pop(message.last, None)
-        if self._link.connected and not was_connected:
+            elif message.partition not in self._own:
+                self._running.pop(message.last, None)
+        was_connected, self._was_connected = self._was_connected, self._link.connected
+        if self._was_connected and not was_connected:
             self.attach()
-        for done in self._relay.acknowledged():
-            self._link.send(done)
         return has_told
 
     def _take_in(self, holding: Holding) -> None:
@@ -172,12 +172,29 @@ class LocalKeeper:
 
     @property
     def free(self) -> int:
-        """Number of attempts that the keeper can begin now."""
+        """Number of grants that the keeper can be given now: it has a slot, or soon will."""
         if self._holding is None or self._drains or not self._link.connected:
             return 0
         if any(token in self._running or token in self._reserved for token in self._alone):
             return 0
-        return self._holding.slots - len(self._running) - len(self._reserved)
+        slots = self._holding.slots
+        return slots + slots * self._ahead - len(self._running) - len(self._reserved)
+
+    @property
+    def _ahead(self) -> int:
+        """Number of grants that a slot has at hand while it is busy."""
+        if self._mean is None or self._mean > _LONG or not self._may_be_ahead:
+            return 0
+        return min(_MOST_AHEAD, ceil(_AHEAD / max(self._mean, 1e-6)))
+
+    def took(self, word: w.Result | w.Ended | w.Returned) -> None:
+        """Take in how long an attempt took; a grant that was given back has waited too long."""
+        if isinstance(word, w.Returned):
+            self._mean = None
+        elif self._mean is None:
+            self._mean = word.seconds
+        else:
+            self._mean += _NEWEST * (word.seconds - self._mean)
 
     def has_room_for(self, head: Head) -> bool:
         """Whether a task that waits may begin here: one that runs alone needs all slots."""

@@ -19,7 +19,10 @@ are read anew from the journal. All methods but `begin` are called on the commit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 import msgspec
@@ -32,13 +35,13 @@ from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.rejects import Rejects
-from kafka_etl.errors import SinkFailed, TaskHistoryLost
+from kafka_etl.engine.tasks.takeover import TakeOver
+from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import encode_head
 from kafka_etl.tasks.journal import (
     Mark,
     ProgressNote,
@@ -54,7 +57,7 @@ from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.states import State
 
-_FORGET_EVERY_MS: Final = 60_000
+_FORGET_EVERY_MS: Final = 1_000
 _MOST_GRANTS: Final = 500
 
 
@@ -80,6 +83,7 @@ class OwnerSink:
 
     Args:
         log: The inbox and the journal.
+        take_over: Reads the tasks of partitions that come.
         keeper: The keeper of this host.
         executors: Those that hold our tasks.
         policy: The rules of the pipeline.
@@ -96,6 +100,7 @@ class OwnerSink:
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the owner
         self,
         log: TaskLog,
+        take_over: TakeOver,
         keeper: LocalKeeper,
         executors: Executors,
         policy: Policy,
@@ -107,6 +112,7 @@ class OwnerSink:
         counters: Counters,
     ) -> None:
         self._tasks = log
+        self._take_over = take_over
         self._keeper = keeper
         self._executors = executors
         self._policy = policy
@@ -136,39 +142,24 @@ class OwnerSink:
     def close(self) -> None:
         self._keeper.close()
         self._tasks.close()
+        for book in self._books.values():
+            book.close()
 
     def standing(self, arrivals: Offsets) -> Offsets:
-        """Take partitions over: read their tasks, and where their last owner stood.
-
-        Raises:
-            TaskHistoryLost: An owner has read words of which the journal knows nothing.
-        """
+        """Take partitions over: read their tasks, and where their last owner stood."""
         stands: dict[Partition, int] = {}
-        for tp, committed in arrivals.items():
-            restored = self._tasks.restore(tp)
-            if restored.mark is None and committed > 0:
-                raise TaskHistoryLost(
-                    f"words of {tp} were read up to offset {committed:,}, and the journal has no "
-                    "record of what became of them: it was deleted, or has lost records"
-                )
-            book = Book(self._policy)
-            for task, head in restored.heads.items():
-                book.restore(task, head)
-            book.begin(self._now_ms())
+        for tp in arrivals.keys() & self._books.keys():
+            self._books.pop(tp).close()
+        for tp, (book, mark, end) in self._take_over.take(arrivals).items():
             self._deliveries.give_up(book, self._now_ms())
-            mark = restored.mark
             self._books[tp] = book
+            committed = arrivals[tp]
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
             self._commits[tp] = 0 if mark is None else mark.n
-            self._positions[tp.number] = restored.end
+            self._positions[tp.number] = end
             for held in book.held():
                 self._keeper.leave_alone(held)
-            self._log.info(
-                "took over",
-                partition=str(tp),
-                tasks=len(restored.heads),
-                open=sum(book.counts.values()),
-            )
+            self._log.info("took over", partition=str(tp), open=sum(book.counts.values()))
         self._serve()
         return stands
 
@@ -183,22 +174,34 @@ class OwnerSink:
         for tp in leaving:
             self._leave(tp)
         self._exchange()
-        if not final:
-            self._turn()
-        self._commit({}, tenure())
+        with self._archives_looked_after():
+            if not final:
+                self._turn()
+            self._commit({}, tenure())
+            self._take_over.save(self._books, self._mark)
         return {}
 
     # Words
 
     def _take_in(self, settlement: Settlement) -> None:
-        for record in settlement.records:
-            tp = partition_of(record)
-            if tp in self._books:
-                self._hear(tp, record)
-        self._exchange()
-        self._turn()
-        self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
+        with self._archives_looked_after():
+            for record in settlement.records:
+                tp = partition_of(record)
+                if tp in self._books:
+                    self._hear(tp, record)
+            self._exchange()
+            self._turn()
+            self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
         self._rejects.committed()
+
+    @contextmanager
+    def _archives_looked_after(self) -> Generator[None]:
+        """Have all tasks read anew if an archive fails, whatever of a commit has landed."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._void()
+            raise self._take_over.damaged(self._books, error) from error
 
     def _hear(self, tp: Partition, record: SourceRecord) -> None:
         """Take one word; what is none becomes a dead letter."""
@@ -225,10 +228,14 @@ class OwnerSink:
                 if self._take(tp, task, submitted, record):
                     self._inputs.keep(tp, record)
             case _:
-                head = book.head(task)
-                whole = self._deliveries.completed(tp, head, word, record, rows)
-                if whole is not None:
-                    self._take(tp, task, whole, record)
+                whole = self._deliveries.completed(tp, book.head(task), word, record, rows)
+                if whole is not None and self._take(tp, task, whole, record):
+                    self._took(whole)
+
+    def _took(self, word: w.Word) -> None:
+        """A task has taken a word of its attempt, or an order."""
+        if isinstance(word, w.Result | w.Ended | w.Returned):
+            self._keeper.took(word)
 
     def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
         """Have a task take a word; return whether the word has an effect."""
@@ -263,7 +270,7 @@ class OwnerSink:
         for book in self._books.values():
             book.tell_time(now)
             if forgets:
-                book.forget_old(now, self._policy.history_ms)
+                book.forget_old(now)
         if forgets:
             self._forgot_at = now
         self._end_lost(now)
@@ -271,23 +278,22 @@ class OwnerSink:
 
     def _end_lost(self, now: int) -> None:
         """End the attempts whose executor is gone, or does not know them."""
-        held = {tp: list(book.held()) for tp, book in self._books.items()}
+        held = {tp: book.held() for tp, book in self._books.items()}
         for tp, task, word in self._executors.lost(held):
             self._books[tp].take(task, word, Moment(now, chance=self._chance()))
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
+        waiting: list[tuple[int, str, Partition]] = []
+        if self._keeper.free > 0:
+            for tp, book in self._books.items():
+                _push_next(waiting, tp, book)
         for _ in range(_MOST_GRANTS):
-            if not self._keeper.free:
+            if self._keeper.free <= 0:
                 return
-            waiting = [
-                (head.seq, head.id, tp)
-                for tp, book in self._books.items()
-                if (head := book.next_waiting()) is not None
-            ]
             if not waiting:
                 return
-            _, task, tp = min(waiting)
+            _, task, tp = heappop(waiting)
             book = self._books[tp]
             head = book.head(task)
             if head is None or not self._keeper.has_room_for(head):
@@ -295,6 +301,7 @@ class OwnerSink:
             has_input = self._inputs.get(tp, head) is not None
             word = self._keeper.grant(head) if has_input else w.InputLost()
             book.take(task, word, Moment(now))
+            _push_next(waiting, tp, book)
 
     # Commits
 
@@ -409,8 +416,7 @@ class OwnerSink:
         letters = [("", letter) for letter in commit.letters or ()]
         entry, now = Entry(letters=letters), self._now_ms()
         for tp, change in changes:
-            value = None if change.after is None else encode_head(change.after)
-            entry.journal.append((tp.number, head_key(change.task), value))
+            entry.journal.append((tp.number, head_key(change.task), change.value))
             if change.after is None:
                 entry.journal.append((tp.number, progress_key(change.task), None))
             self._deliveries.add(entry, tp, change, tells=tells)
@@ -439,7 +445,7 @@ class OwnerSink:
             self._next[tp] = at
             self._commits[tp] += 1
         for tp, change in changes:
-            self._books[tp].merge([change.task])
+            self._books[tp].merge([change])
             self._deliveries.merged(tp, change)
             self._follow(tp, change)
         if commit.letters is None:
@@ -466,9 +472,15 @@ class OwnerSink:
         for place in newly_refused(before, after):
             self._counters.add("tasks_undelivered", 1, place)
 
+    def _mark(self, tp: Partition) -> Mark:
+        """How far the inbox was read, by the last commit."""
+        return Mark(self._next[tp], self._commits[tp], self._writer, self._now_ms())
+
     def _leave(self, tp: Partition) -> None:
-        if self._books.pop(tp, None) is None:
+        book = self._books.pop(tp, None)
+        if book is None:
             return
+        book.close()
         self._next.pop(tp, None)
         self._inputs.forget(tp)
         self._deliveries.leave(tp)
@@ -487,6 +499,12 @@ class OwnerSink:
         self._moves.clear()
         self._rejects.void()
         self._keeper.void()
+
+
+def _push_next(waiting: list[tuple[int, str, Partition]], tp: Partition, book: Book) -> None:
+    """Add the task of a partition that waits longest."""
+    if (head := book.next_waiting()) is not None:
+        heappush(waiting, (head.seq, head.id, tp))
 
 
 def _read(record: SourceRecord) -> tuple[str, w.Word, list[Row]]:

@@ -95,6 +95,7 @@ class Version:
             partitions=settings["partitions"],
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
+            idempotent=settings["idempotent"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
             sinks=tuple(settings["sinks"]),

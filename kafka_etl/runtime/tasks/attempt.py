@@ -15,7 +15,7 @@ from kafka_etl.runtime.tasks.exchange import Answer, Made
 from kafka_etl.runtime.tasks.sayings import LastWord
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant, Said
-from kafka_etl.tasks.words import Ended, Why
+from kafka_etl.tasks.words import Ended, Result, Why
 
 
 class Attempt:
@@ -47,6 +47,11 @@ class Attempt:
     def is_decided(self) -> bool:
         """Whether nothing can change the last word any more."""
         return self._last is not None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the last word is a result."""
+        return self._last is not None and isinstance(self._last.word, Result)
 
     @property
     def was_signalled(self) -> bool:

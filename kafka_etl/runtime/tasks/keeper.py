@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from math import inf
 from multiprocessing.connection import Connection
 from select import select
@@ -66,6 +67,8 @@ from kafka_etl.tasks.words import Why
 from kafka_etl.units import show_duration
 
 _ALIVE_EVERY: Final = 5.0
+_STARTED_WITHIN: Final = 0.05
+"""Seconds that a word `started` waits: the result of a short attempt says the same."""
 _LISTS: Final = 9
 """Lists of tokens that a keeper says in the time of a lease, at least."""
 _LEASE_GRACE: Final = 2.0
@@ -122,6 +125,7 @@ class Keeper:
         self._running: dict[str, Attempt] = {}
         self._runners: dict[str, RunnerProcess] = {}
         self._outbox: list[Said] = []
+        self._begun: OrderedDict[str, float] = OrderedDict()
         self._was_attached = False
         self._alive_every = min(_ALIVE_EVERY, self._leases.length / _LISTS)
         self._alive_at = monotonic() + self._alive_every
@@ -231,16 +235,20 @@ class Keeper:
     def heard(self, runner: RunnerProcess, value: FromRunner) -> None:
         """A runner has sent a value that is about an attempt."""
         attempt = runner.attempt
-        token = getattr(value, "token", None)
+        token: str = getattr(value, "token", "")
         if attempt is None or token != attempt.grant.token:
             return
         match value:
             case Begun():
-                at_ms = time.time_ns() // 1_000_000
-                self._outbox.append(attempt.begins(at_ms, runner.pid, self._host))
+                started = attempt.begins(time.time_ns() // 1_000_000, runner.pid, self._host)
+                if self._task.idempotent:
+                    self._begun[token] = monotonic() + _STARTED_WITHIN
+                else:  # its owner is to know at once: it may never run again
+                    self._outbox.append(started)
             case Reported(_, fraction, text):
                 said = attempt.reports(fraction, text)
                 if said is not None:
+                    self._say_started(token, attempt)
                     self._outbox.append(said)
             case Made() | Failed():
                 attempt.answers(value)
@@ -291,6 +299,9 @@ class Keeper:
         if self._is_draining:
             self._crew.dismiss_all(at_once=self._is_orphaned)
         self._crew.remove(self._folder_of(token))
+        if not attempt.has_result:
+            self._say_started(token, attempt)
+        self._begun.pop(token, None)
         self._say_last(attempt.last_word(runner.errors.tail))
 
     def _folder_of(self, token: str) -> str:
@@ -298,13 +309,18 @@ class Keeper:
 
     # Words
 
+    def _say_started(self, token: str, attempt: Attempt) -> None:
+        """Say that an attempt has begun, unless that was said."""
+        if self._begun.pop(token, None) is not None and attempt.started is not None:
+            self._outbox.append(attempt.started)
+
     def _say_last(self, said: Said) -> None:
         self._spool.add(said)
         self._outbox.append(said)
 
     def _say_what_is_new(self) -> None:
-        """Give the words of this turn to the owners, once the last ones are safe."""
-        self._spool.sync()
+        """Give the words of this turn to the owners, once the last ones are in the spool."""
+        self._spool.write()
         outbox, self._outbox = self._outbox, []
         for said in outbox:
             if not said.last or said.last in self._spool:
@@ -348,6 +364,11 @@ class Keeper:
             if attempt.kill_at is not None and now >= attempt.kill_at:
                 self._runners[token].kill()
             self._end_without_lease(token, attempt)
+        while self._begun and now >= next(iter(self._begun.values())):
+            token = next(iter(self._begun))
+            self._say_started(token, self._running[token])
+        if self._spool.sync_at is not None and now >= self._spool.sync_at:
+            self._spool.sync()
         for token, failure in self._guard.look(now, self._runners):
             self._signal(token, "died", force=failure.type == MEMORY_LIMIT, failure=failure)
         if self._interrupt_at is not None and now >= self._interrupt_at:
@@ -376,9 +397,10 @@ class Keeper:
                 self._connection.send(Beat())
 
     def _seconds_to_wait(self, now: float) -> float:
-        times = [self._alive_at]
+        times = [self._alive_at, *islice(self._begun.values(), 1)]
         for attempt in self._running.values():
             times += filter(None, (attempt.timeout_at, attempt.kill_at))
+        times += filter(None, (self._spool.sync_at,))
         times += filter(None, (self._crew.next_look(waiting=bool(self._waiting)), self._leaves_at))
         times += filter(None, (self._guard.next_look(self._runners), self._interrupt_at))
         return max(0.0, min(times) - now)

@@ -41,6 +41,15 @@ class KeeperSocket:
     def connected(self) -> bool:
         return self._socket is not None
 
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def fileno(self) -> int | None:
+        """The socket's descriptor; None: there is no connection."""
+        ours = self._socket
+        return None if ours is None else ours.fileno()
+
     def send(self, message: FromOwner) -> None:
         if self._socket is None:
             return

@@ -8,9 +8,11 @@ from time import time_ns
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment
+from kafka_etl.engine.tasks.archive import Archives
 from kafka_etl.engine.tasks.deliveries import Destinations, Letters, Outside
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
+from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.kafka.head_tail import KafkaHeadTail
 from kafka_etl.kafka.settings import KafkaSinkSettings
 from kafka_etl.kafka.task_log import KafkaTaskLog
@@ -18,7 +20,8 @@ from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.word_relay import WordRelay
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.tasks.link import KeeperSocket
-from kafka_etl.runtime.tasks.place import socket_of
+from kafka_etl.runtime.tasks.place import archives_of, socket_of
+from kafka_etl.runtime.tasks.relaying import RelayingLink
 
 
 def make_owner(
@@ -42,16 +45,21 @@ def make_owner(
         raise TypeError("results go to Kafka")
     relay = WordRelay({**deployment.kafka, **deployment.producer}, settings.inbox)
     tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
-    keeper = LocalKeeper(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, tail)
+    link = RelayingLink(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay)
+    ahead = settings.idempotent and settings.pool == "warm"
+    keeper = LocalKeeper(link, tail, ahead=ahead)
+    log = KafkaTaskLog(settings, sink.topic, deployment)
+    archives = Archives(archives_of(folder, deployment.member), log.identity, _now_ms)
     return OwnerSink(
-        KafkaTaskLog(settings, sink.topic, deployment),
+        log,
+        TakeOver(log, archives, settings.policy, settings.partitions, _now_ms),
         keeper,
         Executors(keeper, relay, settings.lost_after_ms / 1000),
         settings.policy,
         _places(settings),
         deployment.member,
         settings.operator,
-        lambda: time_ns() // 1_000_000,
+        _now_ms,
         random.random,
         counters,
     )
@@ -63,3 +71,7 @@ def _places(settings: TaskInboxSettings) -> Destinations:
         outside=[Outside(one.name, one.topic, one.has_input) for one in settings.outside],
         has_results=settings.has_results,
     )
+
+
+def _now_ms() -> int:
+    return time_ns() // 1_000_000

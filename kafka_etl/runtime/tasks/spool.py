@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -16,12 +17,17 @@ _SMALL: Final = 1024 * 1024
 """Bytes of a file without a word in it that are not worth cutting off."""
 _LARGE: Final = 64 * 1024 * 1024
 """Bytes from which on a file is written anew without the words that have been acknowledged."""
+_SYNC_WITHIN: Final = 0.5
+"""Seconds that words wait for Kafka before they are synced."""
 _decode: Final = msgspec.msgpack.Decoder(Said | Acknowledged).decode
 _log = get_logger("keeper")
 
 
 class Spool:
     """Last words by token; words are appended to the file, and so are acknowledgements.
+
+    What was written outlives the keeper, and what was synced its host. Kafka mostly has a word long
+    before a disk would: only words that wait for Kafka are synced.
 
     A disk that is full or broken costs the words their safety, but no word: they are in memory, and
     on their way.
@@ -35,7 +41,8 @@ class Spool:
         self._path = folder / "last-words"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._words: dict[str, Said] = {}
-        self._unsynced = False
+        self._unsynced_at: float | None = None
+        self._unwritten = bytearray()
         self._size = 0
         self._large = _LARGE
         self._read()
@@ -55,16 +62,34 @@ class Spool:
         return self._words.get(token)
 
     def add(self, said: Said) -> None:
-        """Add a last word; the word is safe after the next `sync`."""
+        """Add a last word, which is in the file after the next `write`."""
         self._words[said.last] = said
-        self._append(said)
-        self._unsynced = True
+        self._unwritten += pack(said)
+        if self._unsynced_at is None:
+            self._unsynced_at = monotonic()
+
+    def write(self) -> None:
+        """Write what is new to the file."""
+        if not self._unwritten:
+            return
+        try:
+            written = os.pwrite(self._file, self._unwritten, self._size)
+        except OSError as error:
+            _log.error("last words are not on disk", path=str(self._path), error=str(error))
+        else:
+            if written == len(self._unwritten):  # else the next take the place of the torn ones
+                self._size += written
+        self._unwritten.clear()
+
+    @property
+    def sync_at(self) -> float | None:
+        """When `sync` is due, on the monotonic clock; None: all words are safe, or in Kafka."""
+        return None if self._unsynced_at is None else self._unsynced_at + _SYNC_WITHIN
 
     def sync(self) -> None:
         """Make all words safe that were added."""
-        if not self._unsynced:
-            return
-        self._unsynced = False
+        self.write()
+        self._unsynced_at = None
         try:
             os.fdatasync(self._file)
         except OSError as error:
@@ -74,23 +99,19 @@ class Spool:
         """Forget a word: Kafka has it. After a crash the word may be there again, which is fine."""
         if self._words.pop(token, None) is None:
             return
-        if self._size > (self._large if self._words else _SMALL):
+        if not self._words:
+            self._unsynced_at = None
+        if self._size + len(self._unwritten) > (self._large if self._words else _SMALL):
             self._write_anew()
         else:
-            self._append(Acknowledged(token))
+            self._unwritten += pack(Acknowledged(token))
 
     def close(self) -> None:
+        if self._unsynced_at is None:
+            self.write()
+        else:
+            self.sync()
         os.close(self._file)
-
-    def _append(self, entry: Said | Acknowledged) -> None:
-        data = pack(entry)
-        try:
-            written = os.pwrite(self._file, data, self._size)
-        except OSError as error:
-            _log.error("a last word is not on disk", path=str(self._path), error=str(error))
-            return
-        if written == len(data):  # else the next entry takes the place of the torn one
-            self._size += written
 
     def _read(self) -> None:
         """Read the file up to its end, or to an entry that a crash has torn, which is cut off."""
@@ -125,6 +146,7 @@ class Spool:
             return
         os.close(self._file)
         self._file, self._size = file, len(data)
+        self._unwritten.clear()
         self._large = max(_LARGE, 4 * len(data))
 
 

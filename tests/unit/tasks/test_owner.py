@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from kafka_etl.contracts import Aborted, Refusal
+from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
+from kafka_etl.engine.tasks.archive import Archive, Archives
 from kafka_etl.engine.tasks.deliveries import Destinations, Letters
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
+from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.errors import TaskHistoryLost, WordsUnreadable
 from kafka_etl.invocation import Condition, Outputs, Settlement, Tenure
 from kafka_etl.metrics import Counters
@@ -21,9 +26,8 @@ from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Failure, Head, StopNote, decode_head, encode_head
-from kafka_etl.tasks.journal import Kind, Mark, decode_mark, head_key, parse_key
+from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.keeping import (
-    Acknowledged,
     Attach,
     FromKeeper,
     FromOwner,
@@ -33,7 +37,7 @@ from kafka_etl.tasks.keeping import (
     Holding,
     Said,
 )
-from kafka_etl.tasks.log import Entry, Restored
+from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
@@ -51,7 +55,8 @@ class Log:
 
     def __init__(self) -> None:
         self.inbox: list[StoredRecord] = []
-        self.journal: dict[bytes, bytes] = {}
+        self.records: list[tuple[bytes, bytes | None]] = []
+        self.read: list[tuple[int, int]] = []
         self.rows: list[Row] = []
         self.letters: list[Any] = []
         self.deliveries: list[tuple[int, Row]] = []
@@ -72,11 +77,7 @@ class Log:
             raise Aborted("the test wants it")
         if self.refuses(entry):
             raise Aborted("refused", refusal=Refusal("MSG_SIZE_TOO_LARGE", "too large"))
-        for _, key, value in entry.journal:
-            if value is None:
-                self.journal.pop(key, None)
-            else:
-                self.journal[key] = value
+        self.records += [(key, value) for _, key, value in entry.journal]
         self.rows += entry.rows
         self.letters += [letter for _, letter in entry.letters]
         self.deliveries += entry.deliveries
@@ -85,17 +86,24 @@ class Log:
         self.commits += 1
         return {0: self.commits}
 
-    def restore(self, partition: Partition) -> Restored:
-        heads: dict[str, bytes] = {}
-        mark: Mark | None = None
-        for key, value in self.journal.items():
-            parsed = parse_key(key)
-            assert parsed is not None
-            if parsed.kind is Kind.HEAD:
-                heads[parsed.task] = value
-            elif parsed.kind is Kind.MARK:
-                mark = decode_mark(value)
-        return Restored(heads, mark)
+    identity = "cluster/journal"
+
+    def inbox_ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        return dict.fromkeys(partitions, len(self.inbox))
+
+    def journal_ranges(self, partitions: Collection[Partition]) -> Ranges:
+        return dict.fromkeys(partitions, (0, len(self.records)))
+
+    def journal(self, ranges: Ranges) -> Iterator[JournalRecord]:
+        for tp, (begin, end) in ranges.items():
+            self.read.append((begin, end))
+            yield from ((tp, key, value) for key, value in self.records[begin:end])
+
+    @property
+    def heads(self) -> dict[bytes, bytes]:
+        """The journal as compaction leaves it."""
+        last = dict(self.records)
+        return {key: value for key, value in last.items() if value is not None}
 
     def inputs(self, partition: Partition, begin: int, end: int) -> Iterable[SourceRecord]:
         return self.inbox[begin:end]
@@ -106,9 +114,10 @@ def holding(slots: int, boot: str = "b1", **tokens: Held) -> Holding:
 
 
 class Keeper:
-    """The keeper's socket, from the owner's side."""
+    """The link to the keeper, which writes the keeper's words to the inbox of the test."""
 
-    def __init__(self, slots: int = 1) -> None:
+    def __init__(self, log: Log, slots: int = 1) -> None:
+        self._relay = Relay(log)
         self.slots = slots
         self.connected = True
         self.told: list[FromOwner] = []
@@ -116,7 +125,10 @@ class Keeper:
 
     def exchange(self) -> list[FromKeeper]:
         says, self.says = self.says, []
-        return says
+        for said in says:
+            if isinstance(said, Said):
+                self._relay.write(said)
+        return [message for message in says if isinstance(message, Holding) or message.last]
 
     def send(self, message: FromOwner) -> None:
         if not isinstance(message, Attach):
@@ -143,22 +155,13 @@ class Tail:
 
 
 class Relay:
-    """Writes the keeper's words to the inbox of the test."""
+    """Writes words to the inbox of the test."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._last: list[Acknowledged] = []
 
     def write(self, said: Said) -> None:
         put(self._log, said.key, said.headers, said.value)
-        if said.last:
-            self._last.append(Acknowledged(said.last))
-
-    def acknowledged(self) -> list[Acknowledged]:
-        last, self._last = self._last, []
-        return last
-
-    def close(self) -> None: ...
 
 
 def put(log: Log, key: str, headers: Any, value: bytes | None = None) -> None:
@@ -171,23 +174,27 @@ def put(log: Log, key: str, headers: Any, value: bytes | None = None) -> None:
 class Bench:
     """An owner, and what surrounds it."""
 
+    ahead = False
+
     def __init__(
         self,
         policy: Policy = POLICY,
         slots: int = 1,
         log: Log | None = None,
         places: Destinations = ON_CLUSTER,
+        folder: Path | None = None,
     ) -> None:
         self.log = log or Log()
-        self.keeper = Keeper(slots)
+        self.keeper = Keeper(self.log, slots)
         self.tail = Tail()
         self.now = 1_000_000
         self.counters = Counters()
-        relay = Relay(self.log)
-        self.local = LocalKeeper(self.keeper, relay, self.tail)
-        executors = Executors(self.local, relay, 60.0, lambda: self.now / 1000)
+        self.local = LocalKeeper(self.keeper, self.tail, ahead=self.ahead)
+        executors = Executors(self.local, Relay(self.log), 60.0, lambda: self.now / 1000)
+        archives = Archives(folder, self.log.identity, lambda: self.now)
         self.owner = OwnerSink(
             self.log,
+            TakeOver(self.log, archives, policy, 1, lambda: self.now),
             self.local,
             executors,
             policy,
@@ -229,7 +236,7 @@ class Bench:
         self.owner.tick(lambda: Tenure(lease), final=False)
 
     def head(self, task: str) -> Head:
-        return decode_head(self.log.journal[b"t" + task.encode()])
+        return decode_head(self.log.heads[b"t" + task.encode()])
 
     def state(self, task: str) -> State:
         return self.head(task).state
@@ -259,7 +266,6 @@ def test_a_task_runs_and_its_rows_come_with_its_end() -> None:
     bench.run("t1", w.Result(token=grant.token, preview="ok"), encode_rows(rows))
     assert bench.state("t1") is State.SUCCEEDED
     assert bench.log.rows == rows
-    assert Acknowledged(grant.token) in bench.keeper.told
     assert bench.log.committed == len(bench.log.inbox)
 
 
@@ -271,6 +277,38 @@ def test_one_slot_runs_one_task_after_the_other_in_their_order() -> None:
         bench.turn()
         assert [grant.task for grant in bench.grants] == [f"t{m}" for m in range(n + 1)]
         bench.run(f"t{n}", w.Result(token=bench.grants[-1].token), encode_rows([]))
+
+
+class Ahead(Bench):
+    """An owner whose keeper may hold grants that it cannot begin at once."""
+
+    ahead = True
+
+
+@pytest.mark.parametrize(("seconds", "granted"), [(0.05, 4), (0.5, 3), (1.5, 2)])
+def test_a_slot_has_as_much_at_hand_as_it_soon_ends(seconds: float, granted: int) -> None:
+    bench = Ahead()
+    for n in range(6):
+        bench.submit(f"t{n}")
+    bench.turn()
+    assert len(bench.grants) == 1, "nothing is known of attempts"
+    done = w.Result(token=bench.grants[0].token, seconds=seconds)
+    bench.run("t0", done, encode_rows([]))
+    assert len(bench.grants) == granted
+
+
+def test_a_keeper_that_gives_a_grant_back_gets_none_ahead() -> None:
+    bench = Ahead()
+    for n in range(6):
+        bench.submit(f"t{n}")
+    bench.turn()
+    bench.run("t0", w.Result(token=bench.grants[0].token, seconds=0.5), encode_rows([]))
+    assert [grant.task for grant in bench.grants] == ["t0", "t1", "t2"]
+    bench.hears("t2", w.Returned(token=bench.grants[2].token))
+    bench.turn()
+    bench.turn()
+    assert bench.state("t2") is State.ENQUEUED
+    assert len(bench.grants) == 3
 
 
 def test_an_error_is_tried_again_when_its_wait_is_over_and_then_a_letter() -> None:
@@ -333,7 +371,7 @@ def test_a_commit_that_fails_starts_nothing_and_is_done_again() -> None:
     with pytest.raises(Aborted):
         bench.turn()
     assert bench.grants == []
-    assert bench.log.journal == {}
+    assert bench.log.heads == {}
     bench.log.fails = False
     bench.turn()  # the engine reads the words once more
     assert len(bench.grants) == 1
@@ -366,7 +404,7 @@ def test_a_partition_that_has_left_is_not_committed() -> None:
             tenure=lambda: Tenure("lease", frozenset({P0})),
         )
     )()
-    assert bench.log.journal == {}
+    assert bench.log.heads == {}
 
 
 def test_an_attempt_that_its_executor_does_not_list_is_lost() -> None:
@@ -628,12 +666,12 @@ def test_a_word_at_which_the_table_fails_costs_its_task_and_no_other(
 
 def test_an_unreadable_head_keeps_its_id_until_it_is_forgotten() -> None:
     bench = Bench()
-    bench.log.journal[head_key("t1")] = b"{"
+    bench.log.records.append((head_key("t1"), b"{"))
     after = Bench(log=bench.log)
     for word in (w.Stop(word="1"), w.Retry(word="2", expect=1), w.Submit(word="3")):
         after.say("t1", word, b"{}")
     after.turn()
-    assert after.log.journal[head_key("t1")] == b"{"
+    assert after.log.heads[head_key("t1")] == b"{"
     after.say("t1", w.Forget(word="4", by="me"))
     after.submit("t1")
     after.turn()
@@ -655,17 +693,17 @@ def test_progress_has_a_record_of_its_own() -> None:
     bench.say("t1", w.Progress(token="other", fraction=0.9))
     bench.turn()
     assert bench.head("t1") == before
-    assert b'"fraction":0.5' in bench.log.journal[b"pt1"]
+    assert b'"fraction":0.5' in bench.log.heads[b"pt1"]
 
 
 def test_nothing_is_written_while_nothing_changes() -> None:
     bench = Bench()
     bench.submit("t1")
     bench.turn()
-    journal: Mapping[bytes, bytes] = dict(bench.log.journal)
+    journal: Mapping[bytes, bytes] = dict(bench.log.heads)
     for _ in range(5):
         bench.turn()
-    assert bench.log.journal == journal
+    assert bench.log.heads == journal
 
 
 def die_together(bench: Bench, boot: int) -> None:
@@ -677,7 +715,7 @@ def die_together(bench: Bench, boot: int) -> None:
 
 
 def held(bench: Bench) -> list[str]:
-    heads = [decode_head(value) for key, value in bench.log.journal.items() if key[:1] == b"t"]
+    heads = [decode_head(value) for key, value in bench.log.heads.items() if key[:1] == b"t"]
     return [head.id for head in heads if head.token]
 
 
@@ -741,6 +779,132 @@ def test_ten_deaths_together_end_a_task() -> None:
     assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
     assert "was not alone" in error.message
     assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2
+
+
+# Archives
+
+
+def finish(bench: Bench, *tasks: str) -> None:
+    for task in tasks:
+        bench.submit(task)
+        bench.turn()
+        bench.run(task, w.Result(token=bench.grants[-1].token), encode_rows([]))
+
+
+def submit_again(bench: Bench, task: str) -> None:
+    put(bench.log, task, w.encode_submit(w.Submit(word=f"again-{task}"), b"{}").headers, b"{}")
+
+
+def test_a_new_owner_reads_only_what_the_archive_does_not_know(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1", "t2")
+    bench.now += 30_000
+    bench.turn()  # saves
+    saved = len(bench.log.records)
+    finish(bench, "t3")
+    bench.submit("t4")
+    bench.turn()
+    bench.owner.close()
+
+    bench.log.read.clear()
+    after = Bench(log=bench.log, folder=tmp_path)
+    assert bench.log.read == [(saved, len(bench.log.records))]
+    for task in ("t1", "t3", "t4"):
+        submit_again(after, task)
+    after.turn()
+    assert {grant.task for grant in after.grants} <= {"t4"}
+    assert [after.head(task).duplicates for task in ("t1", "t2", "t3", "t4")] == [1, 0, 1, 1]
+
+
+def test_a_task_that_is_retried_leaves_the_archive_and_comes_back(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1")
+    bench.say("t1", w.Retry(word="again", expect=1, again=True))
+    bench.now += 30_000
+    bench.turn()
+    bench.owner.close()
+    after = Bench(log=bench.log, folder=tmp_path)
+    assert (after.state("t1"), after.head("t1").generation) == (State.DEQUEUED, 2)
+    after.run("t1", w.Result(token=after.head("t1").token), encode_rows([]))
+    assert after.state("t1") is State.SUCCEEDED
+    assert len(after.log.rows) == 0
+
+
+def test_beyond_the_most_the_oldest_that_has_succeeded_is_forgotten() -> None:
+    bench = Bench(dataclasses.replace(POLICY, history_max=2))
+    bench.submit("bad")
+    bench.turn()
+    bench.run("bad", w.Ended(token=bench.grants[0].token, why="permanent"))
+    for task in ("t1", "t2", "t3"):
+        bench.now += 1_000
+        finish(bench, task)
+    for _ in range(3):
+        bench.now += 1_000
+        bench.turn()
+    assert sorted(key for key in bench.log.heads if key[:1] == b"t") == [b"tbad", b"tt3"]
+    finish(bench, "t1")
+    assert bench.head("t1").generation == 1
+
+
+def test_what_is_past_its_history_is_a_stub_and_then_forgotten() -> None:
+    bench = Bench(dataclasses.replace(POLICY, history_ms=10_000, window_ms=1_040_000))
+    finish(bench, "t1")
+    accepted = bench.head("t1").forget_ms
+    bench.now += 10_000
+    bench.turn()
+    assert bench.head("t1").is_stub
+    submit_again(bench, "t1")
+    bench.turn()
+    assert bench.head("t1").duplicates == 1
+    bench.now = accepted
+    bench.turn()
+    bench.now += 1_000
+    bench.turn()
+    assert b"tt1" not in bench.log.heads
+
+
+def test_an_archive_that_breaks_is_made_anew_by_the_next_take_over(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1")
+    bench.owner.close()
+
+    class Damaged(Archives):
+        def open(self, number: int, begin: int, end: int) -> Archive:
+            made = super().open(number, begin, end)
+            made.close()  # whatever is asked of it fails
+            return made
+
+    damaged = Damaged(tmp_path, bench.log.identity, lambda: bench.now)
+    take_over = TakeOver(bench.log, damaged, POLICY, 1, lambda: bench.now)
+    with pytest.raises(OutcomeUnknown, match="an archive of tasks cannot be used"):
+        take_over.take({P0: 0})
+    assert list(tmp_path.glob("*.sqlite*")) == []
+    after = Bench(log=bench.log, folder=tmp_path)
+    submit_again(after, "t1")
+    after.turn()
+    assert after.head("t1").duplicates == 1
+
+
+def test_an_archive_that_breaks_later_quarantines_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(folder=tmp_path)
+    finish(bench, "t1")
+
+    def broken(_archive: Archive, _task: str) -> bytes | None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    submit_again(bench, "t2")
+    with monkeypatch.context() as patched:
+        patched.setattr(Archive, "get", broken)
+        with pytest.raises(OutcomeUnknown, match="disk I/O error"):
+            bench.turn()
+    bench.owner.open()
+    bench.read = bench.owner.standing({P0: 0})[P0]
+    submit_again(bench, "t1")
+    bench.turn()
+    assert bench.head("t1").duplicates == 1
+    assert bench.state("t2") is State.DEQUEUED
 
 
 # Refusals
@@ -827,7 +991,7 @@ def test_a_submission_in_the_wrong_partition_moves_to_its_own() -> None:
     bench.submit(there, b"input")
     bench.turn()
     assert bench.state(here) is State.DEQUEUED
-    assert head_key(there) not in bench.log.journal
+    assert head_key(there) not in bench.log.heads
     ((number, word),) = bench.log.moves
     assert (number, word.key(), word.value()) == (1, there.encode(), b"input")
     bench.turn()

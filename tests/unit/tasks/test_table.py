@@ -191,7 +191,8 @@ def test_a_cell(state: State, word: str) -> None:
 
 def test_the_rows_above_are_all_of_the_table() -> None:
     cells = {(state, type(WORDS[word])) for state, word in EXPECTED}
-    window = {(state, w.WindowOver) for state in FINAL}  # only once the window is over
+    # Only once the window is over; and what forgets at once.
+    window = {(state, word) for state in FINAL for word in (w.WindowOver, w.OneTooMany)}
     harder = {(S.STOPPING, w.Stop)}  # only with `force`
     forgets = {(state, w.Forget) for state in FINAL}  # leaves no head
     assert cells | window | harder | forgets == set(TABLE)

@@ -40,6 +40,7 @@ def test_words_are_there_again_until_they_are_acknowledged(tmp_path: Path) -> No
     assert again.words() == [said("a"), said("c")]
     again.add(said("d"))
     again.acknowledge("a")
+    again.write()
     assert left(tmp_path) == ["c", "d"]
 
 
@@ -52,6 +53,7 @@ def test_a_torn_end_costs_its_own_word_and_no_later_one(tmp_path: Path, torn: in
     spool = Spool(tmp_path)
     assert spool.words() == [said("a")]
     spool.add(said("c"))
+    spool.write()
     assert left(tmp_path) == ["a", "c"]
 
 
@@ -71,13 +73,16 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
     sizes: set[int] = set()
     for number in range(500):
         spool.add(said(str(number), 100))
+        spool.write()
         spool.acknowledge(str(number))
         sizes.add((tmp_path / "last-words").stat().st_size)
 
+    spool.write()
     assert max(sizes) < 11_000
     assert left(tmp_path) == ["stays"]
     spool.acknowledge("stays")
     spool.add(said("last"))
+    spool.write()
     assert left(tmp_path) == ["last"]
 
 
@@ -96,3 +101,23 @@ def test_a_full_disk_costs_no_word(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     assert spool.words() == [said("b")]
     assert left(tmp_path) == ["a"], "which has been acknowledged, and may be said again"
+
+
+def test_a_word_that_kafka_has_soon_is_never_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    spool = Spool(tmp_path)
+    assert spool.sync_at is None
+    spool.add(said("a"))
+    spool.write()
+    assert spool.sync_at == pytest.approx(100.5)
+    spool.acknowledge("a")
+    assert spool.sync_at is None
+    spool.add(said("b"))
+    now = 100.2
+    spool.add(said("c"))
+    assert spool.sync_at == pytest.approx(100.5), "the oldest counts"
+    spool.sync()
+    assert spool.sync_at is None
