@@ -39,6 +39,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("words_bad", "counter", "Records of an inbox that were no words."),
     Metric("tasks_ended", "counter", "Tasks that have ended, by final state.", "final_state"),
     Metric("deliveries_refused", "counter", "Outcomes of tasks that a topic refused.", "code"),
+    Metric(
+        "tasks_undelivered",
+        "counter",
+        "Outcomes of tasks that a destination has refused, by destination.",
+        "destination",
+    ),
     Metric("worker_deaths", "counter", "Workers that ended unasked, by reason.", "reason"),
     Metric("worker_restarts", "counter", "Workers started again after a death."),
     Metric("workers", "gauge", "Workers that are running."),

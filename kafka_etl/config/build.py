@@ -27,6 +27,7 @@ from kafka_etl.contracts import (
     Codec,
     CodecContext,
     CodecUse,
+    Guarantee,
     Label,
     Settings,
     SinkPlugin,
@@ -38,6 +39,7 @@ from kafka_etl.contracts import (
 from kafka_etl.errors import Code, ConfigError, KafkaEtlError
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.context import Context
+from kafka_etl.kafka.task_settings import TaskDeliverySettings
 from kafka_etl.plugins import Kind, PluginRegistry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 
@@ -176,6 +178,22 @@ def build_source_codecs(document: Document, registry: PluginRegistry) -> tuple[C
     return codecs
 
 
+def build_sink(document: Document, registry: PluginRegistry) -> tuple[SinkSettings, Codecs]:
+    """Build the sink's settings and all codecs of a valid pipeline; imports no operator.
+
+    Raises:
+        ConfigError: The file has findings in these parts.
+    """
+    spec = read_spec(document)
+    if not isinstance(spec, PipelineSpec):
+        raise config_error(spec)
+    builder = _Builder(document, spec, registry)
+    found = builder.sink()
+    if found is None:
+        raise config_error(builder.findings)
+    return found
+
+
 def same_names(read: Iterable[tuple[Document, PipelineSpec]]) -> list[Finding]:
     """Return a finding for each pipeline that has the name of an earlier pipeline."""
     first: dict[str, Document] = {}
@@ -232,7 +250,12 @@ class _Builder:
         if not (source and source_settings and sink and sink_settings):
             return None
         letters, letters_settings = self._letters(sink)
-        label = self._label(sink, sink_settings)
+        takes_letters = (
+            isinstance(source_settings, TaskDeliverySettings) and source_settings.notices
+        )
+        if takes_letters:
+            self._takes_letters(sink, spec.sink.use, ("sink", "use"))
+        label = self._label(sink, sink_settings, takes_letters=takes_letters)
         check_topics(source_settings, sink_settings, spec.dead_letter, self._find)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None or label is None:
@@ -269,14 +292,32 @@ class _Builder:
 
     def source_codecs(self) -> tuple[Codec, Codec] | None:
         """Build the codecs of the source's values and keys, and no other part."""
-        use = self._spec.source
-        plugin = self._try(("source", "use"), lambda: self._registry.source(use.use))
-        settings = plugin and self._plugin_settings("sources", plugin.settings, use, ("source",))
+        settings = self._source_settings()
         if not settings:
             return None
         value = self._codec(settings.value, "source", "value")
         key = self._codec(settings.key, "source", "key")
         return None if value is None or key is None else (value, key)
+
+    def sink(self) -> tuple[SinkSettings, Codecs] | None:
+        """Build the sink's settings and all codecs, and no other part."""
+        use = self._spec.sink
+        plugin = self._try(("sink", "use"), lambda: self._registry.sink(use.use))
+        source = self._source_settings()
+        if plugin is None or source is None:
+            return None
+        settings = self._plugin_settings("sinks", plugin.settings, use, ("sink",))
+        if settings is None:
+            return None
+        codecs = self._codecs(source, settings)
+        return None if codecs is None else (settings, codecs)
+
+    def _source_settings(self) -> SourceSettings | None:
+        use = self._spec.source
+        plugin = self._try(("source", "use"), lambda: self._registry.source(use.use))
+        if plugin is None:
+            return None
+        return self._plugin_settings("sources", plugin.settings, use, ("source",))
 
     def _letters(self, sink: SinkPlugin[Any]) -> tuple[SinkPlugin[Any] | None, SinkSettings | None]:
         """The sink plug-in for dead letters, and its settings, if `dead_letter` names one."""
@@ -294,22 +335,7 @@ class _Builder:
         plugin = self._try(at, lambda: self._registry.sink(use))
         if plugin is None:
             return None, None
-        if plugin.letters != "table" and not issubclass(plugin.settings, ByteSinkSettings):
-            self._find(
-                Code.INVALID_VALUE,
-                f"sink {use} has no table for dead letters",
-                at,
-                hint="name a queue, `http`, or a store that has one, such as `postgres`",
-            )
-            return None, None
-        if plugin.letters != "table" and "offsets" in plugin.settings.model_fields:
-            self._find(
-                Code.INVALID_VALUE,
-                f"sink {use} keeps offsets beside its rows, so that nothing else is written there",
-                at,
-                hint="write to a topic, and from there to "
-                f"{use} with a pipeline of its own: `dead_letter: {{topic: NAME}}`",
-            )
+        if not self._takes_letters(plugin, use, at):
             return None, None
         if "set" in spec.with_:
             self._find(
@@ -321,12 +347,39 @@ class _Builder:
         given = UseSettings.model_validate({"use": use, "with": spec.with_})
         return plugin, self._plugin_settings("sinks", plugin.settings, given, ("dead_letter",))
 
-    def _label(self, sink: SinkPlugin[Any], settings: SinkSettings) -> Label | None:
+    def _takes_letters(self, plugin: SinkPlugin[Any], use: str, at: Loc) -> bool:
+        """Whether a sink takes dead letters; one that does not is a finding."""
+        if plugin.letters == "table":
+            return True
+        if not issubclass(plugin.settings, ByteSinkSettings):
+            self._find(
+                Code.INVALID_VALUE,
+                f"sink {use} has no table for dead letters",
+                at,
+                hint="name a queue, `http`, or a store that has one, such as `postgres`",
+            )
+            return False
+        if "offsets" in plugin.settings.model_fields:
+            self._find(
+                Code.INVALID_VALUE,
+                f"sink {use} keeps offsets beside its rows, so that nothing else is written there",
+                at,
+                hint="write to a topic, and from there to "
+                f"{use} with a pipeline of its own: `dead_letter: {{topic: NAME}}`",
+            )
+            return False
+        return True
+
+    def _label(
+        self, sink: SinkPlugin[Any], settings: SinkSettings, *, takes_letters: bool
+    ) -> Label | None:
         """The guarantee of the pipeline; None: the sink does not say its own."""
         use = self._spec.sink.use
         own = self._try(("sink", "use"), lambda: self._registry.label(use, settings))
         if own is None:
             return None
+        if takes_letters and sink.letters == "table":
+            own = Label(Guarantee.AT_LEAST_ONCE, "failures are written before offsets move")
         label = combined(own, letters_apart=self._letters_apart(sink))
         self._check_guarantee(label)
         return label

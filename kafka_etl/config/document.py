@@ -24,6 +24,8 @@ class Document:
         overridden: Places whose value comes from `--set`.
         secrets: Value of a variable -> the variable as written in the file; findings show the
             variable instead of its value.
+        places: (place in `data`, place in the file) of parts that the file has elsewhere; the first
+            that fits counts.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class Document:
     lines: Sequence[str]
     overridden: Sequence[Loc] = ()
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    places: Sequence[tuple[Loc, Loc]] = ()
 
     @property
     def folder(self) -> Path:
@@ -59,6 +62,7 @@ class Document:
             allowed: Keys that are allowed at the place.
             hint: Advice to the user.
         """
+        loc = self._in_file(loc)
         override = self._override_of(loc)
         mark = None if override else self._mark(loc, at_key=at_key)
         return Finding(
@@ -72,6 +76,12 @@ class Document:
             self._without_secrets(hint),
             override,
         )
+
+    def _in_file(self, loc: Loc) -> Loc:
+        for place, there in self.places:
+            if loc[: len(place)] == place:
+                return (*there, *loc[len(place) :])
+        return loc
 
     def _override_of(self, loc: Loc) -> str:
         """Return the option `--set` that gave the data at `loc`; empty: the data is in the file."""

@@ -12,13 +12,22 @@ from typing import Any, Final
 
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
-from kafka_etl.config.parse import is_mapping
-from kafka_etl.config.report import Finding
+from kafka_etl.config.parse import is_list, is_mapping
+from kafka_etl.config.report import Finding, Loc
+from kafka_etl.config.task_destinations import (
+    Places,
+    delivering,
+    letters_of,
+    owner_letters,
+    owner_settings,
+    owner_sink,
+    places_of,
+    run_sinks,
+)
 from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.tasks.placing import inbox_of, journal_of
 
 _CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
-_PLACES: Final = ("topic", "routes", "create")
 _ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
 _DAY: Final = 86_400.0
 _SLACK: Final = 1.25
@@ -40,7 +49,9 @@ def is_task_mode(document: Document) -> bool:
 
 
 def stream_documents(document: Document, findings: list[Finding]) -> list[Document]:
-    """The pipelines that a file stands for: itself, or the two of a task pipeline.
+    """The pipelines that a file stands for: itself, or those of a task pipeline.
+
+    These are one that accepts, one that owns, and one for each destination outside of the cluster.
 
     Args:
         document: The file.
@@ -48,20 +59,43 @@ def stream_documents(document: Document, findings: list[Finding]) -> list[Docume
     """
     if not is_task_mode(document):
         return [document]
-    spec = check(TaskSpec, document.data, document)
+    spec = check(TaskSpec, document.data, _as_given(document))
     if not isinstance(spec, TaskSpec):
         findings += spec
         return []
-    return [_accepting(document, spec), _owning(document, spec)]
+    places = places_of(document, spec)
+    shared = {"clients": _clients(document), "config": _topic_config(spec)}
+    return [
+        _accepting(document, spec, places),
+        _owning(document, spec, places),
+        *(delivering(document, spec, place, shared) for place in places.outside),
+    ]
 
 
 def all_documents(document: Document, findings: list[Finding]) -> list[Document]:
-    """Likewise, with the pipeline that runs the attempts of tasks, which no daemon runs as such."""
+    """Likewise, with the pipelines that run the attempts of tasks, which no daemon runs as such.
+
+    There is one for each topic of the cluster that gets results, since each has codecs of its own.
+    """
     documents = stream_documents(document, findings)
-    spec = None if len(documents) == 1 else check(TaskSpec, document.data, document)
-    if isinstance(spec, TaskSpec):
-        documents.append(replace(document, data=run_data(document, spec)))
+    spec = check(TaskSpec, document.data, document) if is_task_mode(document) else None
+    if not isinstance(spec, TaskSpec):
+        return documents
+    places = places_of(document, spec)
+    data = run_data(document, spec, places)
+    every = list(zip(places.successes, run_sinks(places), strict=True))
+    chosen = [(place, sink) for place, sink in every if not place.topic] or every[:1]
+    for number, (place, sink) in enumerate(chosen, 1):
+        name = data["name"] if number == 1 else f"{data['name']}-{number}"
+        at: list[tuple[Loc, Loc]] = [(("operators", 0), ("operator",)), (("sink",), place.loc)]
+        documents.append(replace(document, data={**data, "name": name, "sink": sink}, places=at))
     return documents
+
+
+def _as_given(document: Document) -> Document:
+    """The file for checks of its model, which has lists where the file may have one entry."""
+    single = [key for key in ("on_success", "on_failure") if not is_list(document.data.get(key))]
+    return replace(document, places=[((key, 0), (key,)) for key in single])
 
 
 def owner_name(name: str) -> str:
@@ -69,13 +103,15 @@ def owner_name(name: str) -> str:
     return f"{name}.tasks"
 
 
-def _accepting(document: Document, spec: TaskSpec) -> Document:
+def _accepting(document: Document, spec: TaskSpec, places: Places) -> Document:
     as_it_is = {"value": "bytes", "key": "bytes"}
     data = {
         **_clients(document),
         "name": spec.name,
         "source": {"use": spec.source.use, "with": spec.source.with_ | as_it_is},
-        "operators": [{"use": _ACCEPT, "name": "accept", "with": _accept_settings(document, spec)}],
+        "operators": [
+            {"use": _ACCEPT, "name": "accept", "with": _accept_settings(document, spec, places)}
+        ],
         "sink": {
             "use": "kafka",
             "with": {
@@ -84,14 +120,15 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
                 "set": {"partition": "int(headers.p)"},
             },
         },
-        "dead_letter": document.data["on_failure"],
+        "dead_letter": letters_of(document, places.failures[0]),
         "workers": spec.workers,
         "drain_timeout": f"{spec.interrupt_within}s",
     }
-    return replace(document, data=data)
+    at = [(("dead_letter",), places.failures[0].loc), (("operators", 0, "with", "id"), ("id",))]
+    return replace(document, data=data, places=at)
 
 
-def _accept_settings(document: Document, spec: TaskSpec) -> dict[str, Any]:
+def _accept_settings(document: Document, spec: TaskSpec, places: Places) -> dict[str, Any]:
     door = {
         "kafka": {**document.data.get("kafka", {}), **document.data.get("consumer", {})},
         "inbox": inbox_of(spec.name),
@@ -100,11 +137,11 @@ def _accept_settings(document: Document, spec: TaskSpec) -> dict[str, Any]:
     }
     settings: dict[str, Any] = {"partitions": spec.topics.partitions, "door": door}
     if spec.id is not None:
-        settings |= {"id": document.data["id"], "source": run_data(document, spec)}
+        settings |= {"id": document.data["id"], "source": run_data(document, spec, places)}
     return settings
 
 
-def _owning(document: Document, spec: TaskSpec) -> Document:
+def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
     operator, retry = spec.operator, spec.operator.retry or spec.retry
     wait = retry.backoff
     lost = operator.lost_after
@@ -134,15 +171,17 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "max_memory": operator.limits.memory,
         "max_cpu": operator.limits.cpu,
         "pool": operator.pool,
-        "run": run_data(document, spec),
+        "run": run_data(document, spec, places),
+        "sinks": run_sinks(places)[1:],
+        **owner_settings(places),
     }
     data: dict[str, Any] = {
         **_clients(document),
         "name": owner_name(spec.name),
         "source": {"use": "task_inbox", "with": settings},
         "operators": [],
-        "sink": {"use": spec.on_success.use, "with": _places(spec.on_success.with_)},
-        "dead_letter": document.data["on_failure"],
+        "sink": owner_sink(places),
+        "dead_letter": owner_letters(document, spec.name, places),
         "drain_timeout": f"{spec.interrupt_within}s",
     }
     return replace(document, data=data)
@@ -150,21 +189,20 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
 
 def _inbox_config(spec: TaskSpec) -> dict[str, str]:
     """Settings of an inbox: words outlive the tasks whose inputs they are."""
+    return {"message.timestamp.type": "LogAppendTime", **_topic_config(spec)}
+
+
+def _topic_config(spec: TaskSpec) -> dict[str, str]:
+    """Settings of a topic whose records outlive the tasks that they are about."""
     waits = max(spec.max_age or 0.0, _DAY)
     return {
         "cleanup.policy": "delete",
-        "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(_ms(_SLACK * (spec.history.retention + waits))),
         "retention.bytes": "-1",
     }
 
 
-def _places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Where results go; how they are encoded is the business of an attempt."""
-    return {name: settings[name] for name in _PLACES if name in settings}
-
-
-def run_data(document: Document, spec: TaskSpec) -> dict[str, Any]:
+def run_data(document: Document, spec: TaskSpec, places: Places) -> dict[str, Any]:
     """The pipeline that the process of an attempt builds, as plain data."""
     use: dict[str, Any] = {"use": spec.operator.use, "with": spec.operator.with_}
     if spec.operator.name is not None:
@@ -174,8 +212,8 @@ def run_data(document: Document, spec: TaskSpec) -> dict[str, Any]:
         "name": f"{spec.name}.attempt",
         "source": document.data["source"],
         "operators": [use],
-        "sink": document.data["on_success"],
-        "dead_letter": document.data["on_failure"],
+        "sink": run_sinks(places)[0],
+        "dead_letter": letters_of(document, places.failures[0]),
         "retry": _retry_of(document),
     }
 

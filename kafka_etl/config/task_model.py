@@ -13,6 +13,7 @@ from kafka_etl.config.model import (
     RetrySpec,
     Use,
 )
+from kafka_etl.config.parse import is_list
 from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
 from kafka_etl.tasks.policy import OnDuplicate
@@ -87,6 +88,52 @@ class HistorySpec(Settings):
     retention: Duration = Field(default=7 * _DAY, ge=0)
 
 
+class SuccessSpec(UseSettings):
+    """A destination of results.
+
+    Attributes:
+        name: Name in `tasks show`, and of the pipeline that delivers; None: the sink's.
+    """
+
+    name: Name | None = None
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether results are written in the transaction of the final state."""
+        return self.use == "kafka"
+
+
+class FailureSpec(DeadLetterSpec):
+    """A destination of tasks that have ended without success.
+
+    Attributes:
+        name: Name in `tasks show`, and of the pipeline that delivers; None: the sink's.
+        when: The final states of which the destination hears.
+    """
+
+    name: Name | None = None
+    when: tuple[Literal["Failed", "Stopped", "Expired", "Invalid"], ...] = Field(
+        default=("Failed", "Stopped", "Expired", "Invalid"), min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _no_table_and_no_kafka(self) -> Self:
+        if self.table is not None:
+            raise ValueError("`table` needs a store: write `use: NAME` and `with: {table: NAME}`")
+        if self.use == "kafka":
+            raise ValueError("a topic of the cluster is written as `topic: NAME`")
+        return self
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether tasks are written in the transaction of their final state."""
+        return self.topic is not None
+
+
+def _one_needs_no_list(value: Any) -> Any:
+    return value if is_list(value) else (value,)
+
+
 class TaskTopicsSpec(Settings):
     """The topics of a task pipeline's own.
 
@@ -113,8 +160,8 @@ class TaskSpec(Settings):
         dedup: What becomes of a submission whose id is taken.
         max_open: Number of open tasks from which on no more are accepted: the source waits.
         max_age: Age at which a task that has not started expires; None: it never does.
-        on_success: Where results go.
-        on_failure: Where tasks go that have ended without success.
+        on_success: Where results go; one destination needs no list.
+        on_failure: Where tasks go that have ended without success; likewise.
         retry: Retry policy of an operator without its own.
         history: What is kept of tasks that have ended.
         topics: The topics of the pipeline's own.
@@ -137,8 +184,14 @@ class TaskSpec(Settings):
     dedup: DedupSpec = DedupSpec()
     max_open: int = Field(default=100_000, ge=1)
     max_age: Duration | None = Field(default=None, gt=0)
-    on_success: Use
-    on_failure: DeadLetterSpec
+    on_success: Annotated[
+        tuple[Annotated[SuccessSpec, BeforeValidator(bare_string_is_use)], ...],
+        BeforeValidator(_one_needs_no_list),
+        Field(min_length=1),
+    ]
+    on_failure: Annotated[
+        tuple[FailureSpec, ...], BeforeValidator(_one_needs_no_list), Field(min_length=1)
+    ]
     retry: RetrySpec = RetrySpec(max_attempts=3)
     history: HistorySpec = HistorySpec()
     topics: TaskTopicsSpec = TaskTopicsSpec()
@@ -173,7 +226,3 @@ class TaskSpec(Settings):
     @property
     def operator_name(self) -> str:
         return self.operator.name or self.operator.use.replace(":", ".").rpartition(".")[2]
-
-    @property
-    def run_sink(self) -> dict[str, Any]:
-        return {"use": self.on_success.use, "with": self.on_success.with_}

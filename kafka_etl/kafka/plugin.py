@@ -23,7 +23,7 @@ from kafka_etl.contracts import (
     SourcePlugin,
 )
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings, ReplaySettings
-from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 
 
 def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> Source:
@@ -60,6 +60,12 @@ def _check_inbox(settings: TaskInboxSettings, deployment: Deployment) -> Preflig
     from kafka_etl.kafka.task_topics import check_tasks
 
     return check_tasks(settings, deployment)
+
+
+def _check_deliveries(settings: TaskDeliverySettings, deployment: Deployment) -> Preflight:
+    from kafka_etl.kafka.task_topics import check_deliveries
+
+    return check_deliveries(settings, deployment)
 
 
 def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:
@@ -106,6 +112,12 @@ INBOX: Final = SourcePlugin(
     build=_build_inbox,
     check=_check_inbox,
     summary="words for tasks, read by their owner; not for pipeline files",
+)
+DELIVERIES: Final = SourcePlugin(
+    settings=TaskDeliverySettings,
+    build=_build_source,
+    check=_check_deliveries,
+    summary="outcomes of tasks on their way to a destination; not for pipeline files",
 )
 SINK: Final = SinkPlugin(
     settings=KafkaSinkSettings,

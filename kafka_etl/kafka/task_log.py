@@ -9,8 +9,9 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from kafka_etl.contracts import Deployment, OutcomeUnknown
-from kafka_etl.envelope import Encoded, encode_letter
+from kafka_etl.envelope import Encoded, LetterFormat, encode_letter
 from kafka_etl.errors import BrokersUnreachable, JournalUnreadable, TaskHistoryLost
+from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings
 from kafka_etl.kafka.destinations import Destinations
@@ -51,6 +52,9 @@ class KafkaTaskLog:
         self._inbox = settings.inbox
         self._journal = settings.journal
         self._results = results
+        self._formats: Mapping[str, LetterFormat] = {
+            letters.topic: letters.format for letters in settings.letters
+        }
         self._deployment = deployment
         self._written: dict[int, int] = {}
         self._reader = {**deployment.kafka, **deployment.consumer}
@@ -69,9 +73,10 @@ class KafkaTaskLog:
             if error is None:
                 self._written[record.partition() or 0] = record.offset() or 0
 
-        letters = [self._letter(letter) for letter in entry.letters]
+        letters = [self._letter(*letter) for letter in entry.letters]
         destinations = {row.topic or self._results for row in entry.rows}
         destinations.update(topic for topic, _, _ in letters)
+        destinations.update(row.topic for _, row in entry.deliveries)
 
         def write(producer: Producer) -> None:
             self._destinations.require(producer, destinations)
@@ -85,12 +90,16 @@ class KafkaTaskLog:
             for row in entry.rows:
                 encoded = Encoded(row.key, row.value, row.headers)
                 produce_record(producer, row.topic or self._results, _ANY_PARTITION, encoded)
+            for number, row in entry.deliveries:
+                encoded = Encoded(row.key, row.value, row.headers)
+                produce_record(producer, row.topic, number, encoded)
             for letter in letters:
                 produce_record(producer, *letter)
 
         size = sum(len(value or b"") for _, _, value in entry.journal)
         size += sum(len(row.value or b"") for row in entry.rows)
         size += sum(len(word.value() or b"") for _, word in entry.moves)
+        size += sum(len(row.value or b"") for _, row in entry.deliveries)
         to = [
             TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
             for tp, at in offsets.items()
@@ -98,11 +107,12 @@ class KafkaTaskLog:
         self._transactions.begin(write, size, to, lease)()
         return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 
-    def _letter(self, letter: Any) -> tuple[str, int, Encoded]:
+    def _letter(self, topic: str, letter: DeadLetter) -> tuple[str, int, Encoded]:
         place = self._deployment
-        topic = place.dead_letter_topic or ""
+        written_as = self._formats.get(topic, place.letter_format)
+        topic = topic or place.dead_letter_topic or ""
         limit = place.size_limits.get(topic, _DEFAULT_LIMIT)
-        encoded = encode_letter(letter, place.provenance, place.letter_format, limit)
+        encoded = encode_letter(letter, place.provenance, written_as, limit)
         return topic, partition_of(letter.record).number % place.partitions.get(topic, 1), encoded
 
     def restore(self, partition: Partition) -> Restored:

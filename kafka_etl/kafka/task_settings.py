@@ -6,9 +6,78 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from kafka_etl.kafka.settings import KafkaSourceSettings, Topic
+from kafka_etl.contracts import Settings
+from kafka_etl.kafka.settings import (
+    CreateSettings,
+    KafkaSinkSettings,
+    KafkaSourceSettings,
+    Topic,
+)
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks.policy import OnDuplicate, Policy
+from kafka_etl.tasks.states import FINAL, State
+
+
+class LetterTopic(Settings):
+    """A topic for tasks that end without success.
+
+    Attributes:
+        topic: The topic.
+        format: How a task is written; see `kafka_etl.envelope.LetterFormat`.
+        when: The final states of which the topic hears.
+        create: How to make the topic, if it is missing; False: a missing topic is an error.
+    """
+
+    topic: Topic
+    format: Literal["raw", "raw+connect", "envelope"] = "raw"
+    when: tuple[State, ...]
+    create: CreateSettings | Literal[False] = CreateSettings()
+
+
+class OutsidePlace(Settings):
+    """A destination outside of the cluster, which a stream pipeline writes to.
+
+    Attributes:
+        name: Name of the destination.
+        topic: Topic of what is on its way there.
+        when: The outcomes of which the destination hears; `Succeeded`: it gets rows of results.
+        has_input: Whether the destination gets the input of a task beside the result.
+    """
+
+    name: str
+    topic: Topic
+    when: tuple[State, ...]
+    has_input: bool = False
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the destination gets rows of results, and no notices of failures."""
+        return State.SUCCEEDED in self.when
+
+
+class TaskDeliverySettings(KafkaSourceSettings):
+    """Settings of a source that reads what is on its way to a destination.
+
+    Attributes:
+        pipeline: Name of the task pipeline.
+        operator: Name of the operator.
+        inbox: Topic of the words that say what has arrived.
+        partitions: Number of partitions.
+        replication: Copies of each partition of a topic that is created; None: the brokers'
+            default.
+        config: Further settings of the topic, if it is created.
+        notices: Whether the records are notices of failures, and no rows of results.
+        claim_check: See `kafka_etl.config.model.DeadLetterSpec`.
+    """
+
+    pipeline: str
+    operator: str
+    inbox: Topic
+    partitions: int = Field(default=16, ge=1, le=1000)
+    replication: int | None = None
+    config: dict[str, str] = Field(default_factory=dict[str, str])
+    notices: bool = False
+    claim_check: str | None = None
 
 
 class TaskInboxSettings(KafkaSourceSettings):
@@ -32,6 +101,11 @@ class TaskInboxSettings(KafkaSourceSettings):
         max_cpu: Seconds of CPU time that an attempt may use; None: no limit.
         pool: Whether a process serves one attempt or many.
         run: The document of the pipeline that a runner builds.
+        sinks: Further sinks for which a runner encodes results.
+        results: Topics of results beside those of the sink.
+        letters: Topics of tasks that end without success.
+        outside: Destinations outside of the cluster.
+        has_results: Whether any topic of the cluster gets results.
     """
 
     journal: Topic
@@ -56,6 +130,11 @@ class TaskInboxSettings(KafkaSourceSettings):
     max_cpu: float | None = Field(default=None, gt=0)
     pool: Literal["warm", "fresh"] = "warm"
     run: dict[str, Any] = Field(default_factory=dict[str, Any])
+    sinks: tuple[dict[str, Any], ...] = ()
+    results: tuple[KafkaSinkSettings, ...] = ()
+    letters: tuple[LetterTopic, ...] = ()
+    outside: tuple[OutsidePlace, ...] = ()
+    has_results: bool = True
 
     @property
     def inbox(self) -> str:
@@ -71,4 +150,9 @@ class TaskInboxSettings(KafkaSourceSettings):
             on_duplicate=self.on_duplicate,
             max_age_ms=self.max_age_ms,
             history_ms=self.history_ms,
+            outside={
+                state: names
+                for state in sorted(FINAL - {State.SUCCEEDED})
+                if (names := tuple(o.name for o in self.outside if state in o.when))
+            },
         )

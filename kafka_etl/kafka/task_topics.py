@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -10,9 +10,14 @@ from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TaskHistoryLost, TaskTopicsUnfit
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.client_settings import admin_settings
-from kafka_etl.kafka.preflight import check_source, wait_until_visible
+from kafka_etl.kafka.preflight import (
+    check_patterns,
+    check_source,
+    check_topics,
+    wait_until_visible,
+)
 from kafka_etl.kafka.task_meta import read_meta, write_meta
-from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.record import Partition
 from kafka_etl.tasks.journal import Meta
 
@@ -21,6 +26,7 @@ INBOX: Final[Mapping[str, str]] = {
     "message.timestamp.type": "LogAppendTime",
 }
 JOURNAL: Final[Mapping[str, str]] = {"cleanup.policy": "compact"}
+DELIVERIES: Final[Mapping[str, str]] = {"cleanup.policy": "delete"}
 """Settings that a topic must have; with others the inbox forgets words, or the journal states."""
 
 
@@ -55,8 +61,61 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     if meta is None:
         writer = {**deployment.kafka, **deployment.producer}
         write_meta(writer, settings.inbox, settings.journal, settings.partitions, admin.topic_ids)
+    made = [place.topic for place in settings.outside]
+    if made:
+        _make_deliveries(made, settings.inbox_config, settings, deployment)
     found = check_source(settings, deployment)
-    return replace(found, partitions={**found.partitions, **counts})
+    found = replace(found, partitions={**found.partitions, **counts})
+    for written in _written(settings, deployment):
+        found = replace(
+            found,
+            partitions={**found.partitions, **written.partitions},
+            size_limits={**found.size_limits, **written.size_limits},
+            notes=found.notes + written.notes,
+        )
+    return found
+
+
+def check_deliveries(settings: TaskDeliverySettings, deployment: Deployment) -> Preflight:
+    """Make or check the topic of deliveries, then check the topic as any source.
+
+    Raises: as `check_tasks`.
+    """
+    _make_deliveries(settings.topics, settings.config, settings, deployment)
+    return check_source(settings, deployment)
+
+
+def _written(settings: TaskInboxSettings, deployment: Deployment) -> Iterator[Preflight]:
+    """Check the topics of results and of failures that the sink does not know of."""
+    for place in settings.results:
+        yield check_topics(place.topics, place.create, deployment)
+        if place.patterns:
+            yield replace(check_patterns(place, deployment), partitions={})
+    for letters in settings.letters:
+        yield check_topics([letters.topic], letters.create or None, deployment)
+
+
+def _make_deliveries(
+    names: Iterable[str],
+    config: Mapping[str, str],
+    settings: TaskInboxSettings | TaskDeliverySettings,
+    deployment: Deployment,
+) -> None:
+    """Make or check topics of what is on its way, with as many partitions as the inbox.
+
+    Raises: as `check_tasks`.
+    """
+    admin = Admin(admin_settings(deployment))
+    admin.reach()
+    wanted = list(names)
+    there = admin.topics(wanted, "WRITE")
+    for name in wanted:
+        if name not in there:
+            admin.create_topic(name, settings.partitions, settings.replication, config)
+    counts = wait_until_visible(admin, wanted)
+    configs = admin.settings_of(list(there))
+    for name in wanted:
+        _check(name, counts, configs, DELIVERIES, settings.partitions)
 
 
 def _require_unused(admin: Admin, settings: TaskInboxSettings, partitions: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Label, Preflight
@@ -127,6 +127,7 @@ class KeeperTask:
         limits: What an attempt may use.
         finish_within: Seconds that attempts may go on after SIGTERM, unless SIGINT comes; 0: they
             are interrupted.
+        sinks: Further sinks that the results are encoded for.
     """
 
     document: Document
@@ -143,6 +144,7 @@ class KeeperTask:
     max_result: int = 1024 * 1024
     limits: Limits = field(default_factory=Limits)
     finish_within: float = 0.0
+    sinks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class RunnerTask:
         executor: Name of the executor, for `Context.worker`.
         is_fresh: Whether the process runs a single attempt.
         max_result: Bytes of an encoded result; a larger one fails for good.
+        sinks: Further sinks that the results are encoded for.
     """
 
     document: Document
@@ -177,6 +180,7 @@ class RunnerTask:
     is_fresh: bool
     max_result: int
     logs: LogSettings
+    sinks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,12 +170,26 @@ class HistoryLine(_Part, frozen=True):
     why: str = ""
 
 
+PENDING: Final = "pending"
+DELIVERED: Final = "delivered"
+REFUSED: Final = "refused"
+
+
 class Destination(_Part, frozen=True):
-    """A place that gets the outcome, and whether it has the outcome."""
+    """A place outside of the cluster that gets an outcome, and whether the place has it.
+
+    Attributes:
+        status: `pending`, `delivered` or `refused`.
+        why: Why the place refuses.
+        outcome: The outcome that the place gets.
+        on_cluster: Whether the place is a topic of the cluster, which has refused.
+    """
 
     name: str
     status: str
     why: str = ""
+    outcome: State = State.SUCCEEDED
+    on_cluster: bool = False
 
 
 class Head(_Part, frozen=True, kw_only=True):
@@ -195,6 +209,9 @@ class Head(_Part, frozen=True, kw_only=True):
         forget_ms: When the id may be used anew; 0: not known yet.
         ask: A question for the executor, such as `stack`.
         result: Preview of the result.
+        result_at: Offset of the result in the inbox; -1: there is none.
+        destinations: The places outside of the cluster that get the outcome of this generation.
+        delivery: Number of the last delivery; 0: there was none.
         duplicates: Submissions of the same id that were dropped.
         history: The last fifty lines of it.
         before: Number of lines before these.
@@ -225,8 +242,10 @@ class Head(_Part, frozen=True, kw_only=True):
     stop: StopNote | None = None
     ask: str = ""
     result: str = ""
+    result_at: int = -1
     error: Failure | None = None
     destinations: tuple[Destination, ...] = ()
+    delivery: int = 0
     duplicates: int = 0
     history: tuple[HistoryLine, ...] = ()
     before: int = 0

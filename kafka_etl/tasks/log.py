@@ -20,7 +20,10 @@ class Entry:
         journal: (number of the partition, key, value) of records of the journal.
         moves: Words that stand in the wrong partition of the inbox, each with its own partition.
         rows: Rows of results; those without a topic go to the pipeline's own.
-        letters: Tasks that have ended without success.
+        letters: (topic, dead letter) of tasks that have ended without success; a topic that is
+            empty is the pipeline's own.
+        deliveries: (number of the partition, row) of what goes to destinations outside of the
+            cluster; a row names the topic of its destination.
         notes: Partition -> (number of the commit, number of open tasks before it).
     """
 
@@ -29,7 +32,8 @@ class Entry:
     )
     moves: list[tuple[int, SourceRecord]] = field(default_factory=list[tuple[int, SourceRecord]])
     rows: list[Row] = field(default_factory=list[Row])
-    letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    letters: list[tuple[str, DeadLetter]] = field(default_factory=list[tuple[str, DeadLetter]])
+    deliveries: list[tuple[int, Row]] = field(default_factory=list[tuple[int, Row]])
     notes: dict[Partition, tuple[int, int]] = field(
         default_factory=dict[Partition, tuple[int, int]]
     )

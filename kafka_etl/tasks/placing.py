@@ -15,6 +15,16 @@ def journal_of(pipeline: str) -> str:
     return f"{pipeline}.journal"
 
 
+def deliveries_of(pipeline: str, destination: str) -> str:
+    """Topic of what is on its way to a destination outside of the cluster."""
+    return f"{pipeline}.deliveries.{destination}"
+
+
+def undelivered_of(pipeline: str) -> str:
+    """Topic of dead letters: what a destination outside of the cluster has refused."""
+    return f"{pipeline}.undelivered"
+
+
 def partition_of(route: str, partitions: int) -> int:
     """The partition of a task.
 

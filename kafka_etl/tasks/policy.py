@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,7 +26,7 @@ class Policy:
         max_interruptions: Ends by shutdown or lost lease that are too many for one generation.
         max_joint: Likewise, of ends together with others of the same executor.
         history_ms: How long the history of a final task is kept.
-        outside: Final states with a destination outside of the cluster.
+        outside: Outcome without success -> names of its destinations outside of the cluster.
     """
 
     max_attempts: int = 3
@@ -37,7 +38,7 @@ class Policy:
     max_interruptions: int = 10
     max_joint: int = 10
     history_ms: int = 7 * 86_400_000
-    outside: frozenset[State] = frozenset()
+    outside: Mapping[State, tuple[str, ...]] = field(default_factory=dict[State, tuple[str, ...]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from msgspec.structs import replace
 
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import (
+    DELIVERED,
+    PENDING,
+    REFUSED,
     Attempt,
     Attempts,
     Destination,
@@ -170,7 +173,12 @@ def _returned(case: Case) -> Change:
 
 def _succeeded(case: Case) -> Change:
     stop = None if case.head.stop is None else replace(case.head.stop, too_late=True)
-    head = replace(_with_attempt(case, "result"), result=case.word.preview, stop=stop)
+    head = replace(
+        _with_attempt(case, "result"),
+        result=case.word.preview,
+        result_at=case.at.offset,
+        stop=stop,
+    )
     return Change(_final(case, head, State.SUCCEEDED, case.head.executor))
 
 
@@ -365,6 +373,7 @@ def _new_generation(case: Case) -> Change:
         _unfinished(head),
         generation=head.generation + 1,
         result="",
+        result_at=-1,
         destinations=(),
         expires_ms=0,
         attempts=Attempts(total=head.attempts.total, last=head.attempts.last),
@@ -376,8 +385,16 @@ def _deliver_again(case: Case) -> Change | None:
     head = case.head
     if head.error is None or head.error.type != SINK_FAILED:
         return None
-    again = replace(_unfinished(head), outcome=State.SUCCEEDED)
-    return Change(_told(again, State.DELIVERING, case.at, case.word.by, case.word.reason))
+    refused = _refused(head, State.SUCCEEDED)
+    if not refused:
+        return None
+    others = tuple(d for d in head.destinations if not d.on_cluster)
+    again = replace(_unfinished(head), outcome=State.SUCCEEDED, destinations=others)
+    names = tuple(d.name for d in refused if not d.on_cluster)
+    by, reason = case.word.by, case.word.reason
+    if not names:
+        return Change(_over(case, again, State.SUCCEEDED, by, reason))
+    return Change(_delivering(case, again, names, by, reason))
 
 
 def _unfinished(head: Head) -> Head:
@@ -406,20 +423,48 @@ def _input_lost(case: Case) -> Change:
     return Change(_final(case, head, State.FAILED, OWNER, error.message))
 
 
-def _delivered(case: Case) -> Change:
-    outcome = case.head.outcome or State.SUCCEEDED
-    return Change(_over(case, case.head, outcome, OWNER, "delivered"))
+# Words of deliverers
 
 
-def _undeliverable(case: Case) -> Change:
+def _delivered(case: Case) -> Change | None:
+    return _answered(case, DELIVERED)
+
+
+def _undeliverable(case: Case) -> Change | None:
+    return _answered(case, REFUSED, case.word.why)
+
+
+def _answered(case: Case, status: str, why: str = "") -> Change | None:
+    """A destination has acknowledged or refused; the outcome waits for the last of them."""
+    head, word = case.head, case.word
+    if (word.generation, word.delivery) != (head.generation, head.delivery):
+        return None
+    waits = [(d.name, d.status) for d in head.destinations]
+    if (word.destination, PENDING) not in waits:
+        return None
+    asked = head.destinations[waits.index((word.destination, PENDING))]
+    answered = replace(asked, status=status, why=why)
+    destinations = tuple(answered if d is asked else d for d in head.destinations)
+    head = replace(head, destinations=destinations)
+    if any(d.status == PENDING for d in destinations):
+        return Change(head)
+    return Change(_all_answered(case, head, asked.outcome))
+
+
+def _all_answered(case: Case, head: Head, outcome: State) -> Head:
     """A result that a destination refuses fails the task; a notice of a failure does not."""
-    word: w.Undeliverable = case.word
-    refused = Destination(word.destination, "refused", word.why)
-    head = replace(case.head, destinations=(*case.head.destinations, refused))
-    if head.outcome is not State.SUCCEEDED:
-        return Change(_over(case, head, head.outcome or State.FAILED, OWNER, word.why))
-    head = replace(head, error=Failure(SINK_FAILED, f"{word.destination}: {word.why}"))
-    return Change(_final(case, head, State.FAILED, OWNER, word.why))
+    refused = _refused(head, outcome)
+    if not refused:
+        return _over(case, head, outcome, OWNER, "delivered")
+    said = "; ".join(f"{d.name}: {d.why}" for d in refused)
+    if outcome is not State.SUCCEEDED:
+        return _over(case, head, outcome, OWNER, f"refused by {said}")
+    return _final(case, replace(head, error=Failure(SINK_FAILED, said)), State.FAILED, OWNER, said)
+
+
+def _refused(head: Head, outcome: State) -> list[Destination]:
+    """The destinations of this outcome that have refused it."""
+    return [d for d in head.destinations if (d.status, d.outcome) == (REFUSED, outcome)]
 
 
 def _history_over(case: Case) -> Change | None:
@@ -453,9 +498,26 @@ def _forgotten(case: Case) -> Change:
 def _final(case: Case, head: Head, state: State, who: str, why: str = "") -> Head:
     """The task in this final state, or on its way to destinations outside of the cluster."""
     quiet = head.stop is not None and head.stop.quiet and state is not State.SUCCEEDED
-    if state in case.policy.outside and not quiet:
-        return _told(replace(head, outcome=state), State.DELIVERING, case.at, who, why)
+    names = () if quiet else _outside(case, state)
+    if names:
+        return _delivering(case, replace(head, outcome=state), names, who, why)
     return _over(case, head, state, who, why)
+
+
+def _outside(case: Case, state: State) -> tuple[str, ...]:
+    """The destinations outside of the cluster: of a success, those that get rows."""
+    if state is State.SUCCEEDED:
+        return case.word.outside if isinstance(case.word, w.Result) else ()
+    return case.policy.outside.get(state, ())
+
+
+def _delivering(case: Case, head: Head, names: tuple[str, ...], who: str, why: str) -> Head:
+    """The outcome on its way to these destinations."""
+    outcome = head.outcome or State.SUCCEEDED
+    others = tuple(d for d in head.destinations if d.name not in names)
+    asked = tuple(Destination(name, PENDING, outcome=outcome) for name in names)
+    head = replace(head, destinations=(*others, *asked), delivery=head.delivery + 1)
+    return _told(head, State.DELIVERING, case.at, who, why)
 
 
 def _over(case: Case, head: Head, state: State, who: str, why: str = "") -> Head:

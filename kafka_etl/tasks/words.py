@@ -144,11 +144,13 @@ class Result(OfAttempt, frozen=True, kw_only=True):
 
     Attributes:
         preview: The first of the result as text.
+        outside: Destinations outside of the cluster that get some of the rows, as the owner finds.
     """
 
     preview: str = ""
     size: int = 0
     seconds: float = 0.0
+    outside: tuple[str, ...] = ()
 
 
 Why = Literal[
@@ -208,6 +210,30 @@ class Probe(Word, frozen=True, kw_only=True):
     """
 
 
+class OfDelivery(Word, frozen=True, kw_only=True):
+    """Base of what a deliverer says about one destination.
+
+    Attributes:
+        destination: Name of the destination.
+        generation: Generation of the task.
+        delivery: Number of the delivery, which counts the deliveries of the task.
+    """
+
+    destination: str
+    generation: int
+    delivery: int
+
+
+class Delivered(OfDelivery, frozen=True, kw_only=True):
+    """The destination has acknowledged the outcome."""
+
+
+class Undeliverable(OfDelivery, frozen=True, kw_only=True):
+    """The destination refuses the outcome for good."""
+
+    why: str
+
+
 # What an owner says to itself; never in the inbox
 
 
@@ -245,17 +271,6 @@ class InputLost(Word, frozen=True, kw_only=True):
     """The input of a task that has not started is gone from the inbox."""
 
 
-class Delivered(Word, frozen=True, kw_only=True):
-    """All destinations have acknowledged."""
-
-
-class Undeliverable(Word, frozen=True, kw_only=True):
-    """A destination refuses the outcome for good."""
-
-    destination: str
-    why: str
-
-
 class HistoryOver(Word, frozen=True, kw_only=True):
     """The history of a final task is over; its id is still taken."""
 
@@ -278,6 +293,8 @@ INBOX: Final[dict[str, type[Word]]] = {
     "alive": Alive,
     "hello": Hello,
     "probe": Probe,
+    "delivered": Delivered,
+    "undeliverable": Undeliverable,
 }
 """Kind -> the words that are records of the inbox."""
 

@@ -24,11 +24,13 @@ import os, time
 from kafka_etl import Context, Permanent
 
 
-def work(task: dict, context: Context) -> dict:
+def work(task: dict, context: Context) -> dict | None:
     with open(os.environ["RUNS"], "a") as file:
         file.write(f"{task['id']}\\n")
     if task.get("bad"):
         raise Permanent("a bad task")
+    if task.get("none"):
+        return None
     if task.get("fails"):
         raise OSError("a task that fails")
     if task.get("dies"):
@@ -130,7 +132,7 @@ from pathlib import Path
 from kafka_etl import Context
 
 
-def work(task: dict, context: Context) -> dict:
+def work(task: dict, context: Context) -> dict | None:
     folder = Path(os.environ["RUNS"]).parent
     with open(folder / f"{task['id']}.lock", "w") as lock:
         try:

@@ -191,6 +191,8 @@ class StoredSink:
         durable: Offsets = {}
         if self._rolling is not None:
             durable = self._roll(self._rolling, final=final, leaving=leaving)
+        for tp in leaving:
+            self._to_mirror.pop(tp, None)  # their next owner copies
         if final or monotonic() - self._mirrored_at >= _MIRROR_EVERY:
             self._mirror(tenure())
         return durable

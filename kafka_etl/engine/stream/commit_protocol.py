@@ -221,11 +221,18 @@ class CommitProtocol:
             uncommitted.leave_out(gone)
 
     def note_changes(self) -> frozenset[Partition]:
-        """See `Membership.note_changes`; a sink that rolls closes what is open of departures."""
+        """See `Membership.note_changes`; a sink that keeps offsets hears of departures.
+
+        A sink that rolls closes what is open of them. Any other one has taken a partition over that
+        has left and is back already.
+        """
         gone = self._membership.note_changes()
-        if gone and self._keeper is not None and self._keeper.rolls:
+        leaving = gone
+        if gone and self._keeper is not None and not self._keeper.rolls:
+            leaving = gone - self._parts.source.positions().keys()
+        if leaving and self._keeper is not None:
             self.join()
-            self.tick(leaving=gone)
+            self.tick(leaving=leaving)
         return gone
 
     def call(self, call: Callable[[], T]) -> T:
@@ -245,7 +252,7 @@ class CommitProtocol:
         if not (final or leaving) and now - self._ticked < _TICK_EVERY:
             return
         self._ticked = now
-        self._membership.note_departures()
+        self._membership.mark()
         try:
             durable = self.call(
                 lambda: keeper.tick(lambda: self._membership.tenure, final=final, leaving=leaving)

@@ -91,9 +91,13 @@ class Membership:
         self.notes |= self._quarantine.suspects.consider(arrivals)
 
     def mark(self) -> None:
-        """Begin to collect departures for `tenure`: a commit is about to start."""
+        """Begin to collect departures for `tenure`: a commit is about to start.
+
+        Departures that nobody has acted upon are among them. Those before are not: such a partition
+        may be back by now.
+        """
         self.note_departures()
-        self.tenure = Tenure(self._source.lease)
+        self.tenure = Tenure(self._source.lease, self._gone)
 
     def note_departures(self) -> None:
         """Take in which partitions left, in the midst of a commit."""

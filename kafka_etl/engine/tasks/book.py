@@ -15,7 +15,15 @@ from msgspec.structs import replace
 
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Due, Head, decode_head, encode_head, encode_quarantine
+from kafka_etl.tasks.head import (
+    PENDING,
+    Destination,
+    Due,
+    Head,
+    decode_head,
+    encode_head,
+    encode_quarantine,
+)
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.states import FINAL, HELD, OPEN, State
 from kafka_etl.tasks.table import apply
@@ -41,6 +49,27 @@ class HeadChange(NamedTuple):
         """Whether the task has come to a final state."""
         was_open = self.before is None or self.before.state in OPEN
         return was_open and self.after is not None and self.after.state in FINAL
+
+    @property
+    def has_success(self) -> bool:
+        """Whether destinations on the cluster get the result now."""
+        before, after = self.before, self.after
+        if after is None or after.state is not State.SUCCEEDED or after.is_stub:
+            return False
+        return before is None or before.state is not State.SUCCEEDED
+
+    @property
+    def sends(self) -> bool:
+        """Whether an outcome sets out for destinations outside of the cluster."""
+        before, after = self.before, self.after
+        if after is None or after.state is not State.DELIVERING:
+            return False
+        return before is None or _delivery(before) != _delivery(after)
+
+
+def _delivery(head: Head) -> tuple[int, int]:
+    """What tells the deliveries of a task apart."""
+    return head.generation, head.delivery
 
 
 class Broken(NamedTuple):
@@ -209,6 +238,10 @@ class Book:
         """The committed heads of tasks whose token an executor holds."""
         return (head for head in self._open.values() if head.state in HELD)
 
+    def delivering(self) -> Iterator[Head]:
+        """The committed heads of tasks whose outcome is on its way."""
+        return (head for head in self._open.values() if head.state is State.DELIVERING)
+
     @property
     def open(self) -> int:
         """Number of open tasks, as committed."""
@@ -235,17 +268,36 @@ class Book:
         ]
 
     def refuse(self, task: str, destination: str, why: str, now_ms: int) -> None:
-        """A destination refuses for good what it was to get of a task that ends in the overlay."""
+        """What destinations were to get of a task in the overlay is refused for good.
+
+        Args:
+            task: The task, which ends, or whose outcome sets out.
+            destination: What stands for a topic of the cluster that refuses.
+            why: The words of the refusal.
+            now_ms: Present time, in milliseconds since the epoch.
+        """
         head = self._overlay[task]
-        if head is None:
-            return
-        delivering = replace(
-            head, state=State.DELIVERING, outcome=head.state, history=head.history[:-1]
-        )
-        word = w.Undeliverable(destination=destination, why=why)
-        change = apply(task, delivering, word, Moment(now_ms), self._policy)
-        if change is not None:
-            self._overlay[task] = change.head
+        if head is not None and head.state in FINAL:
+            asked = Destination(destination, PENDING, outcome=head.state, on_cluster=True)
+            head = replace(
+                head,
+                state=State.DELIVERING,
+                outcome=head.state,
+                history=head.history[:-1],
+                destinations=(*head.destinations, asked),
+            )
+        waits = () if head is None else head.destinations
+        for asked in [one for one in waits if one.status == PENDING]:
+            if head is not None:
+                word = w.Undeliverable(
+                    destination=asked.name,
+                    generation=head.generation,
+                    delivery=head.delivery,
+                    why=why,
+                )
+                change = apply(task, head, word, Moment(now_ms), self._policy)
+                head = head if change is None else change.head
+        self._overlay[task] = head
 
     def merge(self, tasks: Collection[str]) -> None:
         """The changes of these tasks are durable."""

@@ -27,10 +27,10 @@ from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
 from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
+from kafka_etl.engine.tasks.deliveries import Deliveries, Destinations, newly_refused
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
-from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.errors import SinkFailed, TaskHistoryLost
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
@@ -38,7 +38,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Head, encode_head
+from kafka_etl.tasks.head import encode_head
 from kafka_etl.tasks.journal import (
     Mark,
     ProgressNote,
@@ -48,7 +48,6 @@ from kafka_etl.tasks.journal import (
     mark_key,
     progress_key,
 )
-from kafka_etl.tasks.keeping import TaskRecord
 from kafka_etl.tasks.log import Entry, TaskLog
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
@@ -84,6 +83,7 @@ class OwnerSink:
         keeper: The keeper of this host.
         executors: Those that hold our tasks.
         policy: The rules of the pipeline.
+        places: Where outcomes go.
         writer: Name of this owner, for the marks.
         operator: Name of the operator, for dead letters.
         now_ms: Present time, in milliseconds since the epoch.
@@ -99,6 +99,7 @@ class OwnerSink:
         keeper: LocalKeeper,
         executors: Executors,
         policy: Policy,
+        places: Destinations,
         writer: str,
         operator: str,
         now_ms: Callable[[], int],
@@ -110,7 +111,6 @@ class OwnerSink:
         self._executors = executors
         self._policy = policy
         self._writer = writer
-        self._operator = operator
         self._now_ms = now_ms
         self._chance = chance
         self._counters = counters
@@ -119,7 +119,7 @@ class OwnerSink:
         self._commits: dict[Partition, int] = {}
         self._positions: dict[int, int] = {}
         self._inputs = Inputs(log.inputs)
-        self._results: dict[str, list[Row]] = {}
+        self._deliveries = Deliveries(places, self._inputs, log.inputs, operator, now_ms)
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
         self._rejects = Rejects(counters)
         self._moves: list[tuple[int, SourceRecord]] = []
@@ -155,6 +155,7 @@ class OwnerSink:
             for task, head in restored.heads.items():
                 book.restore(task, head)
             book.begin(self._now_ms())
+            self._deliveries.give_up(book, self._now_ms())
             mark = restored.mark
             self._books[tp] = book
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
@@ -179,7 +180,8 @@ class OwnerSink:
         self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
     ) -> Offsets:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
-        del leaving
+        for tp in leaving:
+            self._leave(tp)
         self._exchange()
         if not final:
             self._turn()
@@ -223,8 +225,10 @@ class OwnerSink:
                 if self._take(tp, task, submitted, record):
                     self._inputs.keep(tp, record)
             case _:
-                if self._take(tp, task, word, record) and isinstance(word, w.Result):
-                    self._results[task] = rows
+                head = book.head(task)
+                whole = self._deliveries.completed(tp, head, word, record, rows)
+                if whole is not None:
+                    self._take(tp, task, whole, record)
 
     def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
         """Have a task take a word; return whether the word has an effect."""
@@ -357,9 +361,10 @@ class OwnerSink:
             SinkFailed: It is the journal that refuses.
         """
         tp, change = one
-        if not change.ends:
+        if not (change.ends or change.sends or change.has_success):
             raise SinkFailed(f"the state of task {change.task} is refused: {refusal.message}")
-        has_result = change.after is not None and change.after.state is State.SUCCEEDED
+        after = change.after
+        has_result = after is not None and State.SUCCEEDED in {after.state, after.outcome}
         for tells in (True, False) if has_result else (False,):
             self._tell_refused(change.task, refusal)
             self._books[tp].refuse(change.task, refusal.code, refusal.message, self._now_ms())
@@ -401,14 +406,14 @@ class OwnerSink:
         self._merge(changes, commit)
 
     def _entry(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool) -> Entry:
-        entry, now = Entry(letters=list(commit.letters or ())), self._now_ms()
+        letters = [("", letter) for letter in commit.letters or ()]
+        entry, now = Entry(letters=letters), self._now_ms()
         for tp, change in changes:
             value = None if change.after is None else encode_head(change.after)
             entry.journal.append((tp.number, head_key(change.task), value))
             if change.after is None:
                 entry.journal.append((tp.number, progress_key(change.task), None))
-            elif change.ends:
-                self._deliver(entry, tp, change, tells=tells)
+            self._deliveries.add(entry, tp, change, tells=tells)
         if commit.letters is not None:
             self._add_rest(entry)
         for tp, at in commit.offsets.items():
@@ -429,30 +434,18 @@ class OwnerSink:
             if tp in self._books:
                 entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
 
-    def _deliver(self, entry: Entry, tp: Partition, change: HeadChange, *, tells: bool) -> None:
-        """Add what the destinations get of a task that ends."""
-        head = change.after
-        if head is None:
-            return
-        if head.state is State.SUCCEEDED:
-            entry.rows += self._results[change.task]
-        elif tells and not (head.stop is not None and head.stop.quiet):
-            record = self._inputs.get(tp, head) or _without_input(tp, head)
-            entry.letters.append(letter_of(head, record, self._operator, self._now_ms()))
-
     def _merge(self, changes: Sequence[TaskChange], commit: _Commit) -> None:
         for tp, at in commit.offsets.items():
             self._next[tp] = at
             self._commits[tp] += 1
         for tp, change in changes:
             self._books[tp].merge([change.task])
-            self._results.pop(change.task, None)
+            self._deliveries.merged(tp, change)
             self._follow(tp, change)
         if commit.letters is None:
             return
         for book in self._books.values():
             book.merge_broken()
-        self._results.clear()
         self._notes.clear()
         self._moves.clear()
 
@@ -470,12 +463,15 @@ class OwnerSink:
         if change.ends:
             self._counters.add("tasks_ended", 1, after.state.value)
             self._inputs.drop(tp, after)
+        for place in newly_refused(before, after):
+            self._counters.add("tasks_undelivered", 1, place)
 
     def _leave(self, tp: Partition) -> None:
         if self._books.pop(tp, None) is None:
             return
         self._next.pop(tp, None)
         self._inputs.forget(tp)
+        self._deliveries.leave(tp)
         self._executors.forget(tp)
         self._positions.pop(tp.number, None)
         self._serve()
@@ -487,7 +483,6 @@ class OwnerSink:
         """Nothing of what was not committed has happened."""
         for book in self._books.values():
             book.drop()
-        self._results.clear()
         self._notes.clear()
         self._moves.clear()
         self._rejects.void()
@@ -514,8 +509,3 @@ def _internal(broken: Broken) -> ErrorInfo:
     """A fault of ours, as the reason of a dead letter."""
     said = f"{broken.error.type}: {broken.error.message}"
     return ErrorInfo("InternalError", said, broken.error.traceback)
-
-
-def _without_input(tp: Partition, head: Head) -> TaskRecord:
-    """A record in place of an input that is gone."""
-    return TaskRecord(tp.topic, tp.number, head.seq, -1, None, None, [])

@@ -97,6 +97,7 @@ class Version:
             logs=self.options.logs,
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
+            sinks=tuple(settings["sinks"]),
         )
 
     def _member(self, worker: int | str) -> str:

@@ -13,7 +13,7 @@ from time import perf_counter
 from traceback import print_exception
 
 from kafka_etl.config.build import Pipeline, build
-from kafka_etl.contracts import Preflight, Unavailable
+from kafka_etl.contracts import Unavailable
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.errors import Stopped
 from kafka_etl.functions.bind import Isolation
@@ -25,6 +25,7 @@ from kafka_etl.runtime.tasks.cancelling import Cancelling
 from kafka_etl.runtime.tasks.exchange import TOKEN, Answer, Begun, Failed, Made, Reported, Run
 from kafka_etl.runtime.tasks.orphans import children_of
 from kafka_etl.runtime.tasks.reporter import Reporter
+from kafka_etl.runtime.tasks.results import make_invoker_of
 from kafka_etl.runtime.tasks.surroundings import Surroundings, handlers_of_ours
 from kafka_etl.runtime.tasks.verdicts import (
     Fault,
@@ -34,7 +35,6 @@ from kafka_etl.runtime.tasks.verdicts import (
     conclude,
     failure_of,
 )
-from kafka_etl.runtime.worker.assemble import deployment_of, make_invoker
 from kafka_etl.tasks.input_record import InputRecord
 
 
@@ -59,8 +59,7 @@ class Bench:
         pipeline = self._for_one_attempt(build(task.document, PluginRegistry.installed()))
         self._operators = pipeline.operators
         self._pools = Pools(self._operators, tick=_nothing)
-        deployment = deployment_of(pipeline, task.executor, Preflight())
-        self._invoker = make_invoker(pipeline, deployment, self._enter, self._pools, _now_ms)
+        self._invoker = make_invoker_of(task, pipeline, self._enter, self._pools, _now_ms)
 
     def open(self) -> None:
         """Call the operator's `open`.

@@ -100,7 +100,12 @@ class Keeper:
         self._loop.watch(connection.fileno(), self._daemon_is_gone)
         self._connection = connection
         runner = RunnerTask(
-            task.document, task.executor, task.pool == "fresh", task.max_result, task.logs
+            task.document,
+            task.executor,
+            task.pool == "fresh",
+            task.max_result,
+            task.logs,
+            task.sinks,
         )
         groups = ControlGroups.delegated(task.limits) if task.limits else None
         if task.limits and groups is None:

@@ -8,6 +8,7 @@ from time import time_ns
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment
+from kafka_etl.engine.tasks.deliveries import Destinations, Letters, Outside
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.kafka.head_tail import KafkaHeadTail
@@ -47,9 +48,18 @@ def make_owner(
         keeper,
         Executors(keeper, relay, settings.lost_after_ms / 1000),
         settings.policy,
+        _places(settings),
         deployment.member,
         settings.operator,
         lambda: time_ns() // 1_000_000,
         random.random,
         counters,
+    )
+
+
+def _places(settings: TaskInboxSettings) -> Destinations:
+    return Destinations(
+        letters=[Letters(one.topic, one.when) for one in settings.letters],
+        outside=[Outside(one.name, one.topic, one.has_input) for one in settings.outside],
+        has_results=settings.has_results,
     )

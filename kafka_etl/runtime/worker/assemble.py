@@ -54,11 +54,12 @@ from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
 from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings, ReplaySettings
-from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import SourceRecord, offset_of, partition_of
 from kafka_etl.routed_settings import RowSettings
+from kafka_etl.runtime.tasks.deliverer import make_deliverer, outcomes_of
 from kafka_etl.runtime.tasks.owner import make_owner
 from kafka_etl.runtime.worker.notices import Notices, make_hook
 from kafka_etl.table_settings import TableSettings, mapped_columns
@@ -108,7 +109,7 @@ def deployment_of(
         ),
         dead_letter_topic=letters.topic if letters else None,
         letter_format=letters.written_as if letters else "raw",
-        letter_table=letters.table if letters else None,
+        letter_table=_letter_table(pipeline),
         size_limits=preflight.size_limits,
         partitions=preflight.partitions,
         group=group_of(pipeline),
@@ -127,6 +128,20 @@ def deployment_of(
     )
 
 
+def delivers_notices(pipeline: Pipeline) -> bool:
+    """Whether what the sink gets are tasks that have failed, as dead letters."""
+    settings = pipeline.source_settings
+    return isinstance(settings, TaskDeliverySettings) and settings.notices
+
+
+def _letter_table(pipeline: Pipeline) -> str | None:
+    """The store's table of dead letters; None: they go elsewhere."""
+    letters, settings = pipeline.spec.dead_letter, pipeline.sink_settings
+    if delivers_notices(pipeline) and isinstance(settings, TableSettings):
+        return settings.table
+    return letters.table if letters else None
+
+
 def group_of(pipeline: Pipeline) -> str:
     """Return the consumer group of a pipeline."""
     return str(getattr(pipeline.source_settings, "group", None) or pipeline.spec.name)
@@ -142,6 +157,7 @@ def make_chain(
     deployment: Deployment,
     entering: Callable[[int], None],
     pools: Pools,
+    last_stage: LastStage | None = None,
 ) -> Chain:
     """Make the chain of the pipeline: decoding, the operators, encoding.
 
@@ -150,6 +166,7 @@ def make_chain(
         deployment: Where the pipeline runs.
         entering: Called with the number of a stage before the stage begins.
         pools: The pools in which operators with concurrency or isolation run.
+        last_stage: The last stage; None: that of the pipeline's sink.
     """
     codecs = pipeline.codecs
     is_table = isinstance(pipeline.sink_settings, TableSettings)
@@ -165,7 +182,7 @@ def make_chain(
             wants_keys=routing is not None and routing.needs_keys,
         ),
         operators=operate_all(pipeline.operators, pools),
-        encode=make_last_stage(pipeline, deployment),
+        encode=last_stage or make_last_stage(pipeline, deployment),
         entering=entering,
     )
 
@@ -365,6 +382,8 @@ def make_door(pipeline: Pipeline, deployment: Deployment) -> Sink | Sender | Wri
         BrokenPlugin: The plug-in built no door, one with wrong attributes, or one that cannot hold
             what the label of the plug-in promises.
     """
+    if isinstance(pipeline.source_settings, TaskDeliverySettings):
+        deployment = outcomes_of(pipeline.source_settings, deployment)
     door = pipeline.sink.build(pipeline.sink_settings, deployment)
     if isinstance(door, Sink) and not isinstance(door, (Sender, Writer, Store)):
         return door
@@ -391,7 +410,7 @@ def make_sink(
     folder: Path,
     counters: Counters,
 ) -> Sink:
-    """Make the sink of the door that the plug-in has built, or the owner of tasks.
+    """Make the sink of the door that the plug-in has built, the owner of tasks, or a deliverer.
 
     Args:
         pipeline: The pipeline.
@@ -404,6 +423,15 @@ def make_sink(
         return make_owner(pipeline, pipeline.source_settings, deployment, folder, counters)
     door = make_door(pipeline, deployment)
     identity = identity_of(pipeline, deployment)
+    if isinstance(pipeline.source_settings, TaskDeliverySettings):
+        return make_deliverer(
+            door,
+            pipeline.source_settings,
+            deployment,
+            identity,
+            has_letter_table=pipeline.sink.letters == "table",
+            patience=patience,
+        )
     pulse = deployment.pulse
     if isinstance(door, Sender):
         door = Lanes(door)

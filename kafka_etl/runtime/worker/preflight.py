@@ -10,7 +10,12 @@ from kafka_etl.errors import SinkFailed
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
-from kafka_etl.runtime.worker.assemble import deployment_of, letter_deployment, make_letter_door
+from kafka_etl.runtime.worker.assemble import (
+    delivers_notices,
+    deployment_of,
+    letter_deployment,
+    make_letter_door,
+)
 from kafka_etl.runtime.worker.patience import until_reached
 from kafka_etl.runtime.worker.store_offsets import prepare
 
@@ -39,6 +44,8 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse) -> Checked:
         )
         place = deployment
         checked = until_reached(lambda: pipeline.sink.check(pipeline.sink_settings, place), waiting)
+        if delivers_notices(pipeline):
+            checked = replace(checked, columns=(), label=None)
         found = _both(found, checked)
         letters = pipeline.spec.dead_letter
         if letters is not None and letters.topic is not None:

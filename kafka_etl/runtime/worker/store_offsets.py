@@ -13,7 +13,7 @@ from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffse
 from kafka_etl.engine.sinks.stored import StoreIdentity
 from kafka_etl.errors import StoreOffsetsUnclear
 from kafka_etl.record import Partition
-from kafka_etl.runtime.worker.assemble import identity_of, make_door
+from kafka_etl.runtime.worker.assemble import delivers_notices, identity_of, make_door
 from kafka_etl.runtime.worker.patience import until_reached
 
 
@@ -34,7 +34,7 @@ def prepare(
         SinkFailed: The store refuses the pipeline.
     """
     door = make_door(pipeline, deployment)
-    if not isinstance(door, Store):
+    if not isinstance(door, Store) or delivers_notices(pipeline):
         return found
     store, identity = door, identity_of(pipeline, deployment)
 

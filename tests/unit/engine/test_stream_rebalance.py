@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pytest
 
 from kafka_etl import Retry, operator
 from kafka_etl.contracts import Abandoned
-from kafka_etl.testing import MemorySource
+from kafka_etl.invocation import Settlement, Tenure
+from kafka_etl.record import Offsets, Partition
+from kafka_etl.testing import MemoryBroker, MemorySink, MemorySource
 from tests.unit.engine.kit import Bench
 
 
@@ -188,3 +190,64 @@ def test_comings_and_goings_are_counted() -> None:
     bench.source.assign(bench.partitions[0])
     bench.engine.idle()
     assert bench.count("rebalances") == 3
+
+
+class Holder(MemorySink):
+    """A sink that keeps offsets, and has a book for each partition that is the worker's."""
+
+    rolls = False
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker, "out")
+        self.books: set[Partition] = set()
+
+    def standing(self, arrivals: Offsets) -> Offsets:
+        self.books |= arrivals.keys()
+        return arrivals
+
+    def tick(
+        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+    ) -> Offsets:
+        del final
+        self.books -= {*tenure().departed, *leaving}
+        return {}
+
+    def begin(self, settlement: Settlement) -> Callable[[], None]:
+        end = super().begin(settlement)
+
+        def run() -> None:
+            self.books -= settlement.held().departed
+            end()
+
+        return run
+
+
+def test_a_sink_that_keeps_offsets_hears_of_a_partition_that_has_left_before_a_commit() -> None:
+    bench = Bench(lambda value: value, partitions=2, sink=Holder)
+    bench.put("a", partition=0)
+    bench.finish()
+    assert bench.sink.books == set(bench.partitions)
+    bench.source.revoke(bench.partitions[1])
+    bench.put("b", partition=0)
+    bench.step()  # which has a batch of the other partition, and no quiet moment
+    assert bench.sink.books == {bench.partitions[0]}
+
+
+def test_a_partition_that_has_left_and_is_back_is_not_taken_away_again() -> None:
+    bench = Bench(lambda value: value, partitions=2, sink=Holder)
+    bench.put("a", partition=0)
+    bench.finish()
+    bench.source.revoke(bench.partitions[1])
+    bench.source.assign(bench.partitions[1])
+    for _ in range(3):
+        bench.now += 1
+        bench.step()
+    assert bench.sink.books == set(bench.partitions)
+    bench.source.revoke(bench.partitions[1])
+    bench.now += 1
+    bench.step()
+    bench.source.assign(bench.partitions[1])
+    for _ in range(3):
+        bench.now += 1
+        bench.step()
+    assert bench.sink.books == set(bench.partitions)

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, Refusal
+from kafka_etl.engine.tasks.deliveries import Destinations, Letters
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
@@ -41,6 +42,7 @@ from kafka_etl.tasks.table import TABLE
 from kafka_etl.testing.memory import StoredRecord
 
 P0 = Partition("shop.inbox", 0)
+ON_CLUSTER = Destinations([Letters("", FINAL)])
 POLICY = Policy(max_attempts=2, backoff=Backoff(1, 1, 1, "none"))
 
 
@@ -52,6 +54,7 @@ class Log:
         self.journal: dict[bytes, bytes] = {}
         self.rows: list[Row] = []
         self.letters: list[Any] = []
+        self.deliveries: list[tuple[int, Row]] = []
         self.committed = 0
         self.commits = 0
         self.fails = False
@@ -75,7 +78,8 @@ class Log:
             else:
                 self.journal[key] = value
         self.rows += entry.rows
-        self.letters += entry.letters
+        self.letters += [letter for _, letter in entry.letters]
+        self.deliveries += entry.deliveries
         self.moves += entry.moves
         self.committed = offsets[P0]
         self.commits += 1
@@ -167,7 +171,13 @@ def put(log: Log, key: str, headers: Any, value: bytes | None = None) -> None:
 class Bench:
     """An owner, and what surrounds it."""
 
-    def __init__(self, policy: Policy = POLICY, slots: int = 1, log: Log | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy = POLICY,
+        slots: int = 1,
+        log: Log | None = None,
+        places: Destinations = ON_CLUSTER,
+    ) -> None:
         self.log = log or Log()
         self.keeper = Keeper(slots)
         self.tail = Tail()
@@ -181,6 +191,7 @@ class Bench:
             self.local,
             executors,
             policy,
+            places,
             "me",
             "work",
             lambda: self.now,

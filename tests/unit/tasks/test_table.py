@@ -11,7 +11,16 @@ from msgspec.structs import replace
 
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Attempts, Due, Failure, Head, Input, StopNote, Submitted
+from kafka_etl.tasks.head import (
+    Attempts,
+    Destination,
+    Due,
+    Failure,
+    Head,
+    Input,
+    StopNote,
+    Submitted,
+)
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.states import FINAL, HELD, State
 from kafka_etl.tasks.table import TABLE, Change, apply
@@ -20,7 +29,7 @@ S = State
 NOW = 1_000_000
 AT = Moment(NOW, offset=77)
 POLICY = Policy(backoff=Backoff(1, 2, 60, "none"), window_ms=5_000, history_ms=2_000)
-OUTSIDE = Policy(backoff=POLICY.backoff, outside=frozenset({S.SUCCEEDED, S.FAILED, S.STOPPED}))
+OUTSIDE = Policy(backoff=POLICY.backoff, outside={S.FAILED: ("letters",), S.STOPPED: ("letters",)})
 
 
 def head_of(state: State, **more: Any) -> Head:
@@ -42,7 +51,8 @@ def head_of(state: State, **more: Any) -> Head:
     if state is S.RETRYING:
         head = replace(head, due=Due(NOW + 10, 10))
     if state is S.DELIVERING:
-        head = replace(head, outcome=S.SUCCEEDED)
+        asked = (Destination("mns", "pending"),)
+        head = replace(head, outcome=S.SUCCEEDED, delivery=1, destinations=asked)
     if state in FINAL:
         head = replace(head, finished_ms=NOW - 1, forget_ms=NOW + 1_000)
     return replace(head, **more)
@@ -73,8 +83,9 @@ WORDS: dict[str, w.Word] = {
     "input lost": w.InputLost(),
     "due": w.IsDue(),
     "too old": w.IsTooOld(),
-    "delivered": w.Delivered(),
-    "undeliverable": w.Undeliverable(destination="mns", why="403"),
+    "result outside": w.Result(token="k", preview="ok", outside=("mns",)),
+    "delivered": w.Delivered(destination="mns", generation=2, delivery=1),
+    "undeliverable": w.Undeliverable(destination="mns", generation=2, delivery=1, why="403"),
     "history over": w.HistoryOver(),
     "window over": w.WindowOver(),
     "progress": w.Progress(token="k", fraction=0.5),
@@ -95,6 +106,7 @@ EXPECTED: dict[tuple[State, str], State] = {
     (S.DEQUEUED, "started"): S.RUNNING,
     (S.DEQUEUED, "returned"): S.ENQUEUED,
     **{(state, "result"): S.SUCCEEDED for state in HELD},
+    **{(state, "result outside"): S.DELIVERING for state in HELD},
     **{
         (state, word): S.RETRYING
         for state in HAS_ATTEMPT
@@ -372,11 +384,33 @@ def test_a_second_stop_can_only_be_harder() -> None:
 # Delivery
 
 
+def answer(destination: str, delivery: int = 1, why: str = "") -> w.OfDelivery:
+    if why:
+        return w.Undeliverable(destination=destination, generation=2, delivery=delivery, why=why)
+    return w.Delivered(destination=destination, generation=2, delivery=delivery)
+
+
 def test_outcomes_with_a_destination_outside_are_delivered_first() -> None:
-    head = after(head_of(S.RUNNING), WORDS["result"], OUTSIDE)
+    head = after(head_of(S.RUNNING), WORDS["result outside"], OUTSIDE)
     assert (head.state, head.outcome, head.finished_ms) == (S.DELIVERING, S.SUCCEEDED, 0)
-    done = after(head, w.Delivered(), OUTSIDE)
+    assert (head.result_at, head.delivery) == (77, 1)
+    done = after(head, answer("mns"), OUTSIDE)
     assert (done.state, done.outcome) == (S.SUCCEEDED, None)
+    assert done.destinations == (Destination("mns", "delivered"),)
+
+
+def test_the_last_destination_that_answers_decides() -> None:
+    result = w.Result(token="k", outside=("mns", "files"))
+    head = after(head_of(S.RUNNING), result, OUTSIDE)
+    refused = after(head, answer("mns", why="403"), OUTSIDE)
+    assert refused.state is S.DELIVERING
+    failed = after(refused, answer("files"), Policy())
+    assert (failed.state, failed.error) == (S.FAILED, Failure("SinkFailed", "mns: 403"))
+    again = after(failed, WORDS["retry deliver"])
+    assert [(d.name, d.status) for d in again.destinations] == [
+        ("files", "delivered"),
+        ("mns", "pending"),
+    ]
 
 
 def test_a_refused_result_fails_the_task_and_can_be_delivered_again() -> None:
@@ -384,12 +418,29 @@ def test_a_refused_result_fails_the_task_and_can_be_delivered_again() -> None:
     assert (head.state, head.error) == (S.FAILED, Failure("SinkFailed", "mns: 403"))
     again = after(head, WORDS["retry deliver"])
     assert (again.state, again.outcome, again.generation) == (S.DELIVERING, S.SUCCEEDED, 2)
+    assert apply("t", again, answer("mns", 1), AT, POLICY) is None
+    assert after(again, answer("mns", 2)).state is S.SUCCEEDED
+
+
+def test_a_refused_result_is_a_failure_of_which_others_hear() -> None:
+    head = after(head_of(S.DELIVERING), WORDS["undeliverable"], OUTSIDE)
+    assert (head.state, head.outcome, head.delivery) == (S.DELIVERING, S.FAILED, 2)
+    assert after(head, answer("letters", 2), OUTSIDE).state is S.FAILED
 
 
 def test_a_refused_notice_of_a_failure_ends_in_no_loop() -> None:
-    head = after(head_of(S.DELIVERING, outcome=S.FAILED), WORDS["undeliverable"], OUTSIDE)
-    assert head.state is S.FAILED
-    assert head.destinations[0].status == "refused"
+    head = after(head_of(S.RUNNING), WORDS["permanent"], OUTSIDE)
+    assert (head.state, head.outcome) == (S.DELIVERING, S.FAILED)
+    head = after(head, answer("letters", why="404"), OUTSIDE)
+    assert (head.state, head.error) == (S.FAILED, Failure("permanent"))
+    assert head.destinations == (Destination("letters", "refused", "404", S.FAILED),)
+    assert head.history[-1].why == "refused by letters: 404"
+
+
+def test_an_answer_of_another_delivery_or_destination_has_no_effect() -> None:
+    head = head_of(S.DELIVERING)
+    for word in (answer("mns", 2), answer("files"), replace(answer("mns"), generation=1)):
+        assert apply("t", head, word, AT, POLICY) is None
 
 
 def test_a_quiet_stop_tells_no_destination() -> None:
