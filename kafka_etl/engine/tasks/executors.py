@@ -317,7 +317,7 @@ class Executors:
         self._lost_after = lost_after
         self._clock = clock
         self._heard: dict[str, float] = {}
-        self._boots: dict[str, str] = {}
+        self._boots: dict[tuple[Partition, str], str] = {}
         self._past: set[str] = set()
         self._loads: dict[str, int] = {}
         self._missed: dict[str, int] = {}
@@ -326,14 +326,15 @@ class Executors:
         self._known: dict[Partition, float] = {}
         self._attached_at = -_ATTACH_EVERY
 
-    def hear(self, word: w.Alive | w.Hello, held: Iterable[Head]) -> None:
+    def hear(self, tp: Partition, word: w.Alive | w.Hello, held: Iterable[Head]) -> None:
         """Take in what an executor says of itself, in a partition that holds these tokens."""
         if word.boot in self._past:
             return  # an earlier keeper, relayed late
-        known = self._boots.get(word.executor)
+        known = self._boots.get((tp, word.executor))
         if known is not None and known != word.boot:
             self._past.add(known)
-        self._boots[word.executor] = word.boot
+        # In another partition there may still be a result of the earlier boot before this word.
+        self._boots[tp, word.executor] = word.boot
         self._heard[word.executor] = self._clock()
         if isinstance(word, w.Hello):
             return
@@ -387,7 +388,7 @@ class Executors:
                 return w.Returned(token=head.token)
             return w.Silent(token=head.token)
         known_until = self._known.get(tp, 0.0)
-        reborn = self._boots.get(head.executor, head.boot) != head.boot
+        reborn = self._boots.get((tp, head.executor), head.boot) != head.boot
         if not reborn and known_until - self._last_heard(head) <= self._lost_after:
             return None
         mates = sum((o.executor, o.boot) == (head.executor, head.boot) for o in every)

@@ -215,7 +215,7 @@ class OwnerSink:
         self._rejects.good()
         match word:
             case w.Alive() | w.Hello():
-                self._executors.hear(word, book.held())
+                self._executors.hear(tp, word, book.held())
             case w.Probe():
                 self._executors.hear_probe(tp, word)
             case w.Progress():
