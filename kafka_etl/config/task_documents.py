@@ -125,6 +125,9 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
         "pool": operator.pool,
+        "logs_topic": spec.history.topic,
+        "logs": spec.history.logs,
+        "logs_config": {"retention.ms": str(_ms(spec.history.retention + _DAY))},
         "run": run_data(document, spec),
     }
     data: dict[str, Any] = {

@@ -15,10 +15,13 @@ from kafka_etl.config.model import (
 )
 from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
+from kafka_etl.kafka.settings import Topic
+from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.policy import OnDuplicate
-from kafka_etl.units import Duration
+from kafka_etl.units import Duration, Size
 
 _DAY = 86_400.0
+_MOST_LOGS = 64 * 2**20
 
 
 class TaskOperatorSpec(UseSettings):
@@ -60,14 +63,24 @@ class DedupSpec(Settings):
     on_duplicate: OnDuplicate = "drop"
 
 
+def _off_is_nothing(value: Any) -> Any:
+    """The size of logs that are off, for YAML that reads `off` as false, or as a text."""
+    return 0 if value is False or value == "off" else value
+
+
 class HistorySpec(Settings):
     """What is kept of tasks that have ended.
 
     Attributes:
         retention: How long their history is kept.
+        topic: Topic of what attempts print; the pipelines of a cluster share it.
+        logs: Bytes that are kept of what an attempt prints; `off`: nothing is, and there is no
+            topic.
     """
 
     retention: Duration = Field(default=7 * _DAY, ge=0)
+    topic: Topic = TOPIC
+    logs: Annotated[Size, BeforeValidator(_off_is_nothing), Field(le=_MOST_LOGS)] = 2**20
 
 
 class TaskTopicsSpec(Settings):

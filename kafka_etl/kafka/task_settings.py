@@ -8,6 +8,7 @@ from pydantic import Field
 
 from kafka_etl.kafka.settings import KafkaSourceSettings, Topic
 from kafka_etl.retry import Backoff
+from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.policy import OnDuplicate, Policy
 
 
@@ -28,6 +29,9 @@ class TaskInboxSettings(KafkaSourceSettings):
         timeout: Seconds that an attempt may take.
         stop_grace: Seconds from SIGTERM to SIGKILL.
         pool: Whether a process serves one attempt or many.
+        logs_topic: Topic of what attempts print; the pipelines of a cluster share it.
+        logs: Bytes of the log of an attempt; 0: there are no logs, and no topic is needed.
+        logs_config: Settings of the topic of logs, if it is created.
         run: The document of the pipeline that a runner builds.
     """
 
@@ -49,6 +53,9 @@ class TaskInboxSettings(KafkaSourceSettings):
     timeout: float = Field(default=3600.0, gt=0)
     stop_grace: float = Field(default=10.0, ge=0)
     pool: Literal["warm", "fresh"] = "warm"
+    logs_topic: Topic = TOPIC
+    logs: int = Field(default=0, ge=0)
+    logs_config: dict[str, str] = Field(default_factory=dict[str, str])
     run: dict[str, Any] = Field(default_factory=dict[str, Any])
 
     @property

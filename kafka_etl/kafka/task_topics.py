@@ -1,4 +1,4 @@
-"""Preflight of an owner of tasks: its two topics, made if they are missing, and as they must be."""
+"""Preflight of an owner of tasks: its topics, made if they are missing, and as they must be."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.client_settings import admin_settings
 from kafka_etl.kafka.preflight import check_source, wait_until_visible
 from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.tasks.log_records import PARTITIONS
 
 INBOX: Final[Mapping[str, str]] = {
     "cleanup.policy": "delete",
     "message.timestamp.type": "LogAppendTime",
+}
+LOGS: Final[Mapping[str, str]] = {
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "CreateTime",
 }
 JOURNAL: Final[Mapping[str, str]] = {"cleanup.policy": "compact"}
 """Settings that a topic must have; with others the inbox forgets words, or the journal states."""
@@ -42,8 +47,27 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     configs = admin.settings_of(list(there))
     _check(settings.inbox, counts, configs, INBOX, settings.partitions)
     _check(settings.journal, counts, configs, JOURNAL, settings.partitions)
+    if settings.logs:
+        counts |= _check_logs(admin, settings)
     found = check_source(settings, deployment)
     return replace(found, partitions={**found.partitions, **counts})
+
+
+def _check_logs(admin: Admin, settings: TaskInboxSettings) -> Mapping[str, int]:
+    """Make or check the topic of logs; other pipelines may have made it, with other settings."""
+    topic = settings.logs_topic
+    is_there = bool(admin.topics([topic], "WRITE"))
+    if not is_there:
+        config = {**LOGS, **settings.logs_config}
+        admin.create_topic(topic, PARTITIONS, settings.replication, config)
+    counts = wait_until_visible(admin, [topic])
+    found = admin.settings_of([topic]).get(topic, {}).get("cleanup.policy", "delete")
+    if is_there and "compact" in found:
+        raise TaskTopicsUnfit(
+            f"topic {topic} has cleanup.policy={found}, which would keep one piece of each log",
+            "Set its cleanup.policy to delete, or name another topic in `history.topic`.",
+        )
+    return counts
 
 
 def _check(

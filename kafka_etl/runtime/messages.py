@@ -123,6 +123,8 @@ class KeeperTask:
         partitions: Number of the inbox's partitions.
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
+        log_limit: Bytes of the log of an attempt, half of them from its beginning and half from its
+            end; 0: nothing is kept.
     """
 
     document: Document
@@ -137,6 +139,7 @@ class KeeperTask:
     logs: LogSettings
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
+    log_limit: int = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

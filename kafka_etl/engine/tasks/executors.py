@@ -34,6 +34,7 @@ from kafka_etl.tasks.keeping import (
     Held,
     Holding,
     Instant,
+    Logged,
     Said,
     Show,
     TaskRecord,
@@ -80,6 +81,20 @@ class Relay(Protocol):
     def close(self) -> None: ...
 
 
+class LogWriter(Protocol):
+    """Writes what attempts print; no method but `close` waits."""
+
+    def write(self, piece: Logged) -> None:
+        """Write a piece; one that finds no room is dropped."""
+        ...
+
+    def poll(self) -> None:
+        """Have the client work."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class LocalKeeper:
     """The keeper of this host, as an owner sees it.
 
@@ -87,12 +102,16 @@ class LocalKeeper:
         link: The connection.
         relay: Writes the keeper's words.
         tail: Follows the journals of other owners.
+        logs: Writes what attempts print; None: nobody does.
     """
 
-    def __init__(self, link: KeeperLink, relay: Relay, tail: HeadTail) -> None:
+    def __init__(
+        self, link: KeeperLink, relay: Relay, tail: HeadTail, logs: LogWriter | None = None
+    ) -> None:
         self._link = link
         self._relay = relay
         self._tail = tail
+        self._logs = logs
         self._positions: dict[int, int] = {}
         self._own: frozenset[int] = frozenset()
         self._holding: Holding | None = None
@@ -105,6 +124,8 @@ class LocalKeeper:
         self._link.close()
         self._relay.close()
         self._tail.close()
+        if self._logs is not None:
+            self._logs.close()
 
     # What the keeper says
 
@@ -119,10 +140,14 @@ class LocalKeeper:
             if isinstance(message, Holding):
                 self._take_in(message)
                 has_told = True
-            else:
+            elif isinstance(message, Said):
                 self._relay.write(message)
                 if message.last and message.partition not in self._own:
                     self._running.pop(message.last, None)
+            elif self._logs is not None:
+                self._logs.write(message)
+        if self._logs is not None:
+            self._logs.poll()
         if self._link.connected and not was_connected:
             self.attach()
         for done in self._relay.acknowledged():
@@ -206,6 +231,11 @@ class LocalKeeper:
         """End an attempt, if it runs here."""
         if self._holding is not None and head.executor == self._holding.executor:
             self._link.send(Halt(head.token, force=head.stop is not None and head.stop.force))
+
+    def ask(self, head: Head) -> None:
+        """Have an attempt answer the question in its head, if it runs here."""
+        if self._holding is not None and head.executor == self._holding.executor:
+            self._link.send(Show(head.token))
 
     def released(self, token: str) -> None:
         """The attempt is over: its slot is free."""

@@ -331,6 +331,8 @@ class OwnerSink:
             self._keeper.start(tp.number, after, record)
         elif after.state is State.STOPPING:
             self._keeper.halt(after)
+        if after.ask and (before is None or before.ask != after.ask):
+            self._keeper.ask(after)
         if before is not None and before.token and not after.token:
             self._keeper.released(before.token)
         if change.ends:

@@ -94,6 +94,7 @@ class Version:
             partitions=settings["partitions"],
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
+            log_limit=settings["logs"],
         )
 
     def _member(self, worker: int | str) -> str:

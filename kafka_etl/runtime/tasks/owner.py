@@ -11,6 +11,7 @@ from kafka_etl.contracts import Deployment
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.kafka.head_tail import KafkaHeadTail
+from kafka_etl.kafka.log_relay import LogRelay
 from kafka_etl.kafka.settings import KafkaSinkSettings
 from kafka_etl.kafka.task_log import KafkaTaskLog
 from kafka_etl.kafka.task_settings import TaskInboxSettings
@@ -39,9 +40,12 @@ def make_owner(
     sink = pipeline.sink_settings
     if not isinstance(sink, KafkaSinkSettings):
         raise TypeError("results go to Kafka")
-    relay = WordRelay({**deployment.kafka, **deployment.producer}, settings.inbox)
+    clients = {**deployment.kafka, **deployment.producer}
+    relay, topic = WordRelay(clients, settings.inbox), settings.logs_topic
     tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
-    keeper = LocalKeeper(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, tail)
+    logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None
+    socket = KeeperSocket(socket_of(folder, pipeline.spec.name))
+    keeper = LocalKeeper(socket, relay, tail, logs)
     return OwnerSink(
         KafkaTaskLog(settings, sink.topic, deployment),
         keeper,
