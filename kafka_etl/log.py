@@ -66,16 +66,16 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
 
 def log_of_operators(file: TextIO, level: str) -> None:
     """Write what operators log, from a level on, into a file, as lines with time and level."""
-    handler = logging.StreamHandler(file)
+    written = logging.StreamHandler(file)
     form = logging.Formatter("{asctime}.{msecs:03.0f}Z {levelname} {message}", style="{")
     form.datefmt, form.converter = "%Y-%m-%dT%H:%M:%S", time.gmtime
-    handler.setFormatter(form)
-    _have_operators_log(handler, LEVELS[level])
+    written.setFormatter(form)
+    _have_operators_log(written, LEVELS[level])
 
 
-def _have_operators_log(handler: logging.Handler, level: int) -> None:
+def _have_operators_log(written: logging.Handler, level: int) -> None:
     logger = logging.getLogger(OPERATORS_LOG)
-    logger.handlers = [handler]
+    logger.handlers = [written]
     logger.propagate = False
     logger.setLevel(level)
 
