@@ -39,6 +39,8 @@
         ├── NoSuchTask               E340
         ├── JournalUnreadable        E341
         ├── TaskTopicsUnfit          E342
+        ├── NoAttempt                E346
+        ├── AttemptSilent            E347
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -411,6 +413,20 @@ class JournalUnreadable(KafkaEtlError):
 class TaskTopicsUnfit(KafkaEtlError):
     code = "E342"
     advice = "Change the topic's settings with Kafka's own tools, and start again."
+
+
+class NoAttempt(KafkaEtlError):
+    code = "E346"
+    exit_status = 2
+    advice = "`kafka-etl tasks show PIPELINE ID` shows the task's attempts, and what it does now."
+
+
+class AttemptSilent(KafkaEtlError):
+    code = "E347"
+    advice = (
+        "Ask again, with a larger --timeout; see whether the pipeline runs, with `kafka-etl "
+        "status` on its host. Tasks whose `history.logs` is off have no way to answer."
+    )
 
 
 class RecordFailed(KafkaEtlError):

@@ -9,8 +9,8 @@ KIB = 1024
 LIMIT = 64 * KIB
 
 
-def grant(token: str = "k") -> Grant:
-    return Grant(token, "a", 0, 1, 1, TaskRecord("in", 0, 0, -1, None, b"", []))
+def grant(name: str = "k") -> Grant:
+    return Grant(name, "a", 0, 1, 1, TaskRecord("in", 0, 0, -1, None, b"", []))
 
 
 def attempt_log(limit: int = LIMIT) -> AttemptLog:
@@ -54,8 +54,7 @@ def test_the_first_half_goes_out_live_and_the_last_half_at_the_end_with_a_gap_be
 
     assert 30 * KIB < len(text(live)) <= 32 * KIB
     assert text(live).startswith(b"line 000000\n")
-    assert [p.stream for p in rest][0] == "gap"
-    assert [p.stream for p in rest][-1] == "end"
+    assert (rest[0].stream, rest[-1].stream) == ("gap", "end")
     assert b"bytes are left out" in rest[0].data
     assert text(rest).endswith(b"line 099999\n")
     assert 15 * KIB < len(text(rest)) <= 33 * KIB
@@ -139,7 +138,7 @@ def test_logs_of_ended_attempts_that_nobody_takes_shrink_to_a_note() -> None:
         sent.append(piece)
         return True
 
-    logs._send = send  # noqa: SLF001 - an owner has come
+    logs._send = send
     for second in range(10):
         logs.flush(float(second))
 
