@@ -139,7 +139,7 @@ def test_without_logs_there_is_no_topic_and_the_command_says_so(
         f'{{"topic": "{project.logs}"}}', f'{{"topic": "{project.logs}", "logs": "off"}}'
     )
     project.file.write_text(text)
-    with project.daemon() as daemon:
+    with project.daemon():
         project.submit("s", prints=["x"])
         project.until("s", State.SUCCEEDED)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from kafka_etl.runtime.tasks.attempt_log import AttemptLog, Logs
-from kafka_etl.tasks.keeping import Grant, Logged, TaskRecord
+from kafka_etl.tasks.keeping import Grant, Instant, Logged, TaskRecord
 
 KIB = 1024
 LIMIT = 64 * KIB
 
 
 def grant(name: str = "k") -> Grant:
-    return Grant(name, "a", 0, 1, 1, TaskRecord("in", 0, 0, -1, None, b"", []))
+    record = TaskRecord("in", 0, 0, -1, None, b"", [])
+    return Grant(name, "a", 0, 1, 1, record, (1, 1), 0, Instant(0.0, 0.0))
 
 
 def attempt_log(limit: int = LIMIT) -> AttemptLog:
@@ -126,7 +127,15 @@ def test_prints_wait_for_an_owner_and_are_not_lost() -> None:
 
 
 def test_logs_of_ended_attempts_that_nobody_takes_shrink_to_a_note() -> None:
-    logs = Logs(1024 * KIB, lambda _piece: False)
+    sent: list[Logged] = []
+    is_there = False
+
+    def send(piece: Logged) -> bool:
+        if is_there:
+            sent.append(piece)
+        return is_there
+
+    logs = Logs(1024 * KIB, send)
     for n in range(40):
         write = logs.begin(grant(f"k{n}"), 0.0)
         assert write is not None
