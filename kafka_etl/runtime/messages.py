@@ -219,6 +219,7 @@ class Snapshot:
         trouble: Obstacle that the worker waits for at present, in words; None: no obstacle.
         problem: Problem for which the worker paused by itself; None: no such pause.
         causes: Causes of the worker's dead letters, the commonest first.
+        gauges: (metric, label value) -> present value.
     """
 
     state: WorkerState
@@ -230,6 +231,7 @@ class Snapshot:
     trouble: str | None = None
     problem: Problem | None = None
     causes: tuple[Cause, ...] = ()
+    gauges: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 
 @dataclass(frozen=True, slots=True)

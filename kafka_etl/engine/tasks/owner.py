@@ -29,6 +29,7 @@ from kafka_etl.engine.tasks.book import Book, HeadChange
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
+from kafka_etl.engine.tasks.measures import Measures
 from kafka_etl.invocation import DeadLetter, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
@@ -100,6 +101,7 @@ class OwnerSink:
         self._results: dict[str, bytes] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
         self._forgot_at = 0
+        self._measures = Measures(counters)
         self._log = get_logger("owner")
 
     # Called by the engine
@@ -223,6 +225,7 @@ class OwnerSink:
             self._forgot_at = now
         self._end_lost(now)
         self._grant(now)
+        self._measures.look(self._books.values(), now)
 
     def _end_lost(self, now: int) -> None:
         """End the attempts whose executor is gone, or does not know them."""
@@ -325,6 +328,7 @@ class OwnerSink:
     def _follow(self, tp: Partition, change: HeadChange) -> None:
         """Do what a change that is durable now asks for."""
         before, after = change.before, change.after
+        self._measures.count(change)
         if after is None:
             return
         if after.state is State.DEQUEUED and (record := self._inputs.get(tp, after)) is not None:

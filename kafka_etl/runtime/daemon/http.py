@@ -209,6 +209,10 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "file": str(Path(status.file).absolute()) if status.file else "",
         "letters": status.letters,
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
+        "tasks": {
+            state: int(count) for (name, state), count in status.gauges.items() if name == "tasks"
+        },
+        "oldest_enqueued_seconds": status.gauges.get(("task_oldest_enqueued_seconds", "")),
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),
     }
