@@ -57,6 +57,8 @@
         ├── OrderRefused             E506
         ├── NameChanged              E507
         ├── OutcomeOpen              E508
+        ├── RequestRefused           E509
+        ├── ClerkBusy                E510
         ├── DownloadFailed           E601
         ├── BrokerNotStarted         E602
         └── ExtraMissing             E603
@@ -543,6 +545,17 @@ class NameChanged(KafkaEtlError):
 class OutcomeOpen(KafkaEtlError):
     code = "E508"
     advice = "The daemon goes on with the order; `kafka-etl status` shows how it went."
+
+
+class RequestRefused(KafkaEtlError):
+    code = "E509"
+    exit_status = 2
+    advice = "docs/tasks/http.md says what a request has."
+
+
+class ClerkBusy(KafkaEtlError):
+    code = "E510"
+    advice = "Ask again in a few seconds; lists of fewer tasks, and shorter waits, take less time."
 
 
 class DownloadFailed(KafkaEtlError):

@@ -87,24 +87,12 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
 
 def _parse_since(text: str | None) -> int:
     """A time in milliseconds since the epoch; of a duration, so long ago; 0: none was given."""
-    from datetime import UTC, datetime
+    from kafka_etl.task_history.filters import since_of
 
-    from kafka_etl.units import moment
-
-    if text is None:
-        return 0
-    now = datetime.now(UTC)
     try:
-        return moment(f"-{text}", now)[0]
-    except ValueError:
-        pass
-    try:
-        return moment(text, now)[0]
-    except ValueError:
-        raise typer.BadParameter(
-            f"`{text}` is no time; write 2h, 2026-11-28, or 2026-11-28T10:00 (UTC)",
-            param_hint="--since",
-        ) from None
+        return since_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
 
 
 def _show(name: str, index: Index, tasks: Iterator[Task], limit: int) -> None:

@@ -23,6 +23,7 @@ from kafka_etl.runtime.daemon.slot import WorkerSlot
 from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
 from kafka_etl.runtime.daemon.version import Version
 from kafka_etl.runtime.messages import Checked, Standing, WorkerTask
+from kafka_etl.runtime.tasks.requests import TaskDoor
 
 _GRACE: Final = 3.0
 """Seconds beyond the drain timeout after which the daemon kills a worker."""
@@ -50,6 +51,7 @@ class PipelineStatus:
         file: Path of the pipeline file.
         letters: Where dead letters go, in words; empty: nowhere.
         gauges: (metric, label value) -> present value, of all workers together.
+        door: How one reaches the tasks that the pipeline owns; None: it owns none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class PipelineStatus:
     file: str = ""
     letters: str = ""
     gauges: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    door: TaskDoor | None = field(default=None, repr=False)
 
     @property
     def lag_records(self) -> int | None:
@@ -273,6 +276,7 @@ class ManagedPipeline:
             file=str(self._version.document.path),
             letters=letters.place if (letters := self._version.spec.dead_letter) else "",
             gauges=gauges_of_all(s.gauges for s in said),
+            door=self._version.task_door(),
         )
 
     @property
