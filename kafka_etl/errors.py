@@ -49,6 +49,8 @@
         ├── SinkFailed               E406
         ├── SinkBlocked              E407
         ├── StoreOffsetsUnclear      E408
+        ├── TaskHistoryLost          E409
+        ├── WordsUnreadable          E410
         ├── InstanceInUse            E501
         ├── StateFolderUnusable      E502
         ├── AddressInUse             E503
@@ -484,6 +486,23 @@ class StoreOffsetsUnclear(KafkaEtlError):
     advice = (
         "Decide where to go on: `kafka-etl offsets show FILE` shows both, `kafka-etl offsets reset "
         "FILE --to PLACE --yes` sets both and begins a new generation."
+    )
+
+
+class TaskHistoryLost(KafkaEtlError):
+    code = "E409"
+    advice = (
+        "Nothing was run, since tasks that have ended might run once more. Put the topic back as "
+        "it was; or begin anew, which forgets all tasks: delete the inbox, the journal and the "
+        "consumer group of the tasks (the pipeline's name with `.tasks`) with Kafka's own tools."
+    )
+
+
+class WordsUnreadable(KafkaEtlError):
+    code = "E410"
+    advice = (
+        "Find out who writes to the inbox what is no word: `on_failure` has the records, as they "
+        "are. Then start the pipeline again, which goes on behind them."
     )
 
 

@@ -70,12 +70,11 @@ def owner_name(name: str) -> str:
 
 
 def _accepting(document: Document, spec: TaskSpec) -> Document:
-    # Ids are bytes, whatever codec the keys of the source have.
-    keys = {"key": "bytes"} if "key" in spec.source.with_ else {}
+    as_it_is = {"value": "bytes", "key": "bytes"}
     data = {
         **_clients(document),
         "name": spec.name,
-        "source": document.data["source"],
+        "source": {"use": spec.source.use, "with": spec.source.with_ | as_it_is},
         "operators": [{"use": _ACCEPT, "name": "accept", "with": _accept_settings(document, spec)}],
         "sink": {
             "use": "kafka",
@@ -83,7 +82,6 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
                 "topic": inbox_of(spec.name),
                 "create": {"partitions": spec.topics.partitions, "config": _inbox_config(spec)},
                 "set": {"partition": "int(headers.p)"},
-                **keys,
             },
         },
         "dead_letter": document.data["on_failure"],
@@ -94,8 +92,16 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
 
 
 def _accept_settings(document: Document, spec: TaskSpec) -> dict[str, Any]:
-    settings: dict[str, Any] = {"partitions": spec.topics.partitions}
-    return settings if spec.id is None else settings | {"id": document.data["id"]}
+    door = {
+        "kafka": {**document.data.get("kafka", {}), **document.data.get("consumer", {})},
+        "inbox": inbox_of(spec.name),
+        "group": owner_name(spec.name),
+        "most": spec.max_open,
+    }
+    settings: dict[str, Any] = {"partitions": spec.topics.partitions, "door": door}
+    if spec.id is not None:
+        settings |= {"id": document.data["id"], "source": run_data(document, spec)}
+    return settings
 
 
 def _owning(document: Document, spec: TaskSpec) -> Document:
@@ -124,6 +130,8 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "slots": operator.concurrency,
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
+        "max_memory": operator.limits.memory,
+        "max_cpu": operator.limits.cpu,
         "pool": operator.pool,
         "logs_topic": spec.history.topic,
         "logs": spec.history.logs,

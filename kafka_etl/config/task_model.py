@@ -24,6 +24,18 @@ _DAY = 86_400.0
 _MOST_LOGS = 64 * 2**20
 
 
+class LimitsSpec(Settings):
+    """What one attempt may use, together with all processes that it starts.
+
+    Attributes:
+        memory: Bytes of memory.
+        cpu: Seconds of CPU time.
+    """
+
+    memory: Size | None = Field(default=None, ge=64 * 1024 * 1024)
+    cpu: Duration | None = Field(default=None, ge=1)
+
+
 class TaskOperatorSpec(UseSettings):
     """The operator of a task pipeline.
 
@@ -36,6 +48,7 @@ class TaskOperatorSpec(UseSettings):
         idempotent: Whether an attempt that may have begun may be followed by another.
         lost_after: Silence of a host after which its attempts are taken for lost and are run
             elsewhere; None: a hundredth of `timeout`, at least a minute and at most ten.
+        limits: What an attempt may use; an attempt that uses more is killed, which counts.
         pool: `warm`: a process serves one attempt after the other; `fresh`: each attempt has a
             process of its own.
     """
@@ -47,6 +60,7 @@ class TaskOperatorSpec(UseSettings):
     retry: RetrySpec | None = None
     idempotent: bool = True
     lost_after: Duration | None = Field(default=None, ge=10, le=3600)
+    limits: LimitsSpec = LimitsSpec()
     pool: Literal["warm", "fresh"] = "warm"
 
 
@@ -107,6 +121,7 @@ class TaskSpec(Settings):
         id: Id of the task of a record, as an expression; None: the header `task-id`, else topic,
             partition and offset.
         dedup: What becomes of a submission whose id is taken.
+        max_open: Number of open tasks from which on no more are accepted: the source waits.
         max_age: Age at which a task that has not started expires; None: it never does.
         on_success: Where results go.
         on_failure: Where tasks go that have ended without success.
@@ -127,6 +142,7 @@ class TaskSpec(Settings):
     operator: Annotated[TaskOperatorSpec, BeforeValidator(bare_string_is_use)]
     id: Expression | None = None
     dedup: DedupSpec = DedupSpec()
+    max_open: int = Field(default=100_000, ge=1)
     max_age: Duration | None = Field(default=None, gt=0)
     on_success: Use
     on_failure: DeadLetterSpec

@@ -133,14 +133,21 @@ class Context:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         capture: bool = False,
+        on_line: Callable[[str], None] | None = None,
     ) -> bytes:
         """Run an external program to its end; a stop of the attempt reaches the program as well.
+
+        What the program writes is passed on; standard output that is captured, or that `on_line`
+        gets, is not.
 
         Args:
             command: The program and its arguments; no shell is involved.
             folder: Working directory; None: that of the process.
             environment: Variables beside those of the process.
             capture: Whether to return the program's standard output.
+            on_line: Is called with each line of the program's standard output as it comes, for
+                example to find out about the progress; an error that `on_line` raises ends the
+                program.
 
         Raises:
             Stopped: The program was ended because the attempt has been told to stop.
@@ -150,7 +157,9 @@ class Context:
         """
         self.check()
         try:
-            return run_program(command, folder=folder, environment=environment, capture=capture)
+            return run_program(
+                command, folder=folder, environment=environment, capture=capture, on_line=on_line
+            )
         except ProgramFailed:
             self.check()
             raise

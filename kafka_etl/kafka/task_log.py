@@ -10,15 +10,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from kafka_etl.contracts import Deployment, OutcomeUnknown
 from kafka_etl.envelope import Encoded, encode_letter
-from kafka_etl.errors import BrokersUnreachable
+from kafka_etl.errors import BrokersUnreachable, JournalUnreadable, TaskHistoryLost
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings
+from kafka_etl.kafka.open_tasks import OpenNote, encode_note
 from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
-from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
+from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.log import Entry, Restored
 
 _ANY_PARTITION: Final = -1
@@ -27,6 +28,12 @@ _REQUEST: Final = 10.0
 _PIECE: Final = 0.2
 _SLOW: Final = 2.0
 _PATIENCE: Final = 60.0
+_READER: Final[Mapping[str, Any]] = {
+    "group.id": "kafka-etl-reader",  # never joined
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "enable.partition.eof": True,
+}
 
 
 class KafkaTaskLog:
@@ -71,7 +78,10 @@ class KafkaTaskLog:
 
         size = sum(len(value or b"") for _, _, value in entry.journal)
         size += sum(len(row.value or b"") for row in entry.rows)
-        to = [TopicPartition(*tp, at) for tp, at in offsets.items()]
+        to = [
+            TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
+            for tp, at in offsets.items()
+        ]
         self._transactions.begin(write, size, to, lease)()
         return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 
@@ -83,6 +93,7 @@ class KafkaTaskLog:
         return topic, partition_of(letter.record).number % place.partitions.get(topic, 1), encoded
 
     def restore(self, partition: Partition) -> Restored:
+        """See `kafka_etl.tasks.log.TaskLog`."""
         heads: dict[str, bytes] = {}
         mark: Mark | None = None
         end = 0
@@ -97,8 +108,31 @@ class KafkaTaskLog:
             elif key.kind is Kind.HEAD and value is not None:
                 heads[key.task] = value
             elif key.kind is Kind.MARK and value is not None:
-                mark = decode_mark(value)
+                mark = self._mark(record, value)
+        self._check(partition, mark)
         return Restored(heads, mark, end)
+
+    def _mark(self, record: SourceRecord, value: bytes) -> Mark:
+        try:
+            return decode_mark(value)
+        except BadMark as bad:
+            at = f"{partition_of(record)} at offset {offset_of(record)}"
+            raise JournalUnreadable(f"{at} has {bad}") from bad
+
+    def _check(self, partition: Partition, mark: Mark | None) -> None:
+        """Check that the inbox is still the one that the mark is about."""
+        if mark is None:
+            return
+        try:
+            end = self._high_watermark({**self._reader, **_READER}, TopicPartition(*partition))
+        except KafkaException as raised:
+            said = classify.said(classify.error_of(raised))
+            raise OutcomeUnknown(f"asking for an end failed: {said}", halve=False) from raised
+        if mark.inbox > end:
+            raise TaskHistoryLost(
+                f"{partition} ends at offset {end:,}, and its owner {mark.writer} had read it up "
+                f"to {mark.inbox:,}: the inbox has lost words, or was made anew"
+            )
 
     def _read_journal(self, number: int) -> Iterator[SourceRecord]:
         """The records of a partition, up to the end that it has at the call.
@@ -109,13 +143,7 @@ class KafkaTaskLog:
         Raises:
             OutcomeUnknown: No broker answers.
         """
-        settings = {
-            **self._reader,
-            "group.id": "kafka-etl-reader",  # never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-        }
+        settings = {**self._reader, **_READER}
         tp = TopicPartition(self._journal, number)
         try:
             end = self._high_watermark(settings, tp)

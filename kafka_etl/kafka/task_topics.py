@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Final
 
 from kafka_etl.contracts import Deployment, Preflight
-from kafka_etl.errors import TaskTopicsUnfit
+from kafka_etl.errors import TaskHistoryLost, TaskTopicsUnfit
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.client_settings import admin_settings
 from kafka_etl.kafka.preflight import check_source, wait_until_visible
+from kafka_etl.kafka.task_meta import read_meta, write_meta
 from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.record import Partition
+from kafka_etl.tasks.journal import Meta
 from kafka_etl.tasks.log_records import PARTITIONS
 
 INBOX: Final[Mapping[str, str]] = {
@@ -31,6 +34,7 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
 
     Raises:
         TaskTopicsUnfit: A topic has another number of partitions, or other settings.
+        TaskHistoryLost: A topic is gone, or was made anew, while the other one was in use.
         KafkaEtlError: A right is missing, or no broker answers.
     """
     admin = Admin(admin_settings(deployment))
@@ -40,13 +44,22 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
         settings.journal: {**JOURNAL, **settings.journal_config},
     }
     there = admin.topics(names, "WRITE")
+    if settings.journal not in there:
+        _require_unused(admin, settings, there.get(settings.inbox, 0))
     for name, config in names.items():
         if name not in there:
             admin.create_topic(name, settings.partitions, settings.replication, config)
     counts = wait_until_visible(admin, list(names))
     configs = admin.settings_of(list(there))
+    reader = {**deployment.kafka, **deployment.consumer}
+    meta = read_meta(admin, reader, settings.journal)
+    if meta is not None:
+        _check_meta(settings, counts, admin.topic_ids, meta)
     _check(settings.inbox, counts, configs, INBOX, settings.partitions)
     _check(settings.journal, counts, configs, JOURNAL, settings.partitions)
+    if meta is None:
+        writer = {**deployment.kafka, **deployment.producer}
+        write_meta(writer, settings.inbox, settings.journal, settings.partitions, admin.topic_ids)
     if settings.logs:
         counts |= _check_logs(admin, settings)
     found = check_source(settings, deployment)
@@ -68,6 +81,43 @@ def _check_logs(admin: Admin, settings: TaskInboxSettings) -> Mapping[str, int]:
             "Set its cleanup.policy to delete, or name another topic in `history.topic`.",
         )
     return counts
+
+
+def _require_unused(admin: Admin, settings: TaskInboxSettings, partitions: int) -> None:
+    """A journal that is missing is made, unless an owner has written one before."""
+    group = settings.group or ""
+    inbox = [Partition(settings.inbox, number) for number in range(partitions)]
+    read = admin.committed(group, inbox) if inbox else {}
+    if any(at.offset > 0 for at in read.values()):
+        raise TaskHistoryLost(
+            f"topic {settings.journal} is gone, and group {group} has read words from "
+            f"{settings.inbox}: nobody knows any more what became of those tasks"
+        )
+
+
+def _check_meta(
+    settings: TaskInboxSettings, counts: Mapping[str, int], ids: Mapping[str, str], meta: Meta
+) -> None:
+    """Check the topics against what they were when they were made."""
+    for topic, made in ((settings.inbox, meta.inbox), (settings.journal, meta.journal)):
+        if made and ids.get(topic) and ids[topic] != made:
+            raise TaskHistoryLost(
+                f"topic {topic} is not the one that {settings.journal} was begun with: it was "
+                f"deleted and made anew, or copied (its id is {ids[topic]}, and was {made})"
+            )
+        if counts[topic] != meta.partitions:
+            raise TaskTopicsUnfit(
+                f"topic {topic} has {counts[topic]} partitions, and was made with "
+                f"{meta.partitions}: tasks are found by that number, which is fixed for life",
+                "Kafka takes no partition away again: run the tasks under another name, with as "
+                "many partitions as there should be.",
+            )
+    if settings.partitions != meta.partitions:
+        raise TaskTopicsUnfit(
+            f"the pipeline wants {settings.partitions} partitions, and {settings.inbox} and "
+            f"{settings.journal} were made with {meta.partitions}, which is fixed for life",
+            f"Set `topics.partitions: {meta.partitions}`.",
+        )
 
 
 def _check(

@@ -12,6 +12,7 @@ from kafka_etl.contracts import Label, Preflight
 from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
+from kafka_etl.tasks.limits import Limits
 
 Command = Literal["pause", "resume", "drain"]
 """A command of the daemon to a worker."""
@@ -125,6 +126,7 @@ class KeeperTask:
         max_result: Bytes of an encoded result; a larger one fails for good.
         log_limit: Bytes of the log of an attempt, half of them from its beginning and half from its
             end; 0: nothing is kept.
+        limits: What an attempt may use.
     """
 
     document: Document
@@ -140,6 +142,7 @@ class KeeperTask:
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
     log_limit: int = 1024 * 1024
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

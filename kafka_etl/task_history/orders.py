@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.rows import TaskRow
@@ -19,7 +19,10 @@ from kafka_etl.task_history.sending import (
 from kafka_etl.task_history.watch import Watch
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import SINK_FAILED
-from kafka_etl.tasks.words import Retry, Stop, Word, encode_word
+from kafka_etl.tasks.words import Forget, Retry, Stop, Word, encode_word
+
+_FORGOTTEN: Final = "Forgotten"
+"""What an answer says in place of a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Order:
         details: What of the order the user has chosen, besides the tasks.
     """
 
-    verb: Literal["stop", "retry"]
+    verb: Literal["stop", "retry", "forget"]
     objection: Callable[[TaskRow], str | None]
     word: Callable[[TaskRow], Word]
     details: tuple[str, ...] = ()
@@ -105,6 +108,24 @@ def retry_order(
     return Order("retry", objection, word, _chosen(again=again, deliver=deliver))
 
 
+def forget_order(by: str, reason: str) -> Order:
+    """The order to forget what has ended, or cannot be read.
+
+    Args:
+        by: Who gives it: `USER@HOST`.
+        reason: Why, in the user's words.
+    """
+
+    def objection(row: TaskRow) -> str | None:
+        is_open = row.state in set(State) - FINAL
+        return "not ended yet (`kafka-etl tasks stop` ends it)" if is_open else None
+
+    def word(row: TaskRow) -> Word:
+        return Forget(word=secrets.token_hex(16), by=by, reason=reason, expect=row.generation)
+
+    return Order("forget", objection, word)
+
+
 def not_to_retry(row: TaskRow, *, again: bool, deliver: bool) -> str | None:
     """Why a retry leaves a task alone; None: it does not."""
     if deliver:
@@ -159,11 +180,14 @@ def _answer(row: TaskRow, word: Word, watch: Watch, ends: Mapping[int, int]) -> 
         watch: What owners have written since.
         ends: Partition -> offset of the inbox up to which all words are.
     """
-    head = watch.heads.get((row.partition, row.id))
-    effect = head is not None and word.word in head.words
+    place = row.partition, row.id
+    head = watch.heads.get(place)
+    forgotten = isinstance(word, Forget) and place in watch.heads and head is None
+    effect = forgotten or (head is not None and word.word in head.words)
+    state = row.state if head is None else head.state.value
     return {
         "id": row.id,
-        "state": row.state if head is None else head.state.value,
+        "state": _FORGOTTEN if forgotten else state,
         "generation": row.generation if head is None else head.generation,
         "taken": effect or watch.has_taken({row.partition: ends[row.partition]}),
         "effect": effect,

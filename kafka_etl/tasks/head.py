@@ -13,6 +13,8 @@ FORMAT: Final = 1
 _LINES: Final = 50
 _WORDS: Final = 16
 _ATTEMPTS: Final = 10
+_ALONE_FROM: Final = 2
+"""Joint deaths from which on a task runs alone on its executor."""
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,9 +70,10 @@ class Failure(_Part, frozen=True):
 
     Attributes:
         type: Class of the error, or a name of ours: `Timeout`, `WorkerCrashed`, `WorkerLost`,
-            `Interrupted`, `SinkFailed`, `InputGone`.
+            `Interrupted`, `MemoryLimit`, `CpuLimit`, `SinkFailed`, `InputGone`.
         exit_status: Exit status of the runner's process; None: it has not ended.
         stderr: The last of what the attempt has written to its standard error.
+        condition: The condition of the dead letter; empty: that follows from the type.
     """
 
     type: str
@@ -78,6 +81,7 @@ class Failure(_Part, frozen=True):
     traceback: str = ""
     exit_status: int | None = None
     stderr: str = ""
+    condition: str = ""
 
 
 class Attempt(_Part, frozen=True):
@@ -237,6 +241,11 @@ class Head(_Part, frozen=True, kw_only=True):
         """Grows with each change: tells which of two heads of a task is the later one."""
         return self.generation, self.before + len(self.history)
 
+    @property
+    def runs_alone(self) -> bool:
+        """Whether nothing may run beside this task: it has died with others, perhaps of them."""
+        return self.attempts.joint >= _ALONE_FROM
+
     def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
         """The last fifty lines, this one among them, and how many there were before."""
         history = (*self.history, line)
@@ -254,6 +263,18 @@ def encode_head(head: Head) -> bytes:
     fields = msgspec.to_builtins(head)
     del fields["rest"]
     return _encode(head.rest | fields)
+
+
+def encode_quarantine(head: bytes | None, why: str, at_ms: int) -> bytes:
+    """What stands in place of a head at which a word has failed: no head, so its id stays taken.
+
+    Args:
+        head: The head as it was; None: there was none.
+        why: The error.
+        at_ms: When, in milliseconds since the epoch.
+    """
+    was = None if head is None else msgspec.Raw(head)
+    return _encode({"v": FORMAT, "quarantine": why, "at_ms": at_ms, "was": was})
 
 
 def decode_head(data: bytes) -> Head:

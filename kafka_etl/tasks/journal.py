@@ -93,7 +93,7 @@ def parse_key(key: bytes | None) -> JournalKey | None:
 
 
 class BadMark(ValueError):
-    """A record of the journal is no mark that this release can read."""
+    """A record of the journal is no mark, or no `meta`, that this release can read."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -111,6 +111,23 @@ class Mark(msgspec.Struct, frozen=True):
     n: int
     writer: str
     at_ms: int
+    v: int = FORMAT
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What is fixed for the life of a pipeline's topics: the first record of the journal.
+
+    Attributes:
+        partitions: Number of partitions of inbox and journal.
+        inbox: Kafka's id of the inbox; empty: the cluster has no such ids. Likewise `journal`.
+        created_ms: In milliseconds since the epoch.
+        v: Format of the journal.
+    """
+
+    partitions: int
+    inbox: str
+    journal: str
+    created_ms: int
     v: int = FORMAT
 
 
@@ -149,6 +166,26 @@ def decode_mark(data: bytes) -> Mark:
     return mark
 
 
+def encode_meta(meta: Meta) -> bytes:
+    """`meta` as the journal has it."""
+    return _encode(meta)
+
+
+def decode_meta(data: bytes) -> Meta:
+    """`meta` from the journal.
+
+    Raises:
+        BadMark: The data is no `meta`, or one of a later format.
+    """
+    try:
+        meta = _decode_meta(data)
+    except msgspec.MsgspecError as error:
+        raise BadMark(f"no `meta`: {error}") from error
+    if meta.v > FORMAT:
+        raise BadMark(f"format {meta.v}; this release reads up to {FORMAT}")
+    return meta
+
+
 def encode_progress(note: ProgressNote) -> bytes:
     """A note of progress as the journal has it."""
     return _encode(note)
@@ -164,5 +201,6 @@ def decode_progress(data: bytes) -> ProgressNote:
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode_meta: Final = msgspec.json.Decoder(Meta).decode
 _decode_mark: Final = msgspec.json.Decoder(Mark).decode
 _decode_progress: Final = msgspec.json.Decoder(ProgressNote).decode

@@ -20,6 +20,7 @@ class Entry:
         journal: (number of the partition, key, value) of records of the journal.
         rows: Rows of results; those without a topic go to the pipeline's own.
         letters: Tasks that have ended without success.
+        notes: Partition -> (number of the commit, number of open tasks before it).
     """
 
     journal: list[tuple[int, bytes, bytes | None]] = field(
@@ -27,6 +28,9 @@ class Entry:
     )
     rows: list[Row] = field(default_factory=list[Row])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    notes: dict[Partition, tuple[int, int]] = field(
+        default_factory=dict[Partition, tuple[int, int]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class TaskLog(Protocol):
 
         Raises:
             OutcomeUnknown: No broker answers.
+            JournalUnreadable: This release cannot read the mark.
+            TaskHistoryLost: The mark is about another inbox.
         """
         ...
 

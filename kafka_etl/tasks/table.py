@@ -213,6 +213,12 @@ def _executor_gone(case: Case) -> Change:
     if case.word.alone:
         return _silent(case)
     error = Failure("WorkerLost", f"{case.head.executor} is gone, with all that it held")
+    if case.head.attempts.joint + 1 >= case.policy.max_joint:
+        error = Failure(
+            "WorkerCrashed",
+            f"{error.message}, {case.policy.max_joint} times, and this task was not alone: nobody "
+            "knows which of the tasks is at fault",
+        )
     return _again(case, "lost", error, _JOINT, 0)
 
 
@@ -437,6 +443,11 @@ def _window_over(case: Case) -> Change | None:
     return Change(None) if _is_free(case.head, case.at) else None
 
 
+def _forgotten(case: Case) -> Change:
+    del case
+    return Change(None)
+
+
 # Ends
 
 
@@ -502,5 +513,6 @@ TABLE: Final[Mapping[tuple[State, type[w.Word]], Transition]] = {
     (_S.SUCCEEDED, w.Retry): _expected(_retry_success),
     **{(state, w.HistoryOver): _history_over for state in FINAL},
     **{(state, w.WindowOver): _window_over for state in FINAL},
+    **{(state, w.Forget): _expected(_forgotten) for state in FINAL},
 }
 """(state, kind of word) -> what the word does; what is missing here has no effect."""

@@ -87,6 +87,18 @@ class Retry(Word, frozen=True, kw_only=True):
     batch: str = ""
 
 
+class Forget(Word, frozen=True, kw_only=True):
+    """An order to forget a task that has ended, or whose head cannot be read: its id is free.
+
+    Attributes:
+        expect: The generation that the sender has seen; 0: any.
+    """
+
+    by: str = ""
+    reason: str = ""
+    expect: int = 0
+
+
 class Ask(Word, frozen=True, kw_only=True):
     """A question to the executor of the task."""
 
@@ -257,6 +269,7 @@ INBOX: Final[dict[str, type[Word]]] = {
     "stop": Stop,
     "retry": Retry,
     "ask": Ask,
+    "forget": Forget,
     "started": Started,
     "returned": Returned,
     "progress": Progress,
@@ -312,11 +325,29 @@ def own_parts(headers: Headers) -> tuple[bytes | None, Headers]:
     return key, [(name[len(_OWN) :], value) for name, value in headers if name.startswith(_OWN)]
 
 
-def decode_word(headers: Headers) -> Word:
-    """The word of a record of the inbox.
+def task_of(key: bytes | None) -> str:
+    """The task, or the executor, that a record of the inbox is about.
 
     Raises:
-        BadWord: The headers are those of no word.
+        BadWord: The key names none.
+    """
+    if not key:
+        raise BadWord("a record without a key")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise BadWord(f"a key that is no text: {key!r:.100}") from error
+
+
+def decode_word(headers: Headers, task: str = "") -> Word:
+    """The word of a record of the inbox.
+
+    Args:
+        headers: The record's headers.
+        task: The task that the record is about; empty: it does not matter.
+
+    Raises:
+        BadWord: The headers are those of no word, or those of a submission without a valid id.
     """
     parts = dict(headers)
     kind = (parts.get(_KIND) or b"").decode("utf-8", "replace")
@@ -326,9 +357,13 @@ def decode_word(headers: Headers) -> Word:
     if parts.get(_VERSION) != str(FORMAT).encode():
         raise BadWord(f"a word of format {parts.get(_VERSION)!r:.40}")
     try:
-        return decode(parts.get(_MEANING) or b"")
+        word = decode(parts.get(_MEANING) or b"")
     except msgspec.MsgspecError as error:
         raise BadWord(f"a word `{kind}`: {error}") from error
+    problem = id_problem(task) if task and isinstance(word, Submit) else None
+    if problem is not None:
+        raise BadWord(f"a submission whose id is none: {problem}")
+    return word
 
 
 def id_problem(task: str) -> str | None:

@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.kit.console import Command, commands
 from tests.kit.daemon import command
 
 ROOT = Path(__file__).parents[2]
@@ -18,33 +18,6 @@ README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w/]+\.(?:yaml|py))`:\s*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "=#=#= "
-
-
-@dataclass
-class Command:
-    """A line after `$`, and the lines shown below it."""
-
-    line: str
-    expected: list[str] = field(default_factory=list)
-
-    def shows(self, output: str) -> list[str]:
-        """Expected lines that are not in the output; `...` stands for anything."""
-        return [
-            line
-            for line in self.expected
-            if not re.search(re.escape(line).replace(r"\.\.\.", ".*"), output)
-        ]
-
-
-def commands() -> list[Command]:
-    found: list[Command] = []
-    for kind, text in BLOCK.findall(README):
-        for line in text.splitlines() if kind == "console" else ():
-            if line.startswith("$ "):
-                found.append(Command(line.removeprefix("$ ")))
-            else:
-                found[-1].expected.append(line)
-    return found
 
 
 def write_files(folder: Path) -> None:
@@ -76,7 +49,7 @@ def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
     venv = tmp_path / ".venv"
     venv.mkdir()
     (venv / "bin").symlink_to(Path(sys.executable).parent)
-    listed = commands()
+    listed = commands(README)
     assert len(listed) >= 12
     done = subprocess.run(
         ["bash", "-c", script(listed)],
@@ -92,7 +65,7 @@ def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
     outputs = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
     for number, shown in enumerate(listed):
         output = outputs[number]
-        assert shown.shows(output) == [], f"{shown.line}\n{output}"
+        assert shown.missing(output) == [], f"{shown.line}\n{output}"
         if not shown.line.endswith("&"):
             assert f"{MARK}{number} status 0" in output, f"{shown.line}\n{output}"
 

@@ -417,6 +417,19 @@ def test_an_order_for_a_task_that_has_changed_in_between_says_so(topics: TaskTop
     assert "1 tasks have changed in the meantime" in done.stderr
 
 
+def test_a_task_is_forgotten_once_it_has_ended(topics: TaskTopics, owner: Owner) -> None:
+    submitted(topics, "a", "b")
+    owner.run("a")
+    owner.say("a", w.Ended(token="k1", why="permanent", error=Failure("OSError", "disk")))
+    done = tasks("forget", topics, "a")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "a  Forgotten\n"
+    assert [row["id"] for row in listed(topics)] == ["b"]
+    left = tasks("forget", topics, "b")
+    assert left.returncode == 3
+    assert "b is left alone: not ended yet" in left.stderr
+
+
 def test_an_order_that_no_owner_takes_waits_in_the_inbox(topics: TaskTopics) -> None:
     topics.write_heads([head("a", State.ENQUEUED)])
     done = tasks("stop", topics, "a")

@@ -1,14 +1,13 @@
 """Two hosts share a task pipeline: attempts outlive the moves of their tasks, and never overlap.
 
-A host is a daemon with a state folder and an instance of its own. The operator holds a lock named by
-its task, so that a second attempt beside the first one is seen.
+A host is a daemon with a state folder and an instance of its own. The operator holds a lock named
+by its task, so that a second attempt beside the first one is seen.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,81 +16,11 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.tasks.head import Head
-from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import State
 from kafka_etl.tasks.words import Stop
-from tests.integration.test_tasks import Tasks
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-
-WORK = """
-import fcntl, os, time
-from pathlib import Path
-from kafka_etl import Context
-
-
-def work(task: dict, context: Context) -> dict:
-    folder = Path(os.environ["RUNS"]).parent
-    with open(folder / f"{task['id']}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            (folder / "overlaps").write_text(task["id"])
-            raise
-        with open(os.environ["RUNS"], "a") as file:
-            file.write(f"{task['id']}\\n")
-        until = time.monotonic() + task["seconds"]
-        while time.monotonic() < until:
-            time.sleep(0.05)
-    return {"done": task["id"]}
-"""
-LOST_AFTER = 20.0
-
-
-class Hosts(Tasks):
-    """A task pipeline that notices the loss of a host soon."""
-
-    def __init__(self, folder: Path, kafka: Kafka) -> None:
-        operator = {
-            "use": "ops:work",
-            "concurrency": 4,
-            "timeout": "10m",
-            "stop_grace": "1s",
-            "lost_after": f"{LOST_AFTER}s",
-            "retry": {"max_attempts": 2, "backoff": {"initial": "100ms"}},
-        }
-        consumer = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
-        super().__init__(folder, kafka, operator=operator, consumer=consumer)
-        (folder / "ops.py").write_text(WORK)
-
-    def host(self, name: str) -> Daemon:
-        os.environ["RUNS"] = str(self.runs)
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        return Daemon(folder, str(self.file), "--instance", name)
-
-    def on_each_partition(self, count: int, seconds: float) -> list[str]:
-        """Submit tasks that take so long, as many on each of the two partitions."""
-        ids: list[str] = []
-        for number in range(2):
-            fits = (f"t{n}" for n in range(1000) if partition_of(f"t{n}", 2) == number)
-            ids += [next(fits) for _ in range(count)]
-        self.submit(*({"id": task, "seconds": seconds} for task in ids))
-        return ids
-
-    def said(self) -> str:
-        return "\n".join(log.read_text()[-4000:] for log in self.folder.glob("*/daemon-*.log"))
-
-    @property
-    def overlaps(self) -> bool:
-        return (self.folder / "overlaps").exists()
-
-    def all_are(self, state: State, ids: list[str]) -> Callable[[], bool]:
-        def are() -> bool:
-            states = self.states()
-            return all(states.get(task) is state for task in ids)
-
-        return are
+from tests.kit.tasks import Hosts, keeper_of
 
 
 @pytest.fixture
@@ -147,17 +76,6 @@ def test_a_stop_reaches_an_attempt_whose_partition_has_moved(hosts: Hosts) -> No
     assert attempts(heads) == {task: ["stopped"] for task in ids}, hosts.said()
     assert not any(head.stop.unconfirmed for head in heads.values() if head.stop)
     assert hosts.outputs() == Counter()
-
-
-def keeper_of(daemon: Daemon) -> int:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(daemon.process.pid)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (found,) = [line for line in listed.splitlines() if "tasks.keeper" in line]
-    return int(found.split()[0])
 
 
 def test_a_keeper_that_stands_still_is_killed_before_its_tasks_run_elsewhere(

@@ -18,7 +18,7 @@ from kafka_etl.tasks.states import State
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.pages import blocks
-from tests.kit.task_project import TaskProject
+from tests.kit.talking_tasks import TalkingTasks
 
 PAGE = "docs/tasks/http.md"
 
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 class Api:
     """The pipeline's tasks, as a client of the daemon sees them."""
 
-    def __init__(self, project: TaskProject, daemon: Daemon) -> None:
+    def __init__(self, project: TalkingTasks, daemon: Daemon) -> None:
         self.project = project
         self.daemon = daemon
 
@@ -50,7 +50,7 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka) -> Iterator[Api]:
-    project = TaskProject(tmp_path_factory.mktemp("http"), kafka)
+    project = TalkingTasks(tmp_path_factory.mktemp("http"), kafka)
     with project.daemon() as daemon:
         project.submit("first", prints=["hello"])
         project.until("first", State.SUCCEEDED)
@@ -176,7 +176,13 @@ def test_the_commands_of_the_page_work(api: Api) -> None:
         if not line.startswith("$ "):
             continue
         given = line[2:].replace("localhost:8321", api.daemon.http)
+        given = given.replace('"format": "mp4"', '"seconds": 600')
         words = shlex.split(given.replace("transcode", api.project.name))
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, (line, done.stderr)
-        assert "error" not in json.loads(done.stdout) or "no attempt" in done.stdout, done.stdout
+        error = json.loads(done.stdout).get("error") or {}
+        assert "code" not in error, (line, error)
+        if "mp4'" in line and "id=" in line:
+            api.project.until("a.mov#mp4", State.RUNNING)
+    api("POST", "/a.mov%23mp4/stop", {"force": True})
+    api.project.until("a.mov#mp4", State.STOPPED)

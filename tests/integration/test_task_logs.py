@@ -11,18 +11,18 @@ import pytest
 from kafka_etl.tasks.states import State
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.task_project import TaskProject
+from tests.kit.talking_tasks import TalkingTasks
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka) -> TaskProject:
-    return TaskProject(tmp_path_factory.mktemp("logs"), kafka)
+def project(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka) -> TalkingTasks:
+    return TalkingTasks(tmp_path_factory.mktemp("logs"), kafka)
 
 
 @pytest.fixture(scope="module")
-def daemon(project: TaskProject) -> Iterator[Daemon]:
+def daemon(project: TalkingTasks) -> Iterator[Daemon]:
     with project.daemon() as running:
         yield running
 
@@ -33,7 +33,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def test_what_a_task_has_printed_is_there_after_its_end(
-    project: TaskProject, daemon: Daemon
+    project: TalkingTasks, daemon: Daemon
 ) -> None:
     project.submit("a", prints=["one", "two"], errors=["oh"], logs="noted")
     project.submit("b", prints=["of another"])
@@ -53,7 +53,7 @@ def test_what_a_task_has_printed_is_there_after_its_end(
     assert daemon.process.poll() is None
 
 
-def test_each_attempt_has_a_log_of_its_own(project: TaskProject, daemon: Daemon) -> None:
+def test_each_attempt_has_a_log_of_its_own(project: TalkingTasks, daemon: Daemon) -> None:
     project.submit("two", fails=1, prints=["hello"])
     project.until("two", State.SUCCEEDED)
 
@@ -70,7 +70,7 @@ def test_each_attempt_has_a_log_of_its_own(project: TaskProject, daemon: Daemon)
 
 
 def test_a_follower_sees_what_comes_and_ends_with_the_task(
-    project: TaskProject, daemon: Daemon
+    project: TalkingTasks, daemon: Daemon
 ) -> None:
     project.submit("long", seconds=60, beats=True, fails=1, prints=["begins"])
     with project.begin("logs", "long", "-f") as following:
@@ -86,7 +86,7 @@ def test_a_follower_sees_what_comes_and_ends_with_the_task(
     assert daemon.process.poll() is None
 
 
-def test_a_running_task_shows_its_stack_and_runs_on(project: TaskProject, daemon: Daemon) -> None:
+def test_a_running_task_shows_its_stack_and_runs_on(project: TalkingTasks, daemon: Daemon) -> None:
     project.submit("deep", seconds=600)
     project.until("deep", State.RUNNING)
 
@@ -105,7 +105,7 @@ def test_a_running_task_shows_its_stack_and_runs_on(project: TaskProject, daemon
     assert daemon.process.poll() is None
 
 
-def test_many_lines_make_a_short_log_with_both_ends(project: TaskProject, daemon: Daemon) -> None:
+def test_many_lines_make_a_short_log_with_both_ends(project: TalkingTasks, daemon: Daemon) -> None:
     project.submit("loud", lines=300_000, prints=["first"])
     project.until("loud", State.SUCCEEDED)
 
@@ -118,7 +118,7 @@ def test_many_lines_make_a_short_log_with_both_ends(project: TaskProject, daemon
 
 
 def test_nobody_answers_where_no_daemon_runs(tmp_path: Path, kafka: Kafka) -> None:
-    project = TaskProject(tmp_path, kafka)
+    project = TalkingTasks(tmp_path, kafka)
     with project.daemon() as daemon:
         project.submit("s", seconds=100)
         project.until("s", State.RUNNING)
@@ -134,7 +134,7 @@ def test_nobody_answers_where_no_daemon_runs(tmp_path: Path, kafka: Kafka) -> No
 def test_without_logs_there_is_no_topic_and_the_command_says_so(
     tmp_path: Path, kafka: Kafka
 ) -> None:
-    project = TaskProject(tmp_path, kafka)
+    project = TalkingTasks(tmp_path, kafka)
     text = project.file.read_text().replace(
         f'{{"topic": "{project.logs}"}}', f'{{"topic": "{project.logs}", "logs": "off"}}'
     )

@@ -8,121 +8,14 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kafka_etl.tasks.head import Head, decode_head
-from kafka_etl.tasks.journal import Kind, parse_key
-from kafka_etl.tasks.placing import partition_of
-from kafka_etl.tasks.states import FINAL, State
-from kafka_etl.tasks.words import Retry, Stop, Word, encode_word
+from kafka_etl.tasks.states import State
+from kafka_etl.tasks.words import Retry, Stop
 from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
-
-WORK = """
-import os, time
-from kafka_etl import Context, Permanent
-
-
-def work(task: dict, context: Context) -> dict:
-    with open(os.environ["RUNS"], "a") as file:
-        file.write(f"{task['id']}\\n")
-    if task.get("bad"):
-        raise Permanent("a bad task")
-    if task.get("fails"):
-        raise OSError("a task that fails")
-    if task.get("dies"):
-        os._exit(7)
-    until = time.monotonic() + task.get("seconds", 0)
-    while time.monotonic() < until:
-        time.sleep(0.02)
-    return {"done": task["id"]}
-"""
-
-
-class Tasks:
-    """A folder with one task pipeline, and its topics."""
-
-    def __init__(self, folder: Path, kafka: Kafka, **more: Any) -> None:
-        self.kafka = kafka
-        self.folder = folder
-        self.name = kafka.name()
-        self.source = kafka.topic(2)
-        self.results = kafka.topic(1)
-        self.letters = f"{self.results}.dlq"
-        self.runs = folder / "runs"
-        self.runs.touch()
-        self.file = folder / "tasks.yaml"
-        spec = {
-            "name": self.name,
-            "mode": "task",
-            "kafka": {"bootstrap.servers": kafka.bootstrap},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {
-                "use": "ops:work",
-                "concurrency": 2,
-                "timeout": "60s",
-                "stop_grace": "1s",
-                "retry": {"max_attempts": 2, "backoff": {"initial": "100ms"}},
-            },
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": 2},
-        }
-        self.file.write_text(json.dumps(spec | more))
-        (folder / "ops.py").write_text(WORK)
-
-    def daemon(self, *arguments: str) -> Daemon:
-        os.environ["RUNS"] = str(self.runs)
-        return Daemon(self.folder, str(self.file), "--instance", "tests", *arguments)
-
-    def submit(self, *tasks: dict[str, Any]) -> None:
-        self.kafka.produce(self.source, [(None, json.dumps(task)) for task in tasks])
-
-    def say(self, task: str, word: Word) -> None:
-        partitions = self.kafka.ends(f"{self.name}.inbox")
-        record = encode_word(word)
-        number = partition_of(task, len(partitions))
-        self.kafka.produce(
-            f"{self.name}.inbox",
-            [{"key": task, "value": None, "headers": record.headers, "partition": number}],
-        )
-
-    def heads(self) -> dict[str, Head]:
-        heads: dict[str, Head] = {}
-        journal = f"{self.name}.journal"
-        if journal not in self.kafka.admin.list_topics(timeout=10).topics:
-            return heads  # the daemon makes it
-        for record in self.kafka.read(journal):
-            key = parse_key(record.key)
-            if key is not None and key.kind is Kind.HEAD and record.value is not None:
-                heads[key.task] = decode_head(record.value)
-        return heads
-
-    def states(self) -> dict[str, State]:
-        return {task: head.state for task, head in self.heads().items()}
-
-    def until(self, daemon: Daemon, count: int, seconds: float = 60) -> dict[str, Head]:
-        """Wait until so many tasks have ended."""
-        deadline = time.monotonic() + seconds
-        while True:
-            heads = self.heads()
-            if sum(head.state in FINAL for head in heads.values()) >= count:
-                return heads
-            assert daemon.process.poll() is None, daemon.said()
-            assert time.monotonic() < deadline, (self.states(), daemon.said()[-3000:])
-            time.sleep(0.3)
-
-    def outputs(self) -> Counter[str]:
-        return Counter(json.loads(r.value or b"")["done"] for r in self.kafka.read(self.results))
-
-    def failures(self) -> list[Any]:
-        return [json.loads(record.value or b"") for record in self.kafka.read(self.letters)]
-
-    def ran(self) -> Counter[str]:
-        return Counter(self.runs.read_text().split())
+from tests.kit.tasks import Tasks
 
 
 @pytest.fixture
@@ -266,3 +159,18 @@ def test_the_pipeline_of_the_readme_is_valid(tmp_path: Path) -> None:
     (tmp_path / "video.py").write_text("def transcode(task: dict) -> dict:\n    return task\n")
     done = command("validate", "p.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_source_waits_while_too_many_tasks_are_open(tmp_path: Path, kafka: Kafka) -> None:
+    tasks = Tasks(tmp_path, kafka, max_open=4)
+    with tasks.daemon() as daemon:
+        tasks.submit(*({"id": f"t{n}", "seconds": 15} for n in range(4)))
+        while len(tasks.heads()) < 4:
+            time.sleep(0.2)
+        time.sleep(1.5)  # the door is looked at once a second
+        tasks.submit(*({"id": f"t{n}", "seconds": 0.1} for n in range(4, 12)))
+        daemon.until(lambda status: "max_open" in (status["trouble"] or ""), 30)
+        assert len(tasks.heads()) == 4
+        tasks.until(daemon, 12, 120)
+        assert daemon.stop() == 0, daemon.said()
+    assert len(tasks.outputs()) == 12

@@ -141,12 +141,16 @@ class Owner:
 
     def _take(self, task: str, word: w.Word, at: Moment) -> None:
         change = apply(task, self.heads.get(task), word, at, self._policy)
-        if change is None or change.head is None:
+        if change is None:
+            return
+        if change.head is None:
+            del self.heads[task]
+            self._write(journal.head_key(task), None, partition_of(task, PARTITIONS))
             return
         self.heads[task] = change.head
         self._write(
             journal.head_key(task), encode_head(change.head), partition_of(task, PARTITIONS)
         )
 
-    def _write(self, key: bytes, value: bytes, partition: int) -> None:
+    def _write(self, key: bytes, value: bytes | None, partition: int) -> None:
         self._producer.produce(self._topics.journal, value, key, partition)

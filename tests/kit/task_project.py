@@ -1,123 +1,152 @@
-"""A folder with one task pipeline on a real Kafka, and what one asks of it from outside."""
+"""A folder with one pipeline of `mode: task`, its topics, and what became of its tasks."""
 
 from __future__ import annotations
 
 import json
-import subprocess
+import textwrap
 import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
+
+from kafka_etl.runtime.tasks.exchange import TOKEN
 from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.journal import Kind, parse_key
-from kafka_etl.tasks.states import State
-from tests.kit.daemon import COMMAND, Daemon, command
-from tests.kit.kafka import Kafka
+from kafka_etl.tasks.placing import partition_of
+from kafka_etl.tasks.states import FINAL, State
+from kafka_etl.tasks.words import Word, encode_word
+from tests.kit.daemon import Daemon, command
+from tests.kit.kafka import Kafka, Stored
 
-WORK = """
-import os, sys, time
-from kafka_etl import Context, Permanent
-
-
-def work(task: dict, context: Context) -> dict:
-    for line in task.get("prints", ()):
-        print(line)
-    for line in task.get("errors", ()):
-        print(line, file=sys.stderr)
-    for number in range(task.get("lines", 0)):
-        print("line", number)
-    if "logs" in task:
-        context.log.info(task["logs"])
-    if task.get("bad"):
-        raise Permanent("a bad task")
-    if task.get("fails") and context.attempt <= task["fails"]:
-        raise OSError(f"attempt {context.attempt} fails")
-    sleeps_deeply(task, context)
-    return {"done": context.task}
-
-
-def sleeps_deeply(task: dict, context: Context) -> None:
-    until = time.monotonic() + task.get("seconds", 0)
-    beat = 0
-    while time.monotonic() < until:
-        context.check()
-        time.sleep(0.05)
-        beat += 1
-        if task.get("beats") and beat % 10 == 0:
-            print("beat", beat)
-"""
+PARTITIONS = 4
+OPERATOR: dict[str, Any] = {
+    "use": "ops:work",
+    "concurrency": 3,
+    "timeout": "60s",
+    "stop_grace": "1s",
+    "retry": {"max_attempts": 1},
+}
 
 
 class TaskProject:
-    """A pipeline `NAME` in `tasks.yaml`, with topics of its own, for logs, too."""
+    """The pipeline's file and operator; `code` is the text of `ops.py`, which has `work`.
 
-    def __init__(self, folder: Path, kafka: Kafka, **more: Any) -> None:
-        self.kafka = kafka
+    Args:
+        operator: Settings of the operator that differ from `OPERATOR`.
+        more: Further settings of the file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kafka: Kafka,
+        code: str,
+        *,
+        operator: dict[str, Any] | None = None,
+        source: str = "",
+        **more: Any,
+    ) -> None:
         self.folder = folder
+        self.kafka = kafka
         self.name = kafka.name()
-        self.source = kafka.topic(2)
+        self.source = source or kafka.topic(PARTITIONS)
         self.results = kafka.topic(1)
-        self.letters = f"{self.results}.dlq"
-        self.logs = f"{self.name}.logs"
+        self.letters = kafka.topic(1)
         self.file = folder / "tasks.yaml"
         spec = {
             "name": self.name,
             "mode": "task",
             "kafka": {"bootstrap.servers": kafka.bootstrap},
             "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {
-                "use": "ops:work",
-                "concurrency": 2,
-                "timeout": "10m",
-                "stop_grace": "1s",
-                "retry": {"max_attempts": 3, "backoff": {"initial": "100ms"}},
-            },
+            "operator": {**OPERATOR, **(operator or {})},
             "id": "value.id",
             "on_success": {"use": "kafka", "with": {"topic": self.results}},
             "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": 2},
-            "history": {"topic": self.logs},
+            "topics": {"partitions": PARTITIONS},
         }
         self.file.write_text(json.dumps(spec | more))
-        (folder / "ops.py").write_text(WORK)
+        (folder / "ops.py").write_text(textwrap.dedent(code))
+
+    @property
+    def inbox(self) -> str:
+        return f"{self.name}.inbox"
 
     def daemon(self, *arguments: str) -> Daemon:
         return Daemon(self.folder, str(self.file), "--instance", "tests", *arguments)
 
-    def tasks(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`kafka-etl tasks VERB FILE ...`, to its end."""
+    def command(self, verb: str, *arguments: str) -> Any:
+        """`kafka-etl tasks …` on the pipeline."""
         return command("tasks", verb, str(self.file), *arguments, cwd=self.folder)
 
-    def begin(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
-        """`kafka-etl tasks VERB FILE ...`, in the background."""
-        return subprocess.Popen(
-            [*COMMAND, "tasks", verb, str(self.file), *arguments],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
+    def submit(self, *tasks: dict[str, Any]) -> None:
+        """Write records to the source, whose values are these."""
+        self.kafka.produce(self.source, [(None, json.dumps(task)) for task in tasks])
 
-    def submit(self, task: str, **value: Any) -> None:
-        self.kafka.produce(self.source, [(None, json.dumps({"id": task, **value}))])
+    def say(self, task: str, word: Word) -> None:
+        """Write a word into the inbox."""
+        headers, number = encode_word(word).headers, partition_of(task, PARTITIONS)
+        record = {"key": task, "value": None, "headers": headers, "partition": number}
+        self.kafka.produce(self.inbox, [record])
 
     def heads(self) -> dict[str, Head]:
-        """The present heads by id; read here, as a command would take a second."""
+        """Id -> the task's head in the journal."""
         heads: dict[str, Head] = {}
         journal = f"{self.name}.journal"
         if journal not in self.kafka.admin.list_topics(timeout=10).topics:
             return heads  # the daemon makes it
-        for record in self.kafka.read(journal):
+        records: list[Stored] = []
+        with suppress(KafkaException):  # a topic that has just been made may have no leader
+            records = self.kafka.read(journal)
+        for record in records:
             key = parse_key(record.key)
             if key is not None and key.kind is Kind.HEAD and record.value is not None:
                 heads[key.task] = decode_head(record.value)
         return heads
 
-    def until(self, task: str, state: State, seconds: float = 90) -> Head:
-        """Wait until a task is in a state."""
+    def until(
+        self, daemon: Daemon, is_so: Callable[[dict[str, Head]], bool], seconds: float = 60
+    ) -> dict[str, Head]:
+        """Wait until the heads are as wanted."""
         deadline = time.monotonic() + seconds
-        while (head := self.heads().get(task)) is None or head.state is not state:
-            assert time.monotonic() < deadline, head
-            time.sleep(0.3)
-        return head
+        while True:
+            heads = self.heads()
+            if is_so(heads):
+                return heads
+            assert daemon.process.poll() is None, daemon.said()
+            states = {task: head.state for task, head in heads.items()}
+            assert time.monotonic() < deadline, (states, daemon.said()[-3000:])
+            time.sleep(0.2)
+
+    def until_state(self, daemon: Daemon, task: str, *states: State, seconds: float = 60) -> Head:
+        """Wait until a task is in one of these states; none: in a final one."""
+        wanted = states or tuple(FINAL)
+        heads = self.until(daemon, lambda h: task in h and h[task].state in wanted, seconds)
+        return heads[task]
+
+    def outputs(self) -> Counter[str]:
+        """Result -> how often it was written."""
+        return Counter((r.value or b"").decode() for r in self.kafka.read(self.results))
+
+    def letters_of(self, task: str) -> list[dict[str, Any]]:
+        """The dead letters of a task, as envelopes."""
+        letters = [json.loads(r.value or b"{}") for r in self.kafka.read(self.letters)]
+        return [one for one in letters if one["invocation"]["id"] == task]
+
+
+def processes_with(token: str) -> list[int]:
+    """The processes that an attempt has started, and that still run."""
+    wanted = f"{TOKEN}={token}".encode()
+    found: list[int] = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            try:
+                environment = (path / "environ").read_bytes()
+            except OSError:
+                continue
+            if wanted in environment.split(b"\0"):
+                found.append(int(path.name))
+    return found

@@ -101,6 +101,42 @@ def test_a_large_output_is_captured_whole() -> None:
     assert len(Context().run(command, capture=True)) == 3_000_000
 
 
+def test_a_program_is_heard_line_by_line_while_it_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = 'echo first; until [ -e "$0" ]; do sleep 0.01; done; printf "1%%\\r2%%\\r\\nlast"'
+    heard: list[str] = []
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        gate.touch()  # for which the program waits: it is heard before its end, or never ends
+
+    assert Context().run(["sh", "-c", script, str(gate)], on_line=hear) == b""
+    assert heard == ["first", "1%", "2%", "last"]
+
+
+def test_a_line_without_end_is_heard_in_parts_and_captured_whole() -> None:
+    heard: list[str] = []
+
+    output = Context().run(
+        ["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x"], capture=True, on_line=heard.append
+    )
+
+    assert len(output) == 3_000_000
+    assert "".join(heard) == output.decode()
+    assert max(map(len, heard)) < 200_000
+
+
+def test_an_error_of_the_listener_ends_the_program() -> None:
+    begun = time.monotonic()
+
+    def refuse(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="hello"):
+        Context().run(["sh", "-c", "echo hello; sleep 20"], on_line=refuse)
+    assert time.monotonic() - begun < 15
+
+
 def test_the_error_of_a_program_has_the_end_of_what_it_said(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,4 +1,4 @@
-"""`kafka-etl tasks stop` and `retry`: orders for tasks by id, or for all that fit a filter."""
+"""`kafka-etl tasks stop`, `retry` and `forget`: orders for tasks by id, or for all that fit."""
 
 from __future__ import annotations
 
@@ -116,6 +116,35 @@ def retry(  # noqa: PLR0913 - one parameter per option
 
     batch = "" if ids else secrets.token_hex(4)
     order = retry_order(actor(), reason, again=again, deliver=deliver, batch=batch)
+    found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
+    _give(found, order, Request(ids, where, states, plan), Manner(dry_run, yes, json))
+
+
+def forget(  # noqa: PLR0913 - one parameter per option
+    given: Given,
+    ids: Ids = [],  # noqa: B006 - typer reads it, nobody changes it
+    *,
+    where: WhereOption = None,
+    states: StateOption = [],  # noqa: B006
+    reason: ReasonOption = "",
+    dry_run: DryRun = False,
+    plan: PlanOption = None,
+    yes: Confirmed = False,
+    json: JsonOption = False,
+    kafka: KafkaOption = None,
+    pipeline: PipelineOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Forget tasks that have ended or are Unreadable, and print `ID Forgotten` of each.
+
+    Their history is gone, and their ids may be used anew. The exit status is 3 if a task that was
+    named was left alone.
+
+    Example: kafka-etl tasks forget transcode --state unreadable
+    """
+    from kafka_etl.task_history.orders import forget_order
+
+    order = forget_order(actor(), reason)
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
     _give(found, order, Request(ids, where, states, plan), Manner(dry_run, yes, json))
 

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from kafka_etl.invocation import ErrorInfo
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Due, Head, decode_head, encode_head
+from kafka_etl.tasks.head import Due, Head, decode_head, encode_head, encode_quarantine
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.states import FINAL, HELD, OPEN, State
 from kafka_etl.tasks.table import apply
@@ -42,6 +43,17 @@ class HeadChange(NamedTuple):
         return was_open and self.after is not None and self.after.state in FINAL
 
 
+class Broken(NamedTuple):
+    """A task at which a word has failed.
+
+    Attributes:
+        record: What stands in place of the task's head from now on.
+    """
+
+    record: bytes
+    error: ErrorInfo
+
+
 class _Glance(msgspec.Struct, frozen=True):
     """What of a head decides whether the task is open, and when a final one is forgotten."""
 
@@ -61,7 +73,8 @@ class Book:
         policy: The rules of the pipeline.
 
     Attributes:
-        unreadable: Ids whose heads cannot be read: they stay taken.
+        unreadable: Ids whose heads cannot be read: they stay taken, until somebody forgets them.
+        broken: Task -> the word that has failed at it; unreadable once that is committed.
         ignored: Number of words without an effect.
     """
 
@@ -73,6 +86,7 @@ class Book:
         self._queue: list[tuple[int, str, int]] = []
         self._timers: list[tuple[int, str, int]] = []
         self.unreadable: set[str] = set()
+        self.broken: dict[str, Broken] = {}
         self.ignored = 0
 
     def restore(self, task: str, head: bytes | None) -> None:
@@ -105,11 +119,17 @@ class Book:
     # Words
 
     def take(self, task: str, word: w.Word, at: Moment) -> bool:
-        """Take a word; return whether the word has an effect."""
-        if task in self.unreadable:
-            self.ignored += 1
+        """Take a word; return whether the word has an effect.
+
+        A word at which the table fails costs no more than its task, which is `broken` then.
+        """
+        if task in self.broken or (task in self.unreadable and task not in self._overlay):
+            return self._take_unreadable(task, word)
+        try:
+            change = apply(task, self.head(task), word, at, self._policy)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the others
+            self._break(task, error, at.now_ms)
             return False
-        change = apply(task, self.head(task), word, at, self._policy)
         if change is None:
             self.ignored += 1
             return False
@@ -119,6 +139,21 @@ class Book:
         if change.beside is not None:
             self._overlay[change.beside.id] = change.beside
         return True
+
+    def _take_unreadable(self, task: str, word: w.Word) -> bool:
+        if isinstance(word, w.Forget) and task not in self.broken:
+            self._overlay[task] = None
+            return True
+        self.ignored += 1
+        return False
+
+    def _break(self, task: str, error: Exception, now_ms: int) -> None:
+        info = ErrorInfo.of(error)
+        self._overlay.pop(task, None)
+        head = self._open.get(task)
+        was = self._final.get(task) if head is None else encode_head(head)
+        record = encode_quarantine(was, f"{info.type}: {info.message}", now_ms)
+        self.broken[task] = Broken(record, info)
 
     def head(self, task: str) -> Head | None:
         """The head of a task, as the overlay has it."""
@@ -175,6 +210,11 @@ class Book:
         return (head for head in self._open.values() if head.state in HELD)
 
     @property
+    def open(self) -> int:
+        """Number of open tasks, as committed."""
+        return len(self._open)
+
+    @property
     def counts(self) -> Mapping[State, int]:
         """State -> number of open tasks, as committed."""
         found: dict[State, int] = {}
@@ -186,7 +226,7 @@ class Book:
 
     @property
     def has_changes(self) -> bool:
-        return bool(self._overlay)
+        return bool(self._overlay or self.broken)
 
     def changes(self) -> list[HeadChange]:
         """The changes that are to be committed."""
@@ -196,9 +236,15 @@ class Book:
 
     def merge(self) -> None:
         """The changes are durable."""
+        for task in self.broken:
+            self._open.pop(task, None)
+            self._final.pop(task, None)
+            self.unreadable.add(task)
+        self.broken.clear()
         for task, head in self._overlay.items():
             self._open.pop(task, None)
             self._final.pop(task, None)
+            self.unreadable.discard(task)
             if head is None:
                 continue
             if head.state in FINAL:
@@ -213,6 +259,7 @@ class Book:
             if (head := self._open.get(task)) is not None:
                 self._schedule(head)
         self._overlay.clear()
+        self.broken.clear()
 
     def _schedule(self, head: Head) -> None:
         """Put the task into the queue, and note its times; what is not so any more is passed."""

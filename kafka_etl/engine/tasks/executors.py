@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from kafka_etl.record import Partition
 from kafka_etl.tasks import words as w
@@ -118,6 +119,7 @@ class LocalKeeper:
         self._running: dict[str, Held] = {}
         self._since_attach: dict[str, Held] = {}
         self._reserved: set[str] = set()
+        self._alone: set[str] = set()
         self._drains = False
 
     def close(self) -> None:
@@ -198,15 +200,27 @@ class LocalKeeper:
         """Number of attempts that the keeper can begin now."""
         if self._holding is None or self._drains or not self._link.connected:
             return 0
+        if any(token in self._running or token in self._reserved for token in self._alone):
+            return 0
         return self._holding.slots - len(self._running) - len(self._reserved)
 
-    def grant(self) -> w.Granted:
+    def has_room_for(self, head: Head) -> bool:
+        """Whether a task that waits may begin here: one that runs alone needs all slots."""
+        return not head.runs_alone or not (self._running or self._reserved)
+
+    def leave_alone(self, head: Head) -> None:
+        """Grant nothing beside the attempt of this task, if it runs alone."""
+        if head.runs_alone:
+            self._alone.add(head.token)
+
+    def grant(self, head: Head) -> w.Granted:
         """Reserve a slot of the keeper; the grant counts once it is committed."""
         holding = self._holding
         if holding is None:
             raise RuntimeError("there is no keeper")
         token = token_hex(8)
         self._reserved.add(token)
+        self.leave_alone(replace(head, token=token))
         return w.Granted(token=token, executor=holding.executor, boot=holding.boot)
 
     def start(self, partition: int, head: Head, record: TaskRecord) -> None:
@@ -241,6 +255,7 @@ class LocalKeeper:
         """The attempt is over: its slot is free."""
         self._running.pop(token, None)
         self._since_attach.pop(token, None)
+        self._alone.discard(token)
 
     def void(self) -> None:
         """Grants that were not committed reserve nothing."""

@@ -25,12 +25,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
-from kafka_etl.engine.tasks.book import Book, HeadChange
+from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.engine.tasks.measures import Measures
-from kafka_etl.invocation import DeadLetter, Settlement, Tenure
+from kafka_etl.engine.tasks.rejects import Rejects
+from kafka_etl.errors import TaskHistoryLost
+from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
@@ -100,6 +102,7 @@ class OwnerSink:
         self._inputs = Inputs(log.inputs)
         self._results: dict[str, bytes] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
+        self._rejects = Rejects(counters)
         self._forgot_at = 0
         self._measures = Measures(counters)
         self._log = get_logger("owner")
@@ -116,10 +119,19 @@ class OwnerSink:
         self._tasks.close()
 
     def standing(self, arrivals: Offsets) -> Offsets:
-        """Take partitions over: read their tasks, and where their last owner stood."""
+        """Take partitions over: read their tasks, and where their last owner stood.
+
+        Raises:
+            TaskHistoryLost: An owner has read words of which the journal knows nothing.
+        """
         stands: dict[Partition, int] = {}
         for tp, committed in arrivals.items():
             restored = self._tasks.restore(tp)
+            if restored.mark is None and committed > 0:
+                raise TaskHistoryLost(
+                    f"words of {tp} were read up to offset {committed:,}, and the journal has no "
+                    "record of what became of them: it was deleted, or has lost records"
+                )
             book = Book(self._policy)
             for task, head in restored.heads.items():
                 book.restore(task, head)
@@ -129,6 +141,8 @@ class OwnerSink:
             self._next[tp] = stands[tp] = committed if mark is None else max(committed, mark.inbox)
             self._commits[tp] = 0 if mark is None else mark.n
             self._positions[tp.number] = restored.end
+            for held in book.held():
+                self._keeper.leave_alone(held)
             self._log.info(
                 "took over",
                 partition=str(tp),
@@ -163,19 +177,19 @@ class OwnerSink:
         self._exchange()
         self._turn()
         self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
+        self._rejects.committed()
 
     def _hear(self, tp: Partition, record: SourceRecord) -> None:
-        """Take one word; what is none costs nothing but a count."""
-        headers, key = headers_of(record), record.key()
-        task = "" if key is None else key.decode("utf-8", "replace")
+        """Take one word; what is none becomes a dead letter."""
+        book, now = self._books[tp], self._now_ms()
         try:
-            word = w.decode_word(headers)
+            task = w.task_of(record.key())
+            word = w.decode_word(headers_of(record), task)
         except w.BadWord as bad:
-            self._counters.add("words_bad")
-            self._log.warning("not a word", at=f"{tp}@{offset_of(record)}", reason=str(bad))
+            self._rejects.add(record, ErrorInfo("BadWord", str(bad)), now)
             return
         self._counters.add("words")
-        book, now = self._books[tp], self._now_ms()
+        self._rejects.good()
         match word:
             case w.Alive() | w.Hello():
                 self._executors.hear(word, book.held())
@@ -193,6 +207,8 @@ class OwnerSink:
                 pass
         at = Moment(now, offset_of(record), self._chance())
         if not book.take(task, word, at):
+            if task in book.broken:
+                self._rejects.add(record, _internal(book.broken[task]), now)
             return
         if isinstance(word, w.Submit):
             self._inputs.keep(tp, record)
@@ -235,7 +251,9 @@ class OwnerSink:
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        for _ in range(min(self._keeper.free, _MOST_GRANTS)):
+        for _ in range(_MOST_GRANTS):
+            if not self._keeper.free:
+                return
             waiting = [
                 (head.seq, head.id, tp)
                 for tp, book in self._books.items()
@@ -246,8 +264,11 @@ class OwnerSink:
             _, task, tp = min(waiting)
             book = self._books[tp]
             head = book.head(task)
-            has_input = head is not None and self._inputs.get(tp, head) is not None
-            book.take(task, self._keeper.grant() if has_input else w.InputLost(), Moment(now))
+            if head is None or not self._keeper.has_room_for(head):
+                return  # nobody overtakes a task that runs alone: its turn would never come
+            has_input = self._inputs.get(tp, head) is not None
+            word = self._keeper.grant(head) if has_input else w.InputLost()
+            book.take(task, word, Moment(now))
 
     # Commits
 
@@ -274,7 +295,8 @@ class OwnerSink:
             return
         changes = {tp: self._books[tp].changes() for tp in changed}
         entry = self._entry(changes, offsets)
-        entry.letters += letters
+        rejected = [one for one in self._rejects.letters if partition_of(one.record) in self._books]
+        entry.letters += [*letters, *rejected]
         try:
             written = self._tasks.commit(entry, offsets, tenure.lease)
         except (Aborted, OutcomeUnknown):
@@ -287,6 +309,10 @@ class OwnerSink:
 
     def _entry(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> Entry:
         entry, now = Entry(), self._now_ms()
+        for tp in changes:
+            for task, broken in self._books[tp].broken.items():
+                entry.journal.append((tp.number, head_key(task), broken.record))
+                self._log.error("quarantined", task=task, error=broken.error.message)
         for tp, of_partition in changes.items():
             for change in of_partition:
                 value = None if change.after is None else encode_head(change.after)
@@ -299,7 +325,9 @@ class OwnerSink:
             if tp in self._books:
                 entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
         for tp, at in offsets.items():
-            mark = Mark(at, self._commits[tp] + 1, self._writer, now)
+            number = self._commits[tp] + 1
+            entry.notes[tp] = number, self._books[tp].open
+            mark = Mark(at, number, self._writer, now)
             entry.journal.append((tp.number, mark_key(), encode_mark(mark)))
         return entry
 
@@ -361,7 +389,14 @@ class OwnerSink:
             book.drop()
         self._results.clear()
         self._notes.clear()
+        self._rejects.void()
         self._keeper.void()
+
+
+def _internal(broken: Broken) -> ErrorInfo:
+    """A fault of ours, as the reason of a dead letter."""
+    said = f"{broken.error.type}: {broken.error.message}"
+    return ErrorInfo("InternalError", said, broken.error.traceback)
 
 
 def _without_input(tp: Partition, head: Head) -> TaskRecord:

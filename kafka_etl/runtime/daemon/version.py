@@ -16,6 +16,7 @@ from kafka_etl.runtime.daemon.state_folder import StateFolder
 from kafka_etl.runtime.messages import KeeperTask, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.tasks.place import socket_of
 from kafka_etl.runtime.tasks.requests import TaskDoor
+from kafka_etl.tasks.limits import Limits
 
 _APP: Final = "kafka-etl"
 _TASK_INBOX: Final = "task_inbox"
@@ -97,6 +98,7 @@ class Version:
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
             log_limit=settings["logs"],
+            limits=Limits(settings["max_memory"], settings["max_cpu"]),
         )
 
     def task_door(self) -> TaskDoor | None:

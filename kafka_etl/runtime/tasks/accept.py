@@ -1,14 +1,25 @@
-"""The operator that accepts tasks: each record of the source becomes a submission in the inbox."""
+"""The operator that accepts tasks: each record of the source becomes a submission in the inbox.
+
+The record stays as its bytes are, and is decoded only where the id asks for that. So a record that
+nobody can decode becomes a task, too: one that is Invalid, and says why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final
 
+from kafka_etl.config.build import build_source_codecs
+from kafka_etl.config.document import Document
+from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.expression import Expression
 from kafka_etl.functions.declare import operator
-from kafka_etl.record import Record, offset_of, partition_of
+from kafka_etl.kafka.open_tasks import OpenTasks
+from kafka_etl.plugins import PluginRegistry
+from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin
 from kafka_etl.tasks.placing import partition_of as partition_of_task
 from kafka_etl.tasks.words import Submit, encode_submit, id_problem
@@ -16,39 +27,59 @@ from kafka_etl.tasks.words import Submit, encode_submit, id_problem
 PARTITION: Final = "p"
 """Header with the number of the partition, which the sink reads."""
 _ID: Final = "task-id"
+_INVALID_ID, _UNDECODABLE = "InvalidId", "DecodeError"
 
 
-def submit(*, partitions: int, id: Expression | None = None) -> Callable[[Record], Record]:  # noqa: A002 - the user's word
+def submit(
+    *,
+    partitions: int,
+    id: Expression | None = None,  # noqa: A002 - the user's word
+    source: dict[str, Any] | None = None,
+    door: Door | None = None,
+) -> Callable[[Record | None], Record]:
     """Make a submission of each record, whose value stays as it is.
 
     Args:
         partitions: Number of partitions of the inbox.
         id: Id of the task; None: the header `task-id`, else topic, partition and offset.
+        source: A pipeline with the codecs of the source, for the id; None: the id is made of the
+            record as it comes.
+        door: How many tasks may be open; None: any number.
     """
-    compute = None if id is None else id.on_record()
+    open_tasks = None
+    if door is not None:
+        open_tasks = OpenTasks(door.kafka, door.inbox, door.group, door.most)
+    identify = _by_header if id is None else _by_expression(id, source)
 
     @operator(reads_only=True)
-    def accept(record: Record) -> Record:
-        source = record.source
-        if source is None:
+    def accept(record: Record | None) -> Record:  # a record without a value is one, too
+        origin = None if record is None else record.source
+        if record is None or origin is None:
             raise ValueError("a task needs a record of the source")
-        tp, offset = partition_of(source), offset_of(source)
+        if door is not None and open_tasks is not None and open_tasks.is_full():
+            raise Unavailable(f"{door.most:,} tasks are open, as many as `max_open` allows")
+        tp, offset = partition_of(origin), offset_of(origin)
         place = f"{tp.topic}-{tp.number}-{offset}"
-        task, problem = place, None
+        task, invalid = place, None
         try:
-            task = _text(record.header(_ID) or place) if compute is None else _text(compute(record))
-            problem = id_problem(task)
+            found = identify(record)
+            task = place if found is None else found
+            if (problem := id_problem(task)) is not None:
+                invalid = Failure(_INVALID_ID, f"the id is no id: {problem}")
+        except Unavailable:
+            raise
+        except _Undecodable as error:
+            invalid = Failure(_UNDECODABLE, str(error))
         except Exception as error:  # noqa: BLE001 - an expression fails in any way on any data
-            problem = f"{type(error).__name__}: {error}"
-        invalid = None
-        if problem is not None:
-            task, invalid = place, Failure("InvalidId", problem)
+            invalid = Failure(_INVALID_ID, f"there is no id: {type(error).__name__}: {error}")
         word = Submit(
             word=token_hex(8),
             origin=Origin(tp.topic, tp.number, offset, timestamp=record.timestamp),
             invalid=invalid,
         )
-        headers = encode_submit(word, None, source.key(), record.headers).headers
+        if invalid is not None:
+            task = place
+        headers = encode_submit(word, None, origin.key(), record.headers).headers
         number = partition_of_task(task, partitions)
         return record.replace(
             key=task.encode(), headers=[*headers, (PARTITION, str(number).encode())]
@@ -57,5 +88,73 @@ def submit(*, partitions: int, id: Expression | None = None) -> Callable[[Record
     return accept
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How many tasks may be open.
+
+    Attributes:
+        kafka: Settings of consumers.
+        inbox: Topic of the words.
+        group: The owners' group.
+        most: Number of open tasks from which on no record is accepted.
+    """
+
+    kafka: dict[str, Any]
+    inbox: str
+    group: str
+    most: int
+
+
+class _Undecodable(ValueError):
+    """The record cannot be decoded."""
+
+
+def _by_header(record: Record) -> str | None:
+    found = record.header(_ID)
+    return None if found is None else _text(found)
+
+
+def _by_expression(
+    id_: Expression, source: dict[str, Any] | None
+) -> Callable[[Record], str | None]:
+    compute = id_.on_record()
+    if source is None or not id_.names & {"value", "key"}:
+        return lambda record: _text(compute(record))
+    document = Document(Path.cwd() / "accept", source, {}, {}, [])
+    value_codec, key_codec = build_source_codecs(document, PluginRegistry.installed())
+
+    def identify(record: Record) -> str:
+        origin, headers = record.source, record.headers
+        changes: dict[str, Any] = {}
+        if origin is not None and "value" in id_.names:
+            changes["value"] = _decoded("value", value_codec, origin.value(), headers)
+        if origin is not None and "key" in id_.names:
+            changes["key"] = _decoded("key", key_codec, origin.key(), headers)
+        return _text(compute(record.replace(**changes)))
+
+    return identify
+
+
+def _decoded(part: str, codec: Codec, data: bytes | None, headers: Headers) -> Any:
+    if data is None:
+        return None
+    try:
+        return codec.decode(data) if codec.decode_with is None else codec.decode_with(data, headers)
+    except Unavailable:
+        raise
+    except Exception as error:
+        said = f"the {part} is no {codec.name}: {type(error).__name__}: {error}"
+        raise _Undecodable(said) from error
+
+
 def _text(found: object) -> str:
-    return found.decode() if isinstance(found, bytes) else str(found)
+    """The text of an id.
+
+    Raises:
+        TypeError: It is nothing that could name a task.
+    """
+    if isinstance(found, bytes):
+        return found.decode()
+    if isinstance(found, str | int | float) and not isinstance(found, bool):
+        return str(found)
+    raise TypeError(f"a text or a number names a task, and no {type(found).__name__}")

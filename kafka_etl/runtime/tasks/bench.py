@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from traceback import print_exception
-from typing import Any, Final
 
 from kafka_etl.config.build import Pipeline, build
 from kafka_etl.contracts import Preflight, Unavailable
@@ -27,6 +25,7 @@ from kafka_etl.runtime.tasks.cancelling import Cancelling
 from kafka_etl.runtime.tasks.exchange import TOKEN, Answer, Begun, Failed, Made, Reported, Run
 from kafka_etl.runtime.tasks.orphans import children_of
 from kafka_etl.runtime.tasks.reporter import Reporter
+from kafka_etl.runtime.tasks.surroundings import Surroundings, handlers_of_ours
 from kafka_etl.runtime.tasks.verdicts import (
     Fault,
     OneAttempt,
@@ -37,9 +36,6 @@ from kafka_etl.runtime.tasks.verdicts import (
 )
 from kafka_etl.runtime.worker.assemble import deployment_of, make_invoker
 from kafka_etl.tasks.input_record import InputRecord
-
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-"""Signals whose handlers of ours every attempt begins with."""
 
 
 class Bench:
@@ -71,11 +67,11 @@ class Bench:
 
         What `open` changes in the process, and the processes that it starts, are for all attempts.
         """
-        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        handlers = handlers_of_ours()
         for operator in self._operators:
             operator.context.worker = self._task.executor
             self._pools.open(operator)
-        self._surroundings = _Surroundings(handlers)
+        self._surroundings = Surroundings(handlers)
         self._helpers = children_of(self._pid)
 
     def close(self) -> None:
@@ -112,9 +108,10 @@ class Bench:
             os._exit(1)  # a fork that the operator has made, and let return: its result is not ours
         if self._task.is_fresh:
             self.close()
-        self._surroundings.restore()  # before the answer: a signal for the next attempt may follow
         _flush()
-        is_alone = _has_no_children() or children_of(self._pid) <= self._helpers
+        # Before the answer: a signal for the next attempt may follow.
+        is_clean = self._surroundings.restore()
+        is_alone = is_clean and (_has_no_children() or children_of(self._pid) <= self._helpers)
         if isinstance(made, Success):
             return Made(token, made.rows, made.preview, seconds, is_alone)
         return Failed(token, made.why, made.failure, made.retry_after, seconds, is_alone)
@@ -162,32 +159,6 @@ class Bench:
             context.deadline = run.deadline
             context.listener = reporter.report
             context.scratch = Path(run.folder)
-
-
-class _Surroundings:
-    """What an attempt may change in its process, and the next attempt must not meet.
-
-    Args:
-        handlers: Signal -> the handler of ours.
-    """
-
-    def __init__(self, handlers: Mapping[signal.Signals, Any]) -> None:
-        self._handlers = handlers
-        self._environment = dict(os.environ)
-        self._folder = Path.cwd()
-        self._umask = os.umask(0o77)
-        os.umask(self._umask)
-
-    def restore(self) -> None:
-        """Restore signal handlers, working directory, umask and environment."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        os.umask(self._umask)
-        with suppress(OSError):
-            os.chdir(self._folder)
-        for name in set(os.environ).difference(self._environment):
-            del os.environ[name]
-        os.environ.update(self._environment)
 
 
 def _has_no_children() -> bool:

@@ -8,14 +8,19 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.child import RESTARTS, describe_exit
 from kafka_etl.runtime.messages import RunnerTask
+from kafka_etl.runtime.tasks.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready
 from kafka_etl.runtime.tasks.loop import Loop
 from kafka_etl.runtime.tasks.orphans import Orphans
 from kafka_etl.runtime.tasks.runner_process import Pipe, RunnerProcess
 from kafka_etl.tasks.head import Failure
+from kafka_etl.tasks.limits import out_of_memory
+from kafka_etl.units import show_duration
 
 _RENEWED_AFTER: Final = 10_000
 """Attempts after which a process is renewed: user code may lose memory."""
@@ -23,9 +28,14 @@ _STARTS_WITHIN: Final = 300.0
 """Seconds that a process may take for imports and for the operator's `open`."""
 _LEAVES_WITHIN: Final = 5.0
 """Seconds that a process may take to close its operator."""
+_ENDS_WITHIN: Final = 0.2
+"""Seconds from the end of a process's connection to its own end, if it is about to end."""
 _LAST_READS: Final = 16
 """Reads of some MiB for a result that has not arrived completely when its process has ended."""
 _SWEEP_EVERY: Final = 0.02
+_CUT_OFF: Final = ", since it had closed its connection, file descriptor 3, or had written to it"
+_LATE: Final = f", since it had not started after {show_duration(_STARTS_WITHIN)}"
+_BY_OTHERS: Final = ", and not by us: the kernel does that when memory is short"
 _log = get_logger("keeper")
 
 
@@ -57,13 +67,22 @@ class Crew:
         task: What each runner is started with.
         slots: Attempts that run at the same time.
         listener: Is told of everything.
+        groups: Makes a control group for each runner; None: there are none on this system.
     """
 
-    def __init__(self, loop: Loop, task: RunnerTask, slots: int, listener: Listener) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        task: RunnerTask,
+        slots: int,
+        listener: Listener,
+        groups: ControlGroups | None = None,
+    ) -> None:
         self._loop = loop
         self._task = task
         self._most = slots + 1 if task.is_fresh else slots
         self._listener = listener
+        self._groups = groups
         self._runners: dict[int, RunnerProcess] = {}
         self._dead: list[RunnerProcess] = []
         self._helpers: set[int] = set()
@@ -102,7 +121,7 @@ class Crew:
             runner.kill()
             return False
         runner.attempt = None
-        if runner.served >= _RENEWED_AFTER:
+        if runner.served >= _RENEWED_AFTER or runner.is_grown:
             runner.dismiss(monotonic() + _LEAVES_WITHIN)
         return True
 
@@ -132,6 +151,7 @@ class Crew:
         for runner in self._runners.values():
             if runner.kill_at is not None and now >= runner.kill_at:
                 runner.kill_at = None
+                runner.was_late = True
                 runner.signal_group(signal.SIGKILL)
         if self._sweep_at is not None and now >= self._sweep_at:
             self._sweep(now)
@@ -153,11 +173,22 @@ class Crew:
         except OSError as error:
             self._start_failed(NotReady("error", Failure("OSError", str(error))))
             return
+        if self._groups is not None:
+            self._group(runner, self._groups)
         runner.kill_at = monotonic() + _STARTS_WITHIN
         self._runners[runner.pid] = runner
         self._watch(runner)
         for pipe in runner.pipes:
             self._watch_pipe(pipe)
+
+    def _group(self, runner: RunnerProcess, groups: ControlGroups) -> None:
+        """Give a new process its control group, before it has started anything."""
+        try:
+            runner.group = groups.make(f"kafka-etl-{os.getpid()}-{runner.pid}")
+            runner.group.add(runner.pid)
+        except OSError as error:  # its limits are soft, then
+            _log.error("a runner has no control group", error=str(error))
+            runner.group = None
 
     def _watch(self, runner: RunnerProcess) -> None:
         mailbox = runner.mailbox
@@ -179,7 +210,8 @@ class Crew:
             self._take(runner, value)
         if runner.mailbox.is_closed or runner.mailbox.is_broken:
             self._loop.forget(runner.mailbox.fileno())
-            runner.signal_group(signal.SIGKILL)  # it has ended, or talks nonsense
+            runner.has_hung_up = True
+            runner.kill_at = monotonic() + _ENDS_WITHIN
         else:
             self._watch(runner)
 
@@ -248,5 +280,12 @@ class Crew:
 def death_of(runner: RunnerProcess) -> Failure:
     """The failure of an attempt whose runner has died."""
     status = runner.exit_status or 0
+    if runner.group is not None and runner.group.was_out_of_memory:
+        failure = out_of_memory(runner.group.limits, "used too much")
+        return replace(failure, exit_status=status, stderr=runner.errors.tail)
     said = f"the process of the attempt has ended: {describe_exit(status)}"
+    if runner.was_late:
+        said += _CUT_OFF if runner.has_hung_up else _LATE
+    elif status == -signal.SIGKILL:
+        said += _BY_OTHERS
     return Failure("WorkerCrashed", said, exit_status=status, stderr=runner.errors.tail)

@@ -30,6 +30,7 @@ from kafka_etl.runtime.messages import Beat, Died, KeeperTask, Listening, Runner
 from kafka_etl.runtime.tasks import sayings
 from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.attempt_log import Logs
+from kafka_etl.runtime.tasks.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.crew import Crew, death_of
 from kafka_etl.runtime.tasks.exchange import (
     Begun,
@@ -40,6 +41,7 @@ from kafka_etl.runtime.tasks.exchange import (
     Reported,
     Run,
 )
+from kafka_etl.runtime.tasks.guard import Guard
 from kafka_etl.runtime.tasks.leases import Leases
 from kafka_etl.runtime.tasks.loop import Loop
 from kafka_etl.runtime.tasks.owners import Owner, Owners
@@ -60,6 +62,7 @@ from kafka_etl.tasks.keeping import (
     Said,
     Show,
 )
+from kafka_etl.tasks.limits import MEMORY_LIMIT
 from kafka_etl.tasks.words import Why
 from kafka_etl.units import show_duration
 
@@ -70,6 +73,7 @@ _LEASE_GRACE: Final = 2.0
 """Seconds that an attempt has to end, at most, once its lease is over."""
 _ACKNOWLEDGED_WITHIN: Final = 5.0
 """Seconds that a keeper which goes waits for acknowledgements of its last words."""
+_log = get_logger("keeper")
 
 
 class Keeper:
@@ -97,7 +101,14 @@ class Keeper:
         runner = RunnerTask(
             task.document, task.executor, task.pool == "fresh", task.max_result, task.logs
         )
-        self._crew = Crew(self._loop, runner, task.slots, self)
+        groups = ControlGroups.delegated(task.limits) if task.limits else None
+        if task.limits and groups is None:
+            _log.info(
+                "limits are soft: there is no delegated cgroup, so what attempts use is looked at "
+                "twice a second"
+            )
+        self._crew = Crew(self._loop, runner, task.slots, self, groups)
+        self._guard = Guard(task.limits)
         self._leases = Leases(task.lost_after)
         self._positions: dict[int, int] = {}
         self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
@@ -335,6 +346,8 @@ class Keeper:
             if attempt.kill_at is not None and now >= attempt.kill_at:
                 self._runners[token].kill()
             self._end_without_lease(token, attempt)
+        for token, failure in self._guard.look(now, self._runners):
+            self._signal(token, "died", force=failure.type == MEMORY_LIMIT, failure=failure)
         if now >= self._alive_at:
             self._alive_at = now + self._alive_every
             self._outbox += self._alive(())
@@ -364,6 +377,7 @@ class Keeper:
             times += filter(None, (attempt.timeout_at, attempt.kill_at))
         times += filter(None, (self._crew.next_look(waiting=bool(self._waiting)), self._leaves_at))
         times += filter(None, (self._logs.next_flush(now),))
+        times += filter(None, (self._guard.next_look(self._runners),))
         return max(0.0, min(times) - now)
 
     # The end

@@ -16,6 +16,7 @@ from kafka_etl.runtime.child import environment_of_child
 from kafka_etl.runtime.mailbox import Mailbox
 from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.attempt import Attempt
+from kafka_etl.runtime.tasks.control_groups import ControlGroup
 from kafka_etl.runtime.tasks.exchange import FromRunner, Run
 from kafka_etl.tasks.log_records import Stream
 
@@ -91,7 +92,11 @@ class RunnerProcess:
         is_leaving: Whether the process is not to be given anything any more.
         kill_at: When the process is killed, since it takes too long to start, or to leave; None: it
             does neither.
+        was_late: Whether the process was killed for that.
+        has_hung_up: Whether the process has closed its connection, or talks nonsense.
         exit_status: Exit status, or minus the killing signal; None: the process runs.
+        is_grown: Whether the process has so much memory that it should not serve another attempt.
+        group: The control group of the process; None: it has none of its own.
 
     Raises:
         OSError: The system has no room for another process.
@@ -118,6 +123,9 @@ class RunnerProcess:
         self.is_leaving = False
         self.kill_at: float | None = None
         self.exit_status: int | None = None
+        self.was_late = self.has_hung_up = False
+        self.is_grown = False
+        self.group: ControlGroup | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -170,8 +178,12 @@ class RunnerProcess:
         """Kill the process and its session; orphans are swept once the process is gone."""
         self.is_leaving = True
         self.signal_group(signal.SIGKILL)
+        if self.group is not None:
+            self.group.kill()
 
     def close(self) -> None:
+        if self.group is not None:
+            self.group.remove()
         self.mailbox.close()
         for pipe in self.pipes:
             os.close(pipe.file)

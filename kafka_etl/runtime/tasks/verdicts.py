@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from kafka_etl.invocation import ErrorInfo, Outcome, Outputs
+from kafka_etl.invocation import Condition, ErrorInfo, Outcome, Outputs
 from kafka_etl.retry import RetryPolicy, wanted_wait
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.rows import Row, encode_rows
@@ -83,7 +83,8 @@ def conclude(outcome: Outcome, verdicts: list[Verdict], max_result: int) -> Succ
     """
     if outcome.failed:
         verdict = verdicts[-1] if verdicts else Verdict(is_permanent=True)
-        failure = failure_of(outcome.failed[0].error)
+        failed = outcome.failed[0]
+        failure = failure_of(failed.error, failed.condition)
         return Fault("permanent" if verdict.is_permanent else "error", failure, verdict.retry_after)
     rows = rows_of(outcome.outputs)
     encoded = encode_rows(rows)
@@ -122,6 +123,11 @@ def rows_of(outputs: Outputs) -> list[Row]:
     return rows
 
 
-def failure_of(error: ErrorInfo) -> Failure:
+def failure_of(error: ErrorInfo, condition: Condition = Condition.OPERATOR_ERROR) -> Failure:
     """An error as a word has it: of bounded size, with the end of a long traceback."""
-    return Failure(error.type, error.message[:_MESSAGE], error.traceback[-_TRACEBACK:])
+    return Failure(
+        error.type,
+        error.message[:_MESSAGE],
+        error.traceback[-_TRACEBACK:],
+        condition="" if condition is Condition.OPERATOR_ERROR else condition.value,
+    )

@@ -90,3 +90,45 @@ def test_keys_of_any_codec_make_ids(tmp_path: Path) -> None:
         "shop.tasks",
         "shop.attempt",
     ]
+
+
+SOURCE = {
+    "name": "shop.attempt",
+    "kafka": {"bootstrap.servers": "localhost:1"},
+    "source": {"use": "kafka", "with": {"topics": ["uploads"], "value": "json", "key": "text"}},
+    "sink": {"use": "kafka", "with": {"topic": "done"}},
+}
+
+
+def decoded(value: bytes | None, id: str, key: bytes | None = None) -> tuple[str, Submit, Record]:  # noqa: A002
+    operator = submit(partitions=PARTITIONS, id=Expression(id), source=SOURCE)
+    made = operator(Record.of(StoredRecord(value, key, topic="uploads", offset=42), value))
+    word = decode_word(made.headers)
+    assert isinstance(word, Submit)
+    return made.key.decode(), word, made
+
+
+def test_records_are_decoded_for_the_id_alone() -> None:
+    task, word, made = decoded(b'{"id": 7}', "key + '-' + str(value.id)", b"k")
+    assert (task, word.invalid, made.value) == ("k-7", None, b'{"id": 7}')
+
+
+@pytest.mark.parametrize("value", [b"not json", b"\xff\xfe", b"", b'{"id": '])
+def test_what_cannot_be_decoded_is_an_invalid_task(value: bytes) -> None:
+    task, word, made = decoded(value, "value.id")
+    assert (task, made.value) == ("uploads-0-42", value)
+    assert word.invalid is not None
+    assert word.invalid.type == "DecodeError"
+    assert word.invalid.message.startswith("the value is no json: ")
+
+
+@pytest.mark.parametrize("id", ["null", "true", "[1]", "{}"])
+def test_what_names_no_task_is_no_id(id: str) -> None:  # noqa: A002
+    _, word, _ = decoded(b'{"id": %s}' % id.encode(), "value.id")
+    assert word.invalid is not None
+    assert "a text or a number names a task" in word.invalid.message
+
+
+def test_a_header_that_is_no_utf8_is_no_id() -> None:
+    assert accepted({}, headers=[("task-id", b"\xff")])[1].invalid is not None
+    assert accepted({}, headers=[("task-id", b"")])[1].invalid is not None

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
-from kafka_etl.invocation import Outputs, Settlement, Tenure
+from kafka_etl.errors import TaskHistoryLost, WordsUnreadable
+from kafka_etl.invocation import Condition, Outputs, Settlement, Tenure
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Failure, Head, StopNote, decode_head, encode_head
-from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
+from kafka_etl.tasks.journal import Kind, Mark, decode_mark, head_key, parse_key
 from kafka_etl.tasks.keeping import (
     Acknowledged,
     Attach,
@@ -33,6 +35,7 @@ from kafka_etl.tasks.log import Entry, Restored
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
 from kafka_etl.tasks.states import State
+from kafka_etl.tasks.table import TABLE
 from kafka_etl.testing.memory import StoredRecord
 
 P0 = Partition("shop.inbox", 0)
@@ -544,13 +547,84 @@ def test_an_input_that_is_gone_fails_the_task() -> None:
     assert len(log.letters) == 1
 
 
-def test_what_is_no_word_is_counted_and_passed() -> None:
+def test_what_is_no_word_is_a_dead_letter_and_passed() -> None:
     bench = Bench()
-    put(bench.log, "t1", [("k", b"nonsense")])
+    put(bench.log, "t1", [("k", b"nonsense")], b"raw")
+    put(bench.log, "", w.encode_word(w.Stop(word="1")).headers)
+    put(bench.log, "x" * 300, w.encode_word(w.Submit(word="2")).headers, b"{}")
     bench.submit("t2")
     bench.turn()
-    assert bench.counters.snapshot()["words_bad", ""] == 1
+    assert bench.counters.snapshot()["words_bad", ""] == 3
     assert bench.state("t2") is State.DEQUEUED
+    assert [letter.record.offset() for letter in bench.log.letters] == [0, 1, 2]
+    assert {letter.failure.condition for letter in bench.log.letters} == {Condition.INVALID}
+    assert "`nonsense` is no kind of word" in bench.log.letters[0].failure.error.message
+    assert bench.log.committed == 4
+
+
+def test_a_hundred_records_in_a_row_that_are_no_words_stop_the_pipeline() -> None:
+    bench = Bench()
+    for _ in range(99):
+        put(bench.log, "t", [])
+    bench.submit("t1")
+    for _ in range(99):
+        put(bench.log, "t", [])
+    bench.turn()
+    put(bench.log, "t", [])
+    with pytest.raises(WordsUnreadable, match="100 records in a row"):
+        bench.turn()
+    assert bench.log.committed == 200  # the next run goes on behind them
+    assert len(bench.log.letters) == 199
+
+
+def test_a_word_at_which_the_table_fails_costs_its_task_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(slots=2)
+    bench.submit("t1")
+    bench.submit("t2")
+    bench.turn()
+
+    def fails(_case: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(
+        "kafka_etl.tasks.table.TABLE", {**TABLE, (State.DEQUEUED, w.Stop): fails}, raising=True
+    )
+    bench.say("t1", w.Stop(word="1", by="me"))
+    bench.run("t2", w.Result(token=bench.grants[1].token), encode_rows([]))
+    bench.turn()
+    monkeypatch.undo()
+    (letter,) = bench.log.letters
+    assert letter.failure.error.type == "InternalError"
+    assert "a fault of ours" in letter.failure.error.message
+    assert bench.state("t2") is State.SUCCEEDED
+    after = Bench(log=bench.log)  # the quarantine outlives the owner
+    with pytest.raises(msgspec.MsgspecError):
+        after.head("t1")
+    after.submit("t1")
+    after.turn()
+    assert after.grants == []
+
+
+def test_an_unreadable_head_keeps_its_id_until_it_is_forgotten() -> None:
+    bench = Bench()
+    bench.log.journal[head_key("t1")] = b"{"
+    after = Bench(log=bench.log)
+    for word in (w.Stop(word="1"), w.Retry(word="2", expect=1), w.Submit(word="3")):
+        after.say("t1", word, b"{}")
+    after.turn()
+    assert after.log.journal[head_key("t1")] == b"{"
+    after.say("t1", w.Forget(word="4", by="me"))
+    after.submit("t1")
+    after.turn()
+    assert after.state("t1") is State.DEQUEUED
+
+
+def test_what_was_read_and_left_no_mark_is_lost_history() -> None:
+    bench = Bench()
+    with pytest.raises(TaskHistoryLost, match="read up to offset 5"):
+        bench.owner.standing({P0: 5})
 
 
 def test_progress_has_a_record_of_its_own() -> None:
@@ -573,3 +647,78 @@ def test_nothing_is_written_while_nothing_changes() -> None:
     for _ in range(5):
         bench.turn()
     assert bench.log.journal == journal
+
+
+def die_together(bench: Bench, boot: int) -> None:
+    """The keeper dies with all that it holds, and its successor says hello."""
+    bench.keeper.says = [holding(bench.keeper.slots, f"b{boot}")]
+    bench.say("ex", w.Hello(executor="ex", boot=f"b{boot}"))
+    bench.turn()
+    bench.turn()
+
+
+def held(bench: Bench) -> list[str]:
+    heads = [decode_head(value) for key, value in bench.log.journal.items() if key[:1] == b"t"]
+    return [head.id for head in heads if head.token]
+
+
+def test_tasks_that_died_together_twice_run_alone_and_only_a_death_alone_counts() -> None:
+    bench = Bench(Policy(max_attempts=2, backoff=Backoff(0, 1, 0, "none")), slots=3)
+    for task in ("t1", "t2", "t3"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    assert held(bench) == ["t1", "t2", "t3"], "once may be chance"
+    die_together(bench, 3)
+    bench.submit("t4")
+    bench.turn()
+    assert held(bench) == ["t1"]
+    assert [bench.head(t).attempts.counted for t in ("t1", "t2", "t3")] == [0, 0, 0]
+
+    ran: list[str] = []
+    while (runs := held(bench)) != ["t4"]:
+        (task,) = runs
+        ran.append(task)
+        if task == "t1":
+            die_together(bench, 4 + len(ran))
+        else:
+            bench.run(task, w.Result(token=bench.head(task).token), encode_rows([]))
+    assert sorted(ran) == ["t1", "t1", "t2", "t3"]
+    assert bench.state("t1") is State.FAILED
+    assert bench.head("t1").attempts.counted == 2
+
+
+def test_a_task_that_runs_alone_waits_for_its_neighbours_and_stays_alone_for_a_new_owner() -> None:
+    bench = Bench(slots=2)
+    for task in ("t1", "t2"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    die_together(bench, 3)
+    token = bench.head("t1").token
+    bench.submit("t3")
+    bench.turn()
+    assert held(bench) == ["t1"]
+
+    after = Bench(log=bench.log, slots=2)
+    after.keeper.says = [holding(2, "b3", **{token: Held(0, "t1")})]
+    after.turn()
+    after.turn()
+    assert held(after) == ["t1"]
+    after.run("t1", w.Result(token=token), encode_rows([]))
+    assert held(after) == ["t2"]
+
+
+def test_ten_deaths_together_end_a_task() -> None:
+    bench = Bench(Policy(backoff=Backoff(0, 1, 0, "none"), max_joint=2), slots=2)
+    for task in ("t1", "t2"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    die_together(bench, 3)
+
+    error = bench.head("t1").error
+    assert error is not None
+    assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
+    assert "was not alone" in error.message
+    assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2

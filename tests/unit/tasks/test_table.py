@@ -181,7 +181,14 @@ def test_the_rows_above_are_all_of_the_table() -> None:
     cells = {(state, type(WORDS[word])) for state, word in EXPECTED}
     window = {(state, w.WindowOver) for state in FINAL}  # only once the window is over
     harder = {(S.STOPPING, w.Stop)}  # only with `force`
-    assert cells | window | harder == set(TABLE)
+    forgets = {(state, w.Forget) for state in FINAL}  # leaves no head
+    assert cells | window | harder | forgets == set(TABLE)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_has_ended_is_forgotten_on_an_order(state: State) -> None:
+    change = apply("t", head_of(state), w.Forget(word="x", by="me"), AT, POLICY)
+    assert change == (Change(None) if state in FINAL else None)
 
 
 # Tokens, words and generations
