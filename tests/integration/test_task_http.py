@@ -180,7 +180,7 @@ def test_the_commands_of_the_page_work(api: Api) -> None:
         words = shlex.split(given.replace("transcode", api.project.name))
         done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, (line, done.stderr)
-        error = json.loads(done.stdout).get("error") or {}
+        error: dict[str, Any] = json.loads(done.stdout).get("error") or {}
         assert "code" not in error, (line, error)
         if "mp4'" in line and "id=" in line:
             api.project.until("a.mov#mp4", State.RUNNING)

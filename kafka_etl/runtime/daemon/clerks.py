@@ -22,14 +22,14 @@ _WAITING: Final = 16
 _PATIENCE: Final = 60.0
 """Seconds that a clerk may take, the start of its process included."""
 
-_Job = tuple[Asked, "Future[Answered]"]
+_Errand = tuple[Asked, "Future[Answered]"]
 
 
 class Clerks:
     """All clerks; `ask` is for any thread but the main one."""
 
     def __init__(self) -> None:
-        self._jobs: Queue[_Job | None] = Queue(_WAITING)
+        self._errands: Queue[_Errand] = Queue(_WAITING)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._children: set[OperatorChild] = set()
@@ -41,7 +41,7 @@ class Clerks:
         Raises:
             ClerkBusy: Too many requests wait, or the answer takes too long.
         """
-        job: Future[Answered] = Future()
+        answer: Future[Answered] = Future()
         with self._lock:
             if self._is_closed:
                 raise ClerkBusy("the daemon is being stopped")
@@ -49,11 +49,11 @@ class Clerks:
                 self._threads.append(threading.Thread(target=self._serve, daemon=True))
                 self._threads[-1].start()
         try:
-            self._jobs.put_nowait((asked, job))
+            self._errands.put_nowait((asked, answer))
         except Full:
             raise ClerkBusy(f"{_WAITING} requests about tasks wait already") from None
         try:
-            return job.result(2 * _PATIENCE)
+            return answer.result(2 * _PATIENCE)
         except TimeoutError:
             raise ClerkBusy(f"no clerk was free for {2 * _PATIENCE:.0f} s") from None
 
@@ -69,11 +69,12 @@ class Clerks:
 
     def _serve(self) -> None:
         child: OperatorChild | None = None
-        while (job := self._jobs.get()) is not None:
-            asked, told = job
-            child = child or self._start()
-            if child is None:
-                told.set_exception(ClerkBusy("the daemon is being stopped"))
+        while True:
+            asked, told = self._errands.get()
+            try:
+                child = child or self._start()
+            except (OSError, ClerkBusy) as error:
+                told.set_exception(ClerkBusy(f"no clerk can be started: {error}"))
                 continue
             answered = _answer(child, asked)
             if answered is None:
@@ -83,10 +84,10 @@ class Clerks:
             else:
                 told.set_result(answered)
 
-    def _start(self) -> OperatorChild | None:
+    def _start(self) -> OperatorChild:
         with self._lock:
             if self._is_closed:
-                return None
+                raise ClerkBusy("the daemon is being stopped")
             child = OperatorChild(_MODULE)
             self._children.add(child)
             return child

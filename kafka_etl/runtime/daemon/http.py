@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from html import escape
@@ -53,7 +54,11 @@ _LOOPBACK_TASKS: Final = (
     "`kafka-etl tasks` needs no daemon: it works from any machine that reaches Kafka, with the "
     "rights of its user."
 )
-_STATUSES: Final = {UnknownPipeline: 404, RequestRefused: 400, ClerkBusy: 503}
+_STATUSES: Final[Mapping[type[KafkaEtlError], int]] = {
+    UnknownPipeline: 404,
+    RequestRefused: 400,
+    ClerkBusy: 503,
+}
 _LED_HERE: Final = "the request comes by a name that is not this machine's own"
 _NOT_SHOWN: Final = "its text is shown on the daemon's machine: `kafka-etl status`"
 _NO_PAGE: Final = "Give it on this machine with `kafka-etl`, by an address of this machine's own."

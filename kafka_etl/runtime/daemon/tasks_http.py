@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-import orjson
+import msgspec
 from starlette.requests import Request
 
 from kafka_etl.errors import RequestRefused, UnknownPipeline
@@ -107,9 +107,6 @@ def _object(body: bytes) -> dict[str, Any]:
         RequestRefused: The body is no JSON object.
     """
     try:
-        found = orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise RequestRefused(f"the body is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise RequestRefused("the body is no JSON object")
-    return found
+        return msgspec.json.decode(body or b"{}", type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise RequestRefused(f"the body is no JSON object: {error}") from error

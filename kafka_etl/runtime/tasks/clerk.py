@@ -208,7 +208,7 @@ def _logs(pipeline: TaskPipeline, asked: Asked) -> Answered:
     run = None if head is None else chosen_run(head, wanted.attempt)
     told: dict[str, Any] = {"id": every.task.row.id, "state": every.task.row.state}
     if run is None:
-        return _said(told | {"attempt": None, "pieces": [], "is_over": False})
+        return _said(told | {"attempt": None, "pieces": (), "is_over": False})
     logs = Logs(pipeline)
     with logs.tail_from_now(run.token) as tail:  # before the rest is read: nothing is missed
         found = [piece for piece in logs.of(run) if piece.seq > wanted.after]

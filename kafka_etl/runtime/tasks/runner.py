@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
@@ -80,8 +79,8 @@ def _let_prints_out() -> None:
     """Have each line that is printed go out at once: somebody may follow the log."""
     for number in (LOG, STACKS):  # for this process, not for the programs that the operator starts
         os.set_inheritable(number, False)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    stdout: Any = sys.stdout  # a `TextIOWrapper`, which its type hint does not say
+    stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def _be_killed_first() -> None:
