@@ -124,7 +124,7 @@ class LocalKeeper:
             if isinstance(message, Holding):
                 self._take_in(message)
                 has_told = True
-            elif message.partition not in self._own:
+            elif isinstance(message, Said) and message.partition not in self._own:
                 self._running.pop(message.last, None)
         was_connected, self._was_connected = self._was_connected, self._link.connected
         if self._was_connected and not was_connected:
@@ -238,6 +238,11 @@ class LocalKeeper:
         if self._holding is not None and head.executor == self._holding.executor:
             self._link.send(Halt(head.token, force=head.stop is not None and head.stop.force))
 
+    def ask(self, head: Head) -> None:
+        """Have an attempt answer the question in its head, if it runs here."""
+        if self._holding is not None and head.executor == self._holding.executor:
+            self._link.send(Show(head.token))
+
     def released(self, token: str) -> None:
         """The attempt is over: its slot is free."""
         self._running.pop(token, None)
@@ -316,7 +321,7 @@ class Executors:
         self._relay = relay
         self._lost_after = lost_after
         self._clock = clock
-        self._heard: dict[str, float] = {}
+        self._heard: dict[tuple[str, str], float] = {}
         self._boots: dict[tuple[Partition, str], str] = {}
         self._past: set[str] = set()
         self._loads: dict[str, int] = {}
@@ -335,7 +340,7 @@ class Executors:
             self._past.add(known)
         # In another partition there may still be a result of the earlier boot before this word.
         self._boots[tp, word.executor] = word.boot
-        self._heard[word.executor] = self._clock()
+        self._heard[word.executor, word.boot] = self._clock()
         if isinstance(word, w.Hello):
             return
         self._loads[word.executor] = word.held
@@ -396,7 +401,7 @@ class Executors:
         return w.ExecutorGone(token=head.token, alone=alone)
 
     def _last_heard(self, head: Head) -> float:
-        return max(self._since[head.token], self._heard.get(head.executor, 0.0))
+        return max(self._since[head.token], self._heard.get((head.executor, head.boot), 0.0))
 
     def _is_ours(self, head: Head) -> bool:
         return self._keeper.is_boot(head.boot)
