@@ -19,10 +19,9 @@ import pytest
 from kafka_etl.kafka.admin import reached
 from kafka_etl.task_history.index import Index, open_index
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, HistoryLine, Submitted
+from kafka_etl.tasks.head import Destination, Failure, Head, HistoryLine, Submitted
 from kafka_etl.tasks.journal import ProgressNote, head_key
 from kafka_etl.tasks.placing import partition_of
-from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.states import State
 from kafka_etl.tasks.table import SINK_FAILED
 from tests.kit.daemon import COMMAND, command
@@ -458,9 +457,11 @@ def test_a_retry_that_could_do_nothing_is_not_sent(
 
 
 def test_only_the_delivery_is_repeated(topics: TaskTopics) -> None:
-    failed = head("a", State.FAILED, error=Failure(SINK_FAILED, "queue full"))
+    refused = (Destination("queue", "refused", "full"),)
+    error = Failure(SINK_FAILED, "queue: full")
+    failed = head("a", State.FAILED, error=error, destinations=refused)
     topics.write_heads([failed])
-    with Owner(topics, Policy(outside=frozenset({State.SUCCEEDED}))) as owner:
+    with Owner(topics) as owner:
         owner.heads["a"] = failed
         done = tasks("retry", topics, "a", "--deliver")
         assert done.stdout == "a  Delivering\n"
