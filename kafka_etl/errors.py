@@ -39,6 +39,8 @@
         ├── NoSuchTask               E340
         ├── JournalUnreadable        E341
         ├── TaskTopicsUnfit          E342
+        ├── NoAttempt                E346
+        ├── AttemptSilent            E347
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -57,6 +59,8 @@
         ├── OrderRefused             E506
         ├── NameChanged              E507
         ├── OutcomeOpen              E508
+        ├── RequestRefused           E509
+        ├── ClerkBusy                E510
         ├── DownloadFailed           E601
         ├── BrokerNotStarted         E602
         └── ExtraMissing             E603
@@ -415,6 +419,20 @@ class TaskTopicsUnfit(KafkaEtlError):
     advice = "Change the topic's settings with Kafka's own tools, and start again."
 
 
+class NoAttempt(KafkaEtlError):
+    code = "E346"
+    exit_status = 2
+    advice = "`kafka-etl tasks show PIPELINE ID` shows the task's attempts, and what it does now."
+
+
+class AttemptSilent(KafkaEtlError):
+    code = "E347"
+    advice = (
+        "Ask again, with a larger --timeout; see whether the pipeline runs, with `kafka-etl "
+        "status` on its host. Tasks whose `history.logs` is off have no way to answer."
+    )
+
+
 class RecordFailed(KafkaEtlError):
     code = "E401"
     advice = (
@@ -546,6 +564,17 @@ class NameChanged(KafkaEtlError):
 class OutcomeOpen(KafkaEtlError):
     code = "E508"
     advice = "The daemon goes on with the order; `kafka-etl status` shows how it went."
+
+
+class RequestRefused(KafkaEtlError):
+    code = "E509"
+    exit_status = 2
+    advice = "docs/tasks/http.md says what a request has."
+
+
+class ClerkBusy(KafkaEtlError):
+    code = "E510"
+    advice = "Ask again in a few seconds; lists of fewer tasks, and shorter waits, take less time."
 
 
 class DownloadFailed(KafkaEtlError):

@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import orjson
 import structlog
@@ -24,7 +25,9 @@ LEVELS: Final[Mapping[str, int]] = {
 WIPE: Final = "\r\x1b[2K"
 """Takes a terminal's cursor back to the beginning of its line, and clears that."""
 _SELDOM: Final = 30.0
-COMPONENTS: Final = ("daemon", "worker", "engine", "source", "sink", "client", "http")
+OPERATORS_LOG: Final = "kafka_etl.operator"
+"""Name of the logger of Python's own that operators get."""
+COMPONENTS: Final = ("daemon", "worker", "engine", "source", "sink", "client", "http", "operator")
 
 
 def configure(levels: Mapping[str, str], **context: Any) -> None:
@@ -58,6 +61,23 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
         logger.handlers = [bridge]
         logger.propagate = False
         logger.setLevel(logging.DEBUG)
+    _have_operators_log(_FromOperators(), wanted.get("operator", wanted[""]))
+
+
+def log_of_operators(file: TextIO, level: str) -> None:
+    """Write what operators log, from a level on, into a file, as lines with time and level."""
+    written = logging.StreamHandler(file)
+    form = logging.Formatter("{asctime}.{msecs:03.0f}Z {levelname} {message}", style="{")
+    form.datefmt, form.converter = "%Y-%m-%dT%H:%M:%S", time.gmtime
+    written.setFormatter(form)
+    _have_operators_log(written, LEVELS[level])
+
+
+def _have_operators_log(written: logging.Handler, level: int) -> None:
+    logger = logging.getLogger(OPERATORS_LOG)
+    logger.handlers = [written]
+    logger.propagate = False
+    logger.setLevel(level)
 
 
 def get_logger(component: str, **context: Any) -> Logger:
@@ -131,6 +151,17 @@ class _Bridge(logging.Handler):
         raised = record.exc_info[1] if record.exc_info else None
         said = {} if raised is None else {"error": f"{type(raised).__name__}: {raised}"}
         log(record.getMessage().strip(), **said)
+
+
+class _FromOperators(logging.Handler):
+    """What operators log, as events of the component `operator`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        log = getattr(get_logger("operator"), level if level in LEVELS else "info")
+        raised = record.exc_info[1] if record.exc_info else None
+        said = {} if raised is None else {"error": f"{type(raised).__name__}: {raised}"}
+        log(record.getMessage(), **said)
 
 
 def _has_colours() -> bool:

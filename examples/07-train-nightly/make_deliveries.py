@@ -6,10 +6,11 @@ import json
 import os
 import random
 import sys
+import time
 from datetime import date, timedelta
 from typing import Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 from day_records import milliseconds
 
 DELIVERIES: Final = 500
@@ -25,18 +26,25 @@ def delivery(chance: random.Random) -> dict[str, Any]:
 
 
 def main(middle: date) -> None:
-    """Write the deliveries."""
+    """Write the deliveries; none that would be in the future, which Kafka refuses."""
     client: dict[str, Any] = {"bootstrap.servers": os.environ.get("KAFKA", "localhost:9092")}
     chance = random.Random(str(middle))  # noqa: S311 - the same deliveries each time
     producer = Producer(client)
+    refused: list[KafkaError] = []
+
+    def arrived(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            refused.append(error)
+
     for days in (-1, 0, 1):
         begin = milliseconds(middle + timedelta(days))
         for number in range(DELIVERIES):
             at = begin + number * DAY_MS // DELIVERIES
             value = json.dumps(delivery(chance))
-            producer.produce("deliveries", value, timestamp=at)
-    if producer.flush(60):
-        sys.exit("Kafka has not taken all deliveries within a minute")
+            if at < time.time() * 1000:
+                producer.produce("deliveries", value, timestamp=at, on_delivery=arrived)
+    if producer.flush(60) or refused:
+        sys.exit(f"Kafka has not taken all deliveries: {refused[:1] or 'no answer in a minute'}")
 
 
 if __name__ == "__main__":

@@ -136,11 +136,11 @@ def read_operators(path: Path, overrides: dict[str, str]) -> Document:
         ConfigError: The file has findings; the error's text holds all of them.
     """
     from kafka_etl.config.load import load
-    from kafka_etl.config.task_documents import all_documents
+    from kafka_etl.config.task_documents import attempt_document
 
     read_pipelines([path], overrides)
     (document,) = load([path], env=os.environ, overrides=overrides).documents
-    return all_documents(document, [])[-1]
+    return attempt_document(document)
 
 
 def read_what_is_good(

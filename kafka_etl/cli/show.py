@@ -35,9 +35,9 @@ def show(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl show orders -n 3 --from earliest
     """
-    from kafka_etl.cli.readable import as_json, as_text
     from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.topics import first_records, last_records, whole
+    from kafka_etl.readable import as_json, as_text
 
     cluster = find_cluster(kafka, pipeline)
     admin = reached(cluster.admin)

@@ -94,7 +94,19 @@ def remarks(pipeline: Answer) -> Iterator[str]:
         yield f"{name}: trouble: {pipeline['trouble']}"
     if pipeline["error"]:
         yield f"{name}: {Problem(**pipeline['error'])}"
+    yield from _tasks(pipeline)
     yield from _causes(pipeline)
+
+
+def _tasks(pipeline: Answer) -> Iterator[str]:
+    """Yield the number of open tasks, of a pipeline that has some."""
+    open_tasks = {state: count for state, count in pipeline.get("tasks", {}).items() if count}
+    if not open_tasks:
+        return
+    states = ", ".join(f"{count:,} {state}" for state, count in sorted(open_tasks.items()))
+    oldest = pipeline.get("oldest_enqueued_seconds")
+    waits = f", the oldest waits for {oldest:,.0f} s" if oldest else ""
+    yield f"{pipeline['name']}: open tasks: {states}{waits}"
 
 
 def _causes(pipeline: Answer) -> Iterator[str]:

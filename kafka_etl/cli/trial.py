@@ -147,7 +147,7 @@ def print_outputs(outputs: Outputs, topics: Sequence[str], *, json: bool) -> Non
     """Print outputs to standard output, one a line; `topics` are the sink's."""
     import orjson
 
-    from kafka_etl.cli.readable import data_of, headers_of, shown, value_of
+    from kafka_etl.readable import data_of, headers_of, shown, value_of
 
     for i, value in enumerate(outputs.values):
         if not json:

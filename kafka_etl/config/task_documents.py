@@ -102,6 +102,14 @@ def all_documents(document: Document, findings: list[Finding]) -> list[Document]
     return documents
 
 
+def attempt_document(document: Document) -> Document:
+    """The pipeline with the operators of a valid file: of a task pipeline, that of its attempts."""
+    documents = all_documents(document, [])
+    names = [part.data["name"] for part in documents]
+    attempt = f"{document.data['name']}.attempt"
+    return documents[names.index(attempt)] if attempt in names else documents[-1]
+
+
 def _as_given(document: Document) -> Document:
     """The file for checks of its model, which has lists where the file may have one entry."""
     single = [key for key in ("on_success", "on_failure") if not is_list(document.data.get(key))]
@@ -183,6 +191,9 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "max_memory": operator.limits.memory,
         "max_cpu": operator.limits.cpu,
         "pool": operator.pool,
+        "logs_topic": spec.history.topic,
+        "logs": spec.history.logs,
+        "logs_config": {"retention.ms": str(_ms(spec.history.retention + _DAY))},
         "run": run_data(document, spec, places),
         "sinks": run_sinks(places)[1:],
         **owner_settings(places),

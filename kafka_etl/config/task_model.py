@@ -16,6 +16,8 @@ from kafka_etl.config.model import (
 from kafka_etl.config.parse import is_list
 from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
+from kafka_etl.kafka.settings import Topic
+from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.policy import OnDuplicate
 from kafka_etl.units import Duration, Size, show_duration
 
@@ -23,6 +25,7 @@ _DAY = 86_400.0
 _DRAIN, _LONGEST_DRAIN = 10.0, 3600.0
 _WORDS_WITHIN = 5.0
 """Seconds that the last words of attempts may take into the inbox."""
+_MOST_LOGS = 64 * 2**20
 
 
 class LimitsSpec(Settings):
@@ -78,6 +81,11 @@ class DedupSpec(Settings):
     on_duplicate: OnDuplicate = "drop"
 
 
+def _off_is_nothing(value: Any) -> Any:
+    """The size of logs that are off, for YAML that reads `off` as false, or as a text."""
+    return 0 if value is False or value == "off" else value
+
+
 class HistorySpec(Settings):
     """What is kept of tasks that have ended.
 
@@ -85,10 +93,15 @@ class HistorySpec(Settings):
         retention: How long their history is kept.
         max: Number of them that are kept at most: beyond it the oldest are forgotten, first those
             that have succeeded, and their ids may be used anew.
+        topic: Topic of what attempts print; the pipelines of a cluster share it.
+        logs: Bytes that are kept of what an attempt prints; `off`: nothing is, and there is no
+            topic.
     """
 
     retention: Duration = Field(default=7 * _DAY, ge=0)
     max: int = Field(default=1_000_000, ge=1)
+    topic: Topic = TOPIC
+    logs: Annotated[Size, BeforeValidator(_off_is_nothing), Field(le=_MOST_LOGS)] = 2**20
 
 
 class SuccessSpec(UseSettings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from tempfile import mkdtemp
 
 from kafka_etl.errors import ProgramFailed, Stopped
 from kafka_etl.functions.programs import run_program
+from kafka_etl.log import OPERATORS_LOG
 
 
 class StopSign:
@@ -101,6 +103,15 @@ class Context:
             text: What is being done, in a few words.
         """
         self.listener(fraction, text)
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger of Python's own, for what people should find with the task later.
+
+        In a pipeline with `mode: task` what it is told is in the log of the attempt, beside prints;
+        in other pipelines, in the log of the process.
+        """
+        return logging.getLogger(OPERATORS_LOG)
 
     @property
     def folder(self) -> Path:

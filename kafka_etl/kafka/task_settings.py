@@ -14,6 +14,7 @@ from kafka_etl.kafka.settings import (
     Topic,
 )
 from kafka_etl.retry import Backoff
+from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.policy import OnDuplicate, Policy
 from kafka_etl.tasks.states import FINAL, State
 
@@ -100,6 +101,9 @@ class TaskInboxSettings(KafkaSourceSettings):
         max_memory: Bytes of memory that an attempt may use; None: no limit.
         max_cpu: Seconds of CPU time that an attempt may use; None: no limit.
         pool: Whether a process serves one attempt or many.
+        logs_topic: Topic of what attempts print; the pipelines of a cluster share it.
+        logs: Bytes of the log of an attempt; 0: there are no logs, and no topic is needed.
+        logs_config: Settings of the topic of logs, if it is created.
         run: The document of the pipeline that a runner builds.
         sinks: Further sinks for which a runner encodes results.
         results: Topics of results beside those of the sink.
@@ -130,6 +134,9 @@ class TaskInboxSettings(KafkaSourceSettings):
     max_memory: int | None = Field(default=None, gt=0)
     max_cpu: float | None = Field(default=None, gt=0)
     pool: Literal["warm", "fresh"] = "warm"
+    logs_topic: Topic = TOPIC
+    logs: int = Field(default=0, ge=0)
+    logs_config: dict[str, str] = Field(default_factory=dict[str, str])
     run: dict[str, Any] = Field(default_factory=dict[str, Any])
     sinks: tuple[dict[str, Any], ...] = ()
     results: tuple[KafkaSinkSettings, ...] = ()

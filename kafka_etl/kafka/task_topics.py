@@ -1,4 +1,4 @@
-"""Preflight of an owner of tasks: its two topics, made if they are missing, and as they must be."""
+"""Preflight of an owner of tasks: its topics, made if they are missing, and as they must be."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ from kafka_etl.kafka.task_meta import read_meta, write_meta
 from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.record import Partition
 from kafka_etl.tasks.journal import Meta
+from kafka_etl.tasks.log_records import PARTITIONS
 
 INBOX: Final[Mapping[str, str]] = {
     "cleanup.policy": "delete",
     "message.timestamp.type": "LogAppendTime",
+}
+LOGS: Final[Mapping[str, str]] = {
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "CreateTime",
 }
 JOURNAL: Final[Mapping[str, str]] = {"cleanup.policy": "compact"}
 DELIVERIES: Final[Mapping[str, str]] = {"cleanup.policy": "delete"}
@@ -64,6 +69,8 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     made = [place.topic for place in settings.outside]
     if made:
         _make_deliveries(made, settings.inbox_config, settings, deployment)
+    if settings.logs:
+        counts |= _check_logs(admin, settings)
     found = check_source(settings, deployment)
     ids = {settings.journal: admin.topic_ids.get(settings.journal, "")}
     found = replace(
@@ -121,6 +128,23 @@ def _make_deliveries(
     configs = admin.settings_of(list(there))
     for name in wanted:
         _check(name, counts, configs, DELIVERIES, settings.partitions)
+
+
+def _check_logs(admin: Admin, settings: TaskInboxSettings) -> Mapping[str, int]:
+    """Make or check the topic of logs; other pipelines may have made it, with other settings."""
+    topic = settings.logs_topic
+    is_there = bool(admin.topics([topic], "WRITE"))
+    if not is_there:
+        config = {**LOGS, **settings.logs_config}
+        admin.create_topic(topic, PARTITIONS, settings.replication, config)
+    counts = wait_until_visible(admin, [topic])
+    found = admin.settings_of([topic]).get(topic, {}).get("cleanup.policy", "delete")
+    if is_there and "compact" in found:
+        raise TaskTopicsUnfit(
+            f"topic {topic} has cleanup.policy={found}, which would keep one piece of each log",
+            "Set its cleanup.policy to delete, or name another topic in `history.topic`.",
+        )
+    return counts
 
 
 def _require_unused(admin: Admin, settings: TaskInboxSettings, partitions: int) -> None:

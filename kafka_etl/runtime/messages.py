@@ -125,6 +125,8 @@ class KeeperTask:
         lost_after: Seconds of silence after which an owner takes the executor for lost.
         max_result: Bytes of an encoded result; a larger one fails for good.
         idempotent: Whether an attempt that may have begun may be followed by another.
+        log_limit: Bytes of the log of an attempt, half of them from its beginning and half from its
+            end; 0: nothing is kept.
         limits: What an attempt may use.
         finish_within: Seconds that attempts may go on after SIGTERM, unless SIGINT comes; 0: they
             are interrupted.
@@ -144,6 +146,7 @@ class KeeperTask:
     lost_after: float = 60.0
     max_result: int = 1024 * 1024
     idempotent: bool = True
+    log_limit: int = 1024 * 1024
     limits: Limits = field(default_factory=Limits)
     finish_within: float = 0.0
     sinks: tuple[Mapping[str, Any], ...] = ()
@@ -228,6 +231,7 @@ class Snapshot:
         trouble: Obstacle that the worker waits for at present, in words; None: no obstacle.
         problem: Problem for which the worker paused by itself; None: no such pause.
         causes: Causes of the worker's dead letters, the commonest first.
+        gauges: (metric, label value) -> present value.
     """
 
     state: WorkerState
@@ -239,6 +243,7 @@ class Snapshot:
     trouble: str | None = None
     problem: Problem | None = None
     causes: tuple[Cause, ...] = ()
+    gauges: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
 
 @dataclass(frozen=True, slots=True)

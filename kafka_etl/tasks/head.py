@@ -207,7 +207,7 @@ class Head(_Part, frozen=True, kw_only=True):
         granted_ms: When the executor got the token; 0: never. Likewise `started_ms`, `finished_ms`.
         expires_ms: When a task that has not started expires; 0: never.
         forget_ms: When the id may be used anew; 0: not known yet.
-        ask: A question for the executor, such as `stack`.
+        ask: A question for the executor, such as `stack`, and the id of the word that asked it.
         result: Preview of the result.
         result_at: Offset of the result in the inbox; -1: there is none.
         destinations: The places outside of the cluster that get the outcome of this generation.

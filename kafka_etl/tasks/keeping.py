@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kafka_etl.record import Headers
+from kafka_etl.tasks.log_records import Stream
 
 
 class Instant(NamedTuple):
@@ -119,7 +120,7 @@ class Acknowledged(_Message, frozen=True):
 
 
 class Show(_Message, frozen=True):
-    """Write the Python stack of the attempt to the log."""
+    """Write the Python stacks of the attempt to its log, as the stream `stack`."""
 
     token: str
 
@@ -176,8 +177,27 @@ class Said(_Message, frozen=True):
     number: int = 0
 
 
+class Logged(_Message, frozen=True):
+    """A piece of what an attempt has printed; see `kafka_etl.tasks.log_records`.
+
+    Attributes:
+        partition: Partition of the task's inbox, whose owner writes the piece.
+        seq: Number of the piece in the attempt, from 0.
+        at_ms: When its first byte was read, in milliseconds since the epoch.
+    """
+
+    token: str
+    task: str
+    partition: int
+    attempt: int
+    seq: int
+    stream: Stream
+    at_ms: int
+    data: bytes
+
+
 FromOwner = Attach | Grant | Halt | Acknowledged | Show
-FromKeeper = Holding | Said
+FromKeeper = Holding | Said | Logged
 
 _LENGTH: Final = 4
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -404,7 +404,8 @@ def _unfinished(head: Head) -> Head:
 
 
 def _asked(case: Case) -> Change:
-    return Change(replace(case.head, ask=case.word.what))
+    """A question, with the word's id: who asks twice is answered twice."""
+    return Change(replace(case.head, ask=f"{case.word.what} {case.word.word}"))
 
 
 # The owner's own words
@@ -561,7 +562,7 @@ TABLE: Final[Mapping[tuple[State, type[w.Word]], Transition]] = {
     **{(state, w.Silent): _of_token(_silent) for state in _WITH_ATTEMPT},
     **{(state, w.ExecutorGone): _of_token(_executor_gone) for state in _WITH_ATTEMPT},
     **{(state, w.Stop): _expected(_stop_held) for state in _WITH_ATTEMPT},
-    **{(state, w.Ask): _asked for state in _WITH_ATTEMPT},
+    **{(state, w.Ask): _asked for state in HELD},
     **{(state, w.Result): _of_token(_succeeded) for state in HELD},
     (_S.STOPPING, w.Started): _of_token(_started),
     (_S.STOPPING, w.Stop): _expected(_stop_harder),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,7 +181,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka) -> Iterator[Wo
     folder = tmp_path_factory.mktemp("bad")
     project = TaskProject(folder, kafka, CODE, operator=operator, source=source)
     with project.daemon() as daemon:
-        yield World(project, daemon)
+        world = World(project, daemon)
+        first = world.submit("plain")  # a cluster that has just begun may let us wait for a while
+        project.until_state(daemon, first, State.SUCCEEDED, seconds=180)
+        yield world
         assert daemon.stop() == 0, daemon.said()[-3000:]
         assert "the keeper died" not in daemon.said()
 
@@ -379,6 +384,33 @@ def test_what_an_operator_returns_after_a_stop_is_no_output(world: World, do: st
     said = " ".join(world.project.outputs())
     assert "half a video" not in said
     assert "after the stop" not in said
+
+
+def test_a_stop_whose_owner_dies_before_its_end_is_a_stop(world: World) -> None:
+    task = world.submit("is_deaf")
+    world.noted(task)
+    world.project.until_state(world.daemon, task, State.RUNNING)
+    world.project.say(task, Stop(word=f"stop-{task}", by="me"))
+    world.project.until_state(world.daemon, task, State.STOPPING, State.STOPPED)
+    for pid in world.daemon.workers():
+        os.kill(pid, signal.SIGKILL)
+    head = world.project.until_state(world.daemon, task)
+
+    assert (head.state, head.attempts.total) == (State.STOPPED, 1)
+    world.assert_nothing_is_left(head)
+
+
+def test_a_result_that_came_before_the_stop_wins_and_no_other(world: World) -> None:
+    tasks = [world.submit("plain") for _ in range(10)]
+    for task in tasks:
+        world.project.say(task, Stop(word=f"stop-{task}", by="me"))
+    heads = [world.project.until_state(world.daemon, task) for task in tasks]
+
+    outputs = world.project.outputs()
+    for head in heads:
+        assert head.state in {State.SUCCEEDED, State.STOPPED}
+        written = outputs[f'{{"done":"{head.id}"}}']
+        assert written == (head.state is State.SUCCEEDED)
 
 
 def test_one_id_a_thousand_times_over_four_partitions_and_a_restart_is_one_run(

@@ -19,10 +19,9 @@ import pytest
 from kafka_etl.kafka.admin import reached
 from kafka_etl.task_history.index import Index, open_index
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, HistoryLine, Submitted
+from kafka_etl.tasks.head import Destination, Failure, Head, HistoryLine, Submitted
 from kafka_etl.tasks.journal import ProgressNote, head_key
 from kafka_etl.tasks.placing import partition_of
-from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.states import State
 from kafka_etl.tasks.table import SINK_FAILED
 from tests.kit.daemon import COMMAND, command
@@ -458,9 +457,11 @@ def test_a_retry_that_could_do_nothing_is_not_sent(
 
 
 def test_only_the_delivery_is_repeated(topics: TaskTopics) -> None:
-    failed = head("a", State.FAILED, error=Failure(SINK_FAILED, "queue full"))
+    refused = (Destination("queue", "refused", "full"),)
+    error = Failure(SINK_FAILED, "queue: full")
+    failed = head("a", State.FAILED, error=error, destinations=refused)
     topics.write_heads([failed])
-    with Owner(topics, Policy(outside=frozenset({State.SUCCEEDED}))) as owner:
+    with Owner(topics) as owner:
         owner.heads["a"] = failed
         done = tasks("retry", topics, "a", "--deliver")
         assert done.stdout == "a  Delivering\n"
@@ -492,11 +493,45 @@ def test_many_are_counted_before_they_are_stopped(topics: TaskTopics) -> None:
     assert (len(batch), reason, expect) == (8, "wrong batch", 1)
 
 
+def test_a_plan_is_for_what_the_dry_run_has_shown(topics: TaskTopics) -> None:
+    heads = [head(f"t{n:03}", State.ENQUEUED) for n in range(120)]
+    topics.write_heads(heads)
+    dry = tasks("stop", topics, "--state", "open", "--dry-run")
+    plan = dry.stderr.split("plan: ")[1].split()[0]
+    topics.write_heads([head("later", State.ENQUEUED)])
+    for wrong in (("retry", "--plan", plan), ("stop", "--plan", plan, "--force")):
+        refused = tasks(wrong[0], topics, *wrong[1:])
+        assert refused.returncode == 2
+        assert f"plan {plan} is for: stop of {topics.name}" in refused.stderr
+    assert "knows no plan 0" in tasks("stop", topics, "--plan", "0").stderr
+    assert topics.words() == []
+    with Owner(topics) as owner:
+        owner.heads |= {each.id: each for each in heads}
+        owner.heads["t000"] = head("t000", State.ENQUEUED, generation=2)
+        done = tasks("stop", topics, "--plan", plan, "--reason", "too many")
+        assert done.returncode == 0, done.stderr
+    assert sum(line.endswith("  Stopped") for line in done.stdout.splitlines()) == 119
+    assert "1 tasks have changed in the meantime" in done.stderr
+    assert {task for task, _, _ in topics.words()} == {f"t{n:03}" for n in range(120)}
+
+
+def test_a_task_is_not_submitted_where_no_pipeline_is(kafka: Kafka) -> None:
+    name = kafka.name()
+    done = command("tasks", "submit", name, "-d", "1", cwd=Path.cwd())
+    assert done.returncode == 1
+    assert f"topic {name}.inbox does not exist" in done.stderr
+    assert "created when the pipeline starts" in done.stderr
+    kafka.topic(1, f"{name}.inbox")
+    done = command("tasks", "submit", name, "-d", "1", cwd=Path.cwd())
+    assert done.returncode == 1
+    assert f"topic {name}.journal does not exist" in done.stderr
+
+
 def test_tasks_are_named_in_one_way(topics: TaskTopics) -> None:
     for arguments in ([], ["a", "--where", "true"], ["a", "--state", "failed"]):
         done = tasks("retry", topics, *arguments)
         assert done.returncode == 2
-        assert "name tasks by their ids, or by --where and --state" in " ".join(
+        assert "name tasks by their ids, by --where and --state, or by the --plan" in " ".join(
             done.stderr.replace("│", " ").split()
         )
 

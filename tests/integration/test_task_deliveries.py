@@ -130,6 +130,7 @@ def test_the_demo_of_five_tasks_of_which_one_is_stopped(
 
 def test_a_store_has_each_result_once_whatever_dies(tmp_path: Path, kafka: Kafka) -> None:
     results = kafka.topic(1)
+    (tmp_path / "bad.db").touch()
     failures = {"use": "sqlite", "with": {"path": str(tmp_path / "bad.db"), "table": "failures"}}
     tasks = Tasks(
         tmp_path,

@@ -26,6 +26,7 @@ from kafka_etl.tasks.keeping import (
     Halt,
     Holding,
     Instant,
+    Logged,
     Said,
     TaskRecord,
     pack,
@@ -149,6 +150,7 @@ class OwnerEnd:
         self._unread: list[FromKeeper] = []
         self.holding: Any = None
         self.all: list[Heard] = []
+        self.logged: list[Logged] = []
 
     def send(self, message: FromOwner) -> None:
         self._socket.sendall(pack(message))
@@ -200,6 +202,23 @@ class OwnerEnd:
         self.until(was_heard, within)
         return self.all[-1]
 
+    def log(self, token: str, stream: str, within: float = PATIENCE) -> str:
+        """Wait for the end of an attempt's log, and return what is in one stream of it."""
+
+        def is_end(message: FromKeeper) -> bool:
+            return isinstance(message, Logged) and (message.token, message.stream) == (token, "end")
+
+        if not any(is_end(piece) for piece in self.logged):
+            self.until(is_end, within)
+        pieces = [piece for piece in self.logged if piece.token == token]
+        assert [piece.seq for piece in pieces] == list(range(len(pieces)))
+        return b"".join(piece.data for piece in pieces if piece.stream == stream).decode()
+
+    def logs(self, stream: str, within: float = PATIENCE) -> str:
+        """Wait for a piece of a stream."""
+        found: Logged = self.until(lambda m: isinstance(m, Logged) and m.stream == stream, within)
+        return found.data.decode()
+
     def listen(self, seconds: float) -> None:
         """Take in what is said for so long."""
         with suppress(TimeoutError):
@@ -214,6 +233,8 @@ class OwnerEnd:
                 if isinstance(message, Said):
                     word: Word = decode_word(message.headers)
                     self.all.append(Heard(word, message.value, message))
+                elif isinstance(message, Logged):
+                    self.logged.append(message)
                 if is_wanted(message):
                     return message
             left = until - time.monotonic()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kafka_etl.metrics import METRICS, Counters
+from kafka_etl.metrics import METRICS, Counters, cumulated, gauges_of_all
 
 
 def test_names_are_prometheus_names_and_unique() -> None:
@@ -56,3 +56,32 @@ def test_a_snapshot_does_not_change_any_more() -> None:
 def test_a_metric_that_is_not_in_the_table_cannot_be_counted(name: str, label: str) -> None:
     with pytest.raises(KeyError, match=name):
         Counters().add(name, label=label)
+
+
+def test_gauges_are_those_of_living_workers_and_of_times_the_longest_counts() -> None:
+    one, two = Counters(), Counters()
+    one.set("tasks", 3, "Enqueued")
+    one.set("task_oldest_enqueued_seconds", 7)
+    two.set("tasks", 1, "Enqueued")
+    two.set("task_oldest_enqueued_seconds", 2)
+    two.set("tasks", 2, "Enqueued")
+
+    assert one.snapshot() == {}
+    assert gauges_of_all([one.gauges(), two.gauges()]) == {
+        ("tasks", "Enqueued"): 5,
+        ("task_oldest_enqueued_seconds", ""): 7,
+    }
+
+
+def test_a_histogram_counts_values_up_to_each_bound() -> None:
+    counters = Counters()
+    for value in (0.1, 0.2, 100_000.0):
+        counters.observe("task_run_seconds", value)
+    counts = {label: count for (_, label), count in counters.snapshot().items()}
+
+    buckets, total = cumulated(counts)
+
+    assert dict(buckets) | {"0.1": 1, "0.5": 2, "86400": 2, "+Inf": 3} == dict(buckets)
+    assert total == pytest.approx(100_000.3)
+    with pytest.raises(KeyError):
+        counters.observe("commits", 1)

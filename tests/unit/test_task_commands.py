@@ -6,11 +6,11 @@ import pytest
 import typer
 
 from kafka_etl.cli.tasks.list import _parse_since
-from kafka_etl.cli.tasks.orders import _not_to_retry
 from kafka_etl.cli.tasks.outcomes import exit_status, no_error_looks_like_an_outcome
 from kafka_etl.cli.tasks.states import parse_states
 from kafka_etl.cli.tasks.table import duration, summary, table
 from kafka_etl.errors import BrokersUnreachable
+from kafka_etl.task_history.orders import not_to_retry
 from kafka_etl.task_history.rows import Task, row_of
 from kafka_etl.tasks.head import Attempts, Due, Failure, Head, StopNote
 from kafka_etl.tasks.states import FINAL, OPEN, State
@@ -111,7 +111,7 @@ def test_the_summary_is_in_the_order_of_a_life() -> None:
 def test_a_retry_is_for_what_has_ended_without_success_or_waits(state: State) -> None:
     row = row_of(Head(id="a", state=state), "a", 0, 0)
     ends = {State.FAILED, State.STOPPED, State.EXPIRED, State.RETRYING}
-    assert (_not_to_retry(row, again=False, deliver=False) is None) == (state in ends)
-    again = _not_to_retry(row, again=True, deliver=False) is None
+    assert (not_to_retry(row, again=False, deliver=False) is None) == (state in ends)
+    again = not_to_retry(row, again=True, deliver=False) is None
     assert again == (state in {*ends, State.SUCCEEDED})
-    assert _not_to_retry(row, again=True, deliver=True) is not None
+    assert not_to_retry(row, again=True, deliver=True) is not None

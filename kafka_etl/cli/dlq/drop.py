@@ -86,7 +86,7 @@ def actions(
 
 
 def _line(action: BulkAction, left: int) -> str:
-    from kafka_etl.cli.readable import time_of
+    from kafka_etl.readable import time_of
 
     why = f", because: {action.reason}" if action.reason else ""
     open_ = f", {left:,} left" if left else ""

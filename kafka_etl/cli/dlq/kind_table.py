@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
-from kafka_etl.cli.readable import shown, time_of
 from kafka_etl.dead_letters.statuses import LetterStatus
+from kafka_etl.readable import shown, time_of
 
 if TYPE_CHECKING:
     from kafka_etl.dlq.index import Kind

@@ -10,8 +10,8 @@ import orjson
 
 from kafka_etl.cli.dlq.payload import Payload
 from kafka_etl.cli.dlq.rendering import failure, parts_of, plain
-from kafka_etl.cli.readable import data_of, indented, shown, time_of, value_of
 from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.readable import data_of, indented, shown, time_of, value_of
 from kafka_etl.record import SourceRecord
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from kafka_etl.cli.dlq.forms import Form
-from kafka_etl.cli.readable import shown, text_of
+from kafka_etl.readable import shown, text_of
 
 if TYPE_CHECKING:
     from kafka_etl.contracts import Codec

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import orjson
 
-from kafka_etl.cli.readable import data_of, headers_of, shown, time_of, value_of
 from kafka_etl.dead_letters import StoredLetter
+from kafka_etl.readable import data_of, headers_of, shown, time_of, value_of
 
 _PAYLOAD: Final = 300
 _ERROR: Final = 300

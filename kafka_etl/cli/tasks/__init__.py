@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from kafka_etl.cli.tasks import list as list_
-from kafka_etl.cli.tasks import orders, show, submit, wait
+from kafka_etl.cli.tasks import logs, orders, show, submit, wait
 
 app = typer.Typer(
     help="Tasks of pipelines with `mode: task`: long work to watch, stop and repeat.",
@@ -18,6 +18,8 @@ app.command()(orders.stop)
 app.command()(orders.retry)
 app.command()(orders.forget)
 app.command()(wait.wait)
+app.command()(logs.logs)
+app.command()(logs.stack)
 
 
 @app.callback()

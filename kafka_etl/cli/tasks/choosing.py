@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from kafka_etl.cli.dlq.bulk import confirm_number, tell
-from kafka_etl.cli.tasks.finding import named_task, parse_where
+from kafka_etl.cli.tasks.finding import parse_where
 from kafka_etl.cli.tasks.states import parse_states
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
@@ -41,11 +41,12 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which tasks a user asks for: ids; or states and a filter, which must both fit."""
+    """Which tasks a user asks for: ids; states and a filter, which must both fit; or a plan."""
 
     ids: Sequence[str]
     where: str | None
     states: Sequence[str]
+    plan: str | None = None
 
     def __post_init__(self) -> None:
         """Check that tasks are named, in one way.
@@ -54,8 +55,8 @@ class Request:
             typer.BadParameter: They are not.
         """
         by_filter = self.where is not None or bool(self.states)
-        if bool(self.ids) == by_filter:
-            said = "name tasks by their ids, or by --where and --state"
+        if bool(self.ids) + by_filter + (self.plan is not None) != 1:
+            said = "name tasks by their ids, by --where and --state, or by the --plan of a dry run"
             raise typer.BadParameter(said, param_hint="ID")
 
     @property
@@ -81,9 +82,11 @@ class Request:
                 rows.append(row)
             else:
                 left.append((row, reason))
-        return Chosen(rows, left, self.words)
+        return Chosen(sorted(rows), left, self.words)
 
     def _named(self, index: Index) -> Iterable[TaskRow]:
+        from kafka_etl.task_history.pipeline import named_task
+
         return [named_task(index, task).row for task in dict.fromkeys(self.ids)]
 
     def _fitting(self, index: Index) -> Iterable[TaskRow]:
@@ -93,7 +96,7 @@ class Request:
 
 def preview(pipeline: str, verb: str, chosen: Chosen) -> None:
     """Show what an order by filter is for."""
-    from kafka_etl.cli.readable import plain
+    from kafka_etl.readable import plain
 
     tell(f"{verb} {len(chosen.rows):,} tasks of {pipeline}: {chosen.words}")
     for reason, number in Counter(reason for _, reason in chosen.left).most_common():
@@ -112,5 +115,8 @@ def confirm(chosen: Chosen, *, yes: bool) -> None:
     Raises:
         SelectionRefused: Nobody has confirmed.
     """
-    advice = "Look at them with --dry-run, and give the same command with --yes."
+    advice = (
+        "Give the same command with --dry-run, and then with --plan and what it shows; or with "
+        "--yes."
+    )
     confirm_number(len(chosen.rows), "tasks", advice, yes=yes)

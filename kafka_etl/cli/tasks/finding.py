@@ -1,28 +1,20 @@
-"""Finds the pipeline of a command, its topics, its index, and one of its tasks."""
+"""Finds the pipeline of a command, and opens its index."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster, find_cluster, is_file
+from kafka_etl.cli.cluster import find_cluster, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
-    from kafka_etl.kafka.admin import Admin
     from kafka_etl.task_history.index import Index
-    from kafka_etl.task_history.rows import Task
+    from kafka_etl.task_history.pipeline import TaskPipeline
     from kafka_etl.task_history.where import Where
-
-_NAMED: Final = 5
-"""The most tasks that the error about an ambiguous id names."""
-_STARTS_WITH_PIPELINE: Final = (
-    "It is created when the pipeline starts; only pipelines with `mode: task` have one."
-)
 
 Given = Annotated[
     str, typer.Argument(metavar="PIPELINE", help="A pipeline file, or the name of a pipeline.")
@@ -33,83 +25,28 @@ WhereOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPipeline:
-    """A pipeline in task mode.
+@contextmanager
+def progress_line() -> Generator[Callable[[str], None]]:
+    """Show on a terminal how far the index is, as long as that takes."""
+    from kafka_etl.cli.dlq.filters import ProgressLine
 
-    Attributes:
-        name: Name of the pipeline.
-        cluster: Client settings of its cluster.
-        admin: Admin client of the cluster, which every part of a command shares.
+    line = ProgressLine()
+    try:
+        yield line.show
+    finally:
+        line.clear()
+
+
+@contextmanager
+def opened_index(found: TaskPipeline, *, rebuild: bool = False) -> Generator[Index]:
+    """Open the index and bring it up to date; a terminal shows how far.
+
+    Raises: as `TaskPipeline.opened_index`.
     """
-
-    name: str
-    cluster: Cluster
-    admin: Admin
-
-    @property
-    def inbox(self) -> str:
-        """Name of the topic of words."""
-        from kafka_etl.tasks.placing import inbox_of
-
-        return inbox_of(self.name)
-
-    @property
-    def journal(self) -> str:
-        """Name of the topic of heads."""
-        from kafka_etl.tasks.placing import journal_of
-
-        return journal_of(self.name)
-
-    def partitions(self) -> int:
-        """Number of partitions of the inbox, into which this user may write.
-
-        Raises:
-            TopicMissing: There is no inbox.
-            NotAuthorized: This user lacks the right to the inbox.
-        """
-        from kafka_etl.kafka.topics import existing_partitions
-
-        return len(existing_partitions(self.admin, self.inbox, _STARTS_WITH_PIPELINE, "WRITE"))
-
-    def inbox_ends(self) -> Mapping[int, int]:
-        """Partition -> the offset after the last word."""
-        return self._ends(self.inbox, range(self.partitions()))
-
-    def journal_ends(self, numbers: Iterable[int]) -> Mapping[int, int]:
-        """Partition -> the offset after the last record of the journal."""
-        return self._ends(self.journal, numbers)
-
-    def _ends(self, topic: str, numbers: Iterable[int]) -> Mapping[int, int]:
-        from kafka_etl.record import Partition
-
-        ends = self.admin.latest([Partition(topic, number) for number in numbers])
-        return {partition.number: end for partition, end in ends.items()}
-
-    @contextmanager
-    def opened_index(self, *, rebuild: bool = False) -> Generator[Index]:
-        """Open the index and bring it up to date; a terminal shows how far.
-
-        Raises:
-            KafkaEtlError: The journal does not exist or cannot be read, or the index cannot be
-                written.
-        """
-        from kafka_etl.cli.dlq.filters import ProgressLine
-        from kafka_etl.kafka.topics import existing_partitions
-        from kafka_etl.task_history.index import open_index
-
-        existing_partitions(self.admin, self.journal, _STARTS_WITH_PIPELINE)
-        progress = ProgressLine()
-        try:
-            index = open_index(
-                self.cluster.consumer, self.admin, self.journal, progress.show, rebuild=rebuild
-            )
-        finally:
-            progress.clear()
-        try:
-            yield index
-        finally:
-            index.close()
+    with ExitStack() as stack:
+        with progress_line() as progress:
+            index = stack.enter_context(found.opened_index(progress, rebuild=rebuild))
+        yield index
 
 
 def find_pipeline(
@@ -128,11 +65,24 @@ def find_pipeline(
         BrokersUnreachable: No broker answers.
     """
     from kafka_etl.kafka.admin import reached
+    from kafka_etl.task_history.pipeline import TaskPipeline
 
     file = Path(given) if is_file(given) else None
     cluster = find_cluster(kafka, file or pipeline, overrides)
     name = cluster.spec.name if file is not None and cluster.spec is not None else given
-    return TaskPipeline(name, cluster, reached(cluster.admin))
+    admin = reached(cluster.admin)
+    logs = _logs_topic(file or pipeline, overrides)
+    return TaskPipeline(name, cluster.consumer, cluster.producer, admin, logs)
+
+
+def _logs_topic(file: Path | None, overrides: Mapping[str, str]) -> str:
+    """The topic of logs that a pipeline file names; without a file, the usual one."""
+    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.tasks.log_records import TOPIC
+
+    read = [] if file is None else read_pipelines([file], dict(overrides))
+    named = (spec.source.with_.get("logs_topic") for _, spec in read)
+    return next((str(topic) for topic in named if topic), TOPIC)
 
 
 def parse_where(text: str | None) -> Where | None:
@@ -150,36 +100,3 @@ def parse_where(text: str | None) -> Where | None:
         return Where(text)
     except ExpressionError as error:
         raise typer.BadParameter(str(error), param_hint="--where") from None
-
-
-def named_task(index: Index, task: str) -> Task:
-    """The task of this id.
-
-    Raises:
-        NoSuchTask: There is none; or there are several, in different partitions.
-    """
-    from kafka_etl.cli.readable import plain
-    from kafka_etl.errors import NoSuchTask
-
-    found = index.named(task)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(str(each.row.partition) for each in found)
-        raise NoSuchTask(f"{index.journal} has several tasks {task}, in partitions {numbers}")
-    near = [plain(each.row.id) for each in index.beginning(task, _NAMED)]
-    said = f"; some begin so: {', '.join(near)}" if near else ""
-    raise NoSuchTask(f"{index.journal} has no task {task}{said}")
-
-
-def task_beginning(index: Index, begin: str) -> Task:
-    """The task of this id, or the only one whose id begins so.
-
-    Raises:
-        NoSuchTask: There is none, or there are several.
-    """
-    if not index.named(begin):
-        found = index.beginning(begin, 2)
-        if len(found) == 1:
-            return found[0]
-    return named_task(index, begin)

@@ -14,7 +14,13 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.cli.tasks.finding import Given, WhereOption, find_pipeline, parse_where
+from kafka_etl.cli.tasks.finding import (
+    Given,
+    WhereOption,
+    find_pipeline,
+    opened_index,
+    parse_where,
+)
 from kafka_etl.cli.tasks.states import StateOption, parse_states
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
@@ -66,7 +72,7 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
     """
     wanted, test, since_ms = parse_states(states), parse_where(where), _parse_since(since)
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
-    with found.opened_index(rebuild=rebuild) as index:
+    with opened_index(found, rebuild=rebuild) as index:
         tasks = index.tasks(test, wanted, since_ms)
         if form is Format.TABLE:
             _show(found.name, index, tasks, count or _SHOWN)
@@ -81,24 +87,12 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
 
 def _parse_since(text: str | None) -> int:
     """A time in milliseconds since the epoch; of a duration, so long ago; 0: none was given."""
-    from datetime import UTC, datetime
+    from kafka_etl.task_history.filters import since_of
 
-    from kafka_etl.units import moment
-
-    if text is None:
-        return 0
-    now = datetime.now(UTC)
     try:
-        return moment(f"-{text}", now)[0]
-    except ValueError:
-        pass
-    try:
-        return moment(text, now)[0]
-    except ValueError:
-        raise typer.BadParameter(
-            f"`{text}` is no time; write 2h, 2026-11-28, or 2026-11-28T10:00 (UTC)",
-            param_hint="--since",
-        ) from None
+        return since_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
 
 
 def _show(name: str, index: Index, tasks: Iterator[Task], limit: int) -> None:
@@ -119,7 +113,7 @@ def _show(name: str, index: Index, tasks: Iterator[Task], limit: int) -> None:
 
 def _write(form: Format, tasks: Iterable[Task]) -> None:
     from kafka_etl.cli.dlq.kind_table import csv_lines, json_lines
-    from kafka_etl.cli.tasks.table import fields
+    from kafka_etl.task_history.fields import fields
 
     rows = map(fields, tasks)
     for line in json_lines(rows) if form is Format.JSON else csv_lines(rows):

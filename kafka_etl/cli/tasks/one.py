@@ -3,116 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from shlex import quote
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import orjson
 
-from kafka_etl.cli.readable import indented, plain, shown, time_of, value_of
-from kafka_etl.cli.tasks.table import duration, fields, progress_of
-from kafka_etl.task_history.rows import Task
-from kafka_etl.tasks.head import Attempt, Failure, Head, StopNote, decode_head
+from kafka_etl.cli.tasks.table import duration, progress_of
+from kafka_etl.readable import indented, plain, shown, time_of
+from kafka_etl.task_history.fields import everything_fields
+from kafka_etl.task_history.pipeline import Everything
+from kafka_etl.tasks.head import Failure, Head, StopNote
 from kafka_etl.tasks.states import HELD, State
 
 _LABEL: Final = 13
 
 
-@dataclass(frozen=True)
-class Everything:
-    """A task with its head.
-
-    Attributes:
-        task: The task as the index knows it.
-        data: The head as the journal has it.
-        inbox: Name of the pipeline's inbox.
-    """
-
-    task: Task
-    data: bytes
-    inbox: str
-
-    @cached_property
-    def head(self) -> Head | None:
-        """The head; None: it cannot be read."""
-        try:
-            return decode_head(self.data)
-        except msgspec.MsgspecError:
-            return None
-
-
 def as_json(every: Everything) -> str:
     """Render a task as JSON on one line."""
-    found, head = fields(every.task), every.head
-    if head is None:
-        return orjson.dumps(found | {"head": shown(every.data)}).decode()
-    found |= {
-        "input": _input_fields(every, head),
-        "result": value_of(head.result.encode())["value"] if head.result else None,
-        "error": _failure_fields(head.error),
-        "stop": None if head.stop is None else _stop_fields(head.stop),
-        "attempts_last": [_attempt_fields(attempt) for attempt in head.attempts.last],
-        "destinations": [
-            {"name": d.name, "status": d.status, "why": d.why or None} for d in head.destinations
-        ],
-        "history": [
-            {"at": time_of(e.at_ms), "state": e.to.value, "who": e.who, "why": e.why or None}
-            for e in head.history
-        ],
-        "history_before": head.before,
-        "trace": head.trace or None,
-        "token": head.token or None,
-    }
-    return orjson.dumps(found).decode()
-
-
-def _input_fields(every: Everything, head: Head) -> dict[str, Any] | None:
-    if head.input is None:
-        return None
-    return {
-        "at": f"{every.inbox}/{every.task.row.partition}/{head.input.offset}",
-        "size": head.input.size,
-        "preview": head.input.preview or None,
-    }
-
-
-def _failure_fields(error: Failure | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    return {
-        "type": error.type,
-        "message": error.message or None,
-        "traceback": error.traceback or None,
-        "exit_status": error.exit_status,
-        "stderr": error.stderr or None,
-    }
-
-
-def _stop_fields(stop: StopNote) -> dict[str, Any]:
-    return {
-        "at": time_of(stop.at_ms),
-        "by": stop.by,
-        "reason": stop.reason or None,
-        "force": stop.force,
-        "quiet": stop.quiet,
-        "too_late": stop.too_late,
-        "unconfirmed": stop.unconfirmed,
-    }
-
-
-def _attempt_fields(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "number": attempt.number,
-        "token": attempt.token,
-        "executor": attempt.executor,
-        "started": time_of(attempt.started_ms or None),
-        "ended": time_of(attempt.ended_ms or None),
-        "why": attempt.why,
-        "counted": attempt.counted,
-        "error": _failure_fields(attempt.error),
-    }
+    return orjson.dumps(everything_fields(every)).decode()
 
 
 def as_text(every: Everything, given: str) -> str:

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.cli.tasks.finding import Given, TaskPipeline, find_pipeline, task_beginning
-
-if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
-    from kafka_etl.cli.tasks.one import Everything
-    from kafka_etl.record import SourceRecord
-    from kafka_etl.task_history.rows import Task
-
-_TRIES = 3
+from kafka_etl.cli.tasks.finding import Given, find_pipeline, progress_line
 
 
 def show(  # noqa: PLR0913 - one parameter per option
@@ -40,33 +33,6 @@ def show(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.tasks.one import as_json, as_text
 
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
-    every = _everything(found, task)
+    with progress_line() as progress:
+        every = found.everything(task, progress)
     typer.echo(as_json(every) if json else as_text(every, quote(given)))
-
-
-def _everything(found: TaskPipeline, begin: str) -> Everything:
-    """Read the head that the index names; where a newer one has taken its place, look again.
-
-    Raises:
-        NoSuchTask: There is no such task.
-    """
-    from kafka_etl.cli.tasks.one import Everything
-    from kafka_etl.errors import NoSuchTask
-
-    for _ in range(_TRIES):
-        with found.opened_index() as index:
-            task = task_beginning(index, begin)
-        record = _head_record(found, task)
-        if record is not None:
-            return Everything(task, record.value() or b"", found.inbox)
-    raise NoSuchTask(f"{found.journal} has changed task {begin} again and again", "Ask again.")
-
-
-def _head_record(found: TaskPipeline, task: Task) -> SourceRecord | None:
-    from kafka_etl.kafka.topics import record_at
-    from kafka_etl.record import Partition
-    from kafka_etl.tasks.journal import head_key
-
-    partition = Partition(found.journal, task.row.partition)
-    record = record_at(found.cluster.consumer, partition, task.row.offset)
-    return record if record is not None and record.key() == head_key(task.row.id) else None

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-
-from kafka_etl.spelling import did_you_mean
-from kafka_etl.tasks.states import FINAL, OPEN, State
-
-_GROUPS: Final = {"open": OPEN, "final": FINAL}
-_UNREADABLE: Final = "Unreadable"
 
 StateOption = Annotated[
     list[str],
@@ -28,15 +22,9 @@ def parse_states(texts: list[str]) -> frozenset[str] | None:
     Raises:
         typer.BadParameter: A text names no state.
     """
-    known = {state.lower(): frozenset({state.value}) for state in State}
-    known[_UNREADABLE.lower()] = frozenset({_UNREADABLE})
-    known |= {name: frozenset(s.value for s in states) for name, states in _GROUPS.items()}
-    found: frozenset[str] = frozenset()
-    for text in ",".join(texts).split(",") if texts else ():
-        name = text.strip().lower()
-        if name not in known:
-            near = did_you_mean(name, known)
-            said = f"`{text}` is no state{f'; {near}' if near else ''}: {', '.join(known)}"
-            raise typer.BadParameter(said, param_hint="--state")
-        found |= known[name]
-    return found or None
+    from kafka_etl.task_history.filters import states_of
+
+    try:
+        return states_of(texts)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--state") from None

@@ -7,28 +7,20 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
-from kafka_etl.cli.dlq.bulk import actor, now_ms, tell
+from kafka_etl.cli.dlq.bulk import actor, tell
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.cli.tasks.finding import Given, TaskPipeline, find_pipeline
+from kafka_etl.cli.tasks.finding import Given, find_pipeline
 from kafka_etl.cli.tasks.outcomes import LEFT_ALONE, no_error_looks_like_an_outcome
-from kafka_etl.cli.tasks.sending import (
-    PATIENCE,
-    Addressed,
-    largest_word,
-    send_words,
-    watching,
-)
 from kafka_etl.cli.tasks.wait import TimeoutOption, parse_timeout, wait_for
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.task_history.pipeline import TaskPipeline
     from kafka_etl.tasks.head import Head
-
-_PREVIEW: Final = 1024
 
 
 def submit(  # noqa: PLR0913 - one parameter per option
@@ -75,22 +67,17 @@ def _submit(  # noqa: PLR0913 - the task, and what the user wants to know of it
     seconds: float | None,
 ) -> int:
     """Submit a task, tell what became of it, and return the exit status."""
-    from kafka_etl.tasks.placing import partition_of
+    from kafka_etl.task_history.submission import submitted
 
-    place = (partition_of(name, found.partitions()), name)
-    word = secrets.token_hex(16)
-    limit = largest_word(found)
-    addressed = _addressed(place, word, body, limit, found)
-    with watching(found, [place]) as watch:
-        ends = send_words(found, [addressed], limit)
+    with submitted(found, name, body, actor()) as submission:
         typer.echo(name)
-        is_taken = watch.until_taken(ends, PATIENCE)
-        head = watch.heads.get(place)
-        if is_taken and not _is_mine(head, word):
+        is_taken, head = submission.until_taken(), submission.head
+        if is_taken and not submission.is_mine:
             _tell_duplicate(given, name, head)
             return LEFT_ALONE
         tell(_fate(found, head))
         state = None if head is None else head.state
+        place, watch = submission.place, submission.watch
         return wait_for(watch, {place: state}, seconds) if wait else 0
 
 
@@ -128,41 +115,9 @@ def _checked(task: str | None) -> str:
     return task
 
 
-def _addressed(
-    place: tuple[int, str], word: str, body: bytes, limit: int, pipeline: TaskPipeline
-) -> Addressed:
-    """The word.
-
-    Raises:
-        RecordsNotSent: The inbox takes no record of this size.
-    """
-    from kafka_etl.errors import RecordsNotSent
-    from kafka_etl.tasks.words import Submit, encode_word
-
-    submission = Submit(
-        word=word,
-        by=actor(),
-        accepted_ms=now_ms(),
-        size=len(body),
-        preview=body[:_PREVIEW].decode("utf-8", "replace"),
-    )
-    addressed = Addressed(*place, encode_word(submission, body))
-    if addressed.size > limit:
-        raise RecordsNotSent(
-            f"the input has {len(body):,} bytes, with which its record has up to "
-            f"{addressed.size:,}; {pipeline.inbox} takes {limit:,}",
-            "Put the data elsewhere and submit where they are, or raise max.message.bytes of the "
-            "inbox.",
-        )
-    return addressed
-
-
-def _is_mine(head: Head | None, word: str) -> bool:
-    """Whether the task is the one that this word has made."""
-    return head is not None and head.submit is not None and head.submit.word == word
-
-
 def _fate(pipeline: TaskPipeline, head: Head | None) -> str:
+    from kafka_etl.task_history.sending import PATIENCE
+
     if head is not None:
         return f"taken by {pipeline.name}: {head.state}"
     return (

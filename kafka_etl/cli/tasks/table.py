@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from kafka_etl.cli.readable import plain, time_of
+from kafka_etl.readable import plain, time_of
 from kafka_etl.task_history.rows import Task
 from kafka_etl.tasks.states import State
 
@@ -71,35 +71,6 @@ def progress_of(task: Task) -> str:
     if task.fraction is None:
         return ""
     return f"{task.fraction:.0%} {task.text}".rstrip()
-
-
-def fields(task: Task) -> dict[str, Any]:
-    """A task for programs, as one flat mapping."""
-    row = task.row
-    return {
-        "id": row.id,
-        "state": row.state,
-        "outcome": row.outcome or None,
-        "generation": row.generation,
-        "attempts": row.attempts,
-        "counted": row.counted,
-        "submitted": time_of(row.submitted_ms),
-        "changed": time_of(row.changed_ms),
-        "started": time_of(row.started_ms),
-        "finished": time_of(row.finished_ms),
-        "due": time_of(row.due_ms),
-        "by": row.by or None,
-        "source": row.source or None,
-        "size": row.size,
-        "executor": row.executor or None,
-        "progress": task.fraction,
-        "progress_text": task.text or None,
-        "duplicates": row.duplicates,
-        "error_type": row.error_type or None,
-        "error_message": row.error_text or None,
-        "reason": row.reason or None,
-        "partition": row.partition,
-    }
 
 
 def _took(task: Task) -> str:

@@ -11,12 +11,13 @@ import typer
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.dlq.bulk import tell
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.cli.tasks.finding import Given, TaskPipeline, find_pipeline, named_task
+from kafka_etl.cli.tasks.finding import Given, find_pipeline, opened_index
 from kafka_etl.cli.tasks.outcomes import exit_status, no_error_looks_like_an_outcome
 from kafka_etl.tasks.states import FINAL
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.task_history.index import Index
+    from kafka_etl.task_history.pipeline import TaskPipeline
     from kafka_etl.task_history.watch import Watch
 
 Place = tuple[int, str]
@@ -54,14 +55,14 @@ def wait(  # noqa: PLR0913 - one parameter per option
 def _wait(found: TaskPipeline, ids: list[str], seconds: float | None) -> int:
     from kafka_etl.task_history.watch import Watch
 
-    with found.opened_index() as index:
+    with opened_index(found) as index:
         # Whoever waits for known tasks needs no right to the inbox.
         is_known = all(map(index.named, ids))
         unread: Mapping[int, int] = {} if is_known else found.inbox_ends()
         read = {number: mark.inbox for number, mark in index.marks().items()}
         states = dict(_state(index, task, unread, read) for task in ids)
         begins = {number: index.positions.get(number, 0) for number, _ in states}
-    with Watch(found.cluster.consumer, found.journal, begins, states) as watch:
+    with Watch(found.consumer, found.journal, begins, states) as watch:
         watch.marks.update(read)
         own = {number: unread[number] for number, _ in states if number in unread}
         return wait_for(watch, states, seconds, own)
@@ -95,6 +96,7 @@ def _state(
     Raises:
         NoSuchTask: There is no such task, and all words have been read; or there are several.
     """
+    from kafka_etl.task_history.pipeline import named_task
     from kafka_etl.tasks.placing import partition_of
 
     number = partition_of(task, max(1, len(unread)))
@@ -139,7 +141,7 @@ def wait_for(
 
 def _tell_end(place: Place, state: str | None) -> bool:
     """Print the outcome of a task; returns whether it has ended."""
-    from kafka_etl.cli.readable import plain
+    from kafka_etl.readable import plain
 
     if state not in FINAL:
         return False

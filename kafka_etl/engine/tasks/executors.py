@@ -124,7 +124,7 @@ class LocalKeeper:
             if isinstance(message, Holding):
                 self._take_in(message)
                 has_told = True
-            elif message.partition not in self._own:
+            elif isinstance(message, Said) and message.partition not in self._own:
                 self._running.pop(message.last, None)
         was_connected, self._was_connected = self._was_connected, self._link.connected
         if self._was_connected and not was_connected:
@@ -238,6 +238,11 @@ class LocalKeeper:
         if self._holding is not None and head.executor == self._holding.executor:
             self._link.send(Halt(head.token, force=head.stop is not None and head.stop.force))
 
+    def ask(self, head: Head) -> None:
+        """Have an attempt answer the question in its head, if it runs here."""
+        if self._holding is not None and head.executor == self._holding.executor:
+            self._link.send(Show(head.token))
+
     def released(self, token: str) -> None:
         """The attempt is over: its slot is free."""
         self._running.pop(token, None)
@@ -316,8 +321,8 @@ class Executors:
         self._relay = relay
         self._lost_after = lost_after
         self._clock = clock
-        self._heard: dict[str, float] = {}
-        self._boots: dict[str, str] = {}
+        self._heard: dict[tuple[str, str], float] = {}
+        self._boots: dict[tuple[Partition, str], str] = {}
         self._past: set[str] = set()
         self._loads: dict[str, int] = {}
         self._missed: dict[str, int] = {}
@@ -326,15 +331,16 @@ class Executors:
         self._known: dict[Partition, float] = {}
         self._attached_at = -_ATTACH_EVERY
 
-    def hear(self, word: w.Alive | w.Hello, held: Iterable[Head]) -> None:
+    def hear(self, tp: Partition, word: w.Alive | w.Hello, held: Iterable[Head]) -> None:
         """Take in what an executor says of itself, in a partition that holds these tokens."""
         if word.boot in self._past:
             return  # an earlier keeper, relayed late
-        known = self._boots.get(word.executor)
+        known = self._boots.get((tp, word.executor))
         if known is not None and known != word.boot:
             self._past.add(known)
-        self._boots[word.executor] = word.boot
-        self._heard[word.executor] = self._clock()
+        # In another partition there may still be a result of the earlier boot before this word.
+        self._boots[tp, word.executor] = word.boot
+        self._heard[word.executor, word.boot] = self._clock()
         if isinstance(word, w.Hello):
             return
         self._loads[word.executor] = word.held
@@ -387,7 +393,7 @@ class Executors:
                 return w.Returned(token=head.token)
             return w.Silent(token=head.token)
         known_until = self._known.get(tp, 0.0)
-        reborn = self._boots.get(head.executor, head.boot) != head.boot
+        reborn = self._boots.get((tp, head.executor), head.boot) != head.boot
         if not reborn and known_until - self._last_heard(head) <= self._lost_after:
             return None
         mates = sum((o.executor, o.boot) == (head.executor, head.boot) for o in every)
@@ -395,7 +401,7 @@ class Executors:
         return w.ExecutorGone(token=head.token, alone=alone)
 
     def _last_heard(self, head: Head) -> float:
-        return max(self._since[head.token], self._heard.get(head.executor, 0.0))
+        return max(self._since[head.token], self._heard.get((head.executor, head.boot), 0.0))
 
     def _is_ours(self, head: Head) -> bool:
         return self._keeper.is_boot(head.boot)

@@ -34,6 +34,7 @@ from kafka_etl.engine.tasks.deliveries import Deliveries, Destinations, newly_re
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
+from kafka_etl.engine.tasks.measures import Measures
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.errors import SinkFailed
@@ -130,6 +131,7 @@ class OwnerSink:
         self._rejects = Rejects(counters)
         self._moves: list[tuple[int, SourceRecord]] = []
         self._forgot_at = 0
+        self._measures = Measures(counters)
         self._log = get_logger("owner")
 
     # Called by the engine
@@ -215,7 +217,7 @@ class OwnerSink:
         self._rejects.good()
         match word:
             case w.Alive() | w.Hello():
-                self._executors.hear(word, book.held())
+                self._executors.hear(tp, word, book.held())
             case w.Probe():
                 self._executors.hear_probe(tp, word)
             case w.Progress():
@@ -228,13 +230,12 @@ class OwnerSink:
                 if self._take(tp, task, submitted, record):
                     self._inputs.keep(tp, record)
             case _:
-                head = book.head(task)
-                whole = self._deliveries.completed(tp, head, word, record, rows)
+                whole = self._deliveries.completed(tp, book.head(task), word, record, rows)
                 if whole is not None and self._take(tp, task, whole, record):
                     self._took(whole)
 
     def _took(self, word: w.Word) -> None:
-        """A task has taken a word: that of an attempt tells how long attempts take."""
+        """A task has taken a word of its attempt, or an order."""
         if isinstance(word, w.Result | w.Ended | w.Returned):
             self._keeper.took(word)
 
@@ -276,6 +277,7 @@ class OwnerSink:
             self._forgot_at = now
         self._end_lost(now)
         self._grant(now)
+        self._measures.look(self._books.values(), now)
 
     def _end_lost(self, now: int) -> None:
         """End the attempts whose executor is gone, or does not know them."""
@@ -459,12 +461,15 @@ class OwnerSink:
     def _follow(self, tp: Partition, change: HeadChange) -> None:
         """Do what a change that is durable now asks for."""
         before, after = change.before, change.after
+        self._measures.count(change)
         if after is None:
             return
         if after.state is State.DEQUEUED and (record := self._inputs.get(tp, after)) is not None:
             self._keeper.start(tp.number, after, record)
         elif after.state is State.STOPPING:
             self._keeper.halt(after)
+        if after.ask and (before is None or before.ask != after.ask):
+            self._keeper.ask(after)
         if before is not None and before.token and not after.token:
             self._keeper.released(before.token)
         if change.ends:

@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from kafka_etl import metrics
@@ -26,12 +31,27 @@ class _Collector(Collector):
         view = self._view()
         for metric in metrics.METRICS:
             labels = ["pipeline", metric.label] if metric.label else ["pipeline"]
+            if metric.kind == "histogram":
+                yield _histogram(metric, view)
+                continue
             kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = kind(f"kafka_etl_{metric.name}", metric.help, labels=labels)
             for name, status in view.pipelines.items():
                 for label, value in _series(metric, status, view.at):
                     family.add_metric([name, label] if metric.label else [name], value)
             yield family
+
+
+def _histogram(metric: metrics.Metric, view: View) -> Metric:
+    """A histogram of each pipeline that has counted values of it."""
+    name = f"kafka_etl_{metric.name}"
+    family = HistogramMetricFamily(name, metric.help, labels=["pipeline"])
+    for pipeline, status in view.pipelines.items():
+        counts = {label: n for (of, label), n in status.counters.items() if of == metric.name}
+        if counts:
+            buckets, total = metrics.cumulated(counts)
+            family.add_metric([pipeline], buckets, total)
+    return family
 
 
 def _series(
@@ -50,6 +70,10 @@ def _series(
         case "state":
             for state in State:
                 yield state, float(state is status.state)
+        case name if metric.kind == "gauge":
+            yield from (
+                (label, value) for (of, label), value in status.gauges.items() if of == name
+            )
         case name:
             # A series must exist with 0 before its first count: Prometheus sees no increase in a
             # series that begins with 1.

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from html import escape
@@ -16,16 +17,31 @@ from typing import Any, Final, Self
 import orjson
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kafka_etl.dead_letters import Cause
-from kafka_etl.errors import KafkaEtlError, OrderRefused, UnknownPipeline
+from kafka_etl.errors import (
+    ClerkBusy,
+    KafkaEtlError,
+    OrderRefused,
+    RequestRefused,
+    UnknownPipeline,
+)
+from kafka_etl.runtime.daemon.clerks import Clerks
 from kafka_etl.runtime.daemon.daemon import Orders, View
 from kafka_etl.runtime.daemon.exporter import render
 from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.runtime.daemon.tasks_http import (
+    LARGEST,
+    PREFIX,
+    asked_of,
+    pipelines_of,
+    target_of,
+)
 
 _ALIVE_WITHIN: Final = 30.0
 _PATIENCE: Final = 2.0
@@ -34,6 +50,15 @@ _LOOPBACK: Final = (
     "On the daemon's machine, or in its container, `kafka-etl` reaches it by the socket in its "
     "state folder: `kafka-etl resume NAME`, with the `--state-dir` of the daemon."
 )
+_LOOPBACK_TASKS: Final = (
+    "`kafka-etl tasks` needs no daemon: it works from any machine that reaches Kafka, with the "
+    "rights of its user."
+)
+_STATUSES: Final[Mapping[type[KafkaEtlError], int]] = {
+    UnknownPipeline: 404,
+    RequestRefused: 400,
+    ClerkBusy: 503,
+}
 _LED_HERE: Final = "the request comes by a name that is not this machine's own"
 _NOT_SHOWN: Final = "its text is shown on the daemon's machine: `kafka-etl status`"
 _NO_PAGE: Final = "Give it on this machine with `kafka-etl`, by an address of this machine's own."
@@ -49,7 +74,8 @@ class HttpServer:
 
     def __init__(self, listener: socket.socket, orders: Orders) -> None:
         self._socket = listener
-        app = make_app(orders, reach=_reach_of(listener))
+        self._clerks = Clerks()
+        app = make_app(orders, reach=_reach_of(listener), clerks=self._clerks)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -62,6 +88,7 @@ class HttpServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
+        self._clerks.close()
         self._thread.join(timeout=2)
         self._socket.close()
 
@@ -74,14 +101,15 @@ class Reach(StrEnum):
     NETWORK = "anyone"
 
 
-def make_app(orders: Orders, *, reach: Reach) -> Starlette:
+def make_app(orders: Orders, *, reach: Reach, clerks: Clerks | None = None) -> Starlette:
     """Make the web application; the caller binds the application to a socket.
 
     Args:
         orders: The daemon.
         reach: The clients that can connect: decides on orders and on error texts.
+        clerks: Answer requests about tasks; None: new ones.
     """
-    handlers = _Handlers(orders, reach)
+    handlers = _Handlers(orders, reach, clerks or Clerks())
     return Starlette(
         routes=[
             Route("/", handlers.page),
@@ -91,6 +119,8 @@ def make_app(orders: Orders, *, reach: Reach) -> Starlette:
             Route("/pipelines", handlers.pipelines),
             Route("/orders/{order_id}", handlers.outcome),
             Route("/pipelines/{name}/{verb}", handlers.order, methods=["POST"]),
+            Route(PREFIX, handlers.tasks, methods=["GET", "POST"]),
+            Route(PREFIX + "/{rest:path}", handlers.tasks, methods=["GET", "POST"]),
         ]
     )
 
@@ -98,9 +128,10 @@ def make_app(orders: Orders, *, reach: Reach) -> Starlette:
 class _Handlers:
     """The answers to requests, one method per route."""
 
-    def __init__(self, orders: Orders, reach: Reach) -> None:
+    def __init__(self, orders: Orders, reach: Reach, clerks: Clerks) -> None:
         self._orders = orders
         self._reach = reach
+        self._clerks = clerks
 
     def live(self, _request: Request) -> Response:
         """Answer 200 while the main loop turns, else 503.
@@ -154,6 +185,32 @@ class _Handlers:
             return _outcome(self._orders.find_order(request.path_params["order_id"]))
         except OrderRefused as error:
             return _problem(404, error)
+
+    async def tasks(self, request: Request) -> Response:
+        """Answer a request about tasks; a clerk does the work, and a thread waits for the clerk."""
+        refused = self._not_about_tasks(request)
+        if refused is not None:
+            return refused
+        view, target = self._orders.view(), target_of(request)
+        try:
+            if not target.pipeline:
+                return _answer(pipelines_of(view))
+            asked = asked_of(request, target, view, await _body(request))
+            answered = await run_in_threadpool(self._clerks.ask, asked)
+        except KafkaEtlError as error:
+            return _problem(_STATUSES.get(type(error), 500), error)
+        return Response(answered.body, answered.status, media_type="application/json")
+
+    def _not_about_tasks(self, request: Request) -> Response | None:
+        """The refusal of a client who may not ask about tasks; None: the client may."""
+        if self._reach is Reach.NETWORK:
+            return _refused(403, "tasks are shown on a loopback address only", _LOOPBACK_TASKS)
+        if self._is_led_here(request):
+            return _refused(403, _LED_HERE, _NO_PAGE)
+        is_order = request.method != "GET"
+        if is_order and self._reach is Reach.MACHINE and not _from_here(request):
+            return _refused(403, "the order comes from a page of another site", _NO_PAGE)
+        return None
 
     def _is_led_here(self, request: Request) -> bool:
         """Whether the `Host` header has a foreign name on a socket for this machine.
@@ -209,6 +266,10 @@ def describe(view: View, status: PipelineStatus) -> dict[str, Any]:
         "file": str(Path(status.file).absolute()) if status.file else "",
         "letters": status.letters,
         "seconds": {phase: round(value, 3) for phase, value in phases.items()},
+        "tasks": {
+            state: int(count) for (name, state), count in status.gauges.items() if name == "tasks"
+        },
+        "oldest_enqueued_seconds": status.gauges.get(("task_oldest_enqueued_seconds", "")),
         "trouble": status.trouble,
         "error": None if problem is None else asdict(problem),
     }
@@ -275,6 +336,20 @@ def _problem(status: int, error: KafkaEtlError) -> Response:
 
 def _refused(status: int, what: str, next_step: str = "") -> Response:
     return _problem(status, OrderRefused(what, next_step))
+
+
+async def _body(request: Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        RequestRefused: It is too large.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST:
+            raise RequestRefused(f"the body has more than {LARGEST:,} bytes")
+    return bytes(body)
 
 
 def _from_here(request: Request) -> bool:

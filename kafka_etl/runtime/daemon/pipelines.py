@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from kafka_etl.contracts import Label, Preflight
@@ -12,7 +12,7 @@ from kafka_etl.dead_letters import Cause, Causes
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
-from kafka_etl.metrics import Counters
+from kafka_etl.metrics import Counters, gauges_of_all
 from kafka_etl.runtime.child import WORKER, Child
 from kafka_etl.runtime.daemon.keeper_process import KeeperProcess
 from kafka_etl.runtime.daemon.new_version import NewVersion
@@ -23,6 +23,7 @@ from kafka_etl.runtime.daemon.slot import WorkerSlot
 from kafka_etl.runtime.daemon.state import HELD, OVER, State, state_of
 from kafka_etl.runtime.daemon.version import Version
 from kafka_etl.runtime.messages import Checked, Standing, WorkerTask
+from kafka_etl.runtime.tasks.requests import TaskDoor
 
 _GRACE: Final = 3.0
 """Seconds beyond the drain timeout after which the daemon kills a worker."""
@@ -49,6 +50,8 @@ class PipelineStatus:
         causes: Causes of dead letters, the commonest first.
         file: Path of the pipeline file.
         letters: Where dead letters go, in words; empty: nowhere.
+        gauges: (metric, label value) -> present value, of all workers together.
+        door: How one reaches the tasks that the pipeline owns; None: it owns none.
     """
 
     name: str
@@ -64,6 +67,8 @@ class PipelineStatus:
     causes: tuple[Cause, ...] = ()
     file: str = ""
     letters: str = ""
+    gauges: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    door: TaskDoor | None = field(default=None, repr=False)
 
     @property
     def lag_records(self) -> int | None:
@@ -273,6 +278,8 @@ class ManagedPipeline:
             causes=causes.commonest(),
             file=str(self._version.document.path),
             letters=letters.place if (letters := self._version.spec.dead_letter) else "",
+            gauges=gauges_of_all(s.gauges for s in said),
+            door=self._version.task_door(),
         )
 
     @property

@@ -8,12 +8,14 @@ from typing import Final
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.task_documents import owner_name
 from kafka_etl.contracts import Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.runtime.daemon.slot import Watch
 from kafka_etl.runtime.daemon.state_folder import StateFolder
 from kafka_etl.runtime.messages import KeeperTask, LogSettings, PreflightTask, WorkerTask
 from kafka_etl.runtime.tasks.place import socket_of
+from kafka_etl.runtime.tasks.requests import TaskDoor
 from kafka_etl.tasks.limits import Limits
 
 _APP: Final = "kafka-etl"
@@ -96,9 +98,25 @@ class Version:
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
             idempotent=settings["idempotent"],
+            log_limit=settings["logs"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
             sinks=tuple(settings["sinks"]),
+        )
+
+    def task_door(self) -> TaskDoor | None:
+        """How one reaches the tasks that the pipeline owns; None: it owns none."""
+        spec = self.spec
+        if spec.source.use != _TASK_INBOX:
+            return None
+        client = {"log_level": 0, **spec.kafka}  # our own errors say what the client would log
+        return TaskDoor(
+            name=spec.name.removesuffix(owner_name("")),
+            client=client,
+            consumer={**client, **spec.consumer},
+            producer={**client, **spec.producer},
+            logs=str(spec.source.with_["logs_topic"]),
+            cache=self.folder.path / "cache",
         )
 
     def _member(self, worker: int | str) -> str:

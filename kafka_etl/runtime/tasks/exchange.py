@@ -13,6 +13,9 @@ from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant
 from kafka_etl.tasks.words import Why
 
+CONNECTION, LOG, STACKS = 3, 4, 5
+"""The descriptors in a runner's process: the socket to the keeper, the pipes of `Context.log` and
+of stacks."""
 TOKEN = "KAFKA_ETL_TOKEN"  # noqa: S105 - the name of a variable
 """Environment variable with the token of the attempt, which the attempt's processes inherit."""
 

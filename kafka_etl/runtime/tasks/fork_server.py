@@ -8,6 +8,7 @@ elsewhere a runner could not become a child of the keeper.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -18,11 +19,12 @@ from typing import Final
 
 from kafka_etl.runtime.child import end_with_parent
 from kafka_etl.runtime.tasks import runner
+from kafka_etl.runtime.tasks.exchange import CONNECTION, LOG, STACKS
 
-CONNECTION: Final = 3
-"""The number of the socket to the keeper in the runner's process, and here."""
 READY: Final = b"ready"
-_PARTS: Final = 3
+_PLACES: Final = (1, 2, CONNECTION, LOG, STACKS)
+"""The numbers of the descriptors in the runner's process, in the order of a request."""
+_OUT_OF_THE_WAY: Final = 16
 _PID: Final = 4
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # no page of what is there now is written by a collection in a runner
     keeper.send(READY)
-    while files := socket.recv_fds(keeper, len(READY), _PARTS)[1]:
+    while files := socket.recv_fds(keeper, len(READY), len(_PLACES))[1]:
         if _is_runner(keeper, files):
             sys.argv = [sys.argv[0], str(CONNECTION)]
             runner.main()
@@ -64,12 +66,12 @@ def _take_place(keeper: socket.socket, files: list[int], parent: int) -> None:
     """Get a session of our own, and the descriptors of a runner."""
     os.setsid()
     keeper.close()
-    connection, output, errors = files
-    for file, number in ((output, 1), (errors, 2), (connection, CONNECTION)):
-        os.dup2(file, number)
+    apart = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY) for file in files]
     for file in files:
-        if file > CONNECTION:
-            os.close(file)
+        os.close(file)
+    for file, number in zip(apart, _PLACES, strict=True):
+        os.dup2(file, number)
+        os.close(file)
     while os.getppid() == parent:  # else its end would pass for the keeper's
         time.sleep(0.001)
 

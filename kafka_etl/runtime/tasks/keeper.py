@@ -30,6 +30,7 @@ from kafka_etl.runtime.child import adopt_orphans, task_of_child
 from kafka_etl.runtime.messages import Beat, Died, KeeperTask, Listening, RunnerTask
 from kafka_etl.runtime.tasks import sayings
 from kafka_etl.runtime.tasks.attempt import Attempt
+from kafka_etl.runtime.tasks.attempt_log import Logs
 from kafka_etl.runtime.tasks.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.crew import Crew, death_of
 from kafka_etl.runtime.tasks.exchange import (
@@ -123,6 +124,7 @@ class Keeper:
         self._leases = Leases(task.lost_after)
         self._positions: dict[int, int] = {}
         self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
+        self._logs = Logs(task.log_limit, self._owners.log)
         self._waiting: OrderedDict[str, Grant] = OrderedDict()
         self._running: dict[str, Attempt] = {}
         self._runners: dict[str, RunnerProcess] = {}
@@ -147,6 +149,7 @@ class Keeper:
             self._obey_signals(now)
             self._keep_time(now)
             self._start(now)
+            self._logs.flush(now)
             self._spool.write()
             if self._says_at <= now:
                 self._say_what_is_new()
@@ -155,6 +158,8 @@ class Keeper:
                 break
             self._loop.turn(self._seconds_to_wait(now))
         self._say_what_is_new()
+        self._logs.flush(monotonic(), at_once=True)
+        self._owners.flush()
         self._owners.close()
         self._spool.close()
 
@@ -234,7 +239,8 @@ class Keeper:
             self._running[token], self._runners[token] = attempt, runner
             timeout = self._task.timeout
             deadline = None if timeout is None else time.time() + timeout
-            runner.give(attempt, Run(grant, deadline, self._folder_of(token)))
+            run = Run(grant, deadline, self._folder_of(token))
+            runner.give(attempt, run, self._logs.begin(grant, now))
         if not self._is_draining:
             self._crew.grow(len(self._waiting), now)
         self._crew.flush()
@@ -303,6 +309,8 @@ class Keeper:
         """Nothing of the attempt runs any more: say its last word."""
         token = attempt.grant.token
         del self._running[token], self._runners[token]
+        runner.drain()
+        self._logs.end(token)
         if self._is_draining:
             self._crew.dismiss_all(at_once=self._is_orphaned)
         self._crew.remove(self._folder_of(token))
@@ -413,6 +421,7 @@ class Keeper:
             times += filter(None, (attempt.timeout_at, attempt.kill_at))
         times += filter(None, (self._spool.sync_at,))
         times += filter(None, (self._crew.next_look(waiting=bool(self._waiting)), self._leaves_at))
+        times += filter(None, (self._logs.next_flush(now),))
         times += filter(None, (self._guard.next_look(self._runners), self._interrupt_at))
         return max(0.0, min(times) - now)
 

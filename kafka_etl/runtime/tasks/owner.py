@@ -14,6 +14,7 @@ from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.kafka.head_tail import KafkaHeadTail
+from kafka_etl.kafka.log_relay import LogRelay
 from kafka_etl.kafka.settings import KafkaSinkSettings
 from kafka_etl.kafka.task_log import KafkaTaskLog
 from kafka_etl.kafka.task_settings import TaskInboxSettings
@@ -43,9 +44,11 @@ def make_owner(
     sink = pipeline.sink_settings
     if not isinstance(sink, KafkaSinkSettings):
         raise TypeError("results go to Kafka")
-    relay = WordRelay({**deployment.kafka, **deployment.producer}, settings.inbox)
+    clients = {**deployment.kafka, **deployment.producer}
+    relay, topic = WordRelay(clients, settings.inbox), settings.logs_topic
     tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
-    link = RelayingLink(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay)
+    logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None
+    link = RelayingLink(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, logs)
     ahead = settings.idempotent and settings.pool == "warm"
     keeper = LocalKeeper(link, tail, ahead=ahead)
     log = KafkaTaskLog(settings, sink.topic, deployment)

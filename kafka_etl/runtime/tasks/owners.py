@@ -17,6 +17,7 @@ from kafka_etl.tasks.keeping import (
     Attach,
     FromKeeper,
     FromOwner,
+    Logged,
     Said,
     pack,
     unpack_from_owner,
@@ -25,6 +26,8 @@ from kafka_etl.tasks.keeping import (
 _AT_ONCE: Final = 256 * 1024
 _MOST_UNSENT: Final = 256 * 1024 * 1024
 """Bytes that an owner may leave unread before the keeper hangs up."""
+_MOST_UNSENT_LOGS: Final = 4 * 1024 * 1024
+"""Unsent bytes with which an owner gets no logs any more: words come first."""
 _log = get_logger("keeper")
 
 
@@ -52,6 +55,11 @@ class Owner:
     @property
     def has_unsent(self) -> bool:
         return bool(self._unsent)
+
+    @property
+    def takes_logs(self) -> bool:
+        """Whether the owner reads as fast as the keeper sends."""
+        return len(self._unsent) < _MOST_UNSENT_LOGS
 
     def received(self) -> list[FromOwner]:
         """The messages that have arrived completely since the last call."""
@@ -147,6 +155,14 @@ class Owners:
         owner = self.of(said.partition)
         if owner is not None:
             owner.send(said)
+
+    def log(self, piece: Logged) -> bool:
+        """Give a piece of a log to an owner; returns whether there is one that takes it."""
+        owner = self.of(piece.partition)
+        if owner is None or not owner.takes_logs:
+            return False
+        owner.send(piece)
+        return True
 
     def flush(self) -> None:
         """Send what is to be sent, and forget owners that have hung up."""

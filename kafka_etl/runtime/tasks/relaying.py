@@ -12,7 +12,7 @@ from threading import Event, Lock, Thread
 from typing import Final, Protocol
 
 from kafka_etl.runtime.tasks.link import KeeperSocket
-from kafka_etl.tasks.keeping import Acknowledged, FromKeeper, FromOwner, Holding, Said
+from kafka_etl.tasks.keeping import Acknowledged, FromKeeper, FromOwner, Holding, Logged, Said
 
 _UNHEARD: Final = 0.2
 """Seconds of a wait for words, and between two looks for a keeper."""
@@ -39,17 +39,33 @@ class Relay(Protocol):
     def close(self) -> None: ...
 
 
+class LogWriter(Protocol):
+    """Writes what attempts print; no method but `close` waits."""
+
+    def write(self, piece: Logged) -> None:
+        """Write a piece; one that finds no room is dropped."""
+        ...
+
+    def poll(self) -> None:
+        """Have the client work."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class RelayingLink:
     """See `kafka_etl.engine.tasks.executors.KeeperLink`.
 
     Args:
         keeper: The keeper's socket.
         relay: Writes the keeper's words.
+        logs: Writes what attempts print; None: nobody does.
     """
 
-    def __init__(self, keeper: KeeperSocket, relay: Relay) -> None:
+    def __init__(self, keeper: KeeperSocket, relay: Relay, logs: LogWriter | None = None) -> None:
         self._keeper = keeper
         self._relay = relay
+        self._logs = logs
         self._lock = Lock()
         self._heard: list[FromKeeper] = []
         self._is_lost = True
@@ -87,6 +103,8 @@ class RelayingLink:
             while not self._is_over.is_set():
                 self._turn()
             self._relay.close()
+            if self._logs is not None:
+                self._logs.close()
         except BaseException as error:  # noqa: BLE001 - raised where the owner looks next
             self._error = error
 
@@ -97,7 +115,11 @@ class RelayingLink:
         for message in said:
             if isinstance(message, Said):
                 self._relay.write(message)
-        heard = [m for m in said if isinstance(m, Holding) or m.last]
+            elif isinstance(message, Logged) and self._logs is not None:
+                self._logs.write(message)
+        if self._logs is not None:
+            self._logs.poll()
+        heard = [m for m in said if isinstance(m, Holding) or (isinstance(m, Said) and m.last)]
         acknowledged = self._relay.acknowledged()
         if heard or acknowledged:
             with self._lock:

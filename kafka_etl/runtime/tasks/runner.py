@@ -1,12 +1,13 @@
 """The process of attempts: runs the operator for one task at a time, as its keeper says.
 
 The process holds the user's code; whatever the code does to it, the keeper finds out. SIGTERM tells
-the attempt to stop, and SIGUSR1 writes the stacks of all threads to standard error.
+the attempt to stop, and SIGUSR1 writes the stacks of all threads into a pipe of their own.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -18,11 +19,11 @@ from typing import Any, Final
 
 from kafka_etl.contracts import Unavailable
 from kafka_etl.invocation import ErrorInfo
-from kafka_etl.log import configure
+from kafka_etl.log import configure, log_of_operators
 from kafka_etl.runtime.child import adopt_orphans, next_task, task_of_child
 from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.bench import Bench
-from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready, Run
+from kafka_etl.runtime.tasks.exchange import LOG, STACKS, FromRunner, NotReady, Ready, Run
 from kafka_etl.runtime.tasks.verdicts import failure_of
 from kafka_etl.runtime.user_code import restore_signals_in_forks
 from kafka_etl.tasks.words import Why
@@ -37,9 +38,12 @@ def main() -> None:
     adopt_orphans()
     restore_signals_in_forks()
     faulthandler.enable()  # the stack of a segmentation fault is in the attempt's failure
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=STACKS)
+    _let_prints_out()
     _be_killed_first()
     configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.executor)
+    lines = os.fdopen(LOG, "w", buffering=1, errors="backslashreplace")
+    log_of_operators(lines, task.logs.levels.get("operator", "info"))
     sys.path.insert(0, str(task.document.folder))
     speaker = _Speaker(connection)
     try:
@@ -68,6 +72,14 @@ class _Speaker:
         """Send a value; a keeper that is gone is found when the next task is waited for."""
         with self._lock, suppress(OSError):
             self._connection.send(value)
+
+
+def _let_prints_out() -> None:
+    """Have each line that is printed go out at once: somebody may follow the log."""
+    for number in (LOG, STACKS):  # for this process, not for the programs that the operator starts
+        os.set_inheritable(number, False)
+    stdout: Any = sys.stdout  # a `TextIOWrapper`, which its type hint does not say
+    stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def _be_killed_first() -> None:

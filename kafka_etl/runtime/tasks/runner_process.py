@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,7 +16,10 @@ from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.control_groups import ControlGroup
 from kafka_etl.runtime.tasks.exchange import FromRunner, Run
 from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
+from kafka_etl.tasks.log_records import Stream
 
+_OUT_OF_THE_WAY: Final = 16
+"""From this number on, a descriptor of the keeper is in no place of the runner's."""
 _AT_ONCE: Final = 65536
 _MOST_AT_ONCE: Final = 1024 * 1024
 _TAIL: Final = 4096
@@ -24,11 +29,21 @@ class Pipe:
     """The read end of a pipe that is always drained, and of which only the last bytes are kept.
 
     The end of the file means nothing: a grandchild may hold the pipe open as long as it lives.
+
+    Args:
+        stream: What is written into it.
+
+    Attributes:
+        tap: Takes what is read; None: nobody does.
     """
 
-    def __init__(self) -> None:
-        self.file, self.theirs = os.pipe()
+    def __init__(self, stream: Stream) -> None:
+        self.file, theirs = os.pipe()
+        self.theirs = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
+        os.close(theirs)
         os.set_blocking(self.file, False)
+        self.stream: Final[Stream] = stream
+        self.tap: Callable[[Stream, bytes], None] | None = None
         self._tail = bytearray()
         self.is_at_end = False
 
@@ -48,6 +63,8 @@ class Pipe:
                 self.is_at_end = True
                 return
             self._tail = (self._tail + chunk)[-_TAIL:]
+            if self.tap is not None:
+                self.tap(self.stream, chunk)
             if len(chunk) < _AT_ONCE:
                 return
 
@@ -80,9 +97,10 @@ class RunnerProcess:
     def __init__(self, task: RunnerTask, starts: RunnerStarts) -> None:
         ours, theirs = socket.socketpair()
         self.mailbox: Final = Mailbox(ours)
-        self.output, self.errors = Pipe(), Pipe()
+        self.errors = Pipe("err")
+        self.pipes: Final = (Pipe("out"), self.errors, Pipe("log"), Pipe("stack"))
         try:
-            self.pid = starts.start(theirs.fileno(), self.output.theirs, self.errors.theirs)
+            self.pid = starts.start(theirs.fileno(), *(pipe.theirs for pipe in self.pipes))
         except OSError:
             self.close()
             raise
@@ -102,10 +120,6 @@ class RunnerProcess:
         self.group: ControlGroup | None = None
 
     @property
-    def pipes(self) -> tuple[Pipe, Pipe]:
-        return self.output, self.errors
-
-    @property
     def is_idle(self) -> bool:
         """Whether the process can be given an attempt."""
         is_there = self.is_ready and not self.is_leaving and not self.mailbox.is_closed
@@ -115,12 +129,22 @@ class RunnerProcess:
         """The values that have arrived completely since the last call."""
         return self.mailbox.received()
 
-    def give(self, attempt: Attempt, run: Run) -> None:
-        """Have the process run an attempt."""
+    def give(
+        self, attempt: Attempt, run: Run, tap: Callable[[Stream, bytes], None] | None = None
+    ) -> None:
+        """Have the process run an attempt, whose prints the tap takes."""
         for pipe in self.pipes:
             pipe.clear()
+            pipe.tap = tap
         self.attempt = attempt
         self.mailbox.send(run)
+
+    def drain(self) -> None:
+        """Read what the attempt has printed before it ended; the tap takes nothing after that."""
+        for pipe in self.pipes:
+            if self.exit_status is None:  # else all was read when the process ended
+                pipe.drain()
+            pipe.tap = None
 
     def dismiss(self, by: float) -> None:
         """Have the process close the operator and end by itself."""
@@ -138,7 +162,7 @@ class RunnerProcess:
                 os.killpg(self.pid, number)
 
     def show_stacks(self) -> None:
-        """Have the process write the stacks of its threads to its standard error."""
+        """Have the process write the stacks of its threads."""
         if self.is_ready and self.exit_status is None:
             os.kill(self.pid, signal.SIGUSR1)
 

@@ -6,17 +6,17 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 from kafka_etl.log import get_logger
 from kafka_etl.runtime import process_family
 from kafka_etl.runtime.child import environment_of_child
+from kafka_etl.runtime.tasks.exchange import CONNECTION, LOG, STACKS
 
 _RUNNER: Final = "kafka_etl.runtime.tasks.runner"
 _SERVER: Final = "kafka_etl.runtime.tasks.fork_server"
-_CONNECTION: Final = 3
-"""The number of the socket to the keeper in the process that is started."""
 _ANSWERS_WITHIN: Final = 2.0
 _LONGEST: Final = 16
 _log = get_logger("keeper")
@@ -37,19 +37,21 @@ class RunnerStarts:
         self._socket: socket.socket | None = None
         self._is_ready = False
 
-    def start(self, connection: int, output: int, errors: int) -> int:
+    def start(self, connection: int, output: int, errors: int, log: int, stacks: int) -> int:
         """Start a process in a session of its own; return its id.
 
         Args:
             connection: Descriptor of the runner's end of its connection.
             output: Descriptor of its standard output.
             errors: Descriptor of its standard error.
+            log: Descriptor of the pipe of `Context.log`.
+            stacks: Descriptor of the pipe of stacks.
 
         Raises:
             OSError: The system has no room for another process.
         """
-        forked = self._fork([connection, output, errors])
-        return forked or _spawn(_RUNNER, connection, output, errors)
+        files = {1: output, 2: errors, CONNECTION: connection, LOG: log, STACKS: stacks}
+        return self._fork([*files.values()]) or _spawn(_RUNNER, files)
 
     def died(self, pid: int) -> None:
         """A child of the keeper has died: perhaps it was the fork server."""
@@ -87,7 +89,7 @@ class RunnerStarts:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, suppress(OSError):
-            self.server = _spawn(_SERVER, theirs.fileno(), 2, 2)
+            self.server = _spawn(_SERVER, {1: 2, CONNECTION: theirs.fileno()})
             self._socket = ours
             return
         ours.close()
@@ -99,20 +101,22 @@ class RunnerStarts:
             self._socket = None
 
 
-def _spawn(module: str, connection: int, output: int, errors: int) -> int:
-    """Start a new interpreter; return its id. Only these descriptors are passed on.
+def _spawn(module: str, files: Mapping[int, int]) -> int:
+    """Start a new interpreter; return its id. Nothing but standard files and these is passed on.
+
+    Args:
+        module: The module to run.
+        files: Number in the new process -> our descriptor, which is no number of these.
 
     `subprocess` would reap the process by itself; but its death is to be seen before that.
     """
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", module, str(_CONNECTION)],
+        [sys.executable, "-m", module, str(CONNECTION)],
         environment_of_child(process_family.member()),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, errors, 2),
-            (os.POSIX_SPAWN_DUP2, connection, _CONNECTION),
+            *((os.POSIX_SPAWN_DUP2, file, number) for number, file in files.items()),
         ],
         setsid=True,
     )

@@ -424,6 +424,7 @@ class Worker:
             trouble=self._trouble.said,
             problem=self._problem,
             causes=self._causes.commonest(),
+            gauges=self._counters.gauges(),
         )
 
 

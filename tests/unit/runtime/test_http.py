@@ -97,6 +97,8 @@ def test_pipelines_are_described_in_full() -> None:
         "file": "/etc/orders.yaml",
         "letters": "topic orders.dlq",
         "seconds": {"operator": 1.25, "commit": 0.5},
+        "tasks": {},
+        "oldest_enqueued_seconds": None,
         "trouble": None,
         "error": None,
     }

@@ -181,8 +181,8 @@ class Bench:
         policy: Policy = POLICY,
         slots: int = 1,
         log: Log | None = None,
-        folder: Path | None = None,
         places: Destinations = ON_CLUSTER,
+        folder: Path | None = None,
     ) -> None:
         self.log = log or Log()
         self.keeper = Keeper(self.log, slots)

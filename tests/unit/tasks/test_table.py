@@ -125,7 +125,7 @@ EXPECTED: dict[tuple[State, str], State] = {
     },
     **{(state, "permanent"): S.FAILED for state in HAS_ATTEMPT},
     **{(state, "stop"): S.STOPPING for state in HAS_ATTEMPT},
-    **{(state, "ask"): state for state in HAS_ATTEMPT},
+    **{(state, "ask"): state for state in HELD},
     (S.STOPPING, "started"): S.STOPPING,
     (S.STOPPING, "returned"): S.STOPPED,
     **{

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from kafka_etl.cli.tasks.finding import TaskPipeline
-
-if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
-    from kafka_etl.task_history.watch import Watch
-    from kafka_etl.tasks.words import WordRecord
+from kafka_etl.errors import RecordsNotSent
+from kafka_etl.kafka.topics import Sender
+from kafka_etl.task_history.pipeline import TaskPipeline
+from kafka_etl.task_history.watch import Watch
+from kafka_etl.tasks.words import WordRecord
 
 PATIENCE: Final = 5.0
 """Seconds without any progress of an owner after which a command waits no longer."""
@@ -57,10 +57,8 @@ def watching(pipeline: TaskPipeline, places: Collection[tuple[int, str]]) -> Gen
         pipeline: The pipeline.
         places: The tasks whose heads are wanted, each (partition, id).
     """
-    from kafka_etl.task_history.watch import Watch
-
     begins = pipeline.journal_ends({number for number, _ in places})
-    with Watch(pipeline.cluster.consumer, pipeline.journal, begins, places) as watch:
+    with Watch(pipeline.consumer, pipeline.journal, begins, places) as watch:
         yield watch
 
 
@@ -78,10 +76,7 @@ def send_words(pipeline: TaskPipeline, words: Iterable[Addressed], limit: int) -
     Raises:
         RecordsNotSent: The brokers do not have them all.
     """
-    from kafka_etl.errors import RecordsNotSent
-    from kafka_etl.kafka.topics import Sender
-
-    sender = Sender(pipeline.cluster.producer, pipeline.inbox, limit)
+    sender = Sender(pipeline.producer, pipeline.inbox, limit)
     for partition, task, word in words:
         sender.send(word.value, task.encode(), word.headers, partition)
         if sender.sent.failed:
