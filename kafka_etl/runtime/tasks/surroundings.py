@@ -33,7 +33,7 @@ class Surroundings:
         found: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals() - _FIXED}
         self._handlers = {**found, **handlers}
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._environment = dict(os.environ)
+        self._environment = dict(os.environb)
         self._folder = Path.cwd()
         self._umask = os.umask(0o77)
         os.umask(self._umask)
@@ -56,11 +56,11 @@ class Surroundings:
 
     def _restore_environment(self) -> None:
         """Set what has changed: to set all variables would take as long as a short attempt."""
-        found = dict(os.environ)
+        found = dict(os.environb)  # bytes: to decode them all would take longer than the rest
         for name in found.keys() - self._environment.keys():
-            del os.environ[name]
+            del os.environb[name]
         for name, value in self._environment.items() - found.items():
-            os.environ[name] = value
+            os.environb[name] = value
 
     def _restore_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
