@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.engine.tasks.archive import Archives
+from kafka_etl.engine.tasks.deliveries import Destinations
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
@@ -75,7 +76,7 @@ class Journal:
                     )
             n = min(n + _COMMIT, total)
             for partition in range(self._partitions):
-                mark = Mark(n // self._partitions, n // _COMMIT, "bench", self._now)
+                mark = Mark(0, n // _COMMIT, "bench", self._now)  # of an inbox that is empty
                 self._write(producer, partition, mark_key(), encode_mark(mark))
             producer.commit_transaction(30)
         return size
@@ -164,6 +165,7 @@ def take_over(bootstrap: str, name: str, folder: Path) -> Iterator[tuple[str, fl
         keeper,
         Executors(keeper, _Nowhere(), 60.0),
         settings.policy,
+        Destinations((), (), has_results=True),
         "bench",
         "work",
         _now_ms,

@@ -7,7 +7,7 @@ and to end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant
@@ -20,8 +20,7 @@ TOKEN = "KAFKA_ETL_TOKEN"  # noqa: S105 - the name of a variable
 """Environment variable with the token of the attempt, which the attempt's processes inherit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Run an attempt.
 
     Attributes:
@@ -34,28 +33,24 @@ class Run:
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """The operator is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotReady:
+class NotReady(msgspec.Struct, frozen=True):
     """The pipeline cannot be built, or the operator cannot be opened; the process ends."""
 
     why: Why
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """The operator begins."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """How far the operator is."""
 
     token: str
@@ -63,8 +58,7 @@ class Reported:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """The operator has returned.
 
     Attributes:
@@ -81,8 +75,7 @@ class Made:
     is_alone: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The attempt has failed.
 
     Attributes:

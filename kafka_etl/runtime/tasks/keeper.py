@@ -74,6 +74,8 @@ _LISTS: Final = 9
 """Lists of tokens that a keeper says in the time of a lease, at least."""
 _LEASE_GRACE: Final = 2.0
 """Seconds that an attempt has to end, at most, once its lease is over."""
+_TOGETHER: Final = 0.005
+"""Least seconds between two times of speaking: each wakes an owner."""
 _ACKNOWLEDGED_WITHIN: Final = 5.0
 """Seconds that a keeper which goes waits for acknowledgements of its last words."""
 _FINISHED_WITHIN: Final = 30.0
@@ -127,6 +129,7 @@ class Keeper:
         self._running: dict[str, Attempt] = {}
         self._runners: dict[str, RunnerProcess] = {}
         self._outbox: list[Said] = []
+        self._says_at = 0.0
         self._begun: OrderedDict[str, float] = OrderedDict()
         self._was_attached = False
         self._alive_every = min(_ALIVE_EVERY, self._leases.length / _LISTS)
@@ -147,10 +150,14 @@ class Keeper:
             self._keep_time(now)
             self._start(now)
             self._logs.flush(now)
-            self._say_what_is_new()
+            self._spool.write()
+            if self._says_at <= now:
+                self._say_what_is_new()
+            self._owners.flush()
             if self._is_draining and self._may_leave(now):
                 break
             self._loop.turn(self._seconds_to_wait(now))
+        self._say_what_is_new()
         self._logs.flush(monotonic(), at_once=True)
         self._owners.flush()
         self._owners.close()
@@ -313,7 +320,7 @@ class Keeper:
         self._say_last(attempt.last_word(runner.errors.tail))
 
     def _folder_of(self, token: str) -> str:
-        return str(self._scratch / sha256(token.encode()).hexdigest()[:32])
+        return f"{self._scratch}/{sha256(token.encode()).hexdigest()[:32]}"
 
     # Words
 
@@ -327,8 +334,10 @@ class Keeper:
         self._outbox.append(said)
 
     def _say_what_is_new(self) -> None:
-        """Give the words of this turn to the owners, once the last ones are in the spool."""
+        """Give all words to the owners, once the last ones are in the spool."""
         self._spool.write()
+        if self._outbox:
+            self._says_at = monotonic() + _TOGETHER
         outbox, self._outbox = self._outbox, []
         for said in outbox:
             if not said.last or said.last in self._spool:
@@ -406,6 +415,8 @@ class Keeper:
 
     def _seconds_to_wait(self, now: float) -> float:
         times = [self._alive_at, *islice(self._begun.values(), 1)]
+        if self._outbox:
+            times.append(self._says_at)
         for attempt in self._running.values():
             times += filter(None, (attempt.timeout_at, attempt.kill_at))
         times += filter(None, (self._spool.sync_at,))

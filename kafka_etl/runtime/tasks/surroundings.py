@@ -50,11 +50,17 @@ class Surroundings:
         os.umask(self._umask)
         with suppress(OSError):
             os.chdir(self._folder)
-        for name in set(os.environ).difference(self._environment):
-            del os.environ[name]
-        os.environ.update(self._environment)
+        self._restore_environment()
         sys.stdin, sys.stdout, sys.stderr = self._streams
         return _files() == self._files and not any(stream.closed for stream in self._streams)
+
+    def _restore_environment(self) -> None:
+        """Set what has changed: to set all variables would take as long as a short attempt."""
+        found = dict(os.environ)
+        for name in found.keys() - self._environment.keys():
+            del os.environ[name]
+        for name, value in self._environment.items() - found.items():
+            os.environ[name] = value
 
     def _restore_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
