@@ -38,12 +38,16 @@ endef
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name what; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name what; do \
 		printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 .PHONY: demo
 demo: $(DEMO) ## a real Kafka, a pipeline, its outputs and a dead letter
 	@$(BIN)/kafka-etl demo
+
+.PHONY: demo-tasks
+demo-tasks: $(DEMO) ## likewise long tasks: five are submitted, one is stopped
+	@$(BIN)/kafka-etl demo --tasks
 
 .PHONY: test
 test: lint types $(TEST) ## lint, types and every test; stops at the first that fails

@@ -47,6 +47,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("task_stops", "counter", "Tasks that were told to stop."),
     Metric("task_duplicates", "counter", "Submissions of an id that was taken."),
     Metric("tasks_undelivered", "counter", "Outcomes that a destination refused.", "destination"),
+    Metric("deliveries_refused", "counter", "Outcomes of tasks that a topic refused.", "code"),
     Metric("worker_deaths", "counter", "Workers that ended unasked, by reason.", "reason"),
     Metric("worker_restarts", "counter", "Workers started again after a death."),
     Metric("workers", "gauge", "Workers that are running."),

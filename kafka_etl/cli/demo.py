@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kafka_etl.record import SourceRecord
 
 _FILES: Final = Path(__file__).with_name("demo_files")
+_FOLDER: Final = "kafka-etl-demo"
 _ORDERS: Final = 200_000
 _BAD: Final = (
     b'{"id": "broken", "amount": 12.5, "curren',
@@ -33,20 +34,33 @@ _BAD: Final = (
 def demo(
     *,
     folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where its files go.")
-    ] = Path("kafka-etl-demo"),
+        Path | None,
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            help=f"Where its files go; default: {_FOLDER}, or {_FOLDER}-tasks.",
+        ),
+    ] = None,
     kafka: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Use this Kafka instead of starting one."),
     ] = None,
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="Show long tasks instead: submit, stop, list.")
+    ] = False,
 ) -> None:
     """Run a pipeline on a real Kafka, started for the demo, and show outputs and a dead letter."""
     from kafka_etl.log import configure
 
     configure({"": "warning"})
-    folder.mkdir(exist_ok=True)
-    for file in _FILES.glob("*.*"):
-        shutil.copy(file, folder)
+    if tasks:
+        if kafka is not None:
+            raise typer.BadParameter(
+                "the demo of tasks starts a Kafka of its own", param_hint="--kafka"
+            )
+        _show_tasks(_filled(folder or Path(f"{_FOLDER}-tasks"), _FILES / "tasks"))
+        return
+    folder = _filled(folder or Path(_FOLDER), _FILES)
     if kafka is not None:
         _show(folder, kafka)
         return
@@ -57,6 +71,22 @@ def demo(
     width = max(len(command) for command, _ in rows)
     for command, what in rows:
         typer.echo(f"  {command:<{width}}   {what}")
+
+
+def _filled(folder: Path, files: Path) -> Path:
+    """The folder, with a copy of the demo's files."""
+    folder.mkdir(exist_ok=True)
+    for file in files.glob("*.*"):
+        shutil.copy(file, folder)
+    return folder
+
+
+def _show_tasks(folder: Path) -> None:
+    from kafka_etl.cli.task_demo import show_tasks
+
+    with _own_kafka() as bootstrap:
+        show_tasks(folder, bootstrap)
+    _say(f"Kafka is stopped again. The pipeline and its operator are in {folder}.")
 
 
 def _next_commands(name: str, folder: Path) -> list[tuple[str, str]]:

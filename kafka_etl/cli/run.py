@@ -20,6 +20,7 @@ from kafka_etl.cli.options import (
 from kafka_etl.errors import ConfigError
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.document import Document
     from kafka_etl.config.report import Finding
     from kafka_etl.runtime.daemon.daemon import Loaded
 
@@ -126,6 +127,20 @@ def read_pipelines(paths: list[Path], overrides: dict[str, str]) -> list[Loaded]
         raise error
     others = ", ".join(str(document.path) for document, _ in good)
     raise ConfigError(f"{error.what}\n\nNothing was started, {others} included.", error.next_step)
+
+
+def read_operators(path: Path, overrides: dict[str, str]) -> Document:
+    """Read the document that has the operators of a file: of a task pipeline that of its attempts.
+
+    Raises:
+        ConfigError: The file has findings; the error's text holds all of them.
+    """
+    from kafka_etl.config.load import load
+    from kafka_etl.config.task_documents import all_documents
+
+    read_pipelines([path], overrides)
+    (document,) = load([path], env=os.environ, overrides=overrides).documents
+    return all_documents(document, [])[-1]
 
 
 def read_what_is_good(

@@ -42,7 +42,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl try pipeline.yaml -n 3
     """
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.run import read_operators
 
     overrides = parse_sets(sets)
     cluster = find_cluster(kafka, path, overrides)
@@ -50,7 +50,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     if not records:
         typer.echo("the source's topics have no records", err=True)
         return
-    ((document, _),) = read_pipelines([path], overrides)
+    document = read_operators(path, overrides)
     with built_for_trial(document) as pipeline:
         trial = run_trial(pipeline, records)
     outputs, letters = trial.settlement.outputs, trial.settlement.dead_letters

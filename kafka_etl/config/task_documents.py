@@ -86,7 +86,7 @@ def _accepting(document: Document, spec: TaskSpec) -> Document:
         },
         "dead_letter": document.data["on_failure"],
         "workers": spec.workers,
-        "drain_timeout": f"{spec.drain_timeout}s",
+        "drain_timeout": f"{spec.interrupt_within}s",
     }
     return replace(document, data=data)
 
@@ -130,6 +130,7 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "slots": operator.concurrency,
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
+        "finish_within": spec.finish_within,
         "max_memory": operator.limits.memory,
         "max_cpu": operator.limits.cpu,
         "pool": operator.pool,
@@ -145,7 +146,7 @@ def _owning(document: Document, spec: TaskSpec) -> Document:
         "operators": [],
         "sink": {"use": spec.on_success.use, "with": _places(spec.on_success.with_)},
         "dead_letter": document.data["on_failure"],
-        "drain_timeout": f"{spec.drain_timeout}s",
+        "drain_timeout": f"{spec.interrupt_within}s",
     }
     return replace(document, data=data)
 

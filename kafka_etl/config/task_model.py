@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from kafka_etl.config.model import (
     ClientValue,
@@ -18,10 +18,13 @@ from kafka_etl.expression import Expression
 from kafka_etl.kafka.settings import Topic
 from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.policy import OnDuplicate
-from kafka_etl.units import Duration, Size
+from kafka_etl.units import Duration, Size, show_duration
 
 _DAY = 86_400.0
 _MOST_LOGS = 64 * 2**20
+_DRAIN, _LONGEST_DRAIN = 10.0, 3600.0
+_WORDS_WITHIN = 5.0
+"""Seconds that the last words of attempts may take into the inbox."""
 
 
 class LimitsSpec(Settings):
@@ -129,7 +132,10 @@ class TaskSpec(Settings):
         history: What is kept of tasks that have ended.
         topics: The topics of the pipeline's own.
         workers: Number of processes that accept tasks.
-        drain_timeout: Seconds that a stopping process may take.
+        on_shutdown: What becomes of attempts when the daemon is stopped: `interrupt` ends them, and
+            they are made again, here or elsewhere; `finish` lets them end.
+        drain_timeout: Seconds that a stopping process may take, and that attempts may go on where
+            they may end; None: 10 s, or what `stop_grace` needs; the operator's `timeout`.
     """
 
     name: Name
@@ -150,7 +156,32 @@ class TaskSpec(Settings):
     history: HistorySpec = HistorySpec()
     topics: TaskTopicsSpec = TaskTopicsSpec()
     workers: int = Field(default=1, ge=1, le=256)
-    drain_timeout: Duration = Field(default=10.0, ge=0, le=3600)
+    on_shutdown: Literal["interrupt", "finish"] = "interrupt"
+    drain_timeout: Duration | None = Field(default=None, ge=0, le=7 * _DAY)
+
+    @model_validator(mode="after")
+    def _time_to_drain(self) -> Self:
+        least = self.operator.stop_grace + _WORDS_WITHIN
+        if self.drain_timeout is not None and self.drain_timeout < least:
+            raise ValueError(
+                f"`drain_timeout` ({show_duration(self.drain_timeout)}) should be at least "
+                f"`stop_grace` and 5s for last words, which is {show_duration(least)}"
+            )
+        return self
+
+    @property
+    def interrupt_within(self) -> float:
+        """Seconds that a daemon may take to end attempts, and to write what comes of them."""
+        least = self.operator.stop_grace + _WORDS_WITHIN
+        given = None if self.on_shutdown == "finish" else self.drain_timeout
+        return min(max(_DRAIN, least) if given is None else given, _LONGEST_DRAIN)
+
+    @property
+    def finish_within(self) -> float:
+        """Seconds that attempts may go on when the daemon is stopped."""
+        if self.on_shutdown == "interrupt":
+            return 0.0
+        return self.operator.timeout if self.drain_timeout is None else self.drain_timeout
 
     @property
     def operator_name(self) -> str:

@@ -13,12 +13,13 @@ from kafka_etl.envelope import Encoded, encode_letter
 from kafka_etl.errors import BrokersUnreachable, JournalUnreadable, TaskHistoryLost
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings
+from kafka_etl.kafka.destinations import Destinations
 from kafka_etl.kafka.open_tasks import OpenNote, encode_note
 from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
-from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
+from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.log import Entry, Restored
 
@@ -46,12 +47,15 @@ class KafkaTaskLog:
     """
 
     def __init__(self, settings: TaskInboxSettings, results: str, deployment: Deployment) -> None:
+        self.partitions = settings.partitions
+        self._inbox = settings.inbox
         self._journal = settings.journal
         self._results = results
         self._deployment = deployment
         self._written: dict[int, int] = {}
         self._reader = {**deployment.kafka, **deployment.consumer}
         known = next(iter(deployment.size_limits), None)
+        self._destinations = Destinations()
         self._transactions = Transactions(producer_settings(deployment), known, deployment.pulse)
 
     def open(self) -> None:
@@ -65,19 +69,28 @@ class KafkaTaskLog:
             if error is None:
                 self._written[record.partition() or 0] = record.offset() or 0
 
+        letters = [self._letter(letter) for letter in entry.letters]
+        destinations = {row.topic or self._results for row in entry.rows}
+        destinations.update(topic for topic, _, _ in letters)
+
         def write(producer: Producer) -> None:
+            self._destinations.require(producer, destinations)
             last = {number: at for at, (number, _, _) in enumerate(entry.journal)}
             for at, (number, key, value) in enumerate(entry.journal):
                 then = told if last[number] == at else None
                 produce_record(producer, self._journal, number, Encoded(key, value, []), then)
+            for number, word in entry.moves:
+                moved = Encoded(word.key(), word.value(), headers_of(word))
+                produce_record(producer, self._inbox, number, moved)
             for row in entry.rows:
                 encoded = Encoded(row.key, row.value, row.headers)
                 produce_record(producer, row.topic or self._results, _ANY_PARTITION, encoded)
-            for letter in entry.letters:
-                produce_record(producer, *self._letter(letter))
+            for letter in letters:
+                produce_record(producer, *letter)
 
         size = sum(len(value or b"") for _, _, value in entry.journal)
         size += sum(len(row.value or b"") for row in entry.rows)
+        size += sum(len(word.value() or b"") for _, word in entry.moves)
         to = [
             TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
             for tp, at in offsets.items()

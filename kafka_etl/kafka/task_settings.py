@@ -28,6 +28,7 @@ class TaskInboxSettings(KafkaSourceSettings):
         slots: Number of attempts that run at the same time, on each host.
         timeout: Seconds that an attempt may take.
         stop_grace: Seconds from SIGTERM to SIGKILL.
+        finish_within: Seconds that attempts may go on in a shutdown; 0: they are interrupted.
         max_memory: Bytes of memory that an attempt may use; None: no limit.
         max_cpu: Seconds of CPU time that an attempt may use; None: no limit.
         pool: Whether a process serves one attempt or many.
@@ -54,6 +55,7 @@ class TaskInboxSettings(KafkaSourceSettings):
     slots: int = Field(default=1, ge=1, le=1024)
     timeout: float = Field(default=3600.0, gt=0)
     stop_grace: float = Field(default=10.0, ge=0)
+    finish_within: float = Field(default=0.0, ge=0)
     max_memory: int | None = Field(default=None, gt=0)
     max_cpu: float | None = Field(default=None, gt=0)
     pool: Literal["warm", "fresh"] = "warm"

@@ -159,9 +159,14 @@ def task_of_child(
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     os.set_inheritable(connection.fileno(), False)
     os.register_at_fork(after_in_child=connection.close)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, when_orphaned)
+    end_with_parent(when_orphaned)
     return next_task(connection), connection
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Get a signal when our parent dies, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:

@@ -127,6 +127,7 @@ class KeeperTask:
         log_limit: Bytes of the log of an attempt, half of them from its beginning and half from its
             end; 0: nothing is kept.
         limits: What an attempt may use.
+        finish_within: Seconds that attempts may go on after SIGTERM; 0: they are interrupted.
     """
 
     document: Document
@@ -143,6 +144,7 @@ class KeeperTask:
     max_result: int = 1024 * 1024
     log_limit: int = 1024 * 1024
     limits: Limits = field(default_factory=Limits)
+    finish_within: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

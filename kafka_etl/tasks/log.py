@@ -18,6 +18,7 @@ class Entry:
 
     Attributes:
         journal: (number of the partition, key, value) of records of the journal.
+        moves: Words that stand in the wrong partition of the inbox, each with its own partition.
         rows: Rows of results; those without a topic go to the pipeline's own.
         letters: Tasks that have ended without success.
         notes: Partition -> (number of the commit, number of open tasks before it).
@@ -26,6 +27,7 @@ class Entry:
     journal: list[tuple[int, bytes, bytes | None]] = field(
         default_factory=list[tuple[int, bytes, bytes | None]]
     )
+    moves: list[tuple[int, SourceRecord]] = field(default_factory=list[tuple[int, SourceRecord]])
     rows: list[Row] = field(default_factory=list[Row])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     notes: dict[Partition, tuple[int, int]] = field(
@@ -67,6 +69,11 @@ class HeadTail(Protocol):
 
 class TaskLog(Protocol):
     """The inbox and the journal, in Kafka."""
+
+    @property
+    def partitions(self) -> int:
+        """Number of partitions of both."""
+        ...
 
     def open(self) -> None:
         """Take over the transactional id; see `kafka_etl.contracts.Sink.open`."""

@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,26 @@ def test_nothing_keeps_running(demo: subprocess.CompletedProcess[str]) -> None:
     host, port = bootstrap.split(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=5)
+
+
+def test_the_demo_of_tasks_stops_one_of_five_and_both_topics_say_so(tmp_path: Path) -> None:
+    done = command("demo", "--tasks", cwd=tmp_path, seconds=500)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "films: 5 tasks: 4 Succeeded, 1 Stopped" in done.stdout
+    assert re.search(r"^wrong.mov +Running .* of 3600 s", done.stdout, re.MULTILINE)
+    assert re.search(r"^wrong.mov +Stopped .* the wrong film$", done.stdout, re.MULTILINE)
+    assert re.search(r"^films.failed/.*: stopped by .*: the wrong film$", done.stdout, re.MULTILINE)
+    for film in ("a", "b", "c", "d"):
+        assert f'{{"film":"{film}.mov","made":"{film}.webm"}}' in done.stdout
+    assert '"made":"wrong.webm"' not in done.stdout
+    assert processes_in(tmp_path) == []
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Processes whose working directory is the folder."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is another user's
+            if (process / "cwd").readlink() == folder:
+                found.append(process.name)
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import obstore
 import pytest
@@ -12,6 +14,8 @@ from obstore.store import S3Store
 
 from kafka_etl.broker import Cluster
 from tests.kit.console import Console, commands
+from tests.kit.daemon import command
+from tests.kit.kafka import Kafka
 from tests.kit.seaweedfs import KEY, SECRET, SeaweedFs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,11 +40,11 @@ def play(
     check: Callable[[Path], None],
     **env: str,
 ) -> None:
-    """Run the commands of an example's README; `check` is called before the daemon is stopped."""
+    """Run the commands of an example's README; `check` is called before a daemon is stopped."""
     folder = tmp_path / name
     shutil.copytree(EXAMPLES / name, folder)
     listed = commands((folder / "README.md").read_text())
-    assert [step.line for step in listed if step.line.startswith("kill")] == ["kill %1"]
+    assert listed[-1].line == "kill %1"
     with Console(folder, {"KAFKA": cluster.bootstrap, **env}) as console:
         console.play(listed, kill=lambda: check(folder))
 
@@ -70,6 +74,53 @@ def test_films_are_transcoded_and_a_stopped_one_leaves_nothing(
     env = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
     server = {"AWS_ENDPOINT_URL": seaweedfs.endpoint, "AWS_ALLOW_HTTP": "true"}
     play("06-transcode-videos", tmp_path, cluster, check, FILMS=f"s3://{BUCKET}", **env, **server)
+
+
+def test_a_training_goes_on_where_it_was_stopped(tmp_path: Path, cluster: Cluster) -> None:
+    found: list[dict[str, Any]] = []
+
+    def check(folder: Path) -> None:
+        (file,) = (folder / "models").iterdir()
+        found.append(json.loads(file.read_text()))
+
+    play("07-train-nightly", tmp_path, cluster, check)
+    stopped, trained = found
+    assert 0 < stopped["epoch"] < trained["epoch"] == 400
+    # What the deliveries were made of; features are in tens.
+    assert trained["weights"] == pytest.approx([8, 40, 15, 60], rel=0.1)
+    kafka = Kafka(cluster.bootstrap)
+    (record,) = kafka.read("models.trained")
+    result = json.loads(record.value or b"")
+    assert result["resumed_at"] == stopped["epoch"]
+    assert result["records"] == 500
+    assert sum(kafka.ends("deliveries").values()) == 1500
+
+
+def test_a_fleet_is_reported_once_hosts_are_back_and_logs_are_mended(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA", cluster.bootstrap)
+    name, topic = "08-slow-queries-of-a-fleet", "fleet.slow-statements"
+
+    def check(folder: Path) -> None:
+        tried = command("try", "pipeline.yaml", "-n", "4", cwd=folder)
+        assert "4 records in, 6 out, 0 dropped, 0 dead letters" in tried.stderr
+        refused = command("dlq", "replay", "pipeline.yaml", "fleet.failed/0/0", cwd=folder)
+        assert refused.returncode == 2
+        assert "kafka-etl tasks retry pipeline.yaml" in refused.stderr
+
+    play(name, tmp_path, cluster, check)
+    kafka = Kafka(cluster.bootstrap)
+    found = [json.loads(record.value or b"") for record in kafka.read(topic)]
+    text = (EXAMPLES / name / "expected" / f"{topic}.jsonl").read_text()
+    expected = [json.loads(line) for line in text.splitlines()]
+    assert sorted(found, key=place) == expected
+    (letter,) = kafka.read("fleet.failed")
+    assert json.loads(letter.value or b"")["requestContext"]["condition"] == "OperatorError"
+
+
+def place(statement: dict[str, Any]) -> tuple[str, int]:
+    return statement["database"], statement["rank"]
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.tasks.states import State
+from kafka_etl.tasks.words import Stop
 from tests.kit.kafka import Kafka
 from tests.kit.proxy import END_TXN, Proxy, far_cluster
 from tests.kit.task_faults import Faults, TaskRig, go_on, owns, until
@@ -100,6 +101,37 @@ def test_an_owner_that_wakes_before_its_transaction_times_out_has_committed(
     assert (heads[task].state, heads[task].attempts.total) == (State.SUCCEEDED, 1)
     assert rig.ran()[task] == 1
     assert rig.outputs() == {task: 1, "after": 1}
+
+
+@pytest.mark.parametrize("kind", ["grant", "stop", "final"])
+def test_an_owner_that_dies_right_behind_its_commit_has_told_nobody(
+    tmp_path: Path, kafka: Kafka, kind: str
+) -> None:
+    """The next owner does what follows from the commit: it grants again, it stops what runs."""
+    rig = TaskRig(tmp_path, kafka)
+    faults = rig.faults("a")
+    with rig.daemon("a", faults) as daemon:
+        owns(daemon)
+        if kind == "stop":
+            rig.submit({"id": "t", "seconds": 300})
+            rig.until_state("t", State.RUNNING)
+            faults.order(State.STOPPING, place="after_commit", action="kill")
+            rig.say("t", Stop(word="1", by="me"))
+        else:
+            commit_of(kind, rig, faults, "after_commit", "kill")
+        faults.struck()
+        head = rig.until_ended("t")["t"]
+        rig.submit({"id": "after"})
+        rig.until_ended("after")
+        assert daemon.stop() == 0, daemon.said()
+    assert rig.finals() == rig.ran() == {"t": 1, "after": 1}
+    if kind == "stop":
+        assert head.state is State.STOPPED
+        assert head.stop is not None
+        assert not head.stop.unconfirmed
+    else:
+        assert (head.state, head.attempts.counted) == (State.SUCCEEDED, 0)
+        assert rig.outputs() == {"t": 1, "after": 1}
 
 
 # Lost answers

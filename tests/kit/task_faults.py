@@ -139,8 +139,25 @@ class TaskRig:
     def write(self) -> None:
         self.file.write_text(json.dumps(self.spec))
 
-    def daemon(self, host: str, faults: Faults | None = None, file: Path | None = None) -> Daemon:
-        folder = self.folder / host
+    def same(self, folder: Path, **other: Any) -> Path:
+        """A file of a pipeline of this name, with other settings."""
+        file = folder / "tasks.yaml"
+        file.write_text(json.dumps(self.spec | other))
+        (folder / "ops.py").write_text(WORK)
+        return file
+
+    def daemon(
+        self,
+        host: str,
+        faults: Faults | None = None,
+        *,
+        file: Path | None = None,
+        folder: str = "",
+    ) -> Daemon:
+        """A daemon, whose state folder is that of the host, or another one."""
+        return self._daemon(host, faults, file, self.folder / (folder or host))
+
+    def _daemon(self, host: str, faults: Faults | None, file: Path | None, folder: Path) -> Daemon:
         folder.mkdir(exist_ok=True)
         env = {"RUNS": str(self.runs), **({} if faults is None else faults.env)}
         return Daemon(folder, str(file or self.file), "--instance", host, env=env)
@@ -204,8 +221,9 @@ class TaskRig:
         keyed = [(parse_key(r.key), r.value, r.partition) for r in self.kafka.read(self.journal)]
         return [(k.kind, k.task, value, number) for k, value, number in keyed if k is not None]
 
-    def outputs(self) -> Counter[str]:
-        return Counter(json.loads(r.value or b"")["done"] for r in self.kafka.read(self.results))
+    def outputs(self, topic: str = "") -> Counter[str]:
+        found = self.kafka.read(topic or self.results)
+        return Counter(json.loads(r.value or b"")["done"] for r in found)
 
     def failures(self) -> list[Any]:
         return [json.loads(record.value or b"") for record in self.kafka.read(self.letters)]

@@ -48,7 +48,7 @@ def debug(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq debug pipeline.yaml orders/1/421
     """
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.run import read_operators
     from kafka_etl.cli.trial import built_for_trial, print_outputs, run_trial
     from kafka_etl.config.secrets import hiding
     from kafka_etl.dead_letters.replayed import ReplayedRecord
@@ -60,7 +60,7 @@ def debug(  # noqa: PLR0913 - one parameter per option
     cluster = topic.cluster
     found = with_all_parts(topic.find(wanted)[-1], cluster.admin, cluster.consumer)
     record = ReplayedRecord(found, found.source if found.source.topic else found.at)
-    ((document, _),) = read_pipelines([file], overrides)
+    document = read_operators(file, overrides)
     hide = hiding(document)
     caught = _Caught()
     with built_for_trial(document) as pipeline:

@@ -99,6 +99,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.dlq.replay import ReplayOrder
 
     overrides = parse_sets(sets)
+    _refuse_tasks(file, overrides)
     letters = find_letters(str(file), overrides, topic=topic)
     order = ReplayOrder(
         letters.topic,
@@ -132,6 +133,22 @@ def replay(  # noqa: PLR0913 - one parameter per option
         )
         _claim(letters, selection, action, edits, again=again)
     raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
+
+
+def _refuse_tasks(file: Path, overrides: dict[str, str]) -> None:
+    """Refuse the file of a task pipeline, whose dead letters are outcomes of tasks.
+
+    Raises:
+        SelectionRefused: The file says `mode: task`.
+    """
+    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.errors import SelectionRefused
+
+    if len(read_pipelines([file], overrides)) > 1:
+        raise SelectionRefused(
+            f"{file} has `mode: task`, and its dead letters say how tasks have ended",
+            f"To run tasks again: kafka-etl tasks retry {file} ID, or --where in place of ID.",
+        )
 
 
 def _details(order: ReplayOrder, edits: Mapping[LetterPlace, bytes]) -> list[str]:

@@ -133,7 +133,7 @@ def _codecs(
     Raises:
         typer.BadParameter: Avro is wanted, and no pipeline says how to read it.
     """
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.run import read_operators
     from kafka_etl.config.build import build_source_codecs
     from kafka_etl.errors import KafkaEtlError
     from kafka_etl.plugins import PluginRegistry
@@ -141,7 +141,7 @@ def _codecs(
     value: Codec | None = None
     key: Codec | None = None
     if file is not None:
-        ((document, _),) = read_pipelines([file], overrides)
+        document = read_operators(file, overrides)
         try:
             value, key = build_source_codecs(document, PluginRegistry.installed())
         except KafkaEtlError as error:  # the letter is still worth a look

@@ -6,7 +6,7 @@ forgets the overlay once its commit has failed. Nobody else sees a change before
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
@@ -234,14 +234,23 @@ class Book:
             HeadChange(task, self._committed(task), after) for task, after in self._overlay.items()
         ]
 
-    def merge(self) -> None:
-        """The changes are durable."""
-        for task in self.broken:
-            self._open.pop(task, None)
-            self._final.pop(task, None)
-            self.unreadable.add(task)
-        self.broken.clear()
-        for task, head in self._overlay.items():
+    def refuse(self, task: str, destination: str, why: str, now_ms: int) -> None:
+        """A destination refuses for good what it was to get of a task that ends in the overlay."""
+        head = self._overlay[task]
+        if head is None:
+            return
+        delivering = replace(
+            head, state=State.DELIVERING, outcome=head.state, history=head.history[:-1]
+        )
+        word = w.Undeliverable(destination=destination, why=why)
+        change = apply(task, delivering, word, Moment(now_ms), self._policy)
+        if change is not None:
+            self._overlay[task] = change.head
+
+    def merge(self, tasks: Collection[str]) -> None:
+        """The changes of these tasks are durable."""
+        for task in tasks:
+            head = self._overlay.pop(task)
             self._open.pop(task, None)
             self._final.pop(task, None)
             self.unreadable.discard(task)
@@ -251,11 +260,18 @@ class Book:
                 self._final[task] = encode_head(head)
                 continue
             self._open[task] = head
-        self._overlay.clear()
+
+    def merge_broken(self) -> None:
+        """What stands in place of the heads of broken tasks is durable."""
+        for task in self.broken:
+            self._open.pop(task, None)
+            self._final.pop(task, None)
+            self.unreadable.add(task)
+        self.broken.clear()
 
     def drop(self) -> None:
         """The changes are void: what they had taken off the queue and the timers is put back."""
-        for task in self._overlay:
+        for task in (*self._overlay, *self.broken):
             if (head := self._open.get(task)) is not None:
                 self._schedule(head)
         self._overlay.clear()

@@ -19,19 +19,21 @@ are read anew from the journal. All methods but `begin` are called on the commit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
-from kafka_etl.contracts import Aborted, OutcomeUnknown
+from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
 from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
+from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.engine.tasks.measures import Measures
 from kafka_etl.engine.tasks.rejects import Rejects
-from kafka_etl.errors import TaskHistoryLost
+from kafka_etl.errors import SinkFailed, TaskHistoryLost
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
@@ -49,12 +51,30 @@ from kafka_etl.tasks.journal import (
 )
 from kafka_etl.tasks.keeping import TaskRecord
 from kafka_etl.tasks.log import Entry, TaskLog
+from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
-from kafka_etl.tasks.rows import decode_rows
+from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.states import State
 
 _FORGET_EVERY_MS: Final = 60_000
 _MOST_GRANTS: Final = 500
+
+
+TaskChange = tuple[Partition, HeadChange]
+
+
+class _Commit(NamedTuple):
+    """What one transaction commits besides the changes of tasks.
+
+    Attributes:
+        offsets: Partition -> the next offset of the inbox to read.
+        lease: Proof of membership.
+        letters: Dead letters of what is no task; None: it is a part, which commits tasks alone.
+    """
+
+    offsets: Offsets
+    lease: object
+    letters: Sequence[DeadLetter] | None = None
 
 
 class OwnerSink:
@@ -100,9 +120,10 @@ class OwnerSink:
         self._commits: dict[Partition, int] = {}
         self._positions: dict[int, int] = {}
         self._inputs = Inputs(log.inputs)
-        self._results: dict[str, bytes] = {}
+        self._results: dict[str, list[Row]] = {}
         self._notes: dict[tuple[Partition, str], ProgressNote] = {}
         self._rejects = Rejects(counters)
+        self._moves: list[tuple[int, SourceRecord]] = []
         self._forgot_at = 0
         self._measures = Measures(counters)
         self._log = get_logger("owner")
@@ -183,8 +204,7 @@ class OwnerSink:
         """Take one word; what is none becomes a dead letter."""
         book, now = self._books[tp], self._now_ms()
         try:
-            task = w.task_of(record.key())
-            word = w.decode_word(headers_of(record), task)
+            task, word, rows = _read(record)
         except w.BadWord as bad:
             self._rejects.add(record, ErrorInfo("BadWord", str(bad)), now)
             return
@@ -193,27 +213,32 @@ class OwnerSink:
         match word:
             case w.Alive() | w.Hello():
                 self._executors.hear(word, book.held())
-                return
             case w.Probe():
                 self._executors.hear_probe(tp, word)
-                return
             case w.Progress():
                 self._note(tp, book, task, word)
-                return
+            case w.Submit() if self._home_of(task, word) != tp.number:
+                self._moves.append((self._home_of(task, word), record))
             case w.Submit():
-                value = record.value()
-                word = replace(word, accepted_ms=record.timestamp()[1], size=len(value or b""))
+                size, accepted = len(record.value() or b""), record.timestamp()[1]
+                submitted = replace(word, accepted_ms=accepted, size=size)
+                if self._take(tp, task, submitted, record):
+                    self._inputs.keep(tp, record)
             case _:
-                pass
-        at = Moment(now, offset_of(record), self._chance())
-        if not book.take(task, word, at):
-            if task in book.broken:
-                self._rejects.add(record, _internal(book.broken[task]), now)
-            return
-        if isinstance(word, w.Submit):
-            self._inputs.keep(tp, record)
-        elif isinstance(word, w.Result):
-            self._results[task] = record.value() or b""
+                if self._take(tp, task, word, record) and isinstance(word, w.Result):
+                    self._results[task] = rows
+
+    def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
+        """Have a task take a word; return whether the word has an effect."""
+        book, now = self._books[tp], self._now_ms()
+        has_effect = book.take(task, word, Moment(now, offset_of(record), self._chance()))
+        if not has_effect and task in book.broken:
+            self._rejects.add(record, _internal(book.broken[task]), now)
+        return has_effect
+
+    def _home_of(self, task: str, word: w.Submit) -> int:
+        """The partition of a task, whatever the writer of its submission has thought."""
+        return home_of(word.route or task, self._tasks.partitions)
 
     def _note(self, tp: Partition, book: Book, task: str, word: w.Progress) -> None:
         """Progress changes no head: it has a record of its own in the journal."""
@@ -293,65 +318,146 @@ class OwnerSink:
             offsets.setdefault(tp, self._next[tp])
         if not offsets:
             return
-        changes = {tp: self._books[tp].changes() for tp in changed}
-        entry = self._entry(changes, offsets)
+        changes = [(tp, change) for tp in changed for change in self._books[tp].changes()]
         rejected = [one for one in self._rejects.letters if partition_of(one.record) in self._books]
-        entry.letters += [*letters, *rejected]
+        commit = _Commit(offsets, tenure.lease, [*letters, *rejected])
         try:
-            written = self._tasks.commit(entry, offsets, tenure.lease)
+            self._write_all(changes, commit)
         except (Aborted, OutcomeUnknown):
             self._void()
             raise
+
+    def _write_all(self, changes: Sequence[TaskChange], commit: _Commit) -> None:
+        """Commit everything together; what is refused, task by task, and the rest after them."""
+        try:
+            self._write(changes, commit)
+        except Aborted as aborted:
+            if aborted.refusal is None:
+                raise
+            self._log.warning("a commit was refused", tasks=len(changes), reason=aborted.reason)
+            lease = commit.lease
+            commit_divided(
+                changes,
+                lambda some: self._write(some, self._part(some, lease)),
+                lambda one, refusal: self._refuse(one, refusal, lease),
+            )
+            self._write_rest(commit)
+
+    def _write_rest(self, commit: _Commit) -> None:
+        """Commit all that belongs to no task, if need be without dead letters of what is none."""
+        try:
+            self._write((), commit)
+        except Aborted as aborted:
+            if aborted.refusal is None:
+                raise
+            self._tell_refused("", aborted.refusal)
+            self._write((), commit._replace(letters=()))
+
+    def _refuse(self, one: TaskChange, refusal: Refusal, lease: object) -> None:
+        """Commit a task whose outcome is refused: as Failed, or without telling its failure.
+
+        Raises:
+            SinkFailed: It is the journal that refuses.
+        """
+        tp, change = one
+        if not change.ends:
+            raise SinkFailed(f"the state of task {change.task} is refused: {refusal.message}")
+        has_result = change.after is not None and change.after.state is State.SUCCEEDED
+        for tells in (True, False) if has_result else (False,):
+            self._tell_refused(change.task, refusal)
+            self._books[tp].refuse(change.task, refusal.code, refusal.message, self._now_ms())
+            changed = [(tp, c) for c in self._books[tp].changes() if c.task == change.task]
+            try:
+                self._write(changed, self._part(changed, lease), tells=tells)
+            except Aborted as aborted:
+                if aborted.refusal is None or not tells:
+                    raise
+                refusal = aborted.refusal
+            else:
+                return
+
+    def _tell_refused(self, task: str, refusal: Refusal) -> None:
+        self._counters.add("deliveries_refused", 1, refusal.code)
+        self._log.error(
+            "a destination refuses a record", task=task, code=refusal.code, reason=refusal.message
+        )
+
+    def _part(self, changes: Sequence[TaskChange], lease: object) -> _Commit:
+        """A commit of some tasks alone: the inbox's offsets stay where they are."""
+        return _Commit({tp: self._next[tp] for tp, _ in changes}, lease)
+
+    def _write(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool = True) -> None:
+        """Commit some tasks in one transaction, with everything else unless it is a part.
+
+        Args:
+            changes: The changes of the tasks.
+            commit: What else there is to commit.
+            tells: Whether destinations hear of what has failed.
+
+        Raises: as `TaskLog.commit`.
+        """
+        entry = self._entry(changes, commit, tells=tells)
+        written = self._tasks.commit(entry, commit.offsets, commit.lease)
         for number, at in written.items():
             self._positions[number] = max(at, self._positions.get(number, 0))
         self._keeper.stands(self._positions)
-        self._merge(changes, offsets)
+        self._merge(changes, commit)
 
-    def _entry(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> Entry:
-        entry, now = Entry(), self._now_ms()
-        for tp in changes:
-            for task, broken in self._books[tp].broken.items():
-                entry.journal.append((tp.number, head_key(task), broken.record))
-                self._log.error("quarantined", task=task, error=broken.error.message)
-        for tp, of_partition in changes.items():
-            for change in of_partition:
-                value = None if change.after is None else encode_head(change.after)
-                entry.journal.append((tp.number, head_key(change.task), value))
-                if change.after is None:
-                    entry.journal.append((tp.number, progress_key(change.task), None))
-                elif change.ends:
-                    self._deliver(entry, tp, change)
-        for (tp, task), note in self._notes.items():
-            if tp in self._books:
-                entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
-        for tp, at in offsets.items():
+    def _entry(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool) -> Entry:
+        entry, now = Entry(letters=list(commit.letters or ())), self._now_ms()
+        for tp, change in changes:
+            value = None if change.after is None else encode_head(change.after)
+            entry.journal.append((tp.number, head_key(change.task), value))
+            if change.after is None:
+                entry.journal.append((tp.number, progress_key(change.task), None))
+            elif change.ends:
+                self._deliver(entry, tp, change, tells=tells)
+        if commit.letters is not None:
+            self._add_rest(entry)
+        for tp, at in commit.offsets.items():
             number = self._commits[tp] + 1
             entry.notes[tp] = number, self._books[tp].open
             mark = Mark(at, number, self._writer, now)
             entry.journal.append((tp.number, mark_key(), encode_mark(mark)))
         return entry
 
-    def _deliver(self, entry: Entry, tp: Partition, change: HeadChange) -> None:
+    def _add_rest(self, entry: Entry) -> None:
+        """Add to an entry what is no change of a task."""
+        entry.moves += [one for one in self._moves if partition_of(one[1]) in self._books]
+        for tp, book in self._books.items():
+            for task, broken in book.broken.items():
+                entry.journal.append((tp.number, head_key(task), broken.record))
+                self._log.error("quarantined", task=task, error=broken.error.message)
+        for (tp, task), note in self._notes.items():
+            if tp in self._books:
+                entry.journal.append((tp.number, progress_key(task), encode_progress(note)))
+
+    def _deliver(self, entry: Entry, tp: Partition, change: HeadChange, *, tells: bool) -> None:
         """Add what the destinations get of a task that ends."""
         head = change.after
         if head is None:
             return
         if head.state is State.SUCCEEDED:
-            entry.rows += decode_rows(self._results[change.task])
-        elif not (head.stop is not None and head.stop.quiet):
+            entry.rows += self._results[change.task]
+        elif tells and not (head.stop is not None and head.stop.quiet):
             record = self._inputs.get(tp, head) or _without_input(tp, head)
             entry.letters.append(letter_of(head, record, self._operator, self._now_ms()))
 
-    def _merge(self, changes: Mapping[Partition, Sequence[HeadChange]], offsets: Offsets) -> None:
-        for tp, at in offsets.items():
+    def _merge(self, changes: Sequence[TaskChange], commit: _Commit) -> None:
+        for tp, at in commit.offsets.items():
             self._next[tp] = at
             self._commits[tp] += 1
-        for tp, of_partition in changes.items():
-            self._books[tp].merge()
-            for change in of_partition:
-                self._follow(tp, change)
+        for tp, change in changes:
+            self._books[tp].merge([change.task])
+            self._results.pop(change.task, None)
+            self._follow(tp, change)
+        if commit.letters is None:
+            return
+        for book in self._books.values():
+            book.merge_broken()
         self._results.clear()
         self._notes.clear()
+        self._moves.clear()
 
     def _follow(self, tp: Partition, change: HeadChange) -> None:
         """Do what a change that is durable now asks for."""
@@ -389,8 +495,25 @@ class OwnerSink:
             book.drop()
         self._results.clear()
         self._notes.clear()
+        self._moves.clear()
         self._rejects.void()
         self._keeper.void()
+
+
+def _read(record: SourceRecord) -> tuple[str, w.Word, list[Row]]:
+    """The task that a record is about, the word, and the rows that a result brings along.
+
+    Raises:
+        BadWord: The record is no word.
+    """
+    task = w.task_of(record.key())
+    word = w.decode_word(headers_of(record), task)
+    if not isinstance(word, w.Result):
+        return task, word, []
+    try:
+        return task, word, decode_rows(record.value() or b"")
+    except msgspec.MsgspecError as error:
+        raise w.BadWord(f"a result without rows: {error}") from error
 
 
 def _internal(broken: Broken) -> ErrorInfo:

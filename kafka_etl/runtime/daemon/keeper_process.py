@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import signal
+from time import monotonic
 from typing import Final
 
 from kafka_etl.log import Logger
@@ -19,6 +20,8 @@ _MODULE: Final = "kafka_etl.runtime.tasks.keeper"
 _SHARE: Final = 0.25
 """Share of `lost_after`, which is a third of a lease, that a keeper may stand still."""
 _OWN_PAUSE: Final = 1.0
+_GRACE: Final = 3.0
+"""Seconds beyond its time after which a keeper is killed."""
 
 
 class KeeperProcess:
@@ -28,11 +31,13 @@ class KeeperProcess:
 
     Args:
         task: The task of the process.
+        drain_timeout: Seconds that a keeper may take to end what it runs, once it interrupts that.
         log: Logger of the pipeline.
     """
 
-    def __init__(self, task: KeeperTask, log: Logger) -> None:
+    def __init__(self, task: KeeperTask, drain_timeout: float, log: Logger) -> None:
         self._task = task
+        self._drain_timeout = drain_timeout
         self._patience = task.lost_after * _SHARE
         self._log = log
         self._deaths = 0
@@ -40,6 +45,8 @@ class KeeperProcess:
         self._child: Child | None = None
         self._heard_at: float | None = None
         self._looked_at = 0.0
+        self._finishes = False
+        self._kill_at: float | None = None
 
     def tick(self, now: float) -> None:
         """Start the process if that is due, and see whether it has ended."""
@@ -49,6 +56,8 @@ class KeeperProcess:
                 self._child.send(self._task)
                 self._heard_at = None
             return
+        if self._kill_at is not None and now >= self._kill_at:
+            self.kill()
         self._watch(self._child, now)
         status = self._child.exit_status()
         if status is None:
@@ -72,14 +81,29 @@ class KeeperProcess:
             self._heard_at = now  # we stood still ourselves
         self._looked_at = now
         if self._heard_at is not None and now - self._heard_at > self._patience:
-            silent = show_duration(round(now - self._heard_at, 1))
+            silent = _shown(now - self._heard_at)
             self._log.error("the keeper stands still and is killed", silent=silent)
             self._heard_at = None
             child.kill()
 
     def stop(self) -> None:
         """Ask the keeper to end its attempts, to see their last words written, and to go."""
+        within = self._task.finish_within
+        self._finishes = within > 0 and self._child is not None
+        self._terminate(monotonic() + within)
+        if self._finishes:
+            self._log.info("attempts may end; another signal interrupts", within=_shown(within))
+
+    def interrupt(self) -> bool:
+        """Have a keeper whose attempts may end interrupt them; return whether there is one."""
+        finishes, self._finishes = self._finishes and self._child is not None, False
+        if finishes:
+            self._terminate(monotonic())
+        return finishes
+
+    def _terminate(self, interrupts_at: float) -> None:
         self._start_at = None
+        self._kill_at = interrupts_at + self._drain_timeout + _GRACE
         if self._child is not None:
             self._child.signal(signal.SIGTERM)
 
@@ -98,3 +122,7 @@ class KeeperProcess:
     def over(self) -> bool:
         """Whether no process runs, and none will start."""
         return self._child is None and self._start_at is None
+
+
+def _shown(seconds: float) -> str:
+    return show_duration(round(seconds, 1))

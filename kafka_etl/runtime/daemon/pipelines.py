@@ -171,10 +171,13 @@ class ManagedPipeline:
         self._refusal = problem.what
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Refuse the pending orders and drain; `at_once` kills the workers instead."""
+        """Refuse the pending orders and drain; `at_once` kills the workers instead.
+
+        Where attempts at tasks may end, the first order `at_once` interrupts them.
+        """
         self._drop_new("is being stopped")
         self.drain()
-        if at_once:
+        if at_once and not (self._keeper is not None and self._keeper.interrupt()):
             if self._keeper is not None:
                 self._keeper.kill()
             for slot in self._slots:
@@ -326,17 +329,13 @@ class ManagedPipeline:
         self._log.info("starts", guarantee=str(checked.label), workers=len(children))
         self._slots = [self._slot(n, checked.preflight, child) for n, child in enumerate(children)]
         task = self._version.keeper_task()
-        self._keeper = None if task is None else KeeperProcess(task, self._log)
+        within = self._version.spec.drain_timeout
+        self._keeper = None if task is None else KeeperProcess(task, within, self._log)
 
     def _tick_keeper(self, keeper: KeeperProcess, now: float) -> None:
         """Let the keeper end before the workers, which write its last words."""
         keeper.tick(now)
-        since = self._draining_since
-        if since is None:
-            return
-        if now - since > self._version.spec.drain_timeout + _GRACE:
-            keeper.kill()
-        if keeper.over:
+        if self._draining_since is not None and keeper.over:
             self._keeper = None
             self._draining_since = now
             self._drain_slots()
@@ -412,6 +411,8 @@ class ManagedPipeline:
             self._problem = problem
             self._log.error("failed", code=problem.code, error=problem.what, next=problem.next_step)
             self.drain()
+            if self._keeper is not None:
+                self._keeper.interrupt()  # nobody is there who could write what comes of attempts
 
     def _set_paused(self, order: Order, *, paused: bool) -> None:
         self._orders.hold(order)

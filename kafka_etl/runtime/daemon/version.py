@@ -99,6 +99,7 @@ class Version:
             logs=self.options.logs,
             log_limit=settings["logs"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
+            finish_within=settings["finish_within"],
         )
 
     def task_door(self) -> TaskDoor | None:

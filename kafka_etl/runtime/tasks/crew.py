@@ -18,6 +18,7 @@ from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready
 from kafka_etl.runtime.tasks.loop import Loop
 from kafka_etl.runtime.tasks.orphans import Orphans
 from kafka_etl.runtime.tasks.runner_process import Pipe, RunnerProcess
+from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.limits import out_of_memory
 from kafka_etl.units import show_duration
@@ -87,6 +88,7 @@ class Crew:
         self._dead: list[RunnerProcess] = []
         self._helpers: set[int] = set()
         self._orphans = Orphans()
+        self._starts = RunnerStarts()
         self._sweep_at: float | None = None
         self._failures = 0
         self._not_before = 0.0
@@ -94,7 +96,8 @@ class Crew:
     @property
     def is_gone(self) -> bool:
         """Whether no process is left."""
-        return not self._runners and not self._dead and not self._helpers
+        is_gone = not self._runners and not self._dead and not self._helpers
+        return is_gone and self._starts.server is None
 
     def idle(self) -> RunnerProcess | None:
         """A runner that can be given an attempt: the one that was started last."""
@@ -126,7 +129,8 @@ class Crew:
         return True
 
     def dismiss_all(self, *, at_once: bool) -> None:
-        """End all runners that have no attempt."""
+        """End all runners that have no attempt; no other is started."""
+        self._starts.close()
         for runner in self._runners.values():
             if runner.attempt is None and (at_once or not runner.is_ready):
                 runner.kill()
@@ -169,7 +173,7 @@ class Crew:
 
     def _start(self) -> None:
         try:
-            runner = RunnerProcess(self._task)
+            runner = RunnerProcess(self._task, self._starts)
         except OSError as error:
             self._start_failed(NotReady("error", Failure("OSError", str(error))))
             return
@@ -244,6 +248,7 @@ class Crew:
                     self._bury(runner, now)
                 else:
                     os.waitpid(ended.si_pid, 0)
+                    self._starts.died(ended.si_pid)
                     self._helpers.discard(ended.si_pid)
                     self._sweep_at = now if self._dead else None
 
@@ -266,8 +271,14 @@ class Crew:
         self._sweep_at = now
         self._listener.died(runner)
 
+    @property
+    def _known(self) -> set[int]:
+        """Ids of our children that nobody has left behind."""
+        server = self._starts.server
+        return {*self._runners, *self._helpers, *([] if server is None else [server])}
+
     def _sweep(self, now: float) -> None:
-        if not self._orphans.sweep({*self._runners, *self._helpers}):
+        if not self._orphans.sweep(self._known):
             self._sweep_at = now + _SWEEP_EVERY
             return
         self._sweep_at = None

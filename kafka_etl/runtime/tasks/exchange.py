@@ -8,11 +8,17 @@ and to end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant
 from kafka_etl.tasks.words import Why
 
+CONNECTION: Final = 3
+"""The number of the socket to the keeper in the runner's process."""
+OUTPUT, ERRORS, LOG, STACKS = 1, 2, 4, 5
+"""The numbers of the pipes to the keeper: prints, errors, `Context.log`, and stacks."""
+PIPES: Final = (OUTPUT, ERRORS, LOG, STACKS)
 TOKEN = "KAFKA_ETL_TOKEN"  # noqa: S105 - the name of a variable
 """Environment variable with the token of the attempt, which the attempt's processes inherit."""
 

@@ -73,6 +73,8 @@ _LEASE_GRACE: Final = 2.0
 """Seconds that an attempt has to end, at most, once its lease is over."""
 _ACKNOWLEDGED_WITHIN: Final = 5.0
 """Seconds that a keeper which goes waits for acknowledgements of its last words."""
+_FINISHED_WITHIN: Final = 30.0
+"""Likewise where attempts may end: an owner that has died has time to come back."""
 _log = get_logger("keeper")
 
 
@@ -122,6 +124,7 @@ class Keeper:
         self._alive_at = monotonic() + self._alive_every
         self._is_draining = False
         self._is_orphaned = False
+        self._interrupt_at: float | None = None
         self._leaves_at: float | None = None
         for left in self._scratch.parent.glob("*"):  # by a keeper that was killed
             self._crew.remove(str(left))
@@ -288,6 +291,8 @@ class Keeper:
         del self._running[token], self._runners[token]
         runner.drain()
         self._logs.end(token)
+        if self._is_draining:
+            self._crew.dismiss_all(at_once=self._is_orphaned)
         self._crew.remove(self._folder_of(token))
         self._say_last(attempt.last_word(runner.errors.tail))
 
@@ -348,6 +353,8 @@ class Keeper:
             self._end_without_lease(token, attempt)
         for token, failure in self._guard.look(now, self._runners):
             self._signal(token, "died", force=failure.type == MEMORY_LIMIT, failure=failure)
+        if self._interrupt_at is not None and now >= self._interrupt_at:
+            self._interrupt()
         if now >= self._alive_at:
             self._alive_at = now + self._alive_every
             self._outbox += self._alive(())
@@ -377,7 +384,7 @@ class Keeper:
             times += filter(None, (attempt.timeout_at, attempt.kill_at))
         times += filter(None, (self._crew.next_look(waiting=bool(self._waiting)), self._leaves_at))
         times += filter(None, (self._logs.next_flush(now),))
-        times += filter(None, (self._guard.next_look(self._runners),))
+        times += filter(None, (self._guard.next_look(self._runners), self._interrupt_at))
         return max(0.0, min(times) - now)
 
     # The end
@@ -385,19 +392,28 @@ class Keeper:
     def _obey_signals(self, now: float) -> None:
         wanted = {signal.SIGTERM, signal.SIGINT} & self._loop.signals
         self._loop.signals.clear()
-        if wanted and not self._is_draining:
+        if wanted and self._is_draining:
+            self._interrupt()
+        elif wanted:
             self._drain(now)
 
     def _drain(self, now: float) -> None:
-        """Give back what has not begun, and interrupt what runs."""
+        """Give back what has not begun; interrupt what runs, now or when its time is over."""
         self._is_draining = True
+        self._interrupt_at = now + self._task.finish_within
         for grant in self._waiting.values():
             self._say_last(sayings.last(grant, sayings.returned(grant)))
         self._waiting.clear()
-        for token in list(self._running):
-            self._signal(token, "interrupted", force=self._is_orphaned)
+        if self._is_orphaned or not self._task.finish_within:
+            self._interrupt()
         self._crew.dismiss_all(at_once=self._is_orphaned)
         self._alive_at = now
+
+    def _interrupt(self) -> None:
+        """Interrupt what runs."""
+        self._interrupt_at = None
+        for token in list(self._running):
+            self._signal(token, "interrupted", force=self._is_orphaned)
 
     def _daemon_is_gone(self) -> None:
         """Kill everything: the daemon never writes to the connection, so the daemon has ended."""
@@ -410,8 +426,10 @@ class Keeper:
         if self._running or not self._crew.is_gone:
             return False
         if self._leaves_at is None:
-            self._leaves_at = now + _ACKNOWLEDGED_WITHIN
-        is_heard = self._owners.are_there and not self._is_orphaned
+            finishes = self._task.finish_within > 0
+            self._leaves_at = now + (_FINISHED_WITHIN if finishes else _ACKNOWLEDGED_WITHIN)
+        may_be_heard = self._owners.are_there or self._task.finish_within > 0
+        is_heard = may_be_heard and not self._is_orphaned
         return not self._spool or not is_heard or now >= self._leaves_at
 
 

@@ -6,26 +6,18 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from kafka_etl.runtime import process_family
-from kafka_etl.runtime.child import environment_of_child
 from kafka_etl.runtime.mailbox import Mailbox
 from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.control_groups import ControlGroup
 from kafka_etl.runtime.tasks.exchange import FromRunner, Run
+from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
 from kafka_etl.tasks.log_records import Stream
 
-MODULE: Final = "kafka_etl.runtime.tasks.runner"
-_CONNECTION: Final = 3
-"""The number of the socket to the keeper in the runner's process."""
-LOG: Final = 4
-"""The number of the pipe of `Context.log` in the runner's process; likewise of stacks."""
-STACKS: Final = 5
 _OUT_OF_THE_WAY: Final = 16
 """From this number on, a descriptor of the keeper is in no place of the runner's."""
 _AT_ONCE: Final = 65536
@@ -102,13 +94,13 @@ class RunnerProcess:
         OSError: The system has no room for another process.
     """
 
-    def __init__(self, task: RunnerTask) -> None:
+    def __init__(self, task: RunnerTask, starts: RunnerStarts) -> None:
         ours, theirs = socket.socketpair()
         self.mailbox: Final = Mailbox(ours)
         self.errors = Pipe("err")
         self.pipes: Final = (Pipe("out"), self.errors, Pipe("log"), Pipe("stack"))
         try:
-            self.pid = _spawn(theirs.fileno(), *(pipe.theirs for pipe in self.pipes))
+            self.pid = starts.start(theirs.fileno(), [pipe.theirs for pipe in self.pipes])
         except OSError:
             self.close()
             raise
@@ -187,24 +179,3 @@ class RunnerProcess:
         self.mailbox.close()
         for pipe in self.pipes:
             os.close(pipe.file)
-
-
-def _spawn(connection: int, output: int, errors: int, log: int, stacks: int) -> int:
-    """Start a process; return its id. Only these descriptors are passed on.
-
-    `subprocess` would reap the process by itself; but its death is to be seen before that.
-    """
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", MODULE, str(_CONNECTION)],
-        environment_of_child(process_family.member()),
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, errors, 2),
-            (os.POSIX_SPAWN_DUP2, connection, _CONNECTION),
-            (os.POSIX_SPAWN_DUP2, log, LOG),
-            (os.POSIX_SPAWN_DUP2, stacks, STACKS),
-        ],
-        setsid=True,
-    )

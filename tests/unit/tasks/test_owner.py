@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from kafka_etl.contracts import Aborted
+from kafka_etl.contracts import Aborted, Refusal
+from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.errors import TaskHistoryLost, WordsUnreadable
@@ -32,9 +33,10 @@ from kafka_etl.tasks.keeping import (
     Said,
 )
 from kafka_etl.tasks.log import Entry, Restored
+from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
-from kafka_etl.tasks.states import State
+from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import TABLE
 from kafka_etl.testing.memory import StoredRecord
 
@@ -53,6 +55,9 @@ class Log:
         self.committed = 0
         self.commits = 0
         self.fails = False
+        self.partitions = 1
+        self.moves: list[tuple[int, SourceRecord]] = []
+        self.refuses: Callable[[Entry], bool] = lambda _entry: False
 
     def open(self) -> None: ...
 
@@ -62,6 +67,8 @@ class Log:
         assert lease is not None
         if self.fails:
             raise Aborted("the test wants it")
+        if self.refuses(entry):
+            raise Aborted("refused", refusal=Refusal("MSG_SIZE_TOO_LARGE", "too large"))
         for _, key, value in entry.journal:
             if value is None:
                 self.journal.pop(key, None)
@@ -69,6 +76,7 @@ class Log:
                 self.journal[key] = value
         self.rows += entry.rows
         self.letters += entry.letters
+        self.moves += entry.moves
         self.committed = offsets[P0]
         self.commits += 1
         return {0: self.commits}
@@ -722,3 +730,94 @@ def test_ten_deaths_together_end_a_task() -> None:
     assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
     assert "was not alone" in error.message
     assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2
+
+
+# Refusals
+
+
+def ended(bench: Bench, count: int) -> None:
+    """Have so many tasks run, whose results come in one commit."""
+    for n in range(count):
+        bench.submit(f"t{n}")
+    bench.turn()
+    for n in range(count):
+        token = bench.head(f"t{n}").token
+        bench.say(f"t{n}", w.Result(token=token), encode_rows([Row("", b"", b"%d" % n, [])]))
+    bench.turn()
+
+
+def test_a_refused_result_fails_its_task_and_no_other() -> None:
+    bench = Bench(slots=7)
+    bench.log.refuses = lambda entry: any(row.value == b"3" for row in entry.rows)
+    ended(bench, 7)
+    head = bench.head("t3")
+    assert head.state is State.FAILED
+    assert head.error == Failure("SinkFailed", "MSG_SIZE_TOO_LARGE: too large")
+    assert [line.to for line in head.history if line.to in FINAL] == [State.FAILED]
+    (letter,) = bench.log.letters
+    assert letter.failure.condition is Condition.REFUSED
+    assert {bench.state(f"t{n}") for n in range(7) if n != 3} == {State.SUCCEEDED}
+    assert sorted(row.value or b"" for row in bench.log.rows) == [
+        b"0",
+        b"1",
+        b"2",
+        b"4",
+        b"5",
+        b"6",
+    ]
+    assert bench.log.committed == len(bench.log.inbox)
+    bench.submit("after")
+    bench.turn()
+    assert bench.state("after") is State.DEQUEUED
+
+
+def test_a_failure_that_nobody_takes_ends_all_the_same() -> None:
+    bench = Bench(slots=3)
+    bench.log.refuses = lambda entry: bool(entry.rows or entry.letters)
+    ended(bench, 3)
+    put(bench.log, "t", [("k", b"no word")])
+    bench.turn()
+    for n in range(3):
+        head = bench.head(f"t{n}")
+        assert (head.state, len(head.destinations)) == (State.FAILED, 2)
+    assert (bench.log.rows, bench.log.letters) == ([], [])
+    assert bench.log.committed == len(bench.log.inbox)
+
+
+def test_a_refusal_halves_down_to_the_parts_that_are_refused_alone() -> None:
+    committed: list[int] = []
+    refused: list[int] = []
+
+    def commit(some: Sequence[int]) -> None:
+        if {2, 5} & set(some):
+            raise Aborted("no", refusal=Refusal("X", "no"))
+        committed.extend(some)
+
+    commit_divided(range(8), commit, lambda one, _: refused.append(one))
+    assert (refused, committed) == ([2, 5], [0, 1, 3, 4, 6, 7])
+
+
+def test_a_result_without_rows_is_no_word() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    bench.say("t1", w.Result(token=bench.head("t1").token), b"junk")
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
+    assert "a result without rows" in bench.log.letters[0].failure.error.message
+
+
+def test_a_submission_in_the_wrong_partition_moves_to_its_own() -> None:
+    bench = Bench()
+    bench.log.partitions = 2
+    here = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 0)
+    there = next(t for t in ("a", "b", "c", "d") if home_of(t, 2) == 1)
+    bench.submit(here)
+    bench.submit(there, b"input")
+    bench.turn()
+    assert bench.state(here) is State.DEQUEUED
+    assert head_key(there) not in bench.log.journal
+    ((number, word),) = bench.log.moves
+    assert (number, word.key(), word.value()) == (1, there.encode(), b"input")
+    bench.turn()
+    assert len(bench.log.moves) == 1

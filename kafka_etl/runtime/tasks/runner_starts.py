@@ -1,0 +1,116 @@
+"""Starts the processes of runners: a fork of the fork server, or a new interpreter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from kafka_etl.log import get_logger
+from kafka_etl.runtime import process_family
+from kafka_etl.runtime.child import environment_of_child
+from kafka_etl.runtime.tasks.exchange import CONNECTION, PIPES
+
+_RUNNER: Final = "kafka_etl.runtime.tasks.runner"
+_SERVER: Final = "kafka_etl.runtime.tasks.fork_server"
+_ANSWERS_WITHIN: Final = 2.0
+_LONGEST: Final = 16
+_log = get_logger("keeper")
+
+
+class RunnerStarts:
+    """Starts runners.
+
+    The fork server is started with the first runner. As long as it is not ready, and on systems
+    without one, a runner is a new interpreter.
+
+    Attributes:
+        server: Process id of the fork server; None: there is none.
+    """
+
+    def __init__(self) -> None:
+        self.server: int | None = None
+        self._socket: socket.socket | None = None
+        self._is_ready = False
+
+    def start(self, connection: int, pipes: Sequence[int]) -> int:
+        """Start a process in a session of its own; return its id.
+
+        Args:
+            connection: Descriptor of the runner's end of its connection.
+            pipes: Descriptors of its ends of the pipes, in the order of `exchange.PIPES`.
+
+        Raises:
+            OSError: The system has no room for another process.
+        """
+        forked = self._fork([connection, *pipes])
+        return forked or _spawn(_RUNNER, connection, pipes)
+
+    def died(self, pid: int) -> None:
+        """A child of the keeper has died: perhaps it was the fork server."""
+        if pid == self.server:
+            self._forget()
+
+    def close(self) -> None:
+        """End the fork server."""
+        if self.server is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.server, signal.SIGKILL)
+
+    def _fork(self, files: list[int]) -> int | None:
+        """The id of a new process; None: there is no fork server, or it is not ready."""
+        if self._socket is None:
+            self._start_server()
+            return None
+        try:
+            if not self._is_ready:
+                self._socket.setblocking(False)
+                self._is_ready = bool(self._socket.recv(_LONGEST))
+            self._socket.settimeout(_ANSWERS_WITHIN)
+            socket.send_fds(self._socket, [b"runner"], files)
+            answer = self._socket.recv(_LONGEST)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            _log.warning("the fork server does not answer", error=str(error))
+            self.close()
+            return None
+        return int.from_bytes(answer, "big") or None
+
+    def _start_server(self) -> None:
+        if sys.platform != "linux" or self.server is not None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, suppress(OSError):
+            self.server = _spawn(_SERVER, theirs.fileno(), (2, 2))
+            self._socket = ours
+            return
+        ours.close()
+
+    def _forget(self) -> None:
+        self.server, self._is_ready = None, False
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _spawn(module: str, connection: int, pipes: Sequence[int]) -> int:
+    """Start a new interpreter; return its id. Only these descriptors are passed on.
+
+    `subprocess` would reap the process by itself; but its death is to be seen before that.
+    """
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", module, str(CONNECTION)],
+        environment_of_child(process_family.member()),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, connection, CONNECTION),
+            *((os.POSIX_SPAWN_DUP2, pipe, PIPES[at]) for at, pipe in enumerate(pipes)),
+        ],
+        setsid=True,
+    )
