@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Final, TextIO
+from typing import Final
 
 from kafka_etl.runtime.child import end_with_parent
 from kafka_etl.runtime.tasks import runner
@@ -72,15 +72,8 @@ def _take_place(keeper: socket.socket, files: list[int], parent: int) -> None:
     for file, number in zip(apart, _PLACES, strict=True):
         os.dup2(file, number)
         os.close(file)
-    # The old ones know of our own files: whether these can be sought, and where they stood.
-    sys.stdout = _text(1, sys.stdout.encoding)
-    sys.stderr = _text(2, sys.stderr.encoding)
     while os.getppid() == parent:  # else its end would pass for the keeper's
         time.sleep(0.001)
-
-
-def _text(number: int, encoding: str) -> TextIO:
-    return open(number, "w", encoding=encoding, errors="backslashreplace", closefd=False)
 
 
 if __name__ == "__main__":
