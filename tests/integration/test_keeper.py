@@ -169,7 +169,7 @@ def test_a_result_has_the_rows_of_the_operator(owner: OwnerEnd) -> None:
 
     assert started.said.key == "task-a1"
     assert started.word.pid > 0
-    assert rows == [Row("", b"key", b'{"task":"task-a1","attempt":3}', [("h", b"1")], 0)]
+    assert rows == [Row("out", b"key", b'{"task":"task-a1","attempt":3}', [("h", b"1")], 0)]
 
 
 def test_of_a_short_attempt_only_the_result_is_said(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_a_keeper_says_which_tokens_it_holds_until_their_last_words_are_acknowle
     owner.grant("s1", {"do": "plain"}, partition=3)
     owner.last("s1")
 
-    heard = owner._until_heard(lambda heard: bool(getattr(heard.word, "tokens", ())), 7)
+    heard = owner._until_heard(lambda heard: "s1" in getattr(heard.word, "tokens", ()), 7)
 
     word = heard.word
     assert (heard.said.partition, word.executor, word.tokens, word.free) == (3, "here", ("s1",), 4)

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from kafka_etl.contracts import Unavailable
 from kafka_etl.invocation import ErrorInfo
@@ -29,6 +29,7 @@ from kafka_etl.runtime.user_code import restore_signals_in_forks
 from kafka_etl.tasks.words import Why
 
 _OOM_SCORE: Final = "500"
+_OUTPUT, _ERRORS = 1, 2
 
 
 def main() -> None:
@@ -42,8 +43,7 @@ def main() -> None:
     _let_prints_out()
     _be_killed_first()
     configure(task.logs.levels, pipeline=task.document.data.get("name"), worker=task.executor)
-    lines = os.fdopen(LOG, "w", buffering=1, errors="backslashreplace")
-    log_of_operators(lines, task.logs.levels.get("operator", "info"))
+    log_of_operators(_lines_into(LOG), task.logs.levels.get("operator", "info"))
     sys.path.insert(0, str(task.document.folder))
     speaker = _Speaker(connection)
     try:
@@ -78,8 +78,12 @@ def _let_prints_out() -> None:
     """Have each line that is printed go out at once: somebody may follow the log."""
     for number in (LOG, STACKS):  # for this process, not for the programs that the operator starts
         os.set_inheritable(number, False)
-    stdout: Any = sys.stdout  # a `TextIOWrapper`, which its type hint does not say
-    stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    # Those that a fork has inherited may have been made for a file, and would seek in a pipe.
+    sys.stdout, sys.stderr = _lines_into(_OUTPUT), _lines_into(_ERRORS)
+
+
+def _lines_into(number: int) -> TextIO:
+    return os.fdopen(number, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
 def _be_killed_first() -> None:
