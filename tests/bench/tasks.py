@@ -121,17 +121,16 @@ def throughput(kafka: Kafka, folder: Path, count: int) -> None:
         ids = results.until(max(1, count // 10), daemon)
         told("first tenth, with the start", f"{time.monotonic() - started:.1f} s")
         first, before, began = results.count, cpu(daemon.process.pid), time.monotonic()
-        marks = commits(trial)
+        commits = commits_of(daemon)
         ids += results.until(count * 9 // 10, daemon)
         seconds, done = time.monotonic() - began, results.count - first
-        after, ended = cpu(daemon.process.pid), commits(trial)
+        after, commits = cpu(daemon.process.pid), commits_of(daemon) - commits
         told("short tasks", f"{done / seconds:,.0f} a second ({load()})")
-        told("commits", f"{(ended - marks) / seconds:.0f} a second, with marks")
-        for role in sorted(after):
-            took = after[role] - before.get(role, 0.0)
-            told(f"CPU of {role}", f"{took / done * 1e6:,.0f} us a task")
-        broker = sum(value for role, value in after.items() if role.startswith("broker"))
-        del broker
+        told("commits", f"{commits / seconds:.0f} a second, of {done / commits:.0f} tasks")
+        took = {role: after[role] - before.get(role, 0.0) for role in sorted(after)}
+        for role, used in took.items():
+            told(f"CPU of {role}", f"{used / done * 1e6:,.0f} us a task")
+        told("CPU of all", f"{sum(took.values()) / done * 1e6:,.0f} us a task")
         ids += results.until(count, daemon)
         assert len(ids) == len(set(ids)) == count, f"{len(ids)} results, {len(set(ids))} tasks"
         singles(trial, results, daemon, count)
@@ -260,10 +259,10 @@ def _tree(pid: int) -> Iterator[tuple[int, str]]:
 
 
 def _role(pid: int) -> str:
-    """What a process is for; of two workers the one with the group `….tasks` is the owner."""
+    """What a process is for; the first worker accepts tasks, the other one owns them."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     module = words[words.index("-m") + 1] if "-m" in words else ""
-    role = ROLES.get(module, "other")
+    role = ROLES.get(module, "fork server, and others")
     return f"worker {pid}" if role == "worker" else role
 
 
@@ -275,9 +274,13 @@ def _brokers() -> Iterator[tuple[int, str]]:
                 yield pid, "broker"
 
 
-def commits(trial: Trial) -> int:
-    """Offsets of the group's topic: one a commit and partition, and its markers."""
-    return ended_of(trial.kafka, "__consumer_offsets")
+def commits_of(daemon: Daemon) -> int:
+    """Commits of the owner since it was started, as the daemon counts them."""
+    lines = daemon.get("/metrics").splitlines()
+    found = [
+        line for line in lines if line.startswith("kafka_etl_commits_total") and ".tasks" in line
+    ]
+    return round(sum(float(line.rsplit(" ", 1)[1]) for line in found))
 
 
 def ended_of(kafka: Kafka, topic: str) -> int:

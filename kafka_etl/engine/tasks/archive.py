@@ -30,10 +30,10 @@ CREATE TABLE heads (
     number INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, due_ms INTEGER, succeeded INTEGER,
     head BLOB NOT NULL
 );
-CREATE INDEX by_due ON heads (due_ms);
 CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 """
+_INDEX: Final = "CREATE INDEX by_due ON heads (due_ms)"
 _PUT: Final = """
 INSERT INTO heads (task, due_ms, succeeded, head) VALUES (?, ?, ?, ?) ON CONFLICT (task)
 DO UPDATE SET due_ms = excluded.due_ms, succeeded = excluded.succeeded, head = excluded.head
@@ -86,27 +86,39 @@ class Archive:
     def __init__(self, path: Path | None = None, identity: str = "") -> None:
         self._identity = f"{identity} {_boot()}"
         # Made, used and closed in turn by two threads of a worker, never at the same time.
+        # Made, used and closed in turn by two threads of a worker, never at the same time.
         self._base = sqlite3.connect(path or _NOWHERE, timeout=0, check_same_thread=False)
         try:
-            for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = OFF"):
+            for pragma in ("locking_mode = EXCLUSIVE", "synchronous = OFF", "cache_size = -4096"):
                 self._base.execute(f"PRAGMA {pragma}")
-            self._base.execute("PRAGMA cache_size = -4096")
-            self.place = self._check()
+            self._is_new = self._make()
+            self.place = Place(0, None) if self._is_new else self._check()
         except BaseException:
             self._base.close()
             raise
 
+    def _make(self) -> bool:
+        """Make the tables if there are none; return whether they were made.
+
+        All heads of the journal may follow, so there is no index and no log of writes yet: a file
+        that is left like this was never saved, and is not used.
+        """
+        (tables,) = self._base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables:
+            return False
+        self._base.execute("PRAGMA page_size = 8192")
+        self._base.execute("PRAGMA journal_mode = OFF")
+        self._base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        return True
+
     def _check(self) -> Place:
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables:
-            self._base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            return Place(0, None)
         if version != FORMAT:
             raise sqlite3.DatabaseError(f"format {version}, not {FORMAT}")
         notes = dict(self._base.execute("SELECT name, value FROM notes"))
         if notes.get("identity") != self._identity:
             raise sqlite3.DatabaseError("it is of another journal, or of an earlier start")
+        self._base.execute("PRAGMA journal_mode = WAL")
         return Place(int(notes["position"]), notes["mark"])
 
     @property
@@ -156,6 +168,11 @@ class Archive:
 
     def save(self, place: Place, now_ms: int) -> None:
         """Keep what was changed; all of it up to this place is in the archive."""
+        if self._is_new:
+            self._is_new = False
+            self._base.execute(_INDEX)
+            self._base.commit()
+            self._base.execute("PRAGMA journal_mode = WAL")
         notes = {
             "identity": self._identity,
             "position": place.position,

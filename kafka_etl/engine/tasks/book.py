@@ -95,12 +95,14 @@ class Broken(NamedTuple):
 class _Glance(msgspec.Struct, frozen=True):
     """What of a head decides whether the task is open, and when a final one is forgotten."""
 
-    state: State
+    state: str
     finished_ms: int = 0
     forget_ms: int = 0
     is_stub: bool = False
 
 
+_FINAL: Final = frozenset(state.value for state in FINAL)  # texts, which are hashed in C
+_SUCCEEDED: Final = State.SUCCEEDED.value
 _glance: Final = msgspec.json.Decoder(_Glance).decode
 
 
@@ -179,12 +181,12 @@ class Book:
             glance = _glance(head)
         except msgspec.MsgspecError:
             return Row(task, None, succeeded=False, head=head)
-        if glance.state not in FINAL:
+        if glance.state not in _FINAL:
             return Row(task, None, succeeded=False, head=head)
         due = glance.forget_ms
         if not glance.is_stub:
             due = min(due, glance.finished_ms + self._policy.history_ms)
-        return Row(task, max(1, due), glance.state is State.SUCCEEDED, head)
+        return Row(task, max(1, due), glance.state == _SUCCEEDED, head)
 
     def begin(self, now_ms: int) -> None:
         """Make the queue and the timers of what was restored.
