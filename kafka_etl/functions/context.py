@@ -15,7 +15,6 @@ from tempfile import mkdtemp
 
 from kafka_etl.errors import ProgramFailed, Stopped
 from kafka_etl.functions.programs import run_program
-from kafka_etl.log import OPERATORS_LOG
 
 
 class StopSign:
@@ -111,6 +110,9 @@ class Context:
         In a pipeline with `mode: task` what it is told is in the log of the attempt, beside prints;
         in other pipelines, in the log of the process.
         """
+        # Not at the top: `--help` must not wait for it.
+        from kafka_etl.log import OPERATORS_LOG  # noqa: PLC0415
+
         return logging.getLogger(OPERATORS_LOG)
 
     @property

@@ -50,6 +50,7 @@ def building(door: Any, guarantee: Guarantee = AT_LEAST) -> Any:
     """A pipeline with a sink `shop` that builds this door, and dead letters to another one."""
     plugin = SimpleNamespace(build=lambda _settings, _deployment: door, letters=None)
     return SimpleNamespace(
+        source_settings=None,
         sink=plugin,
         sink_settings=None,
         letters=plugin,
