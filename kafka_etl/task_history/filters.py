@@ -27,7 +27,7 @@ def states_of(texts: Iterable[str]) -> frozenset[str] | None:
     known[_UNREADABLE.lower()] = frozenset({_UNREADABLE})
     known |= {name: frozenset(s.value for s in states) for name, states in _GROUPS.items()}
     found: frozenset[str] = frozenset()
-    for text in filter(None, ",".join(texts).split(",")):
+    for text in [one for several in texts for one in several.split(",")]:
         name = text.strip().lower()
         if name not in known:
             near = did_you_mean(name, known)

@@ -236,7 +236,9 @@ def _again(case: Case, why: str, error: Failure, cost: Attempts, delay: int) -> 
     who = case.head.executor or OWNER
     said = f"{error.type}: {error.message}" if error.message else error.type
     spent = head.attempts
-    if not policy.idempotent and case.head.started_ms:
+    # A loss says nothing about the beginning; of any other end the executor has told it.
+    may_have_begun = case.head.started_ms or isinstance(case.word, w.Silent | w.ExecutorGone)
+    if not policy.idempotent and may_have_begun:
         return Change(_final(case, head, State.FAILED, who, f"{said}; not idempotent"))
     if (
         spent.counted >= policy.max_attempts

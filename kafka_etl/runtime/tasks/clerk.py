@@ -135,7 +135,7 @@ def _list(pipeline: TaskPipeline, asked: Asked) -> Answered:
         raise RequestRefused(f"`limit` is from 1 to {_MOST:,}, and `page` from 0", _PAGE)
     try:
         where = None if wanted.where is None else Where(wanted.where)
-        states, since_ms = states_of([wanted.state]), since_of(wanted.since)
+        states, since_ms = states_of([wanted.state] if wanted.state else []), since_of(wanted.since)
     except (ExpressionError, ValueError) as error:
         raise RequestRefused(str(error), _PAGE) from error
     begin = wanted.page * wanted.limit
