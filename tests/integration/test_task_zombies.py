@@ -14,10 +14,6 @@ from tests.kit.kafka import Kafka
 from tests.kit.proxy import END_TXN, Proxy, far_cluster
 from tests.kit.task_faults import Faults, TaskRig, go_on, owns, until
 
-pytestmark = pytest.mark.skip(
-    reason="the kit waits for commits as they were before grants ahead and destinations outside"
-)
-
 PLACES = ("after_begin", "after_produce", "after_send_offsets")
 
 

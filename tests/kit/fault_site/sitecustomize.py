@@ -52,7 +52,7 @@ def install(folder: Path) -> None:
         OwnerSink._merge,
         OwnerSink.standing,
     )
-    plain_restore = KafkaTaskLog.restore
+    plain_journal = KafkaTaskLog.journal
     passed = [0]
 
     def commit(self: Any, entry: Any, offsets: Any, lease: Any) -> Any:
@@ -77,27 +77,34 @@ def install(folder: Path) -> None:
 
     def remember(sink: Any) -> None:
         heads = {
-            task: book.head(task).state
+            task: head.state
             for book in sink._books.values()
-            for task in {*book._open, *book._final}
+            for task in tasks_of(book)
+            if (head := book.head(task)) is not None
         }
         fresh = folder / "memory.new"
         fresh.write_text(json.dumps(heads))
         fresh.rename(folder / "memory")
 
-    def restore(self: Any, *arguments: Any) -> Any:
+    def journal(self: Any, *arguments: Any) -> Any:
         slow = folder / "slow"
         if slow.exists():
             until = time.monotonic() + float(slow.read_text())
             while time.monotonic() < until:
                 self._deployment.pulse("a slow restore")
                 time.sleep(0.5)
-        return plain_restore(self, *arguments)
+        return plain_journal(self, *arguments)
 
     KafkaTaskLog.commit = commit  # type: ignore[method-assign]
-    KafkaTaskLog.restore = restore  # type: ignore[method-assign]
+    KafkaTaskLog.journal = journal  # type: ignore[method-assign]
     OwnerSink._merge = merge  # type: ignore[method-assign]
     OwnerSink.standing = standing  # type: ignore[method-assign]
+
+
+def tasks_of(book: Any) -> set[str]:
+    """The tasks of a book, the final ones in its archive among them."""
+    archived = book._archive._base.execute("SELECT task FROM heads")
+    return {*book._open, *book._recent, *(task for (task,) in archived)}
 
 
 def states_of(entry: Any) -> list[str]:
