@@ -68,7 +68,7 @@ class KafkaTaskLog:
     def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
         def told(error: KafkaError | None, record: Message) -> None:
             if error is None:
-                self._written[record.partition() or 0] = record.offset() or 0
+                self._written[record.partition() or 0] = (record.offset() or 0) + 1
 
         letters = [self._letter(*letter) for letter in entry.letters]
         destinations = {row.topic or self._results for row in entry.rows}

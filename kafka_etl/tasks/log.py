@@ -79,7 +79,8 @@ class TaskLog(Protocol):
         """Write an entry and the offsets of the inbox in one transaction.
 
         Returns:
-            Number of a partition -> an offset of its journal: what others write comes behind it.
+            Number of a partition -> an offset of its journal: what others write is there or later,
+            and what is before has been read, or is ours. It may be that of an earlier commit.
 
         Raises:
             Aborted: Nothing is durable.

@@ -211,7 +211,7 @@ class Book:
         self._held = {task: head for task, head in self._open.items() if head.state in HELD}
         self._counts = Counter(head.state for head in self._open.values())
 
-    def save(self, position: int, mark: bytes, now_ms: int) -> None:
+    def save(self, place: Place, now_ms: int) -> None:
         """Bring the archive up to a place that the journal has by now."""
         self._put_recent()
         unsaved = [task for task in self._unsaved if task in self._open]
@@ -219,7 +219,7 @@ class Book:
             Row(task, None, succeeded=False, head=encode_head(self._open[task])) for task in unsaved
         )
         self._unsaved.clear()
-        self._archive.save(Place(position, mark), now_ms)
+        self._archive.save(place, now_ms)
 
     def close(self) -> None:
         self._archive.close()

@@ -29,6 +29,7 @@ import msgspec
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
+from kafka_etl.engine.tasks.archive import Place
 from kafka_etl.engine.tasks.book import Book, Broken, HeadChange
 from kafka_etl.engine.tasks.deliveries import Deliveries, Destinations, newly_refused
 from kafka_etl.engine.tasks.dividing import commit_divided
@@ -180,7 +181,7 @@ class OwnerSink:
             if not final:
                 self._turn()
             self._commit({}, tenure())
-            self._take_over.save(self._books, self._mark)
+            self._take_over.save(self._books, self._place)
         return {}
 
     # Words
@@ -478,9 +479,10 @@ class OwnerSink:
         for place in newly_refused(before, after):
             self._counters.add("tasks_undelivered", 1, place)
 
-    def _mark(self, tp: Partition) -> Mark:
-        """How far the inbox was read, by the last commit."""
-        return Mark(self._next[tp], self._commits[tp], self._writer, self._now_ms())
+    def _place(self, tp: Partition) -> Place:
+        """Where the book stands in the journal, and how far the inbox was read by then."""
+        mark = Mark(self._next[tp], self._commits[tp], self._writer, self._now_ms())
+        return Place(self._positions[tp.number], encode_mark(mark))
 
     def _leave(self, tp: Partition) -> None:
         book = self._books.pop(tp, None)

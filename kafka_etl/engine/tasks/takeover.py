@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from kafka_etl.contracts import OutcomeUnknown
-from kafka_etl.engine.tasks.archive import Archives
+from kafka_etl.engine.tasks.archive import Archives, Place
 from kafka_etl.engine.tasks.book import Book
 from kafka_etl.errors import JournalUnreadable, TaskHistoryLost
-from kafka_etl.log import get_logger
 from kafka_etl.record import Offsets, Partition
-from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, encode_mark, parse_key
+from kafka_etl.tasks.journal import BadMark, Kind, Mark, decode_mark, parse_key
 from kafka_etl.tasks.log import Ranges, TaskLog
 from kafka_etl.tasks.policy import Policy
 
 _SAVE_EVERY_MS: Final = 30_000
-_log = get_logger("owner")
 
 
 class Taken(NamedTuple):
@@ -84,7 +82,7 @@ class TakeOver:
             for tp, book in books.items():
                 book.begin(now)
                 if tp in marks:
-                    self._save(tp, book, ranges[tp][1], marks[tp])
+                    self._save(tp, book, Place(ranges[tp][1], marks[tp]))
         except sqlite3.Error as error:
             raise self.damaged(books, error) from error
         except BaseException:
@@ -137,26 +135,22 @@ class TakeOver:
             self._archives.discard(tp.number)
         return OutcomeUnknown(f"an archive of tasks cannot be used: {error}", halve=False)
 
-    def save(self, books: Mapping[Partition, Book], mark_of: Callable[[Partition], Mark]) -> None:
+    def save(self, books: Mapping[Partition, Book], place_of: Callable[[Partition], Place]) -> None:
         """Save the archive that was saved the longest ago, if that is long ago.
 
-        To be called while no transaction of ours is open: whatever the journal has by now is what
-        the book has merged.
+        Args:
+            books: The tasks of all partitions.
+            place_of: Tells behind which record of ours the book of a partition stands. The end of
+                the journal would not do: a partition may have left that we believe to be ours.
         """
         due = min(books, key=lambda tp: self._saved.get(tp, 0), default=None)
         if due is None or self._now_ms() - self._saved.get(due, 0) < _SAVE_EVERY_MS:
             return
-        try:
-            _, end = self._log.journal_ranges([due])[due]
-        except OutcomeUnknown as away:
-            self._saved[due] = self._now_ms()  # tried again later
-            _log.debug("an archive is not saved", partition=str(due), reason=away.reason)
-            return
-        self._save(due, books[due], end, encode_mark(mark_of(due)))
+        self._save(due, books[due], place_of(due))
 
-    def _save(self, tp: Partition, book: Book, position: int, mark: bytes) -> None:
+    def _save(self, tp: Partition, book: Book, place: Place) -> None:
         self._saved[tp] = self._now_ms()
-        book.save(position, mark, self._saved[tp])
+        book.save(place, self._saved[tp])
 
 
 def _decoded(tp: Partition, mark: bytes) -> Mark:
