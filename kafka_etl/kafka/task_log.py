@@ -22,6 +22,7 @@ from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
 from kafka_etl.kafka.transactions import Transactions
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, partition_of
+from kafka_etl.tasks.journal import mark_key
 from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
 
 _ANY_PARTITION: Final = -1
@@ -31,6 +32,7 @@ _PIECE: Final = 0.2
 _AT_ONCE: Final = 10_000
 _SLOW: Final = 2.0
 _PATIENCE: Final = 60.0
+_MARK: Final = mark_key()
 _LastOfKey = tuple[tuple[int | None, bytes | None], Message]
 """Partition and key, and the last record of those that have come together."""
 
@@ -77,9 +79,8 @@ class KafkaTaskLog:
 
         def write(producer: Producer) -> None:
             self._destinations.require(producer, destinations)
-            last = {number: at for at, (number, _, _) in enumerate(entry.journal)}
-            for at, (number, key, value) in enumerate(entry.journal):
-                then = told if last[number] == at else None
+            for number, key, value in entry.journal:
+                then = told if key == _MARK else None  # the mark is the last of its partition
                 produce_record(producer, self._journal, number, Encoded(key, value, []), then)
             for number, word in entry.moves:
                 moved = Encoded(word.key(), word.value(), headers_of(word))

@@ -263,11 +263,7 @@ class LocalKeeper:
         for token, of in list(self._running.items()):
             if of.partition not in self._own:
                 continue
-            head = heads.get(token)
-            if head is None:
-                self._link.send(Halt(token, force=True))
-            elif head.state is State.STOPPING:
-                self.halt(head)
+            self._is_halted(token, heads.get(token))
 
     def settle(self, held: Collection[str]) -> None:
         """Free the slots of our tasks' tokens that the keeper lists still, and no head names."""
@@ -292,12 +288,18 @@ class LocalKeeper:
             return  # its owner says that it cannot be read
         if head is not None and head.age < of.age:
             return  # of a time before the grant
+        if not self._is_halted(token, head) and head is not None and head.ask:
+            self._link.send(Show(token))
+
+    def _is_halted(self, token: str, head: Head | None) -> bool:
+        """End an attempt if its task was stopped, or given to somebody else; return whether."""
         if head is None or head.token != token:
             self._link.send(Halt(token, force=True))
-        elif head.stop is not None:
+            return True
+        if head.stop is not None:
             self._link.send(Halt(token, force=head.stop.force))
-        elif head.ask:
-            self._link.send(Show(token))
+            return True
+        return False
 
 
 class Executors:
