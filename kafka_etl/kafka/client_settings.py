@@ -49,6 +49,23 @@ def admin_settings(deployment: Deployment) -> dict[str, Any]:
     return {**_QUIET, **_SOON, "client.id": deployment.member, **deployment.kafka}
 
 
+def reader_settings(settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Settings of a consumer without a group that reads what was committed, from any offset.
+
+    Args:
+        settings: Settings of the user.
+        more: Further settings, and others than those.
+    """
+    return {
+        **settings,
+        "group.id": "kafka-etl-reader",  # never joined
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        **more,
+    }
+
+
 def consumer_settings(deployment: Deployment, group: str, *, static: bool) -> dict[str, Any]:
     """Settings of the one consumer of a worker."""
     suitable: dict[str, Any] = {

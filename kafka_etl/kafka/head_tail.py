@@ -8,7 +8,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.kafka.client_settings import make_client, reader_settings
 from kafka_etl.log import get_logger
 from kafka_etl.tasks.journal import Kind, parse_key
 
@@ -24,13 +24,7 @@ class KafkaHeadTail:
     """
 
     def __init__(self, settings: Mapping[str, Any], journal: str) -> None:
-        self._settings = {
-            **settings,
-            "group.id": "kafka-etl-reader",  # never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-        }
+        self._settings = reader_settings(settings)
         self._journal = journal
         self._consumer: Consumer | None = None
         self._next: dict[int, int] = {}

@@ -86,10 +86,6 @@ class OpenTasks:
             found += max(0, int(end) - max(place.offset, int(begin))) + _open_of(place.metadata)
         return found
 
-    def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-
 
 def _open_of(metadata: str | None) -> int:
     try:

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from kafka_etl.errors import TopicMissing
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.kafka.client_settings import make_client, reader_settings
 from kafka_etl.record import Partition, SourceRecord
 
 _AT_ONCE: Final = 1000
@@ -26,17 +26,8 @@ class Tail:
     """
 
     def __init__(self, settings: Mapping[str, Any], begins: Mapping[Partition, int]) -> None:
-        self._consumer = make_client(
-            Consumer,
-            {
-                "fetch.wait.max.ms": 100,
-                **settings,
-                "group.id": "kafka-etl-reader",  # never joined
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-            },
-        )
+        suitable = {"fetch.wait.max.ms": 100, **settings}
+        self._consumer = make_client(Consumer, reader_settings(suitable))
         self._consumer.assign([TopicPartition(*tp, offset) for tp, offset in begins.items()])
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from kafka_etl.envelope import Encoded, LetterFormat, encode_letter
 from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka import classify
-from kafka_etl.kafka.client_settings import make_client, producer_settings
+from kafka_etl.kafka.client_settings import make_client, producer_settings, reader_settings
 from kafka_etl.kafka.destinations import Destinations
 from kafka_etl.kafka.open_tasks import OpenNote, encode_note
 from kafka_etl.kafka.produce import produce_record
@@ -142,16 +142,13 @@ class KafkaTaskLog:
         return {tp: (int(begin), int(end)) for tp, (begin, end) in asked.items()}
 
     def _settings(self, isolation: str) -> dict[str, Any]:
-        return {
-            **self._reader,
-            "group.id": "kafka-etl-reader",  # never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
+        more: dict[str, Any] = {
             "enable.partition.eof": True,
             "isolation.level": isolation,
             "queued.max.messages.kbytes": 32_768,
             "fetch.queue.backoff.ms": 5,
         }
+        return reader_settings(self._reader, **more)
 
     def journal(self, ranges: Ranges) -> Iterator[JournalRecord]:
         """Read committed records up to ends that are those of all records.

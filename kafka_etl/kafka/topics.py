@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from kafka_etl.errors import BrokersUnreachable, TopicMissing
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.admin import Admin, Right, reached
-from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.kafka.client_settings import make_client, reader_settings
 from kafka_etl.record import Headers, Partition, SourceRecord, offset_of, partition_of
 
 Settings = Mapping[str, Any]
@@ -152,14 +152,7 @@ class _Reading:
     def __init__(self, settings: Settings, ranges: Ranges) -> None:
         self._ends = {tp: end for tp, (begin, end) in ranges.items() if begin < end}
         self._ranges = ranges
-        self._settings = {
-            **settings,
-            "group.id": "kafka-etl-reader",  # never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
+        self._settings = reader_settings(settings, **{"enable.partition.eof": True})
 
     def leave(self, partition: Partition) -> None:
         """Skip the rest of a partition."""

@@ -86,7 +86,6 @@ class Archive:
     def __init__(self, path: Path | None = None, identity: str = "") -> None:
         self._identity = f"{identity} {_boot()}"
         # Made, used and closed in turn by two threads of a worker, never at the same time.
-        # Made, used and closed in turn by two threads of a worker, never at the same time.
         self._base = sqlite3.connect(path or _NOWHERE, timeout=0, check_same_thread=False)
         try:
             for pragma in ("locking_mode = EXCLUSIVE", "synchronous = OFF", "cache_size = -4096"):
