@@ -44,13 +44,13 @@ class OpenTasks:
         settings: Settings of consumers.
         inbox: Topic of the words.
         group: The owners' group.
-        most: Number of open tasks from which on there is no room.
+        most: Number of open tasks from which on there is no room; also an attribute.
     """
 
     def __init__(self, settings: Mapping[str, Any], inbox: str, group: str, most: int) -> None:
         self._settings = {**settings, "group.id": group, "enable.auto.commit": False}
         self._inbox = inbox
-        self._most = most
+        self.most = most
         self._consumer: Consumer | None = None
         self._partitions: list[TopicPartition] = []
         self._looked_at = -_EVERY
@@ -65,7 +65,7 @@ class OpenTasks:
                 open_ = self.count()
             except KafkaException:
                 return self._is_full
-            self._is_full = open_ >= self._most * (_AGAIN if self._is_full else 1)
+            self._is_full = open_ >= self.most * (_AGAIN if self._is_full else 1)
         return self._is_full
 
     def count(self) -> int:

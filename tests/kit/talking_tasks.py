@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.tasks.head import Head, decode_head
-from kafka_etl.tasks.journal import Kind, parse_key
+from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.states import State
 from tests.kit.daemon import COMMAND, Daemon, command
 from tests.kit.kafka import Kafka
+from tests.kit.task_heads import heads_of
 
 WORK = """
 import os, sys, time
@@ -104,15 +104,7 @@ class TalkingTasks:
 
     def heads(self) -> dict[str, Head]:
         """The present heads by id; read here, as a command would take a second."""
-        heads: dict[str, Head] = {}
-        journal = f"{self.name}.journal"
-        if journal not in self.kafka.admin.list_topics(timeout=10).topics:
-            return heads  # the daemon makes it
-        for record in self.kafka.read(journal):
-            key = parse_key(record.key)
-            if key is not None and key.kind is Kind.HEAD and record.value is not None:
-                heads[key.task] = decode_head(record.value)
-        return heads
+        return heads_of(self.kafka, self.name)
 
     def until(self, task: str, state: State, seconds: float = 90) -> Head:
         """Wait until a task is in a state."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from kafka_etl.tasks.head import Head, decode_head
-from kafka_etl.tasks.journal import Kind, Mark, decode_mark, parse_key
+from kafka_etl.tasks.journal import Kind, Mark, decode_mark
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Submit, Word, encode_submit, encode_word
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
+from tests.kit.task_heads import heads_of, journal_of
 
 _SITE = Path(__file__).parent / "fault_site"
 _REPOSITORY = Path(__file__).parents[2]
@@ -187,8 +188,7 @@ class TaskRig:
     # What came of them
 
     def heads(self) -> dict[str, Head]:
-        last = {task: value for kind, task, value, _ in self._journal() if kind is Kind.HEAD}
-        return {task: decode_head(value) for task, value in last.items() if value is not None}
+        return heads_of(self.kafka, self.name)
 
     def states(self) -> dict[str, State]:
         return {task: head.state for task, head in self.heads().items()}
@@ -197,7 +197,7 @@ class TaskRig:
         """Task -> how often it has come to a final state, as readers of the journal saw it."""
         found: Counter[str] = Counter()
         last: dict[str, State] = {}
-        for kind, task, value, _ in self._journal():
+        for kind, task, value, _ in journal_of(self.kafka, self.name):
             if kind is not Kind.HEAD or value is None:
                 continue
             state = decode_head(value).state
@@ -209,17 +209,11 @@ class TaskRig:
         """The last mark of a partition."""
         *_, last = (
             value
-            for kind, _, value, partition in self._journal()
+            for kind, _, value, partition in journal_of(self.kafka, self.name)
             if kind is Kind.MARK and partition == number
         )
         assert last is not None
         return decode_mark(last)
-
-    def _journal(self) -> list[tuple[Kind, str, bytes | None, int]]:
-        if self.journal not in self.kafka.admin.list_topics(timeout=10).topics:
-            return []
-        keyed = [(parse_key(r.key), r.value, r.partition) for r in self.kafka.read(self.journal)]
-        return [(k.kind, k.task, value, number) for k, value, number in keyed if k is not None]
 
     def outputs(self, topic: str = "") -> Counter[str]:
         found = self.kafka.read(topic or self.results)

@@ -7,20 +7,17 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 from kafka_etl.runtime.tasks.exchange import TOKEN
-from kafka_etl.tasks.head import Head, decode_head
-from kafka_etl.tasks.journal import Kind, parse_key
+from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Word, encode_word
 from tests.kit.daemon import Daemon, command
-from tests.kit.kafka import Kafka, Stored
+from tests.kit.kafka import Kafka
+from tests.kit.task_heads import heads_of
 
 PARTITIONS = 4
 OPERATOR: dict[str, Any] = {
@@ -94,18 +91,7 @@ class TaskProject:
 
     def heads(self) -> dict[str, Head]:
         """Id -> the task's head in the journal."""
-        heads: dict[str, Head] = {}
-        journal = f"{self.name}.journal"
-        if journal not in self.kafka.admin.list_topics(timeout=10).topics:
-            return heads  # the daemon makes it
-        records: list[Stored] = []
-        with suppress(KafkaException):  # a topic that has just been made may have no leader
-            records = self.kafka.read(journal)
-        for record in records:
-            key = parse_key(record.key)
-            if key is not None and key.kind is Kind.HEAD and record.value is not None:
-                heads[key.task] = decode_head(record.value)
-        return heads
+        return heads_of(self.kafka, self.name)
 
     def until(
         self, daemon: Daemon, is_so: Callable[[dict[str, Head]], bool], seconds: float = 60

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.tasks.head import Head, decode_head
-from kafka_etl.tasks.journal import Kind, parse_key
+from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Word, encode_word
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
+from tests.kit.task_heads import heads_of
 
 WORK = """
 import os, time
@@ -92,15 +92,7 @@ class Tasks:
         )
 
     def heads(self) -> dict[str, Head]:
-        heads: dict[str, Head] = {}
-        journal = f"{self.name}.journal"
-        if journal not in self.kafka.admin.list_topics(timeout=10).topics:
-            return heads  # the daemon makes it
-        for record in self.kafka.read(journal):
-            key = parse_key(record.key)
-            if key is not None and key.kind is Kind.HEAD and record.value is not None:
-                heads[key.task] = decode_head(record.value)
-        return heads
+        return heads_of(self.kafka, self.name)
 
     def states(self) -> dict[str, State]:
         return {task: head.state for task, head in self.heads().items()}

@@ -56,8 +56,8 @@ def submit(
         origin = None if record is None else record.source
         if record is None or origin is None:
             raise ValueError("a task needs a record of the source")
-        if door is not None and open_tasks is not None and open_tasks.is_full():
-            raise Unavailable(f"{door.most:,} tasks are open, as many as `max_open` allows")
+        if open_tasks is not None and open_tasks.is_full():
+            raise Unavailable(f"{open_tasks.most:,} tasks are open, as many as `max_open` allows")
         tp, offset = partition_of(origin), offset_of(origin)
         place = f"{tp.topic}-{tp.number}-{offset}"
         task, invalid = place, None
