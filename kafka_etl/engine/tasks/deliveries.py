@@ -7,9 +7,7 @@ deliverer's words make the outcome final. The rows of a result stay in the inbox
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from kafka_etl.engine.tasks.book import Book, HeadChange
-from kafka_etl.engine.tasks.inputs import Inputs, Read
+from kafka_etl.engine.tasks.inputs import Inputs
+from kafka_etl.engine.tasks.kept import Kept, Read
 from kafka_etl.engine.tasks.letters import letter_of
 from kafka_etl.record import Partition, SourceRecord, headers_of, offset_of
 from kafka_etl.tasks import words as w
@@ -29,8 +28,6 @@ from kafka_etl.tasks.policy import Moment
 from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.states import FINAL, State
 
-_AHEAD: Final = 200
-_MOST_BYTES: Final = 64 * 1024 * 1024
 _MOST: Final = 900_000
 """Bytes of a record on its way: of a larger one the input is left out."""
 _NO_RESULT: Final = "the inbox has the result no more"
@@ -85,53 +82,14 @@ def newly_refused(before: Head | None, after: Head) -> list[str]:
     return [d.name for d in after.destinations if d.status == REFUSED and d not in known]
 
 
-class Results:
-    """The rows of results that are not delivered yet; what is not kept is read again.
-
-    Args:
-        read: Reads records of the inbox.
-    """
-
-    def __init__(self, read: Read) -> None:
-        self._read = read
-        self._kept: OrderedDict[tuple[Partition, int], tuple[list[Row], int]] = OrderedDict()
-        self._size = 0
-
-    def keep(self, tp: Partition, at: int, rows: list[Row], size: int) -> None:
-        """Keep a result; those that came longest ago are forgotten first."""
-        self.drop(tp, at)
-        self._kept[tp, at] = rows, size
-        self._size += size
-        while self._size > _MOST_BYTES and len(self._kept) > 1:
-            _, (_, oldest) = self._kept.popitem(last=False)
-            self._size -= oldest
-
-    def drop(self, tp: Partition, at: int) -> None:
-        """The result is not needed soon."""
-        _, size = self._kept.pop((tp, at), ([], 0))
-        self._size -= size
-
-    def forget(self, tp: Partition) -> None:
-        """The partition has left."""
-        for partition, at in list(self._kept):
-            if partition == tp:
-                self.drop(tp, at)
-
-    def get(self, tp: Partition, at: int) -> list[Row] | None:
-        """The rows of a result; None: they are gone.
-
-        What is not kept is read together with the results behind it, which are wanted next.
-        """
-        if at < 0:
-            return None
-        if (tp, at) not in self._kept:
-            for record in self._read(tp, at, at + _AHEAD):
-                if ("k", b"result") in headers_of(record):
-                    value = record.value() or b""
-                    with suppress(msgspec.MsgspecError):  # such a word has had no effect
-                        self.keep(tp, offset_of(record), decode_rows(value), len(value))
-        found = self._kept.get((tp, at))
-        return None if found is None else found[0]
+def _rows_of(record: SourceRecord) -> list[Row] | None:
+    """The rows of a word `result`; None: the record is another word, or one without an effect."""
+    if ("k", b"result") not in headers_of(record):
+        return None
+    try:
+        return decode_rows(record.value() or b"")
+    except msgspec.MsgspecError:
+        return None
 
 
 class Deliveries:
@@ -157,7 +115,7 @@ class Deliveries:
         self._outside = {place.name: place for place in places.outside}
         self._by_topic = {place.topic: place.name for place in places.outside}
         self._inputs = inputs
-        self._results = Results(read)
+        self._results: Kept[list[Row]] = Kept(read, _rows_of)
         self._operator = operator
         self._now_ms = now_ms
 
