@@ -10,8 +10,7 @@ from enum import StrEnum
 
 from kafka_etl.dead_letters import Place
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Statuses
-
-PLAN_LENGTH = 12
+from kafka_etl.plan_files import PLAN_LENGTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from kafka_etl.errors import SelectionRefused
-from kafka_etl.index_files import default_folder
+from kafka_etl.plan_files import PLAN_LENGTH, load_plan, save_plan
 from kafka_etl.task_history.rows import TaskRow
 
-_LENGTH: Final = 12
+_KIND: Final = "task-plans"
 _AGAIN: Final = "Give the options of the dry run once more, or make a new one."
 
 
@@ -42,14 +41,12 @@ class Plan(msgspec.Struct, frozen=True):
         digest = hashlib.sha256()
         for text in (self.pipeline, *self.order, "", self.words, *_places(self.rows)):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        return digest.hexdigest()[:_LENGTH]
+        return digest.hexdigest()[:PLAN_LENGTH]
 
 
 def save(plan: Plan) -> str:
     """Keep a plan; returns its digest."""
-    path = _path(plan.digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(plan))
+    save_plan(_KIND, plan.digest, plan)
     return plan.digest
 
 
@@ -64,13 +61,7 @@ def load(digest: str, pipeline: str, order: tuple[str, ...]) -> Plan:
     Raises:
         SelectionRefused: This machine knows no such plan, or it is one for something else.
     """
-    try:
-        if len(digest) != _LENGTH or not digest.isalnum():
-            raise FileNotFoundError
-        plan = msgspec.json.decode(_path(digest).read_bytes(), type=Plan)
-    except (OSError, msgspec.MsgspecError) as error:
-        said = f"this machine knows no plan {digest}"
-        raise SelectionRefused(said, "Make one with --dry-run.") from error
+    plan = load_plan(_KIND, digest, Plan)
     if (plan.pipeline, plan.order) != (pipeline, order):
         meant = f"{' '.join(plan.order)} of {plan.pipeline}"
         raise SelectionRefused(f"plan {digest} is for: {meant}", _AGAIN)
@@ -79,7 +70,3 @@ def load(digest: str, pipeline: str, order: tuple[str, ...]) -> Plan:
 
 def _places(rows: Iterable[TaskRow]) -> list[str]:
     return sorted(f"{row.partition} {row.id} {row.generation}" for row in rows)
-
-
-def _path(digest: str) -> Path:
-    return default_folder() / "task-plans" / f"{digest}.json"
