@@ -30,6 +30,7 @@ from kafka_etl.task_history.store import Store
 from tests.bench.task_journal import Journal, taken_over
 from tests.kit.daemon import COMMAND, Daemon
 from tests.kit.kafka import Kafka
+from tests.kit.task_parts import spec_of
 
 PARTITIONS = 16
 SINGLES = 60
@@ -56,17 +57,7 @@ class Trial:
         self.source = kafka.topic(4)
         self.results = kafka.topic(1)
         self.file = folder / "tasks.yaml"
-        spec = {
-            "name": self.name,
-            "mode": "task",
-            "kafka": {"bootstrap.servers": kafka.bootstrap},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {"use": "ops:work", "concurrency": slots, "timeout": "60s"},
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": f"{self.results}.dlq", "format": "envelope"},
-            "topics": {"partitions": PARTITIONS},
-        }
+        spec = spec_of(self, {"concurrency": slots, "timeout": "60s"}, PARTITIONS)
         self.file.write_text(json.dumps(spec))
         (folder / "ops.py").write_text(CODE)
 

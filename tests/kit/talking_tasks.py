@@ -12,7 +12,7 @@ from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.states import State
 from tests.kit.daemon import COMMAND, Daemon, command
 from tests.kit.kafka import Kafka
-from tests.kit.task_heads import heads_of
+from tests.kit.task_parts import heads_of, spec_of
 
 WORK = """
 import os, sys, time
@@ -60,24 +60,13 @@ class TalkingTasks:
         self.letters = f"{self.results}.dlq"
         self.logs = f"{self.name}.logs"
         self.file = folder / "tasks.yaml"
-        spec = {
-            "name": self.name,
-            "mode": "task",
-            "kafka": {"bootstrap.servers": kafka.bootstrap},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {
-                "use": "ops:work",
-                "concurrency": 2,
-                "timeout": "10m",
-                "stop_grace": "1s",
-                "retry": {"max_attempts": 3, "backoff": {"initial": "100ms"}},
-            },
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": 2},
-            "history": {"topic": self.logs},
+        operator = {
+            "concurrency": 2,
+            "timeout": "10m",
+            "stop_grace": "1s",
+            "retry": {"max_attempts": 3, "backoff": {"initial": "100ms"}},
         }
+        spec = {**spec_of(self, operator, 2), "history": {"topic": self.logs}}
         self.file.write_text(json.dumps(spec | more))
         (folder / "ops.py").write_text(WORK)
 

@@ -18,7 +18,7 @@ from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Submit, Word, encode_submit, encode_word
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.task_heads import heads_of, journal_of
+from tests.kit.task_parts import heads_of, journal_of, spec_of
 
 _SITE = Path(__file__).parent / "fault_site"
 _REPOSITORY = Path(__file__).parents[2]
@@ -114,24 +114,16 @@ class TaskRig:
         self.file = folder / "tasks.yaml"
         self.runs = folder / "runs"
         self.runs.touch()
+        usual: dict[str, Any] = {
+            "concurrency": 1,
+            "timeout": "300s",
+            "stop_grace": "1s",
+            "retry": {"max_attempts": 2, "backoff": {"initial": "2s", "jitter": "none"}},
+        }
         self.spec: dict[str, Any] = {
-            "name": self.name,
-            "mode": "task",
+            **spec_of(self, {**usual, **(operator or {})}, partitions, self.letters),
             "kafka": {"bootstrap.servers": bootstrap or kafka.bootstrap},
             "consumer": {"session.timeout.ms": 6_000},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {
-                "use": "ops:work",
-                "concurrency": 1,
-                "timeout": "300s",
-                "stop_grace": "1s",
-                "retry": {"max_attempts": 2, "backoff": {"initial": "2s", "jitter": "none"}},
-                **(operator or {}),
-            },
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": partitions},
             **more,
         }
         self.write()

@@ -17,11 +17,10 @@ from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Word, encode_word
 from tests.kit.daemon import Daemon, command
 from tests.kit.kafka import Kafka
-from tests.kit.task_heads import heads_of
+from tests.kit.task_parts import heads_of, spec_of
 
 PARTITIONS = 4
 OPERATOR: dict[str, Any] = {
-    "use": "ops:work",
     "concurrency": 3,
     "timeout": "60s",
     "stop_grace": "1s",
@@ -54,17 +53,7 @@ class TaskProject:
         self.results = kafka.topic(1)
         self.letters = kafka.topic(1)
         self.file = folder / "tasks.yaml"
-        spec = {
-            "name": self.name,
-            "mode": "task",
-            "kafka": {"bootstrap.servers": kafka.bootstrap},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {**OPERATOR, **(operator or {})},
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": PARTITIONS},
-        }
+        spec = spec_of(self, {**OPERATOR, **(operator or {})}, PARTITIONS, self.letters)
         self.file.write_text(json.dumps(spec | more))
         (folder / "ops.py").write_text(textwrap.dedent(code))
 

@@ -17,7 +17,7 @@ from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.words import Word, encode_word
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.task_heads import heads_of
+from tests.kit.task_parts import heads_of, spec_of
 
 WORK = """
 import os, time
@@ -55,23 +55,13 @@ class Tasks:
         self.runs = folder / "runs"
         self.runs.touch()
         self.file = folder / "tasks.yaml"
-        spec = {
-            "name": self.name,
-            "mode": "task",
-            "kafka": {"bootstrap.servers": kafka.bootstrap},
-            "source": {"use": "kafka", "with": {"topics": [self.source], "value": "json"}},
-            "operator": {
-                "use": "ops:work",
-                "concurrency": 2,
-                "timeout": "60s",
-                "stop_grace": "1s",
-                "retry": {"max_attempts": 2, "backoff": {"initial": "100ms"}},
-            },
-            "id": "value.id",
-            "on_success": {"use": "kafka", "with": {"topic": self.results}},
-            "on_failure": {"topic": self.letters, "format": "envelope"},
-            "topics": {"partitions": 2},
+        operator = {
+            "concurrency": 2,
+            "timeout": "60s",
+            "stop_grace": "1s",
+            "retry": {"max_attempts": 2, "backoff": {"initial": "100ms"}},
         }
+        spec = spec_of(self, operator, 2)
         self.file.write_text(json.dumps(spec | more))
         (folder / "ops.py").write_text(WORK)
 
