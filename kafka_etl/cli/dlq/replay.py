@@ -99,8 +99,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.dlq.replay import ReplayOrder
 
     overrides = parse_sets(sets)
-    _refuse_tasks(file, overrides)
     letters = find_letters(str(file), overrides, topic=topic)
+    _refuse_tasks(file, overrides)
     order = ReplayOrder(
         letters.topic,
         action="",
