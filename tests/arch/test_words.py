@@ -29,10 +29,10 @@ ALLOWED = {
     ("kafka_etl/log.py", "event"): "structlog's",
     ("kafka_etl/log.py", "handlers"): "the standard library's",
     ("kafka_etl/runtime/daemon/http.py", "handlers"): "of HTTP requests",
-    ("kafka_etl/runtime/tasks/bench.py", "handlers"): "of signals",
-    ("kafka_etl/runtime/tasks/surroundings.py", "handler"): "of a signal",
-    ("kafka_etl/runtime/tasks/surroundings.py", "handlers"): "of signals",
-    ("kafka_etl/runtime/tasks/surroundings.py", "handlers_of_ours"): "of signals",
+    ("kafka_etl/runtime/tasks/runner/bench.py", "handlers"): "of signals",
+    ("kafka_etl/runtime/tasks/runner/surroundings.py", "handler"): "of a signal",
+    ("kafka_etl/runtime/tasks/runner/surroundings.py", "handlers"): "of signals",
+    ("kafka_etl/runtime/tasks/runner/surroundings.py", "handlers_of_ours"): "of signals",
     ("kafka_etl/runtime/messages.py", "messages"): "what processes send each other",
 }
 

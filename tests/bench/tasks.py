@@ -37,8 +37,8 @@ SINGLES = 60
 WARM_UP = 20
 ROLES = {
     "kafka_etl.runtime.worker.main": "worker",
-    "kafka_etl.runtime.tasks.keeper": "keeper",
-    "kafka_etl.runtime.tasks.runner": "runner",
+    "kafka_etl.runtime.tasks.keeper.keeper": "keeper",
+    "kafka_etl.runtime.tasks.runner.runner": "runner",
     "kafka_etl": "daemon",
 }
 CODE = """

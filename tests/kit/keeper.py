@@ -34,7 +34,7 @@ from kafka_etl.tasks.keeping import (
 )
 from kafka_etl.tasks.words import Word, decode_word
 
-MODULE = "kafka_etl.runtime.tasks.keeper"
+MODULE = "kafka_etl.runtime.tasks.keeper.keeper"
 PATIENCE = 20.0
 
 

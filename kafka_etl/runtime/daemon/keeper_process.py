@@ -16,7 +16,7 @@ from kafka_etl.runtime.child import RESTARTS, Child, describe_exit
 from kafka_etl.runtime.messages import KeeperTask
 from kafka_etl.units import show_duration
 
-_MODULE: Final = "kafka_etl.runtime.tasks.keeper"
+_MODULE: Final = "kafka_etl.runtime.tasks.keeper.keeper"
 _SHARE: Final = 0.25
 """Share of `lost_after`, which is a third of a lease, that a keeper may stand still."""
 _OWN_PAUSE: Final = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.runtime.tasks.control_groups import FOLDER, ControlGroups
+from kafka_etl.runtime.tasks.keeper.control_groups import FOLDER, ControlGroups
 from kafka_etl.tasks.limits import Limits, Usage
 
 LIMITS = Limits(memory=2**30, cpu=5.0)

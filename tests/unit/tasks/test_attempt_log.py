@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kafka_etl.runtime.tasks.attempt_log import AttemptLog, Logs
+from kafka_etl.runtime.tasks.keeper.attempt_log import AttemptLog, Logs
 from kafka_etl.tasks.keeping import Grant, Instant, Logged, TaskRecord
 
 KIB = 1024

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kafka_etl.runtime.tasks.attempt import Attempt
 from kafka_etl.runtime.tasks.exchange import Failed, Made
+from kafka_etl.runtime.tasks.keeper.attempt import Attempt
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant, Instant, TaskRecord
 from kafka_etl.tasks.words import Ended, Result, Word, decode_word

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.runtime.tasks.leases import Leases
+from kafka_etl.runtime.tasks.keeper.leases import Leases
 from kafka_etl.tasks.keeping import Acknowledged, Instant
 
 WALL = 1_000_000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from kafka_etl.runtime.tasks.reporter import Reporter
+from kafka_etl.runtime.tasks.runner.reporter import Reporter
 
 
 class Told(list[tuple[float, str]]):

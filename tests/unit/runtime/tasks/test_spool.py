@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.runtime.tasks import spool as module
-from kafka_etl.runtime.tasks.spool import Spool
+from kafka_etl.runtime.tasks.keeper import spool as module
+from kafka_etl.runtime.tasks.keeper.spool import Spool
 from kafka_etl.tasks.keeping import Said
 
 

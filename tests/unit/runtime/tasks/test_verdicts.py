@@ -7,7 +7,14 @@ import pytest
 from kafka_etl import Permanent, Retry
 from kafka_etl.invocation import Condition, ErrorInfo, Failure, Outcome, Outputs
 from kafka_etl.retry import RetryPolicy
-from kafka_etl.runtime.tasks.verdicts import Fault, OneAttempt, Success, Verdict, conclude, rows_of
+from kafka_etl.runtime.tasks.runner.verdicts import (
+    Fault,
+    OneAttempt,
+    Success,
+    Verdict,
+    conclude,
+    rows_of,
+)
 from kafka_etl.tasks.rows import Row, decode_rows
 
 FAILURE = Failure(0, Condition.OPERATOR_ERROR, ErrorInfo("OSError", "disk", "x" * 10_000))

@@ -28,11 +28,6 @@ from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger
 from kafka_etl.runtime.child import adopt_orphans, task_of_child
 from kafka_etl.runtime.messages import Beat, Died, KeeperTask, Listening, RunnerTask
-from kafka_etl.runtime.tasks import sayings
-from kafka_etl.runtime.tasks.attempt import Attempt
-from kafka_etl.runtime.tasks.attempt_log import Logs
-from kafka_etl.runtime.tasks.control_groups import ControlGroups
-from kafka_etl.runtime.tasks.crew import Crew, death_of
 from kafka_etl.runtime.tasks.exchange import (
     Begun,
     Failed,
@@ -42,13 +37,18 @@ from kafka_etl.runtime.tasks.exchange import (
     Reported,
     Run,
 )
-from kafka_etl.runtime.tasks.guard import Guard
-from kafka_etl.runtime.tasks.leases import Leases
-from kafka_etl.runtime.tasks.loop import Loop
-from kafka_etl.runtime.tasks.owners import Owner, Owners
-from kafka_etl.runtime.tasks.runner_process import RunnerProcess
-from kafka_etl.runtime.tasks.sayings import Executor, Load
-from kafka_etl.runtime.tasks.spool import Spool
+from kafka_etl.runtime.tasks.keeper import sayings
+from kafka_etl.runtime.tasks.keeper.attempt import Attempt
+from kafka_etl.runtime.tasks.keeper.attempt_log import Logs
+from kafka_etl.runtime.tasks.keeper.control_groups import ControlGroups
+from kafka_etl.runtime.tasks.keeper.crew import Crew, death_of
+from kafka_etl.runtime.tasks.keeper.guard import Guard
+from kafka_etl.runtime.tasks.keeper.leases import Leases
+from kafka_etl.runtime.tasks.keeper.loop import Loop
+from kafka_etl.runtime.tasks.keeper.owners import Owner, Owners
+from kafka_etl.runtime.tasks.keeper.runner_process import RunnerProcess
+from kafka_etl.runtime.tasks.keeper.sayings import Executor, Load
+from kafka_etl.runtime.tasks.keeper.spool import Spool
 from kafka_etl.runtime.user_code import set_stdout_aside
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import (

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import msgspec
 
-from kafka_etl.runtime.tasks import sayings
 from kafka_etl.runtime.tasks.exchange import Answer, Made
-from kafka_etl.runtime.tasks.sayings import LastWord
+from kafka_etl.runtime.tasks.keeper import sayings
+from kafka_etl.runtime.tasks.keeper.sayings import LastWord
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant, Said
 from kafka_etl.tasks.words import Ended, Result, Why

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.child import RESTARTS, describe_exit
 from kafka_etl.runtime.messages import RunnerTask
-from kafka_etl.runtime.tasks.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready
-from kafka_etl.runtime.tasks.loop import Loop
+from kafka_etl.runtime.tasks.keeper.control_groups import ControlGroups
+from kafka_etl.runtime.tasks.keeper.loop import Loop
+from kafka_etl.runtime.tasks.keeper.runner_process import Pipe, RunnerProcess
+from kafka_etl.runtime.tasks.keeper.runner_starts import RunnerStarts
 from kafka_etl.runtime.tasks.orphans import Orphans
-from kafka_etl.runtime.tasks.runner_process import Pipe, RunnerProcess
-from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.limits import out_of_memory
 from kafka_etl.units import show_duration

@@ -12,7 +12,7 @@ import msgspec
 
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.control_socket import address_of
-from kafka_etl.runtime.tasks.loop import Loop
+from kafka_etl.runtime.tasks.keeper.loop import Loop
 from kafka_etl.tasks.keeping import (
     Attach,
     FromKeeper,

@@ -21,13 +21,13 @@ from kafka_etl.invocation import ErrorInfo, Invocation
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Batch, next_offsets
 from kafka_etl.runtime.messages import RunnerTask
-from kafka_etl.runtime.tasks.cancelling import Cancelling
 from kafka_etl.runtime.tasks.exchange import TOKEN, Answer, Begun, Failed, Made, Reported, Run
 from kafka_etl.runtime.tasks.orphans import children_of
-from kafka_etl.runtime.tasks.reporter import Reporter
-from kafka_etl.runtime.tasks.results import make_invoker_of
-from kafka_etl.runtime.tasks.surroundings import Surroundings, handlers_of_ours
-from kafka_etl.runtime.tasks.verdicts import (
+from kafka_etl.runtime.tasks.runner.cancelling import Cancelling
+from kafka_etl.runtime.tasks.runner.reporter import Reporter
+from kafka_etl.runtime.tasks.runner.results import make_invoker_of
+from kafka_etl.runtime.tasks.runner.surroundings import Surroundings, handlers_of_ours
+from kafka_etl.runtime.tasks.runner.verdicts import (
     Fault,
     OneAttempt,
     Success,

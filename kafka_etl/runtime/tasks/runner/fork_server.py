@@ -18,8 +18,8 @@ import time
 from typing import Final
 
 from kafka_etl.runtime.child import end_with_parent
-from kafka_etl.runtime.tasks import runner
 from kafka_etl.runtime.tasks.exchange import CONNECTION, LOG, STACKS
+from kafka_etl.runtime.tasks.runner import runner
 
 READY: Final = b"ready"
 _PLACES: Final = (1, 2, CONNECTION, LOG, STACKS)

@@ -12,10 +12,10 @@ from typing import Final
 
 from kafka_etl.runtime.mailbox import Mailbox
 from kafka_etl.runtime.messages import RunnerTask
-from kafka_etl.runtime.tasks.attempt import Attempt
-from kafka_etl.runtime.tasks.control_groups import ControlGroup
 from kafka_etl.runtime.tasks.exchange import FromRunner, Run
-from kafka_etl.runtime.tasks.runner_starts import RunnerStarts
+from kafka_etl.runtime.tasks.keeper.attempt import Attempt
+from kafka_etl.runtime.tasks.keeper.control_groups import ControlGroup
+from kafka_etl.runtime.tasks.keeper.runner_starts import RunnerStarts
 from kafka_etl.tasks.log_records import Stream
 
 _OUT_OF_THE_WAY: Final = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kafka_etl.runtime.tasks.runner_process import RunnerProcess
-from kafka_etl.runtime.tasks.usage import Processes
+from kafka_etl.runtime.tasks.keeper.runner_process import RunnerProcess
+from kafka_etl.runtime.tasks.keeper.usage import Processes
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.limits import Limits, Usage, excess
 

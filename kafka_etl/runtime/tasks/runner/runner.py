@@ -22,9 +22,9 @@ from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, log_of_operators
 from kafka_etl.runtime.child import adopt_orphans, next_task, task_of_child
 from kafka_etl.runtime.messages import RunnerTask
-from kafka_etl.runtime.tasks.bench import Bench
 from kafka_etl.runtime.tasks.exchange import LOG, STACKS, FromRunner, NotReady, Ready, Run
-from kafka_etl.runtime.tasks.verdicts import failure_of
+from kafka_etl.runtime.tasks.runner.bench import Bench
+from kafka_etl.runtime.tasks.runner.verdicts import failure_of
 from kafka_etl.runtime.user_code import restore_signals_in_forks
 from kafka_etl.tasks.words import Why
 

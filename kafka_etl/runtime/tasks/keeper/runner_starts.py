@@ -15,8 +15,8 @@ from kafka_etl.runtime import process_family
 from kafka_etl.runtime.child import environment_of_child
 from kafka_etl.runtime.tasks.exchange import CONNECTION, LOG, STACKS
 
-_RUNNER: Final = "kafka_etl.runtime.tasks.runner"
-_SERVER: Final = "kafka_etl.runtime.tasks.fork_server"
+_RUNNER: Final = "kafka_etl.runtime.tasks.runner.runner"
+_SERVER: Final = "kafka_etl.runtime.tasks.runner.fork_server"
 _ANSWERS_WITHIN: Final = 2.0
 _LONGEST: Final = 16
 _log = get_logger("keeper")

@@ -1,0 +1,1 @@
+"""The keeper of a pipeline's attempts, and what it is made of."""
