@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -754,7 +753,7 @@ def view(*statuses: PipelineStatus) -> View:
 
 def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Stderr(terminal=True)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((200, 24)))
+    monkeypatch.setenv("COLUMNS", "200")
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
         progress = Progress(until_end=True)
@@ -770,7 +769,7 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
 def test_a_narrow_terminal_gets_a_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that wraps is not written over: it would fill the screen."""
     screen = Stderr(terminal=True)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((20, 24)))
+    monkeypatch.setenv("COLUMNS", "20")
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", screen)
         Progress(until_end=False).show(view(status("a")))
