@@ -23,10 +23,19 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nodes", type=int, default=1, help="brokers of the Kafka that tests share: 1, or 3"
+    )
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[Cluster]:
     """A real Kafka, shared by all tests that do not break it."""
-    with Cluster.start(tmp_path_factory.mktemp("kafka")) as running:
+    nodes: int = pytestconfig.getoption("--nodes")
+    with Cluster.start(tmp_path_factory.mktemp("kafka"), nodes) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from kafka_etl.envelope import Encoded
 from kafka_etl.kafka import classify
+from kafka_etl.kafka.broker_clock import BrokerClock
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.log import get_logger
 from kafka_etl.tasks.keeping import Acknowledged, Said
@@ -25,9 +26,10 @@ class WordRelay:
     Args:
         settings: Settings of producers.
         inbox: Topic of the words.
+        clock: Is told the time by each word that Kafka has taken.
     """
 
-    def __init__(self, settings: Mapping[str, Any], inbox: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], inbox: str, clock: BrokerClock) -> None:
         config = {
             **settings,
             "enable.idempotence": True,
@@ -36,6 +38,7 @@ class WordRelay:
         }
         self._producer = make_client(Producer, config)
         self._inbox = inbox
+        self._clock = clock
         self._acknowledged: deque[Acknowledged] = deque()
         self._log = get_logger("owner")
 
@@ -60,10 +63,12 @@ class WordRelay:
             except BufferError:
                 self._producer.poll(0.05)
 
-    def _told(self, done: Acknowledged | None, error: KafkaError | None, _record: Message) -> None:
+    def _told(self, done: Acknowledged | None, error: KafkaError | None, record: Message) -> None:
         if error is not None:
             self._log.warning("a word was not written", error=classify.said(error))
-        elif done is not None:
+            return
+        self._clock.told(record)
+        if done is not None:
             self._acknowledged.append(done)
 
     def acknowledged(self) -> list[Acknowledged]:

@@ -46,15 +46,23 @@ class Faults:
 
     Args:
         folder: Where the owners look.
+
+    Attributes:
+        clock_ahead: By how many seconds the host's clock is wrong.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
+        self.clock_ahead = 0.0
 
     @property
     def env(self) -> dict[str, str]:
-        return {"TASK_FAULTS": str(self._folder), "PYTHONPATH": f"{_SITE}:{_REPOSITORY}"}
+        return {
+            "TASK_FAULTS": str(self._folder),
+            "CLOCK_AHEAD": str(self.clock_ahead),
+            "PYTHONPATH": f"{_SITE}:{_REPOSITORY}",
+        }
 
     def order(self, *states: State, place: str, action: str, nth: int = 1) -> None:
         """Befall the next commit, or the nth one, whose heads have just these states.

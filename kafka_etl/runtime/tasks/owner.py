@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from time import time_ns
 
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment
@@ -13,6 +12,7 @@ from kafka_etl.engine.tasks.deliveries import Destinations, Letters, Outside
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
+from kafka_etl.kafka.broker_clock import BrokerClock
 from kafka_etl.kafka.head_tail import KafkaHeadTail
 from kafka_etl.kafka.log_relay import LogRelay
 from kafka_etl.kafka.settings import KafkaSinkSettings
@@ -45,24 +45,25 @@ def make_owner(
     if not isinstance(sink, KafkaSinkSettings):
         raise TypeError("results go to Kafka")
     clients = {**deployment.kafka, **deployment.producer}
-    relay, topic = WordRelay(clients, settings.inbox), settings.logs_topic
+    clock = BrokerClock()
+    relay, topic = WordRelay(clients, settings.inbox, clock), settings.logs_topic
     tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
     logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None
     link = RelayingLink(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, logs)
     ahead = settings.idempotent and settings.pool == "warm"
     keeper = LocalKeeper(link, tail, ahead=ahead)
     log = KafkaTaskLog(settings, sink.topic, deployment)
-    archives = Archives(archives_of(folder, deployment.member), log.identity, _now_ms)
+    archives = Archives(archives_of(folder, deployment.member), log.identity, clock.now_ms)
     return OwnerSink(
         log,
-        TakeOver(log, archives, settings.policy, settings.partitions, _now_ms),
+        TakeOver(log, archives, settings.policy, settings.partitions, clock.now_ms),
         keeper,
         Executors(keeper, relay, settings.lost_after_ms / 1000),
         settings.policy,
         _places(settings),
         deployment.member,
         settings.operator,
-        _now_ms,
+        clock.now_ms,
         random.random,
         counters,
     )
@@ -74,7 +75,3 @@ def _places(settings: TaskInboxSettings) -> Destinations:
         outside=[Outside(one.name, one.topic, one.has_input) for one in settings.outside],
         has_results=settings.has_results,
     )
-
-
-def _now_ms() -> int:
-    return time_ns() // 1_000_000
