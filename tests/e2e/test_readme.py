@@ -1,4 +1,4 @@
-"""The README's own commands, run as they stand."""
+"""The commands and files of the README and the tutorial, as they stand."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from tests.kit.daemon import command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+PAGES = [README, TUTORIAL, (ROOT / "docs/columns.md").read_text()]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w/]+\.(?:yaml|py))`:\s*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "=#=#= "
 
 
 def write_files(folder: Path) -> None:
-    """The files the README shows, by the names it gives them."""
-    for name, text in FILE.findall(README):
+    """The files that the pages show, by the names that they give them."""
+    for name, text in (found for page in PAGES for found in FILE.findall(page)):
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -49,7 +51,7 @@ def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
     venv = tmp_path / ".venv"
     venv.mkdir()
     (venv / "bin").symlink_to(Path(sys.executable).parent)
-    listed = commands(README)
+    listed = commands(TUTORIAL)
     assert len(listed) >= 12
     done = subprocess.run(
         ["bash", "-c", script(listed)],
@@ -58,7 +60,7 @@ def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=200,
         check=False,
     )
     parts = re.split(rf"^{MARK}(\d+)\n", done.stdout, flags=re.MULTILINE)
@@ -75,8 +77,10 @@ def test_make_has_what_the_readme_names() -> None:
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "DESIGN.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Those of the other pages are checked as the site is built."""
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert link.startswith("http") or (ROOT / link).exists(), link
 
 

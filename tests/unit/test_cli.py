@@ -45,7 +45,7 @@ from tests.unit.runtime.orders import NOW, status
 
 Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 
 KAFKA_LABEL = "exactly_once (outputs and offsets in one Kafka transaction)"
 
@@ -704,17 +704,17 @@ def test_the_program_is_called_as_it_can_be(
     assert program() == called.replace("elsewhere", f"{tmp_path}/elsewhere")
 
 
-# The demo, and what the README makes of its data
+# The demo, and what the tutorial makes of its data
 
 
-def test_one_customer_of_the_readme_is_nobody(
+def test_one_customer_of_the_tutorial_is_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its operator finds dead letters in the demo's orders, as it says."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
     (code,) = (block for block in blocks if "def greet" in block)
     (tmp_path / "spenders.py").write_text(code)
-    where = re.search(r'where: "(value.amount > 499 .*?)"', README)
+    where = re.search(r'where: "(value.amount > 499 .*?)"', TUTORIAL)
     assert where is not None
     passes = Expression(where[1]).on_value()
     with importable(tmp_path):
