@@ -81,6 +81,10 @@ integration: $(TEST) ## tests on a real Kafka, faults included
 e2e: $(TEST) ## the command line, the examples, the wheel and deploy/
 	$(call stage,$(PYTEST) tests/e2e)
 
+.PHONY: docs
+docs: $(TEST) ## the documentation as a site, in build/docs/
+	$(call stage,python -m sphinx -W --keep-going -q docs build/docs)
+
 .PHONY: bench
 bench: $(TEST) ## figures beside a hand-written loop; some of them: SCENARIOS="json raw"
 	$(call stage,python -m tests.bench $(SCENARIOS))
