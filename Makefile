@@ -85,6 +85,11 @@ e2e: $(TEST) ## the command line, the examples, the wheel and deploy/
 docs: $(TEST) ## the documentation as a site, in build/docs/
 	$(call stage,python -m sphinx -W --keep-going -q docs build/docs)
 
+.PHONY: dist
+dist: $(TEST) ## what a release has: sdist, wheel and bill of materials, in dist/
+	$(call stage,python -m build --no-isolation)
+	$(call stage,cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible -o dist/kafka-etl.cdx.json)
+
 .PHONY: bench
 bench: $(TEST) ## figures beside a hand-written loop; some of them: SCENARIOS="json raw"
 	$(call stage,python -m tests.bench $(SCENARIOS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +14,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"kafka_etl", "kafka_etl_connectors", "kafka_etl_operators"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NEEDED_BY = {
+    "broker": "from kafka_etl.broker.java import find_java; find_java(); import jgo",
+    "columnar": "import kafka_etl.engine.columns.tables, pyruhvro",
+    "duckdb": "import kafka_etl_connectors.duckdb.store",
+    "http": "import kafka_etl_connectors.http.sink",
+    "mns": "import kafka_etl_connectors.mns.sink",
+    "objects": "import kafka_etl_connectors.objects.bucket, pyarrow.parquet",
+    "postgres": "import kafka_etl_connectors.postgres.store",
+    "redis": "import kafka_etl_connectors.redis.store",
+    "schema": "import kafka_etl.schema_registry.client, kafka_etl.codecs.avro.backends",
+}
+"""Extra -> code that needs the extra, and nothing that the wheel alone does not have."""
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +61,7 @@ def test_it_holds_three_packages_and_nothing_else(wheel: Path) -> None:
 
 
 def test_it_runs(installed: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert run(installed / "kafka-etl", "--version").strip() == project["version"]
+    assert run(installed / "kafka-etl", "--version").strip() == PROJECT["version"]
 
 
 def test_every_plugin_of_ours_loads_without_an_extra(installed: Path) -> None:
@@ -58,6 +72,31 @@ def test_every_plugin_of_ours_loads_without_an_extra(installed: Path) -> None:
 
 def test_its_requirements_fit_each_other(installed: Path) -> None:
     assert "No broken requirements" in run(installed / "python", "-m", "pip", "check")
+
+
+def test_it_is_built_in_the_same_way_again(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT)
+    for built in tmp_path.iterdir():
+        assert built.read_bytes() == (wheel.parent / built.name).read_bytes(), built.name
+
+
+@pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
+def test_each_extra_brings_what_its_part_needs(wheel: Path, tmp_path: Path, extra: str) -> None:
+    uv = Path(sys.executable).parent / "uv"
+    run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    python = tmp_path / "venv/bin/python"
+    locked = ROOT / "requirements/test.txt"
+    pip = [uv, "pip", "install", "--quiet", "--python", python]
+    run(*pip, "--constraints", locked, f"{wheel}[{extra}]")
+    run(python, "-c", NEEDED_BY[extra])
+
+
+def test_the_bill_of_materials_names_what_is_installed(tmp_path: Path) -> None:
+    locked, bill = ROOT / "requirements/run.txt", tmp_path / "bill.json"
+    make = [Path(sys.executable).parent / "cyclonedx-py", "requirements", locked]
+    run(*make, "--pyproject", ROOT / "pyproject.toml", "--output-reproducible", "-o", bill)
+    listed = {part["name"] for part in json.loads(bill.read_text())["components"]}
+    assert listed == set(re.findall(r"^([\w.-]+)==", locked.read_text(), re.MULTILINE))
 
 
 def run(*command: str | Path) -> str:
