@@ -499,7 +499,7 @@ def test_a_keeper_says_which_tokens_it_holds_until_their_last_words_are_acknowle
     heard = owner._until_heard(lambda heard: "s1" in getattr(heard.word, "tokens", ()), 7)
 
     word = heard.word
-    assert (heard.said.partition, word.executor, word.tokens, word.free) == (3, "here", ("s1",), 4)
+    assert (heard.said.partition, word.executor, word.tokens, word.slots) == (3, "here", ("s1",), 0)
     assert word.boot == owner.holding.boot
     owner.acknowledge("s1")
 

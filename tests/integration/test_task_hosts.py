@@ -20,7 +20,7 @@ from kafka_etl.tasks.states import State
 from kafka_etl.tasks.words import Stop
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.tasks import Hosts, keeper_of
+from tests.kit.tasks import Hosts, children, keeper_of
 
 
 @pytest.fixture
@@ -39,6 +39,11 @@ def wait(daemon: Daemon, is_so: Callable[[], bool], seconds: float = 90) -> None
 def owns(daemon: Daemon) -> Callable[[], bool]:
     """Whether the daemon's owner has got a partition."""
     return lambda: "took over" in daemon.said()
+
+
+def runs(daemon: Daemon) -> Callable[[], bool]:
+    """Whether the daemon's keeper runs."""
+    return lambda: bool(children(daemon.process.pid, "tasks.keeper"))
 
 
 def attempts(heads: dict[str, Head]) -> dict[str, list[str]]:
@@ -118,3 +123,23 @@ def test_a_host_that_is_cut_off_ends_its_attempts_before_another_begins_them(
     assert {head.state for head in heads.values()} == {State.SUCCEEDED}
     assert not hosts.overlaps
     assert hosts.outputs() == Counter(ids)
+
+
+def test_the_tasks_of_one_partition_run_on_two_hosts(tmp_path: Path, kafka: Kafka) -> None:
+    hosts = Hosts(tmp_path, kafka, partitions=1, concurrency=2)
+    ids = [f"t{n}" for n in range(8)]
+    with hosts.host("a") as first:
+        wait(first, owns(first))
+        with hosts.host("b") as second:
+            wait(second, runs(second))
+            hosts.submit(*({"id": task, "seconds": 3} for task in ids))
+            heads = hosts.until(first, len(ids), 60)
+            assert not owns(second)()
+            assert second.stop() == 0, second.said()
+        assert first.stop() == 0, first.said()
+    assert {head.state for head in heads.values()} == {State.SUCCEEDED}
+    assert attempts(heads) == {task: ["result"] for task in ids}, hosts.said()
+    executors = Counter(head.executor for head in heads.values())
+    assert executors["a"] + executors["b"] == len(ids)
+    assert min(executors["a"], executors["b"]) >= 2, executors
+    assert hosts.outputs() == hosts.ran() == Counter(ids)
