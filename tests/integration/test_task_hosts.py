@@ -143,3 +143,21 @@ def test_the_tasks_of_one_partition_run_on_two_hosts(tmp_path: Path, kafka: Kafk
     assert executors["a"] + executors["b"] == len(ids)
     assert min(executors["a"], executors["b"]) >= 2, executors
     assert hosts.outputs() == hosts.ran() == Counter(ids)
+
+
+def test_what_a_killed_host_ran_for_another_is_run_again(tmp_path: Path, kafka: Kafka) -> None:
+    hosts = Hosts(tmp_path, kafka, partitions=1, concurrency=1)
+    with hosts.host("a") as first:
+        wait(first, owns(first))
+        with hosts.host("b") as second:
+            wait(second, runs(second))
+            hosts.submit({"id": "t0", "seconds": 20}, {"id": "t1", "seconds": 6})
+            wait(second, lambda: hosts.states().get("t1") is State.RUNNING)
+            second.kill()
+        with hosts.host("b") as third:
+            heads = hosts.until(third, 2)
+            assert third.stop() == 0, third.said()
+        assert first.stop() == 0, first.said()
+    assert attempts(heads) == {"t0": ["result"], "t1": ["lost", "result"]}, hosts.said()
+    assert not hosts.overlaps
+    assert hosts.outputs() == Counter(["t0", "t1"])
