@@ -13,7 +13,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.tasks.journal import Kind, parse_key
 from kafka_etl.tasks.log import FoundHead
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 5_000
 
 
 class KafkaHeadTail:

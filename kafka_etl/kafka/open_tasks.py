@@ -60,11 +60,6 @@ class OwnersNotes:
             found += max(0, int(end) - max(offset, int(begin))) + (note.open if note else 0)
         return found
 
-    def close(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
-
     def _read(self) -> Iterator[_Noted]:
         consumer = self._client()
         if not self._partitions:

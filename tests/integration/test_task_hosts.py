@@ -20,7 +20,7 @@ from kafka_etl.tasks.states import State
 from kafka_etl.tasks.words import Stop
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
-from tests.kit.tasks import Hosts, children, keeper_of
+from tests.kit.tasks import Hosts, keeper_of
 
 
 @pytest.fixture
@@ -42,8 +42,16 @@ def owns(daemon: Daemon) -> Callable[[], bool]:
 
 
 def runs(daemon: Daemon) -> Callable[[], bool]:
-    """Whether the daemon's keeper runs."""
-    return lambda: bool(children(daemon.process.pid, "tasks.keeper"))
+    """Whether the daemon's pipelines run."""
+
+    def run() -> bool:
+        try:
+            pipelines = daemon.get("/pipelines")["pipelines"]
+        except OSError:
+            return False
+        return all(pipeline["state"] == "running" for pipeline in pipelines)
+
+    return run
 
 
 def attempts(heads: dict[str, Head]) -> dict[str, list[str]]:

@@ -116,7 +116,7 @@ class OwnOffers:
     def _divide(
         self, free: int, foreign: Mapping[int, int], own: Collection[int], now: float
     ) -> list[Offer]:
-        notes = self._waiting() if free else {}
+        notes: Mapping[int, OpenNote] = self._waiting() if free else {}
         self._passed = {number: until for number, until in self._passed.items() if until > now}
         more = shares(
             free,

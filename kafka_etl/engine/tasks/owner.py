@@ -20,6 +20,7 @@ are read anew from the journal. All methods but `begin` are called on the commit
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
@@ -459,26 +460,24 @@ class OwnerSink:
     def _entry(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool) -> Entry:
         letters = [("", letter) for letter in commit.letters or ()]
         entry, now = Entry(letters=letters), self._now_ms()
+        more: Counter[Partition] = Counter()
         for tp, change in changes:
             entry.journal.append((tp.number, head_key(change.task), change.value))
             if change.after is None:
                 entry.journal.append((tp.number, progress_key(change.task), None))
             self._deliveries.add(entry, tp, change, tells=tells)
+            more[tp] += _waits(change.after) - _waits(change.before)
         if commit.letters is not None:
             self._add_rest(entry)
         for tp, at in commit.offsets.items():
             number = self._commits[tp] + 1
-            entry.notes[tp] = self._note_of(tp, number, changes)
+            book = self._books[tp]
+            waiting = book.counts.get(State.ENQUEUED, 0) + more[tp]
+            place = self._positions.get(tp.number, 0)
+            entry.notes[tp] = OpenNote(number, book.open, waiting, place)
             mark = Mark(at, number, self._writer, now)
             entry.journal.append((tp.number, mark_key(), encode_mark(mark)))
         return entry
-
-    def _note_of(self, tp: Partition, number: int, changes: Sequence[TaskChange]) -> OpenNote:
-        book = self._books[tp]
-        waiting = book.counts.get(State.ENQUEUED, 0)
-        for _, change in (one for one in changes if one[0] == tp):
-            waiting += _waits(change.after) - _waits(change.before)
-        return OpenNote(number, book.open, waiting, self._positions.get(tp.number, 0))
 
     def _add_rest(self, entry: Entry) -> None:
         """Add to an entry what is no change of a task."""

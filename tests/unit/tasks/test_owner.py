@@ -845,6 +845,16 @@ def test_without_tasks_that_wait_nothing_goes_elsewhere() -> None:
     assert at(offering(2, 1), "other") == []
 
 
+def test_a_host_whose_keeper_begins_nothing_more_gives_all_away() -> None:
+    bench = Bench(slots=1)
+    bench.turn()
+    bench.say("ex", w.Alive(executor="ex", boot="b1", draining=True))
+    for n in range(3):
+        bench.submit(f"t{n}")
+    other(bench, 2)
+    assert (at(bench, "ex"), at(bench, "other")) == ([], ["t0", "t1"])
+
+
 def test_a_list_says_of_a_grant_under_an_earlier_offer_that_it_was_never_begun() -> None:
     bench = offering(2, 3)
     tokens = [bench.head(task).token for task in ("t1", "t2")]

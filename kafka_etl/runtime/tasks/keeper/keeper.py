@@ -414,7 +414,8 @@ class Keeper:
             self._signal(token, "died", force=failure.type == MEMORY_LIMIT, failure=failure)
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt()
-        self._outbox += self._alive(self._offers.overdue(now))
+        if overdue := self._offers.overdue(now):
+            self._outbox += self._alive(overdue)
         if now >= self._alive_at:
             self._alive_at = now + self._alive_every
             self._outbox += self._alive(self._concerned())
