@@ -159,13 +159,15 @@ def test_what_a_killed_host_ran_for_another_is_run_again(tmp_path: Path, kafka: 
         wait(first, owns(first))
         with hosts.host("b") as second:
             wait(second, runs(second))
-            hosts.submit({"id": "t0", "seconds": 20}, {"id": "t1", "seconds": 6})
+            hosts.submit({"id": "t0", "seconds": 20}, {"id": "t1", "seconds": 5})
             wait(second, lambda: hosts.states().get("t1") is State.RUNNING)
             second.kill()
         with hosts.host("b") as third:
             heads = hosts.until(third, 2)
             assert third.stop() == 0, third.said()
         assert first.stop() == 0, first.said()
-    assert attempts(heads) == {"t0": ["result"], "t1": ["lost", "result"]}, hosts.said()
+    assert attempts(heads)["t0"] == ["result"], hosts.said()
+    # What has outlived its daemon for a moment may have had the time to say so.
+    assert attempts(heads)["t1"] in (["lost", "result"], ["interrupted", "result"]), hosts.said()
     assert not hosts.overlaps
     assert hosts.outputs() == Counter(["t0", "t1"])
