@@ -86,7 +86,12 @@ class OffsetKeeper(Sink, Protocol):
         ...
 
     def tick(
-        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+        self,
+        tenure: Callable[[], Tenure],
+        *,
+        final: bool,
+        paused: bool = False,
+        leaving: Collection[Partition] = (),
     ) -> Offsets:
         """Do what is due, and return what has become durable since the last call.
 
@@ -95,6 +100,7 @@ class OffsetKeeper(Sink, Protocol):
         Args:
             tenure: Tells the worker's present hold on its partitions.
             final: Whether nothing more will come: everything open is closed.
+            paused: Whether the pipeline is paused: nothing more comes for a while.
             leaving: Partitions that leave: what is open of them is closed.
 
         Raises: as the function of `begin`, of settlements that were taken before.

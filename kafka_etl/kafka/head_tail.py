@@ -11,8 +11,9 @@ from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, reader_settings
 from kafka_etl.log import get_logger
 from kafka_etl.tasks.journal import Kind, parse_key
+from kafka_etl.tasks.log import FoundHead
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 5_000
 
 
 class KafkaHeadTail:
@@ -42,10 +43,10 @@ class KafkaHeadTail:
         places = [TopicPartition(self._journal, number, at) for number, at in self._next.items()]
         self._consumer.assign(places)
 
-    def changes(self) -> Sequence[tuple[str, bytes | None]]:
+    def changes(self) -> Sequence[FoundHead]:
         if self._consumer is None:
             return []
-        found: list[tuple[str, bytes | None]] = []
+        found: list[FoundHead] = []
         try:
             records = self._consumer.consume(_AT_ONCE, 0)
         except KafkaException as raised:
@@ -56,10 +57,11 @@ class KafkaHeadTail:
             if error is not None:
                 self._warn(classify.said(error))
                 continue
-            self._next[record.partition() or 0] = (record.offset() or 0) + 1
+            number, behind = record.partition() or 0, (record.offset() or 0) + 1
+            self._next[number] = behind
             key = parse_key(record.key())
             if key is not None and key.kind is Kind.HEAD:
-                found.append((key.task, record.value()))
+                found.append(FoundHead(number, key.task, record.value(), behind))
         return found
 
     def _warn(self, said: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from kafka_etl.kafka.client_settings import make_client
+from kafka_etl.tasks.open_note import OpenNote, decode_note
 
 _EVERY: Final = 1.0
 _REQUEST: Final = 2.0
@@ -17,21 +17,61 @@ _AGAIN: Final = 0.9
 """Share of the most that are allowed, below which there is room again."""
 
 
-class OpenNote(msgspec.Struct, frozen=True):
-    """What an owner notes beside an offset of the inbox.
+class _Noted(NamedTuple):
+    """An offset that an owner has committed; without a note there has been no commit."""
 
-    Attributes:
-        n: Number of the commit.
-        open: Number of open tasks of the partition.
+    partition: int
+    offset: int
+    note: OpenNote | None
+
+
+class OwnersNotes:
+    """Reads what the owners of a pipeline have noted; joins no group.
+
+    Args:
+        settings: Settings of consumers.
+        inbox: Topic of the words.
+        group: The owners' group.
     """
 
-    n: int
-    open: int
+    def __init__(self, settings: Mapping[str, Any], inbox: str, group: str) -> None:
+        self._settings = {**settings, "group.id": group, "enable.auto.commit": False}
+        self._inbox = inbox
+        self._consumer: Consumer | None = None
+        self._partitions: list[TopicPartition] = []
 
+    def waiting(self) -> Mapping[int, OpenNote]:
+        """Number of a partition -> its note, of those where tasks wait; none: nobody answers."""
+        try:
+            return {p: note for p, _, note in self._read() if note is not None and note.waiting}
+        except KafkaException:
+            return {}
 
-def encode_note(note: OpenNote) -> str:
-    """A note as text."""
-    return _encode(note).decode()
+    def count(self) -> int:
+        """Number of open tasks, and of words that no owner has read.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
+        found = 0
+        for number, offset, note in self._read():
+            place = TopicPartition(self._inbox, number)
+            begin, end = self._client().get_watermark_offsets(place, _REQUEST)
+            found += max(0, int(end) - max(offset, int(begin))) + (note.open if note else 0)
+        return found
+
+    def _read(self) -> Iterator[_Noted]:
+        consumer = self._client()
+        if not self._partitions:
+            topic = consumer.list_topics(self._inbox, _REQUEST).topics[self._inbox]
+            self._partitions = [TopicPartition(self._inbox, n) for n in topic.partitions]
+        for place in consumer.committed(self._partitions, _REQUEST):
+            yield _Noted(place.partition, place.offset, decode_note(place.metadata))
+
+    def _client(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = make_client(Consumer, self._settings)
+        return self._consumer
 
 
 class OpenTasks:
@@ -41,18 +81,13 @@ class OpenTasks:
     away stop everything by themselves.
 
     Args:
-        settings: Settings of consumers.
-        inbox: Topic of the words.
-        group: The owners' group.
+        notes: What the owners have noted.
         most: Number of open tasks from which on there is no room; also an attribute.
     """
 
-    def __init__(self, settings: Mapping[str, Any], inbox: str, group: str, most: int) -> None:
-        self._settings = {**settings, "group.id": group, "enable.auto.commit": False}
-        self._inbox = inbox
+    def __init__(self, notes: OwnersNotes, most: int) -> None:
+        self._notes = notes
         self.most = most
-        self._consumer: Consumer | None = None
-        self._partitions: list[TopicPartition] = []
         self._looked_at = -_EVERY
         self._is_full = False
 
@@ -62,37 +97,8 @@ class OpenTasks:
         if now - self._looked_at >= _EVERY:
             self._looked_at = now
             try:
-                open_ = self.count()
+                open_ = self._notes.count()
             except KafkaException:
                 return self._is_full
             self._is_full = open_ >= self.most * (_AGAIN if self._is_full else 1)
         return self._is_full
-
-    def count(self) -> int:
-        """Number of open tasks, and of words that no owner has read.
-
-        Raises:
-            KafkaException: The brokers do not answer.
-        """
-        consumer = self._consumer = self._consumer or make_client(Consumer, self._settings)
-        if not self._partitions:
-            topic = consumer.list_topics(self._inbox, _REQUEST).topics[self._inbox]
-            self._partitions = [TopicPartition(self._inbox, n) for n in topic.partitions]
-        found = 0
-        for place in consumer.committed(self._partitions, _REQUEST):
-            begin, end = consumer.get_watermark_offsets(
-                TopicPartition(self._inbox, place.partition), _REQUEST
-            )
-            found += max(0, int(end) - max(place.offset, int(begin))) + _open_of(place.metadata)
-        return found
-
-
-def _open_of(metadata: str | None) -> int:
-    try:
-        return _decode(metadata or "").open
-    except msgspec.MsgspecError:
-        return 0
-
-
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(OpenNote).decode

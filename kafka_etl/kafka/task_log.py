@@ -16,7 +16,6 @@ from kafka_etl.invocation import DeadLetter
 from kafka_etl.kafka import classify
 from kafka_etl.kafka.client_settings import make_client, producer_settings, reader_settings
 from kafka_etl.kafka.destinations import Destinations
-from kafka_etl.kafka.open_tasks import OpenNote, encode_note
 from kafka_etl.kafka.produce import produce_record
 from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges
@@ -24,6 +23,7 @@ from kafka_etl.kafka.transactions import Transactions
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, partition_of
 from kafka_etl.tasks.journal import mark_key
 from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
+from kafka_etl.tasks.open_note import encode_note
 
 _ANY_PARTITION: Final = -1
 _DEFAULT_LIMIT: Final = 1_000_000
@@ -67,6 +67,9 @@ class KafkaTaskLog:
     def close(self) -> None:
         self._transactions.close()
 
+    def partition(self, number: int) -> Partition:
+        return Partition(self._inbox, number)
+
     def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
         def told(error: KafkaError | None, record: Message) -> None:
             if error is None:
@@ -98,10 +101,7 @@ class KafkaTaskLog:
         size += sum(len(row.value or b"") for row in entry.rows)
         size += sum(len(word.value() or b"") for _, word in entry.moves)
         size += sum(len(row.value or b"") for _, row in entry.deliveries)
-        to = [
-            TopicPartition(*tp, at, encode_note(OpenNote(*entry.notes[tp])))
-            for tp, at in offsets.items()
-        ]
+        to = [TopicPartition(*tp, at, encode_note(entry.notes[tp])) for tp, at in offsets.items()]
         self._transactions.begin(write, size, to, lease)()
         return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 

@@ -204,6 +204,8 @@ class Head(_Part, frozen=True, kw_only=True):
         token: Id of the attempt that an executor holds; empty: none does.
         executor: The executor that holds the token, or held the last one.
         boot: Id of the executor's start.
+        offer: Number of the executor's offer under which it got the token; 0: it is on the host of
+            the owner that gave the token.
         granted_ms: When the executor got the token; 0: never. Likewise `started_ms`, `finished_ms`.
         expires_ms: When a task that has not started expires; 0: never.
         forget_ms: When the id may be used anew; 0: not known yet.
@@ -234,6 +236,7 @@ class Head(_Part, frozen=True, kw_only=True):
     token: str = ""
     executor: str = ""
     boot: str = ""
+    offer: int = 0
     granted_ms: int = 0
     started_ms: int = 0
     attempts: Attempts = Attempts()

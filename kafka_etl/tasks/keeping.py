@@ -79,7 +79,8 @@ class Grant(_Message, frozen=True):
         attempt: Number of the attempt in its generation, from 1.
         age: Age of the task's head with this grant; see `kafka_etl.tasks.head.Head`.
         position: Where the grant is in the journal of the partition, or a place before it.
-        granted: When the owner gave the grant.
+        granted: When the owner began to commit the grant, or a moment before it.
+        offer: Number of the keeper's offer that the grant answers; 0: the owner is on this host.
     """
 
     token: str
@@ -91,6 +92,21 @@ class Grant(_Message, frozen=True):
     age: tuple[int, int]
     position: int
     granted: Instant
+    offer: int = 0
+
+
+class Offer(_Message, frozen=True):
+    """Offer slots to the owner of a partition on another host, or go on to offer them.
+
+    The keeper forgets an offer that nobody renews for a few seconds.
+
+    Attributes:
+        slots: Slots that the owner may fill, with those that its tasks have already; 0: none, the
+            offer is over.
+    """
+
+    partition: int
+    slots: int
 
 
 class Halt(_Message, frozen=True):
@@ -196,7 +212,7 @@ class Logged(_Message, frozen=True):
     data: bytes
 
 
-FromOwner = Attach | Grant | Halt | Acknowledged | Show
+FromOwner = Attach | Grant | Offer | Halt | Acknowledged | Show
 FromKeeper = Holding | Said | Logged
 
 _LENGTH: Final = 4

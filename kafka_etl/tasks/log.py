@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.record import Offsets, Partition, SourceRecord
+from kafka_etl.tasks.open_note import OpenNote
 from kafka_etl.tasks.rows import Row
 
 
@@ -23,7 +24,7 @@ class Entry:
             empty is the pipeline's own.
         deliveries: (number of the partition, row) of what goes to destinations outside of the
             cluster; a row names the topic of its destination.
-        notes: Partition -> (number of the commit, number of open tasks before it).
+        notes: Partition -> what is noted beside the offset.
     """
 
     journal: list[tuple[int, bytes, bytes | None]] = field(
@@ -33,15 +34,28 @@ class Entry:
     rows: list[Row] = field(default_factory=list[Row])
     letters: list[tuple[str, DeadLetter]] = field(default_factory=list[tuple[str, DeadLetter]])
     deliveries: list[tuple[int, Row]] = field(default_factory=list[tuple[int, Row]])
-    notes: dict[Partition, tuple[int, int]] = field(
-        default_factory=dict[Partition, tuple[int, int]]
-    )
+    notes: dict[Partition, OpenNote] = field(default_factory=dict[Partition, OpenNote])
 
 
 Ranges = Mapping[Partition, tuple[int, int]]
 """Partition of the inbox -> first offset of its journal, and the offset behind the last."""
 JournalRecord = tuple[Partition, bytes | None, bytes | None]
 """Partition of the inbox, key and value of a record of its journal."""
+
+
+class FoundHead(NamedTuple):
+    """A head in the journal of another owner.
+
+    Attributes:
+        partition: Number of the partition.
+        data: The head; None: the task is forgotten.
+        position: The place in the journal behind the head.
+    """
+
+    partition: int
+    task: str
+    data: bytes | None
+    position: int
 
 
 class HeadTail(Protocol):
@@ -54,8 +68,8 @@ class HeadTail(Protocol):
         """
         ...
 
-    def changes(self) -> Sequence[tuple[str, bytes | None]]:
-        """(task, its head) of all changes since the last call; None: the task is forgotten."""
+    def changes(self) -> Sequence[FoundHead]:
+        """All heads since the last call."""
         ...
 
     def close(self) -> None: ...
@@ -74,6 +88,10 @@ class TaskLog(Protocol):
         ...
 
     def close(self) -> None: ...
+
+    def partition(self, number: int) -> Partition:
+        """The partition of the inbox with this number."""
+        ...
 
     def commit(self, entry: Entry, offsets: Offsets, lease: object) -> Mapping[int, int]:
         """Write an entry and the offsets of the inbox in one transaction.

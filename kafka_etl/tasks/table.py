@@ -151,6 +151,7 @@ def _granted(case: Case) -> Change:
         token=word.token,
         executor=word.executor,
         boot=word.boot,
+        offer=word.offer,
         granted_ms=case.at.now_ms,
         started_ms=0,
         due=None,
@@ -293,7 +294,7 @@ def _begin_of(case: Case) -> int:
 
 def _let_go(head: Head) -> Head:
     """The head without its token; the executor that had it stays known."""
-    return replace(head, token="", granted_ms=0, started_ms=0, ask="")
+    return replace(head, token="", offer=0, granted_ms=0, started_ms=0, ask="")
 
 
 # Orders

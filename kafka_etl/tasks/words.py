@@ -184,16 +184,20 @@ class Alive(Word, frozen=True, kw_only=True):
 
     Attributes:
         held: Number of tokens that the executor holds, of all partitions.
-        free: Slots without work.
         draining: Whether the executor starts nothing any more.
+        offer: Number of the executor's present offer, which grows: a grant under an earlier one
+            that is not listed never begins.
+        slots: Slots that the owner of the partition may fill under the offer, those of the listed
+            tokens among them; 0: none are offered.
     """
 
     executor: str
     boot: str
     tokens: tuple[str, ...] = ()
     held: int = 0
-    free: int = 0
     draining: bool = False
+    offer: int = 0
+    slots: int = 0
 
 
 class Hello(Word, frozen=True, kw_only=True):
@@ -238,11 +242,16 @@ class Undeliverable(OfDelivery, frozen=True, kw_only=True):
 
 
 class Granted(Word, frozen=True, kw_only=True):
-    """An executor gets the task, with a token for one attempt."""
+    """An executor gets the task, with a token for one attempt.
+
+    Attributes:
+        offer: Number of the executor's offer; 0: the executor is on the owner's host.
+    """
 
     token: str
     executor: str
     boot: str
+    offer: int = 0
 
 
 class IsDue(Word, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.tasks.keeping import Held, Show
+from kafka_etl.tasks.keeping import Held, Offer, Show
 from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.words import Ended, Result, Returned, Started
 from tests.kit.keeper import OwnerEnd, RunningKeeper, is_running
@@ -499,9 +499,29 @@ def test_a_keeper_says_which_tokens_it_holds_until_their_last_words_are_acknowle
     heard = owner._until_heard(lambda heard: "s1" in getattr(heard.word, "tokens", ()), 7)
 
     word = heard.word
-    assert (heard.said.partition, word.executor, word.tokens, word.free) == (3, "here", ("s1",), 4)
+    assert (heard.said.partition, word.executor, word.tokens, word.slots) == (3, "here", ("s1",), 0)
     assert word.boot == owner.holding.boot
     owner.acknowledge("s1")
+
+
+def test_a_keeper_runs_what_is_granted_under_its_offer_as_far_as_it_has_slots(
+    keeper: RunningKeeper,
+) -> None:
+    end = keeper.owner(0)
+    end.send(Offer(3, 4))
+    offered = end.word("Alive").word
+    while not offered.slots:
+        offered = end.until_next("Alive").word
+    for n in range(5):
+        end.grant(f"o{n}", {"do": "sleeps", "seconds": 1}, partition=3, offer=offered.offer)
+    assert isinstance(end.last("o4").word, Returned), "there are four slots"
+    assert [isinstance(end.last(f"o{n}").word, Result) for n in range(4)] == [True] * 4
+
+    end.send(Offer(3, 0))
+    over = end.until_next("Alive").word
+    assert (over.offer > offered.offer, over.slots) == (True, 0)
+    end.grant("o5", {"do": "plain"}, partition=3, offer=offered.offer)
+    assert isinstance(end.last("o5").word, Returned)
 
 
 def test_a_keeper_has_no_kafka_client(keeper: RunningKeeper) -> None:

@@ -41,6 +41,19 @@ def owns(daemon: Daemon) -> Callable[[], bool]:
     return lambda: "took over" in daemon.said()
 
 
+def runs(daemon: Daemon) -> Callable[[], bool]:
+    """Whether the daemon's pipelines run."""
+
+    def run() -> bool:
+        try:
+            pipelines = daemon.get("/pipelines")["pipelines"]
+        except OSError:
+            return False
+        return all(pipeline["state"] == "running" for pipeline in pipelines)
+
+    return run
+
+
 def attempts(heads: dict[str, Head]) -> dict[str, list[str]]:
     """Task -> how its attempts have ended."""
     return {task: [one.why for one in head.attempts.last] for task, head in heads.items()}
@@ -118,3 +131,43 @@ def test_a_host_that_is_cut_off_ends_its_attempts_before_another_begins_them(
     assert {head.state for head in heads.values()} == {State.SUCCEEDED}
     assert not hosts.overlaps
     assert hosts.outputs() == Counter(ids)
+
+
+def test_the_tasks_of_one_partition_run_on_two_hosts(tmp_path: Path, kafka: Kafka) -> None:
+    hosts = Hosts(tmp_path, kafka, partitions=1, concurrency=2)
+    ids = [f"t{n}" for n in range(8)]
+    with hosts.host("a") as first:
+        wait(first, owns(first))
+        with hosts.host("b") as second:
+            wait(second, runs(second))
+            hosts.submit(*({"id": task, "seconds": 3} for task in ids))
+            heads = hosts.until(first, len(ids), 60)
+            assert not owns(second)()
+            assert second.stop() == 0, second.said()
+        assert first.stop() == 0, first.said()
+    assert {head.state for head in heads.values()} == {State.SUCCEEDED}
+    assert attempts(heads) == {task: ["result"] for task in ids}, hosts.said()
+    executors = Counter(head.executor for head in heads.values())
+    assert executors["a"] + executors["b"] == len(ids)
+    assert min(executors["a"], executors["b"]) >= 2, executors
+    assert hosts.outputs() == hosts.ran() == Counter(ids)
+
+
+def test_what_a_killed_host_ran_for_another_is_run_again(tmp_path: Path, kafka: Kafka) -> None:
+    hosts = Hosts(tmp_path, kafka, partitions=1, concurrency=1)
+    with hosts.host("a") as first:
+        wait(first, owns(first))
+        with hosts.host("b") as second:
+            wait(second, runs(second))
+            hosts.submit({"id": "t0", "seconds": 20}, {"id": "t1", "seconds": 5})
+            wait(second, lambda: hosts.states().get("t1") is State.RUNNING)
+            second.kill()
+        with hosts.host("b") as third:
+            heads = hosts.until(third, 2)
+            assert third.stop() == 0, third.said()
+        assert first.stop() == 0, first.said()
+    assert attempts(heads)["t0"] == ["result"], hosts.said()
+    # What has outlived its daemon for a moment may have had the time to say so.
+    assert attempts(heads)["t1"] in (["lost", "result"], ["interrupted", "result"]), hosts.said()
+    assert not hosts.overlaps
+    assert hosts.outputs() == Counter(["t0", "t1"])

@@ -158,11 +158,20 @@ class OwnerEnd:
     def close(self) -> None:
         self._socket.close()
 
-    def grant(self, token: str, value: Any = None, *, partition: int = 0, attempt: int = 1) -> None:
+    def grant(
+        self,
+        token: str,
+        value: Any = None,
+        *,
+        partition: int = 0,
+        attempt: int = 1,
+        offer: int = 0,
+    ) -> None:
         """Give a grant; the value is the operator's argument."""
         record = TaskRecord("in", partition, 7, 1_000, b"key", json.dumps(value).encode(), [])
         now = Instant.now()
-        self.send(Grant(token, f"task-{token}", partition, 1, attempt, record, (1, 2), 5, now))
+        task = f"task-{token}"
+        self.send(Grant(token, task, partition, 1, attempt, record, (1, 2), 5, now, offer))
 
     def halt(self, token: str, *, force: bool = False) -> None:
         self.send(Halt(token, force))
@@ -190,6 +199,14 @@ class OwnerEnd:
             return is_kind and (not token or heard.word.token == token)
 
         return self._until_heard(is_it, within)
+
+    def until_next(self, kind: str, within: float = PATIENCE) -> Heard:
+        """Wait for the next word of this class, whatever was said before."""
+        self.until(lambda m: isinstance(m, Said) and self._is_last_a(kind), within)
+        return self.all[-1]
+
+    def _is_last_a(self, kind: str) -> bool:
+        return type(self.all[-1].word).__name__ == kind
 
     def _until_heard(self, is_wanted: Callable[[Heard], bool], within: float) -> Heard:
         for heard in self.all:

@@ -135,7 +135,7 @@ LOST_AFTER = 20.0
 class Hosts(Tasks):
     """A task pipeline that notices the loss of a host soon."""
 
-    def __init__(self, folder: Path, kafka: Kafka, **more: Any) -> None:
+    def __init__(self, folder: Path, kafka: Kafka, *, partitions: int = 2, **more: Any) -> None:
         operator = {
             "use": "ops:work",
             "concurrency": 4,
@@ -146,7 +146,8 @@ class Hosts(Tasks):
             **more,
         }
         consumer = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
-        super().__init__(folder, kafka, operator=operator, consumer=consumer)
+        topics = {"partitions": partitions}
+        super().__init__(folder, kafka, operator=operator, consumer=consumer, topics=topics)
         (folder / "ops.py").write_text(LOCKED_WORK)
 
     def host(self, name: str) -> Daemon:

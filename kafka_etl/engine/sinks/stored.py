@@ -185,9 +185,15 @@ class StoredSink:
         return lambda: self._commit(settlement)
 
     def tick(
-        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+        self,
+        tenure: Callable[[], Tenure],
+        *,
+        final: bool,
+        paused: bool = False,
+        leaving: Collection[Partition] = (),
     ) -> Offsets:
         """See `kafka_etl.contracts.OffsetKeeper`."""
+        del paused
         durable: Offsets = {}
         if self._rolling is not None:
             durable = self._roll(self._rolling, final=final, leaving=leaving)

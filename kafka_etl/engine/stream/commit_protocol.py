@@ -241,7 +241,9 @@ class CommitProtocol:
         self._await(submitted)
         return submitted.result()
 
-    def tick(self, *, final: bool = False, leaving: Collection[Partition] = ()) -> None:
+    def tick(
+        self, *, final: bool = False, paused: bool = False, leaving: Collection[Partition] = ()
+    ) -> None:
         """Have a sink that keeps offsets do what is due, and take in what became durable.
 
         Raises: as `join`.
@@ -255,7 +257,9 @@ class CommitProtocol:
         self._membership.mark()
         try:
             durable = self.call(
-                lambda: keeper.tick(lambda: self._membership.tenure, final=final, leaving=leaving)
+                lambda: keeper.tick(
+                    lambda: self._membership.tenure, final=final, paused=paused, leaving=leaving
+                )
             )
         except (Aborted, OutcomeUnknown) as failed:
             raise CommitFailed(failed, Uncommitted(now)) from failed

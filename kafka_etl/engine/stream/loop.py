@@ -91,7 +91,7 @@ class StreamEngine:
         self._parts.recorder.phase("idle")
         try:
             self._protocol.serve()
-            self._protocol.tick()
+            self._protocol.tick(paused=True)
         except CommitFailed as failed:
             self._recovery.after(failed)
         self._parts.hooks.sleep(0.1)

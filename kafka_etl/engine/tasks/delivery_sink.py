@@ -158,10 +158,15 @@ class StoredDelivery:
         return commit
 
     def tick(
-        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+        self,
+        tenure: Callable[[], Tenure],
+        *,
+        final: bool,
+        paused: bool = False,
+        leaving: Collection[Partition] = (),
     ) -> Offsets:
         """See `kafka_etl.contracts.OffsetKeeper`."""
-        return self._sink.tick(tenure, final=final, leaving=leaving)
+        return self._sink.tick(tenure, final=final, paused=paused, leaving=leaving)
 
     def interrupt(self) -> None:
         """See `StoredSink.interrupt`."""

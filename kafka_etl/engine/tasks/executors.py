@@ -9,11 +9,13 @@ the owner writes a probe into the inbox, and reads the probe: whatever was said 
 it. An inbox that cannot be read for a while, for whatever reason, makes no executor silent.
 
 The other way, from an owner to an executor of another host, is the journal: each host follows the
-heads of the tasks that run there and whose partitions are not its own.
+heads of the tasks that run there and whose partitions are not its own. So come also the grants that
+answer an offer; see `kafka_etl.engine.tasks.offers`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from math import ceil
 from secrets import token_hex
@@ -23,6 +25,13 @@ from typing import Final, Protocol
 import msgspec
 from msgspec.structs import replace
 
+from kafka_etl.engine.tasks.offers import (
+    OffersOfOthers,
+    Opening,
+    OwnOffers,
+    may_be_on_its_way,
+    never_begins,
+)
 from kafka_etl.record import Partition
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Head, decode_head
@@ -39,7 +48,7 @@ from kafka_etl.tasks.keeping import (
     Show,
     TaskRecord,
 )
-from kafka_etl.tasks.log import HeadTail
+from kafka_etl.tasks.log import FoundHead, HeadTail
 from kafka_etl.tasks.states import State
 
 _MISSES: Final = 2
@@ -89,13 +98,17 @@ class LocalKeeper:
     Args:
         link: The connection.
         tail: Follows the journals of other owners.
+        offers: What the keeper offers to them.
         ahead: Whether the keeper may hold grants that it cannot begin at once.
     """
 
-    def __init__(self, link: KeeperLink, tail: HeadTail, *, ahead: bool = True) -> None:
+    def __init__(
+        self, link: KeeperLink, tail: HeadTail, offers: OwnOffers, *, ahead: bool = True
+    ) -> None:
         self._link = link
         self._was_connected = False
         self._tail = tail
+        self._offers = offers
         self._may_be_ahead = ahead
         self._mean: float | None = None
         self._positions: dict[int, int] = {}
@@ -103,7 +116,7 @@ class LocalKeeper:
         self._holding: Holding | None = None
         self._running: dict[str, Held] = {}
         self._since_attach: dict[str, Held] = {}
-        self._reserved: set[str] = set()
+        self._reserved: dict[str, Instant] = {}
         self._alone: set[str] = set()
         self._drains = False
 
@@ -173,12 +186,17 @@ class LocalKeeper:
     @property
     def free(self) -> int:
         """Number of grants that the keeper can be given now: it has a slot, or soon will."""
+        slots = self._slots
+        return slots + slots * self._ahead - len(self._running) - len(self._reserved)
+
+    @property
+    def _slots(self) -> int:
+        """Number of slots, of which none counts while the keeper may begin nothing more."""
         if self._holding is None or self._drains or not self._link.connected:
             return 0
         if any(token in self._running or token in self._reserved for token in self._alone):
             return 0
-        slots = self._holding.slots
-        return slots + slots * self._ahead - len(self._running) - len(self._reserved)
+        return self._holding.slots
 
     @property
     def _ahead(self) -> int:
@@ -211,13 +229,17 @@ class LocalKeeper:
         if holding is None:
             raise RuntimeError("there is no keeper")
         token = token_hex(8)
-        self._reserved.add(token)
+        self._reserved[token] = Instant.now()
         self.leave_alone(replace(head, token=token))
         return w.Granted(token=token, executor=holding.executor, boot=holding.boot)
 
     def start(self, partition: int, head: Head, record: TaskRecord) -> None:
-        """Begin a granted attempt."""
-        self._reserved.discard(head.token)
+        """Begin an attempt that we have granted."""
+        # Its lease counts from before the commit: an owner that stood still since may be none.
+        granted = self._reserved.pop(head.token, None) or Instant.now()
+        self._give(partition, head, record, granted)
+
+    def _give(self, partition: int, head: Head, record: TaskRecord, granted: Instant) -> None:
         held = Held(partition, head.id, head.age)
         self._running[head.token] = self._since_attach[head.token] = held
         grant = Grant(
@@ -229,7 +251,8 @@ class LocalKeeper:
             record=record,
             age=head.age,
             position=self._positions.get(partition, 0),
-            granted=Instant.now(),
+            granted=granted,
+            offer=head.offer,
         )
         self._link.send(grant)
 
@@ -271,21 +294,63 @@ class LocalKeeper:
         for token in over:
             del self._running[token]
 
-    def follow(self) -> None:
-        """Have the keeper do what the heads say of tasks that others own, and that run here."""
-        foreign = {t: of for t, of in self._running.items() if of.partition not in self._own}
-        numbers = {of.partition for of in foreign.values()}
-        self._tail.follow({number: self._positions.get(number, 0) for number in numbers})
-        for task, data in self._tail.changes():
-            for token, of in foreign.items():
-                if of.task == task:
-                    self._obey(token, of, data)
+    # Tasks of other owners
 
-    def _obey(self, token: str, of: Held, data: bytes | None) -> None:
-        try:
-            head = None if data is None else decode_head(data)
-        except msgspec.MsgspecError:
-            return  # its owner says that it cannot be read
+    def offer(self, *, is_idle: bool) -> None:
+        """Offer slots to the owners of others, if there is no work of our own."""
+        foreign = Counter(of.partition for of in self._foreign.values())
+        own = len(self._running) - foreign.total() + len(self._reserved)
+        spare = self._slots - own if is_idle else 0
+        for offer in self._offers.turn(spare, foreign, self._own):
+            self._link.send(offer)
+
+    def withdraw(self, number: int) -> None:
+        """Offer nothing to a partition for a while: what was granted there is given back."""
+        for offer in self._offers.withdraw(number):
+            self._link.send(offer)
+
+    def follow(self, answered: Callable[[FoundHead, Head], None]) -> None:
+        """Have the keeper do what the heads say of tasks that others own, and that run here.
+
+        Args:
+            answered: Called with a head that grants an attempt to the keeper.
+        """
+        places = {
+            of.partition: self._positions.get(of.partition, 0) for of in self._foreign.values()
+        }
+        self._tail.follow({**self._offers.places, **places})
+        for found in self._tail.changes():
+            tokens = [item for item in self._foreign.items() if item[1].task == found.task]
+            if not (tokens or found.partition in self._offers.places):
+                continue
+            try:
+                head = None if found.data is None else decode_head(found.data)
+            except msgspec.MsgspecError:
+                continue  # its owner says that it cannot be read
+            for token, of in tokens:
+                self._obey(token, of, head)
+            if head is not None and self._is_answer(found.partition, head):
+                answered(found, head)
+
+    def start_offered(self, found: FoundHead, head: Head, record: TaskRecord) -> None:
+        """Begin an attempt that another owner has granted; its lease counts from the offer."""
+        self._offers.answered(found.partition)
+        self._positions[found.partition] = found.position
+        self._give(found.partition, head, record, Instant.now())
+
+    @property
+    def _foreign(self) -> dict[str, Held]:
+        """The tokens of tasks that others own."""
+        return {t: of for t, of in self._running.items() if of.partition not in self._own}
+
+    def _is_answer(self, number: int, head: Head) -> bool:
+        """Whether a head grants an attempt that we have not given to the keeper yet."""
+        if not head.offer or head.state is not State.DEQUEUED or head.token in self._running:
+            return False
+        is_ours = self._holding is not None and head.executor == self._holding.executor
+        return is_ours and self.is_boot(head.boot) and number in self._offers.places
+
+    def _obey(self, token: str, of: Held, head: Head | None) -> None:
         if head is not None and head.age < of.age:
             return  # of a time before the grant
         if not self._is_halted(token, head) and head is not None and head.ask:
@@ -323,7 +388,8 @@ class Executors:
         self._relay = relay
         self._lost_after = lost_after
         self._clock = clock
-        self._heard: dict[tuple[str, str], float] = {}
+        self._offers = OffersOfOthers(clock)
+        self._heard: dict[tuple[Partition, str, str], float] = {}
         self._boots: dict[tuple[Partition, str], str] = {}
         self._past: set[str] = set()
         self._loads: dict[str, int] = {}
@@ -342,7 +408,9 @@ class Executors:
             self._past.add(known)
         # In another partition there may still be a result of the earlier boot before this word.
         self._boots[tp, word.executor] = word.boot
-        self._heard[word.executor, word.boot] = self._clock()
+        self._heard[tp, word.executor, word.boot] = self._clock()
+        if not self._keeper.is_boot(word.boot):
+            self._offers.hear(tp, word)
         if isinstance(word, w.Hello):
             return
         self._loads[word.executor] = word.held
@@ -352,8 +420,18 @@ class Executors:
                 continue
             if head.token in word.tokens:
                 self._missed.pop(head.token, None)
-            else:
+            elif never_begins(head, word):
+                self._missed[head.token] = _MISSES
+            elif not may_be_on_its_way(head, word):
                 self._missed[head.token] = self._missed.get(head.token, 0) + 1
+
+    def returned(self, tp: Partition, head: Head) -> None:
+        """An executor elsewhere has given a grant back: it may have work of its own by now."""
+        self._offers.drop(tp, head.executor)
+
+    def openings(self, tp: Partition, held: Collection[Head]) -> list[Opening]:
+        """Slots elsewhere for tasks of a partition; see `OffersOfOthers.openings`."""
+        return self._offers.openings(tp, held)
 
     def hear_probe(self, tp: Partition, word: w.Probe) -> None:
         """A probe has come back: what was said before it has been heard."""
@@ -364,6 +442,8 @@ class Executors:
 
     def forget(self, tp: Partition) -> None:
         """The partition has left."""
+        self._offers.forget(tp)
+        self._heard = {key: at for key, at in self._heard.items() if key[0] != tp}
         self._probes.pop(tp, None)
         self._known.pop(tp, None)
 
@@ -381,7 +461,7 @@ class Executors:
                 word = self._loss(tp, head, every.values())
                 if word is not None:
                     yield tp, head.id, word
-            if any(now - self._last_heard(head) > self._lost_after for head in heads):
+            if any(now - self._last_heard(tp, head) > self._lost_after for head in heads):
                 self._probe(tp, now)
         strangers = [h for h in every.values() if self._is_ours(h) and not self._keeper.holds(h)]
         if (strangers or self._missed) and now - self._attached_at >= _ATTACH_EVERY:
@@ -391,19 +471,20 @@ class Executors:
     def _loss(self, tp: Partition, head: Head, every: Collection[Head]) -> w.Word | None:
         """The word for an attempt that is lost; None: it is not."""
         if self._missed.get(head.token, 0) >= _MISSES:
-            if head.state is State.DEQUEUED:  # it was never begun: an executor lists what it begins
+            if not head.started_ms:  # it was never begun: an executor lists what it begins
                 return w.Returned(token=head.token)
             return w.Silent(token=head.token)
         known_until = self._known.get(tp, 0.0)
         reborn = self._boots.get((tp, head.executor), head.boot) != head.boot
-        if not reborn and known_until - self._last_heard(head) <= self._lost_after:
+        if not reborn and known_until - self._last_heard(tp, head) <= self._lost_after:
             return None
         mates = sum((o.executor, o.boot) == (head.executor, head.boot) for o in every)
         alone = mates == 1 and self._loads.get(head.executor, 1) <= 1
         return w.ExecutorGone(token=head.token, alone=alone)
 
-    def _last_heard(self, head: Head) -> float:
-        return max(self._since[head.token], self._heard.get((head.executor, head.boot), 0.0))
+    def _last_heard(self, tp: Partition, head: Head) -> float:
+        heard = self._heard.get((tp, head.executor, head.boot), 0.0)
+        return max(self._since[head.token], heard)
 
     def _is_ours(self, head: Head) -> bool:
         return self._keeper.is_boot(head.boot)

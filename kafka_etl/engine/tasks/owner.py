@@ -20,6 +20,7 @@ are read anew from the journal. All methods but `begin` are called on the commit
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
@@ -44,6 +45,7 @@ from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
 from kafka_etl.tasks import words as w
+from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.journal import (
     Mark,
     ProgressNote,
@@ -53,7 +55,8 @@ from kafka_etl.tasks.journal import (
     mark_key,
     progress_key,
 )
-from kafka_etl.tasks.log import Entry, TaskLog
+from kafka_etl.tasks.log import Entry, FoundHead, TaskLog
+from kafka_etl.tasks.open_note import OpenNote
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import Row, decode_rows
@@ -171,7 +174,12 @@ class OwnerSink:
         return lambda: self._take_in(settlement)
 
     def tick(
-        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+        self,
+        tenure: Callable[[], Tenure],
+        *,
+        final: bool,
+        paused: bool = False,
+        leaving: Collection[Partition] = (),
     ) -> Offsets:
         """Do what is due without a word: hear the executors, tell the time, grant attempts."""
         for tp in leaving:
@@ -179,7 +187,7 @@ class OwnerSink:
         self._exchange()
         with self._archives_looked_after():
             if not final:
-                self._turn()
+                self._turn(paused=paused)
             self._commit({}, tenure())
             self._take_over.save(self._books, self._place)
         return {}
@@ -231,14 +239,19 @@ class OwnerSink:
                 if self._take(tp, task, submitted, record):
                     self._inputs.keep(tp, record)
             case _:
-                whole = self._deliveries.completed(tp, book.head(task), word, record, rows)
+                head = book.head(task)
+                whole = self._deliveries.completed(tp, head, word, record, rows)
                 if whole is not None and self._take(tp, task, whole, record):
-                    self._took(whole)
+                    self._took(tp, head, whole)
 
-    def _took(self, word: w.Word) -> None:
-        """A task has taken a word of its attempt, or an order."""
-        if isinstance(word, w.Result | w.Ended | w.Returned):
+    def _took(self, tp: Partition, head: Head | None, word: w.Word) -> None:
+        """A task with this head has taken a word of its attempt, or an order."""
+        if not isinstance(word, w.Result | w.Ended | w.Returned) or head is None:
+            return
+        if not head.offer:
             self._keeper.took(word)
+        elif isinstance(word, w.Returned):
+            self._executors.returned(tp, head)
 
     def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
         """Have a task take a word; return whether the word has an effect."""
@@ -265,9 +278,23 @@ class OwnerSink:
         """Hear the keeper of this host, and have it know what there is to know."""
         if self._keeper.exchange():
             self._keeper.agree([head for book in self._books.values() for head in book.held()])
-        self._keeper.follow()
+        self._keeper.follow(self._answered)
 
-    def _turn(self) -> None:
+    def _answered(self, found: FoundHead, head: Head) -> None:
+        """Another owner has granted an attempt to the keeper of this host, under an offer."""
+        tp = self._tasks.partition(found.partition)
+        try:
+            record = self._inputs.get(tp, head)
+        except OutcomeUnknown as away:
+            self._log.warning("an input of another owner cannot be read", reason=away.reason)
+            record = None
+        if record is None:
+            self._keeper.withdraw(found.partition)
+        else:
+            self._keeper.start_offered(found, head, record)
+            self._inputs.drop(tp, head)
+
+    def _turn(self, *, paused: bool = False) -> None:
         now = self._now_ms()
         forgets = now - self._forgot_at >= _FORGET_EVERY_MS
         for book in self._books.values():
@@ -278,6 +305,10 @@ class OwnerSink:
             self._forgot_at = now
         self._end_lost(now)
         self._grant(now)
+        for tp, book in self._books.items():
+            self._grant_elsewhere(tp, book, now)
+        is_idle = not paused and all(book.next_waiting() is None for book in self._books.values())
+        self._keeper.offer(is_idle=is_idle)
         self._measures.look(self._books.values(), now)
 
     def _end_lost(self, now: int) -> None:
@@ -306,6 +337,16 @@ class OwnerSink:
             word = self._keeper.grant(head) if has_input else w.InputLost()
             book.take(task, word, Moment(now))
             _push_next(waiting, tp, book)
+
+    def _grant_elsewhere(self, tp: Partition, book: Book, now: int) -> None:
+        """Give what still waits to the executors of other hosts that offer slots."""
+        for opening in self._executors.openings(tp, book.held()):
+            for _ in range(opening.slots):
+                head = book.next_waiting()
+                if head is None or head.runs_alone:
+                    return  # whether a host is empty its own owner knows
+                has_input = self._inputs.get(tp, head) is not None
+                book.take(head.id, opening.grant() if has_input else w.InputLost(), Moment(now))
 
     # Commits
 
@@ -419,16 +460,21 @@ class OwnerSink:
     def _entry(self, changes: Sequence[TaskChange], commit: _Commit, *, tells: bool) -> Entry:
         letters = [("", letter) for letter in commit.letters or ()]
         entry, now = Entry(letters=letters), self._now_ms()
+        more: Counter[Partition] = Counter()
         for tp, change in changes:
             entry.journal.append((tp.number, head_key(change.task), change.value))
             if change.after is None:
                 entry.journal.append((tp.number, progress_key(change.task), None))
             self._deliveries.add(entry, tp, change, tells=tells)
+            more[tp] += _waits(change.after) - _waits(change.before)
         if commit.letters is not None:
             self._add_rest(entry)
         for tp, at in commit.offsets.items():
             number = self._commits[tp] + 1
-            entry.notes[tp] = number, self._books[tp].open
+            book = self._books[tp]
+            waiting = book.counts.get(State.ENQUEUED, 0) + more[tp]
+            place = self._positions.get(tp.number, 0)
+            entry.notes[tp] = OpenNote(number, book.open, waiting, place)
             mark = Mark(at, number, self._writer, now)
             entry.journal.append((tp.number, mark_key(), encode_mark(mark)))
         return entry
@@ -465,7 +511,7 @@ class OwnerSink:
         self._measures.count(change)
         if after is None:
             return
-        if after.state is State.DEQUEUED and (record := self._inputs.get(tp, after)) is not None:
+        if _is_granted_here(change) and (record := self._inputs.get(tp, after)) is not None:
             self._keeper.start(tp.number, after, record)
         elif after.state is State.STOPPING:
             self._keeper.halt(after)
@@ -513,6 +559,19 @@ def _push_next(waiting: list[tuple[int, str, Partition]], tp: Partition, book: B
     """Add the task of a partition that waits longest."""
     if (head := book.next_waiting()) is not None:
         heappush(waiting, (head.seq, head.id, tp))
+
+
+def _waits(head: Head | None) -> bool:
+    """Whether the task waits for an attempt."""
+    return head is not None and head.state is State.ENQUEUED
+
+
+def _is_granted_here(change: HeadChange) -> bool:
+    """Whether the keeper of this host is to begin an attempt."""
+    before, after = change.before, change.after
+    if after is None or after.state is not State.DEQUEUED or after.offer:
+        return False
+    return before is None or before.token != after.token
 
 
 def _read(record: SourceRecord) -> tuple[str, w.Word, list[Row]]:

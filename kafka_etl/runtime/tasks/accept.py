@@ -17,7 +17,7 @@ from kafka_etl.config.document import Document
 from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.expression import Expression
 from kafka_etl.functions.declare import operator
-from kafka_etl.kafka.open_tasks import OpenTasks
+from kafka_etl.kafka.open_tasks import OpenTasks, OwnersNotes
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin
@@ -48,7 +48,7 @@ def submit(
     """
     open_tasks = None
     if door is not None:
-        open_tasks = OpenTasks(door.kafka, door.inbox, door.group, door.most)
+        open_tasks = OpenTasks(OwnersNotes(door.kafka, door.inbox, door.group), door.most)
     identify = _by_header if id is None else _by_expression(id, source)
 
     @operator(reads_only=True)

@@ -10,11 +10,13 @@ from kafka_etl.contracts import Deployment
 from kafka_etl.engine.tasks.archive import Archives
 from kafka_etl.engine.tasks.deliveries import Destinations, Letters, Outside
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
+from kafka_etl.engine.tasks.offers import OwnOffers
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.kafka.broker_clock import BrokerClock
 from kafka_etl.kafka.head_tail import KafkaHeadTail
 from kafka_etl.kafka.log_relay import LogRelay
+from kafka_etl.kafka.open_tasks import OwnersNotes
 from kafka_etl.kafka.settings import KafkaSinkSettings
 from kafka_etl.kafka.task_log import KafkaTaskLog
 from kafka_etl.kafka.task_settings import TaskInboxSettings
@@ -47,11 +49,13 @@ def make_owner(
     clients = {**deployment.kafka, **deployment.producer}
     clock = BrokerClock()
     relay, topic = WordRelay(clients, settings.inbox, clock), settings.logs_topic
-    tail = KafkaHeadTail({**deployment.kafka, **deployment.consumer}, settings.journal)
+    readers = {**deployment.kafka, **deployment.consumer}
+    tail = KafkaHeadTail(readers, settings.journal)
     logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None
     link = RelayingLink(KeeperSocket(socket_of(folder, pipeline.spec.name)), relay, logs)
     ahead = settings.idempotent and settings.pool == "warm"
-    keeper = LocalKeeper(link, tail, ahead=ahead)
+    notes = OwnersNotes(readers, settings.inbox, settings.group or pipeline.spec.name)
+    keeper = LocalKeeper(link, tail, OwnOffers(notes.waiting), ahead=ahead)
     log = KafkaTaskLog(settings, sink.topic, deployment)
     archives = Archives(archives_of(folder, deployment.member), log.identity, clock.now_ms)
     return OwnerSink(

@@ -206,9 +206,14 @@ class Holder(MemorySink):
         return arrivals
 
     def tick(
-        self, tenure: Callable[[], Tenure], *, final: bool, leaving: Collection[Partition] = ()
+        self,
+        tenure: Callable[[], Tenure],
+        *,
+        final: bool,
+        paused: bool = False,
+        leaving: Collection[Partition] = (),
     ) -> Offsets:
-        del final
+        del final, paused
         self.books -= {*tenure().departed, *leaving}
         return {}
 

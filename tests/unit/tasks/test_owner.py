@@ -17,6 +17,7 @@ from kafka_etl.engine.tasks.archive import Archive, Archives
 from kafka_etl.engine.tasks.deliveries import Destinations, Letters
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
+from kafka_etl.engine.tasks.offers import OwnOffers
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.errors import TaskHistoryLost, WordsUnreadable
@@ -25,7 +26,7 @@ from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, StopNote, decode_head, encode_head
+from kafka_etl.tasks.head import Failure, Head, Input, StopNote, decode_head, encode_head
 from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.keeping import (
     Attach,
@@ -35,9 +36,11 @@ from kafka_etl.tasks.keeping import (
     Halt,
     Held,
     Holding,
+    Offer,
     Said,
 )
-from kafka_etl.tasks.log import Entry, JournalRecord, Ranges
+from kafka_etl.tasks.log import Entry, FoundHead, JournalRecord, Ranges
+from kafka_etl.tasks.open_note import OpenNote
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
@@ -64,6 +67,7 @@ class Log:
         self.fails = False
         self.partitions = 1
         self.moves: list[tuple[int, SourceRecord]] = []
+        self.notes: dict[Partition, OpenNote] = {}
         self.refuses: Callable[[Entry], bool] = lambda _entry: False
 
     def open(self) -> None: ...
@@ -81,8 +85,12 @@ class Log:
         self.letters += [letter for _, letter in entry.letters]
         self.deliveries += entry.deliveries
         self.moves += entry.moves
+        self.notes |= entry.notes
         self.committed = offsets[P0]
         return {0: len(self.records)}
+
+    def partition(self, number: int) -> Partition:
+        return Partition(P0.topic, number)
 
     identity = "cluster/journal"
 
@@ -140,12 +148,12 @@ class Tail:
 
     def __init__(self) -> None:
         self.followed: dict[int, int] = {}
-        self.heads: list[tuple[str, bytes | None]] = []
+        self.heads: list[FoundHead] = []
 
     def follow(self, positions: Mapping[int, int]) -> None:
         self.followed = dict(positions)
 
-    def changes(self) -> list[tuple[str, bytes | None]]:
+    def changes(self) -> list[FoundHead]:
         heads, self.heads = self.heads, []
         return heads
 
@@ -187,7 +195,9 @@ class Bench:
         self.tail = Tail()
         self.now = 1_000_000
         self.counters = Counters()
-        self.local = LocalKeeper(self.keeper, self.tail, ahead=self.ahead)
+        self.elsewhere: dict[int, OpenNote] = {}
+        offers = OwnOffers(lambda: self.elsewhere, lambda: self.now / 1000)
+        self.local = LocalKeeper(self.keeper, self.tail, offers, ahead=self.ahead)
         executors = Executors(self.local, Relay(self.log), 60.0, lambda: self.now / 1000)
         archives = Archives(folder, self.log.identity, lambda: self.now)
         self.owner = OwnerSink(
@@ -526,6 +536,11 @@ def test_a_late_word_of_an_earlier_boot_ends_nothing() -> None:
     assert bench.state("t1") is State.DEQUEUED
 
 
+def found(head: Head, partition: int = 0) -> FoundHead:
+    """A head in the journal of another owner."""
+    return FoundHead(partition, head.id, encode_head(head), 100)
+
+
 def with_task_elsewhere() -> tuple[Bench, Head]:
     """The attempt of a task runs here, and its partition has left."""
     bench = Bench()
@@ -541,15 +556,15 @@ def with_task_elsewhere() -> tuple[Bench, Head]:
 def test_an_attempt_of_a_partition_that_has_left_obeys_the_journal() -> None:
     bench, head = with_task_elsewhere()
     assert bench.tail.followed == {0: len(bench.log.records)}  # behind the commit of the grant
-    bench.tail.heads = [("t1", encode_head(head)), ("t2", encode_head(replace(head, id="t2")))]
+    bench.tail.heads = [found(head), found(replace(head, id="t2"))]
     bench.turn()
     assert bench.keeper.told == []
     before = replace(head, token="", history=head.history[:-1])
-    bench.tail.heads = [("t1", encode_head(before))]
+    bench.tail.heads = [found(before)]
     bench.turn()
     assert bench.keeper.told == []
     stopped = replace(head, state=State.STOPPING, stop=StopNote(1))
-    bench.tail.heads = [("t1", encode_head(stopped))]
+    bench.tail.heads = [found(stopped)]
     bench.turn()
     assert bench.keeper.told == [Halt(head.token)]
 
@@ -557,7 +572,7 @@ def test_an_attempt_of_a_partition_that_has_left_obeys_the_journal() -> None:
 @pytest.mark.parametrize("token", ["", "another"])
 def test_an_attempt_that_was_declared_lost_elsewhere_is_killed(token: str) -> None:
     bench, head = with_task_elsewhere()
-    bench.tail.heads = [("t1", encode_head(replace(head, token=token)))]
+    bench.tail.heads = [found(replace(head, token=token))]
     bench.turn()
     assert bench.keeper.told == [Halt(head.token, force=True)]
 
@@ -777,6 +792,214 @@ def test_ten_deaths_together_end_a_task() -> None:
     assert (bench.state("t1"), error.type) == (State.FAILED, "WorkerCrashed")
     assert "was not alone" in error.message
     assert [letter.failure.condition.value for letter in bench.log.letters] == ["WorkerCrashed"] * 2
+
+
+# Offers
+
+
+def other(bench: Bench, slots: int, offer: int = 1, *tokens: str) -> None:
+    """The keeper of another host says how many slots it offers."""
+    word = w.Alive(executor="other", boot="o1", tokens=tokens, offer=offer, slots=slots)
+    bench.say("other", word)
+    bench.turn()
+
+
+def at(bench: Bench, executor: str) -> list[str]:
+    """The tasks whose token an executor holds."""
+    heads = [decode_head(value) for key, value in bench.log.heads.items() if key[:1] == b"t"]
+    return sorted(head.id for head in heads if head.token and head.executor == executor)
+
+
+def offering(slots: int, tasks: int) -> Bench:
+    """One slot here is taken, and another host offers some; so many tasks are there in all."""
+    bench = Bench(slots=1)
+    for n in range(tasks):
+        bench.submit(f"t{n}")
+    other(bench, slots)
+    return bench
+
+
+def test_what_waits_goes_to_slots_elsewhere_once_those_here_are_taken() -> None:
+    bench = offering(2, 5)
+    assert at(bench, "ex") == ["t0"]
+    assert at(bench, "other") == ["t1", "t2"]
+    assert [grant.task for grant in bench.grants] == ["t0"], "the other host reads the journal"
+    assert bench.log.notes[P0].waiting == 2
+    for task in ("t1", "t2"):
+        bench.say(task, w.Started(token=bench.head(task).token))
+    other(bench, 2, 1, bench.head("t1").token, bench.head("t2").token)
+    assert at(bench, "other") == ["t1", "t2"]
+
+
+def test_an_end_elsewhere_makes_room_for_the_next_task() -> None:
+    bench = offering(1, 4)
+    bench.say("t1", w.Result(token=bench.head("t1").token), encode_rows([]))
+    bench.turn()
+    bench.turn()
+    assert bench.state("t1") is State.SUCCEEDED
+    assert at(bench, "other") == ["t2"]
+    assert at(bench, "ex") == ["t0"]
+
+
+def test_without_tasks_that_wait_nothing_goes_elsewhere() -> None:
+    assert at(offering(2, 1), "other") == []
+
+
+def test_a_host_whose_keeper_begins_nothing_more_gives_all_away() -> None:
+    bench = Bench(slots=1)
+    bench.turn()
+    bench.say("ex", w.Alive(executor="ex", boot="b1", draining=True))
+    for n in range(3):
+        bench.submit(f"t{n}")
+    other(bench, 2)
+    assert (at(bench, "ex"), at(bench, "other")) == ([], ["t0", "t1"])
+
+
+def test_a_list_says_of_a_grant_under_an_earlier_offer_that_it_was_never_begun() -> None:
+    bench = offering(2, 3)
+    tokens = [bench.head(task).token for task in ("t1", "t2")]
+    for _ in range(3):
+        other(bench, 2, 1, tokens[0])  # the other grant may still be on its way
+    assert at(bench, "other") == ["t1", "t2"]
+    other(bench, 0, 2, tokens[0])
+    assert at(bench, "other") == ["t1"]
+    assert bench.state("t2") is State.ENQUEUED
+    assert bench.head("t2").attempts.total == 0
+
+
+def test_a_list_from_before_an_offer_says_nothing_of_its_grants() -> None:
+    bench = offering(1, 2)
+    for _ in range(3):
+        other(bench, 0, 0)
+    assert at(bench, "other") == ["t1"]
+
+
+def test_a_stop_of_a_grant_that_was_never_begun_is_confirmed() -> None:
+    bench = offering(1, 2)
+    bench.say("t1", w.Stop(word="s1"))
+    other(bench, 0, 2)
+    bench.turn()
+    stop = bench.head("t1").stop
+    assert bench.state("t1") is State.STOPPED
+    assert stop is not None
+    assert not stop.unconfirmed
+
+
+def test_who_gives_a_grant_back_gets_none_before_its_next_list() -> None:
+    bench = offering(1, 3)
+    bench.say("t1", w.Returned(token=bench.head("t1").token))
+    bench.turn()
+    assert at(bench, "other") == []
+    other(bench, 1)
+    assert at(bench, "other") == ["t1"]
+
+
+def test_a_host_that_is_lost_loses_what_it_had_in_a_partition() -> None:
+    bench = offering(1, 3)
+    bench.say("t1", w.Started(token=bench.head("t1").token))
+    bench.turn()
+    for _ in range(2):
+        bench.now += 61_000
+        bench.say("ex", w.Alive(executor="ex", boot="b1", tokens=(bench.head("t0").token,)))
+        bench.turn()
+    assert bench.head("t1").attempts.last[-1].why == "lost"
+    assert at(bench, "ex") == ["t0"]
+    assert at(bench, "other") == [], "it has offered nothing for a minute"
+
+
+def test_a_task_that_runs_alone_stays_here() -> None:
+    bench = Bench(Policy(max_attempts=2, backoff=Backoff(0, 1, 0, "none")), slots=2)
+    for task in ("t1", "t2"):
+        bench.submit(task)
+    bench.turn()
+    die_together(bench, 2)
+    die_together(bench, 3)
+    other(bench, 2)
+    assert (at(bench, "ex"), at(bench, "other")) == (["t1"], [])
+
+
+def idle(slots: int = 2) -> Bench:
+    """Nothing waits here, and three tasks wait in another partition: an offer was made."""
+    bench = Bench(slots=slots)
+    bench.turn()
+    bench.elsewhere = {1: OpenNote(7, 5, 3, at=40)}
+    assert [m for m in bench.keeper.told if isinstance(m, Offer)] == []
+    bench.now += 2_000
+    bench.turn()
+    return bench
+
+
+def offers(bench: Bench) -> list[Offer]:
+    found = [message for message in bench.keeper.told if isinstance(message, Offer)]
+    bench.keeper.told = [m for m in bench.keeper.told if not isinstance(m, Offer)]
+    return found
+
+
+def granted(task: str, boot: str = "b1", **more: Any) -> Head:
+    """A head in another partition that grants an attempt to our keeper."""
+    head = Head(
+        id=task,
+        state=State.DEQUEUED,
+        input=Input(0, 2),
+        token=f"k-{task}",
+        executor="ex",
+        boot=boot,
+        offer=1,
+    )
+    return replace(head, **more)
+
+
+def test_a_host_without_work_offers_its_slots_and_begins_what_is_granted() -> None:
+    bench = idle()
+    assert offers(bench) == [Offer(1, 2)]
+    bench.submit("t1")  # stands for the record of the other partition
+    bench.read = len(bench.log.inbox)
+    bench.turn()
+    assert bench.tail.followed == {1: 40}
+    bench.tail.heads = [found(granted("t1"), 1), found(granted("t9", "b0"), 1)]
+    bench.turn()
+    (grant,) = bench.grants
+    assert (grant.task, grant.partition, grant.offer, grant.position) == ("t1", 1, 1, 100)
+    assert grant.record.value == b"{}"
+    bench.tail.heads = [found(granted("t1", state=State.STOPPING, stop=StopNote(1)), 1)]
+    bench.turn()
+    assert bench.keeper.told[-1] == Halt("k-t1")
+
+
+def test_work_of_its_own_ends_what_a_host_offers() -> None:
+    bench = idle(slots=1)
+    assert offers(bench) == [Offer(1, 1)]
+    bench.submit("t1")
+    bench.turn()
+    assert [grant.task for grant in bench.grants] == ["t1"]
+    assert offers(bench) == [Offer(1, 0)]
+    bench.tail.heads = [found(granted("t2"), 1)]
+    bench.turn()
+    assert len(bench.grants) == 1
+
+
+def test_an_input_that_cannot_be_read_ends_the_offer() -> None:
+    bench = idle()
+    offers(bench)
+    bench.tail.heads = [found(granted("t1"), 1)]
+    bench.turn()
+    assert bench.grants == []
+    assert offers(bench) == [Offer(1, 0)]
+
+
+def test_a_paused_host_offers_nothing() -> None:
+    bench = idle()
+    offers(bench)
+    bench.owner.tick(lambda: Tenure("lease"), final=False, paused=True)
+    assert offers(bench) == [Offer(1, 0)]
+
+
+def test_a_keeper_that_drains_offers_nothing() -> None:
+    bench = idle()
+    offers(bench)
+    bench.say("ex", w.Alive(executor="ex", boot="b1", draining=True))
+    bench.turn()
+    assert offers(bench) == [Offer(1, 0)]
 
 
 # Archives

@@ -24,6 +24,8 @@ from time import monotonic
 from traceback import format_tb
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.log import configure, get_logger
 from kafka_etl.runtime.child import adopt_orphans, task_of_child
@@ -45,6 +47,7 @@ from kafka_etl.runtime.tasks.keeper.crew import Crew, death_of
 from kafka_etl.runtime.tasks.keeper.guard import Guard
 from kafka_etl.runtime.tasks.keeper.leases import Leases
 from kafka_etl.runtime.tasks.keeper.loop import Loop
+from kafka_etl.runtime.tasks.keeper.offers import Offers
 from kafka_etl.runtime.tasks.keeper.owners import Owner, Owners
 from kafka_etl.runtime.tasks.keeper.runner_process import RunnerProcess
 from kafka_etl.runtime.tasks.keeper.sayings import Executor, Load
@@ -60,6 +63,7 @@ from kafka_etl.tasks.keeping import (
     Held,
     Holding,
     Instant,
+    Offer,
     Said,
     Show,
 )
@@ -122,6 +126,7 @@ class Keeper:
         self._crew = Crew(self._loop, runner, task.slots, self, groups)
         self._guard = Guard(task.limits)
         self._leases = Leases(task.lost_after)
+        self._offers = Offers()
         self._positions: dict[int, int] = {}
         self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
         self._logs = Logs(task.log_limit, self._owners.log)
@@ -170,11 +175,14 @@ class Keeper:
             case Attach():
                 self._attach(owner, message)
             case Grant():
-                self._take(message)
+                self._take(owner, message)
+            case Offer():
+                self._offer(owner, message)
             case Halt(token, force):
                 self._halt(token, force=force)
             case Acknowledged("", _, _):
                 self._leases.acknowledge(message)
+                self._offers.acknowledge(message.partition, message.number)
             case Acknowledged(token, _, _):
                 self._spool.acknowledge(token)
             case Show(token):
@@ -193,13 +201,17 @@ class Keeper:
         words += [sayings.hello(self._executor, p) for p in greeted]
         for attempt in self._running.values():
             words += filter(None, (attempt.started, attempt.progress))
-        words += self._alive(message.partitions)
+        words += self._alive(self._concerned() | message.partitions.keys())
         for said in words:
             if self._owners.of(said.partition) is owner:
                 owner.send(said)
         self._was_attached = True
 
-    def _take(self, grant: Grant) -> None:
+    def _offer(self, owner: Owner, offer: Offer) -> None:
+        if not self._is_draining and self._offers.hear(owner, offer, Instant.now(), monotonic()):
+            self._outbox += self._alive([offer.partition])
+
+    def _take(self, owner: Owner, grant: Grant) -> None:
         token = grant.token
         self._positions[grant.partition] = grant.position
         if token in self._waiting or token in self._running:
@@ -209,8 +221,18 @@ class Keeper:
             self._outbox.append(known)
         elif self._is_draining:
             self._say_last(sayings.last(grant, sayings.returned(grant)))
+        elif grant.offer:
+            self._take_offered(owner, grant)
         else:
             self._waiting[token] = grant
+
+    def _take_offered(self, owner: Owner, grant: Grant) -> None:
+        """Take a grant of an owner elsewhere, while the offer stands and a slot is free."""
+        since = self._offers.since(owner, grant)
+        if since is None or len(self._running) + len(self._waiting) >= self._task.slots:
+            self._say_last(sayings.last(grant, sayings.returned(grant)))
+        else:  # its owner has heard of us after we made the offer: that is what the lease goes by
+            self._waiting[grant.token] = replace(grant, granted=since)
 
     def _halt(self, token: str, *, force: bool) -> None:
         grant = self._waiting.pop(token, None)
@@ -349,18 +371,20 @@ class Keeper:
         held: dict[int, list[str]] = {number: [] for number in partitions}
         tokens = self._held()
         for token, of in tokens.items():
-            held.setdefault(of.partition, []).append(token)
-        free = max(0, self._task.slots - len(self._running) - len(self._waiting))
+            if of.partition in held:
+                held[of.partition].append(token)
         now = Instant.now()
-        return [
-            sayings.alive(
-                self._executor,
-                partition,
-                self._leases.say(partition, now),
-                Load(tuple(listed), len(tokens), free, self._is_draining),
-            )
-            for partition, listed in held.items()
-        ]
+        said: list[Said] = []
+        for partition, listed in held.items():
+            load = Load(tuple(listed), len(tokens), self._is_draining, *self._offers.of(partition))
+            number = self._leases.say(partition, now)
+            self._offers.said(partition, number)
+            said.append(sayings.alive(self._executor, partition, number, load))
+        return said
+
+    def _concerned(self) -> set[int]:
+        """The partitions whose owners wait for what we say of ourselves."""
+        return {of.partition for of in self._held().values()} | self._offers.partitions
 
     def _held(self) -> dict[str, Held]:
         """Token -> its task, of all attempts that are not forgotten."""
@@ -390,9 +414,11 @@ class Keeper:
             self._signal(token, "died", force=failure.type == MEMORY_LIMIT, failure=failure)
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt()
+        if overdue := self._offers.overdue(now):
+            self._outbox += self._alive(overdue)
         if now >= self._alive_at:
             self._alive_at = now + self._alive_every
-            self._outbox += self._alive(())
+            self._outbox += self._alive(self._concerned())
             self._beat()
 
     def _end_without_lease(self, token: str, attempt: Attempt) -> None:
@@ -414,7 +440,7 @@ class Keeper:
                 self._connection.send(Beat())
 
     def _seconds_to_wait(self, now: float) -> float:
-        times = [self._alive_at, *islice(self._begun.values(), 1)]
+        times = [self._alive_at, *islice(self._begun.values(), 1), *self._offers.ends]
         if self._outbox:
             times.append(self._says_at)
         for attempt in self._running.values():
@@ -442,6 +468,7 @@ class Keeper:
         for grant in self._waiting.values():
             self._say_last(sayings.last(grant, sayings.returned(grant)))
         self._waiting.clear()
+        self._offers.end_all()
         if self._is_orphaned or not self._task.finish_within:
             self._interrupt()
         self._crew.dismiss_all(at_once=self._is_orphaned)

@@ -38,8 +38,9 @@ class Load(NamedTuple):
 
     tokens: tuple[str, ...]
     held: int
-    free: int
     draining: bool
+    offer: int
+    slots: int
 
 
 class LastWord(NamedTuple):
