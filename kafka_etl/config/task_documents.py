@@ -153,7 +153,11 @@ def _accept_settings(document: Document, spec: TaskSpec, places: Places) -> dict
         "group": owner_name(spec.name),
         "most": spec.max_open,
     }
-    settings: dict[str, Any] = {"partitions": spec.topics.partitions, "door": door}
+    settings: dict[str, Any] = {
+        "partitions": spec.topics.partitions,
+        "order": spec.order,
+        "door": door,
+    }
     if spec.id is not None:
         settings |= {"id": document.data["id"], "source": run_data(document, spec, places)}
     return settings
@@ -172,6 +176,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "batch": _COMMIT,
         "journal": journal_of(spec.name),
         "partitions": spec.topics.partitions,
+        "order": spec.order,
         "inbox_config": _inbox_config(spec),
         "journal_config": _JOURNAL,
         "operator": spec.operator_name,

@@ -18,6 +18,7 @@ from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
 from kafka_etl.kafka.settings import Topic
 from kafka_etl.tasks.log_records import TOPIC
+from kafka_etl.tasks.placing import Order
 from kafka_etl.tasks.policy import OnDuplicate
 from kafka_etl.units import Duration, Size, show_duration
 
@@ -173,6 +174,8 @@ class TaskSpec(Settings):
         operator: The one operator, which may take long.
         id: Id of the task of a record, as an expression; None: the header `task-id`, else topic,
             partition and offset.
+        order: `key`: tasks of one key of the source run one after the other, and ids are taken
+            within their key.
         dedup: What becomes of a submission whose id is taken.
         max_open: Number of open tasks from which on no more are accepted: the source waits.
         max_age: Age at which a task that has not started expires; None: it never does.
@@ -197,6 +200,7 @@ class TaskSpec(Settings):
     source: Use
     operator: Annotated[TaskOperatorSpec, BeforeValidator(bare_string_is_use)]
     id: Expression | None = None
+    order: Order = "none"
     dedup: DedupSpec = DedupSpec()
     max_open: int = Field(default=100_000, ge=1)
     max_age: Duration | None = Field(default=None, gt=0)

@@ -13,6 +13,7 @@ from kafka_etl.errors import BrokersUnreachable, JournalUnreadable
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.kafka.produce import produce_record
+from kafka_etl.kafka.task_settings import TaskInboxSettings
 from kafka_etl.kafka.topics import read_ranges, whole
 from kafka_etl.record import Partition
 from kafka_etl.tasks.journal import (
@@ -46,22 +47,27 @@ def read_meta(admin: Admin, settings: Mapping[str, Any], journal: str) -> Meta |
 
 
 def write_meta(
-    settings: Mapping[str, Any], inbox: str, journal: str, partitions: int, ids: Mapping[str, str]
+    client: Mapping[str, Any], settings: TaskInboxSettings, ids: Mapping[str, str]
 ) -> None:
     """Write `meta`; two owners that begin at the same time write the same.
 
     Args:
-        settings: Settings of the producer.
-        inbox: Topic of the words.
-        journal: Topic of the states.
-        partitions: Number of partitions of both.
+        client: Settings of the producer.
+        settings: Settings of the pipeline.
         ids: Topic -> Kafka's id of the topic.
 
     Raises:
         BrokersUnreachable: No broker has taken the record.
     """
-    meta = Meta(partitions, ids.get(inbox, ""), ids.get(journal, ""), time_ns() // 1_000_000)
-    producer = make_client(Producer, {**settings, "acks": "all", "linger.ms": 0})
+    inbox, journal = settings.inbox, settings.journal
+    meta = Meta(
+        partitions=settings.partitions,
+        inbox=ids.get(inbox, ""),
+        journal=ids.get(journal, ""),
+        created_ms=time_ns() // 1_000_000,
+        order=settings.order,
+    )
+    producer = make_client(Producer, {**client, "acks": "all", "linger.ms": 0})
     produce_record(producer, journal, 0, Encoded(meta_key(), encode_meta(meta), []))
     if producer.flush(_WRITTEN_WITHIN):
         raise BrokersUnreachable(f"{journal}[0] has not taken its first record")

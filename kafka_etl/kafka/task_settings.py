@@ -15,6 +15,7 @@ from kafka_etl.kafka.settings import (
 )
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks.log_records import TOPIC
+from kafka_etl.tasks.placing import Order
 from kafka_etl.tasks.policy import OnDuplicate, Policy
 from kafka_etl.tasks.states import FINAL, State
 
@@ -87,6 +88,7 @@ class TaskInboxSettings(KafkaSourceSettings):
     Attributes:
         journal: Topic of the tasks' states.
         partitions: Number of partitions of inbox and journal.
+        order: Whether tasks of one key run one after the other.
         replication: Copies of each partition of topics that are created; None: the brokers'
             default.
         inbox_config: Further settings of the inbox, if it is created; likewise `journal_config`.
@@ -114,6 +116,7 @@ class TaskInboxSettings(KafkaSourceSettings):
 
     journal: Topic
     partitions: int = Field(default=16, ge=1, le=1000)
+    order: Order = "none"
     replication: int | None = None
     inbox_config: dict[str, str] = Field(default_factory=dict[str, str])
     journal_config: dict[str, str] = Field(default_factory=dict[str, str])

@@ -65,7 +65,7 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     _check(settings.journal, counts, configs, JOURNAL, settings.partitions)
     if meta is None:
         writer = {**deployment.kafka, **deployment.producer}
-        write_meta(writer, settings.inbox, settings.journal, settings.partitions, admin.topic_ids)
+        write_meta(writer, settings, admin.topic_ids)
     made = [place.topic for place in settings.outside]
     if made:
         _make_deliveries(made, settings.inbox_config, settings, deployment)
@@ -181,6 +181,13 @@ def _check_meta(
             f"the pipeline wants {settings.partitions} partitions, and {settings.inbox} and "
             f"{settings.journal} were made with {meta.partitions}, which is fixed for life",
             f"Set `topics.partitions: {meta.partitions}`.",
+        )
+    if settings.order != meta.order:
+        raise TaskTopicsUnfit(
+            f"the pipeline has `order: {settings.order}`, and {settings.journal} was begun with "
+            f"`order: {meta.order}`, which is fixed for life: the tasks that are known would not "
+            "be found where their ids, or their keys, say from now on",
+            f"Set `order: {meta.order}`; or run the tasks under another name.",
         )
 
 

@@ -200,7 +200,10 @@ class Head(_Part, frozen=True, kw_only=True):
         generation: How often the task was begun by hand or anew, from 1.
         outcome: The final state that follows on `Delivering`; None: none is known.
         seq: Offset of the submission in the inbox: the order of a queue.
-        route: What decides the task's partition; empty: its id.
+        route: The key of the record, where tasks of one key run in their order: decides the
+            task's partition, too; empty: the task waits for no other, and its id decides.
+        overtakes: Whether somebody has begun the task anew: such a task waits for none of its
+            route, and none waits for it.
         token: Id of the attempt that an executor holds; empty: none does.
         executor: The executor that holds the token, or held the last one.
         boot: Id of the executor's start.
@@ -229,6 +232,7 @@ class Head(_Part, frozen=True, kw_only=True):
     outcome: State | None = None
     seq: int = 0
     route: str = ""
+    overtakes: bool = False
     submit: Submitted | None = None
     origin: Origin | None = None
     input: Input | None = None
@@ -262,6 +266,11 @@ class Head(_Part, frozen=True, kw_only=True):
     def age(self) -> tuple[int, int]:
         """Grows with each change: tells which of two heads of a task is the later one."""
         return self.generation, self.before + len(self.history)
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether the task waits for those before it in its route, and others wait for it."""
+        return bool(self.route) and not self.overtakes
 
     @property
     def runs_alone(self) -> bool:

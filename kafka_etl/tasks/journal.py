@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from kafka_etl.tasks.placing import Order
+
 FORMAT: Final = 1
 """The format that this release writes."""
 
@@ -121,6 +123,7 @@ class Meta(msgspec.Struct, frozen=True):
         partitions: Number of partitions of inbox and journal.
         inbox: Kafka's id of the inbox; empty: the cluster has no such ids. Likewise `journal`.
         created_ms: In milliseconds since the epoch.
+        order: Whether keys decide the partitions of tasks, or ids.
         v: Format of the journal.
     """
 
@@ -128,6 +131,7 @@ class Meta(msgspec.Struct, frozen=True):
     inbox: str
     journal: str
     created_ms: int
+    order: Order = "none"
     v: int = FORMAT
 
 

@@ -377,6 +377,7 @@ def _new_generation(case: Case) -> Change:
     fresh = replace(
         _unfinished(head),
         generation=head.generation + 1,
+        overtakes=True,
         result="",
         result_at=-1,
         destinations=(),
@@ -394,7 +395,9 @@ def _deliver_again(case: Case) -> Change | None:
     if not refused:
         return None
     others = tuple(d for d in head.destinations if not d.on_cluster)
-    again = replace(_unfinished(head), outcome=State.SUCCEEDED, destinations=others)
+    again = replace(
+        _unfinished(head), outcome=State.SUCCEEDED, destinations=others, overtakes=True
+    )
     names = tuple(d.name for d in refused if not d.on_cluster)
     by, reason = case.word.by, case.word.reason
     if not names:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from kafka_etl.engine.tasks.archive import Archive, Place, Row
+from kafka_etl.engine.tasks.routes import Routes
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import (
@@ -86,10 +87,12 @@ class Broken(NamedTuple):
 
     Attributes:
         record: What stands in place of the task's head from now on.
+        route: The route in which the task had its turn; empty: in none.
     """
 
     record: bytes
     error: ErrorInfo
+    route: str = ""
 
 
 class _Glance(msgspec.Struct, frozen=True):
@@ -136,6 +139,7 @@ class Book:
         self._overlay: dict[str, Head | None] = {}
         self._queue: list[tuple[int, str, int]] = []
         self._timers: list[tuple[int, str, int]] = []
+        self._routes = Routes(self._has_place)
         self.unreadable: set[str] = set()
         self.broken: dict[str, Broken] = {}
         self.ignored = 0
@@ -206,8 +210,11 @@ class Book:
                 left = max(0, min(head.due.at_ms - now_ms, head.due.delay_ms))
                 head = replace(head, due=Due(now_ms + left, left))
             self._open[task] = head
-            self._schedule(head)
+            if head.in_turn:
+                self._routes.join(head)
         self._was_open.clear()
+        for head in self._open.values():
+            self._schedule(head)
         self._held = {task: head for task, head in self._open.items() if head.state in HELD}
         self._counts = Counter(head.state for head in self._open.values())
 
@@ -234,7 +241,8 @@ class Book:
         if task in self.broken or (task in self.unreadable and task not in self._overlay):
             return self._take_unreadable(task, word)
         try:
-            change = apply(task, self.head(task), word, at, self._policy)
+            before = self.head(task)
+            change = apply(task, before, word, at, self._policy)
         except sqlite3.Error:
             raise  # of the archive, and no fault of the word
         except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the others
@@ -243,12 +251,21 @@ class Book:
         if change is None:
             self.ignored += 1
             return False
-        self._overlay[task] = change.head
-        if change.head is not None:
-            self._schedule(change.head)
+        self._put(task, before, change.head)
         if change.beside is not None:
-            self._overlay[change.beside.id] = change.beside
+            self._put(change.beside.id, None, change.beside)
         return True
+
+    def _put(self, task: str, before: Head | None, head: Head | None) -> None:
+        """Put a head into the overlay."""
+        self._overlay[task] = head
+        if head is not None:
+            is_new = before is None or before.seq != head.seq
+            if is_new and head.in_turn and head.state in OPEN:
+                self._routes.join(head)
+            self._schedule(head)
+        if before is not None and before.in_turn and before.state in OPEN:
+            self._pass_on(before)
 
     def _take_unreadable(self, task: str, word: w.Word) -> bool:
         if isinstance(word, w.Forget) and task not in self.broken:
@@ -259,11 +276,12 @@ class Book:
 
     def _break(self, task: str, error: Exception, now_ms: int) -> None:
         info = ErrorInfo.of(error)
-        self._overlay.pop(task, None)
-        head = self._open.get(task)
+        new, head = self._overlay.pop(task, None), self._open.get(task)
         was = self._final(task) if head is None else encode_head(head)
         record = encode_quarantine(was, f"{info.type}: {info.message}", now_ms)
-        self.broken[task] = Broken(record, info)
+        known = new if head is None else head
+        route = known.route if known is not None and known.in_turn else ""
+        self.broken[task] = Broken(record, info, route)
 
     def head(self, task: str) -> Head | None:
         """The head of a task, as the overlay has it."""
@@ -313,11 +331,20 @@ class Book:
         while self._queue:
             _, task, generation = self._queue[0]
             head = self.head(task)
-            if head is None or head.state is not State.ENQUEUED or head.generation != generation:
+            if (
+                head is None
+                or head.state is not State.ENQUEUED
+                or head.generation != generation
+                or not self._may_start(head)
+            ):
                 heappop(self._queue)
                 continue
             return head
         return None
+
+    def _may_start(self, head: Head) -> bool:
+        """Whether a task that waits has its turn."""
+        return not head.in_turn or self._routes.first(head.route) == head.id
 
     def held(self) -> Collection[Head]:
         """The committed heads of tasks whose token an executor holds."""
@@ -388,19 +415,24 @@ class Book:
         """These changes of the overlay are durable."""
         for task, _, head, value in changes:
             del self._overlay[task]
-            self._let_go(task)
+            before = self._let_go(task)
             self.unreadable.discard(task)
             if head is None or head.state in FINAL:
                 self._recent[task] = value
-                continue
-            self._recent.pop(task, None)
-            self._unsaved.add(task)
-            self._open[task] = head
-            self._counts[head.state] += 1
-            if head.state in HELD:
-                self._held[task] = head
+            else:
+                self._keep_open(task, head)
+            if before is not None and before.in_turn:
+                self._pass_on(before)
         if len(self._recent) >= _RECENT:
             self._put_recent()
+
+    def _keep_open(self, task: str, head: Head) -> None:
+        self._recent.pop(task, None)
+        self._unsaved.add(task)
+        self._open[task] = head
+        self._counts[head.state] += 1
+        if head.state in HELD:
+            self._held[task] = head
 
     def merge_broken(self) -> None:
         """What stands in place of the heads of broken tasks is durable."""
@@ -409,15 +441,18 @@ class Book:
             self._recent.pop(task, None)
             self._archive.change([Row(task, None, succeeded=False, head=broken.record)])
             self.unreadable.add(task)
+            if broken.route:
+                self._call(broken.route)
         self.broken.clear()
 
-    def _let_go(self, task: str) -> None:
-        """The task is not open as it was."""
+    def _let_go(self, task: str) -> Head | None:
+        """The task is not open as it was; returns its head if it was."""
         before = self._open.pop(task, None)
         if before is not None:
             self._counts[before.state] -= 1
             self._held.pop(task, None)
         self._unsaved.discard(task)
+        return before
 
     def _put_recent(self) -> None:
         """Put the tasks that have ended, or were forgotten, into the archive."""
@@ -428,17 +463,48 @@ class Book:
 
     def drop(self) -> None:
         """The changes are void: what they had taken off the queue and the timers is put back."""
-        for task in (*self._overlay, *self.broken):
-            if (head := self._open.get(task)) is not None:
-                self._schedule(head)
+        tasks = (*self._overlay, *self.broken)
+        routes = {head.route for head in self._overlay.values() if head and head.in_turn}
+        routes |= {broken.route for broken in self.broken.values() if broken.route}
         self._overlay.clear()
         self.broken.clear()
+        self._routes.tidy(routes)
+        for task in tasks:
+            if (head := self._open.get(task)) is not None:
+                self._schedule(head)
+        for route in routes:
+            self._call(route)
 
     def _schedule(self, head: Head) -> None:
         """Put the task into the queue, and note its times; what is not so any more is passed."""
         if head.due is not None:
             heappush(self._timers, (head.due.at_ms, head.id, head.generation))
-        if head.state is State.ENQUEUED:
+        if head.state is State.ENQUEUED and self._may_start(head):
             heappush(self._queue, (head.seq, head.id, head.generation))
         if head.expires_ms and head.state in {State.ENQUEUED, State.RETRYING}:
             heappush(self._timers, (head.expires_ms, head.id, head.generation))
+
+    # Routes
+
+    def _has_place(self, seq: int, task: str) -> bool:
+        """Whether a task is open since its submission at an offset.
+
+        One that has ended keeps its place until that is durable.
+        """
+        heads = self._open.get(task), self._overlay.get(task)
+        return any(
+            head is not None and head.seq == seq and head.in_turn and head.state in OPEN
+            for head in heads
+        )
+
+    def _pass_on(self, head: Head) -> None:
+        """Give the turn to the next one of a route, if this task has left its place."""
+        if not self._has_place(head.seq, head.id):
+            self._call(head.route)
+
+    def _call(self, route: str) -> None:
+        """Put the task of a route whose turn it is into the queue."""
+        task = self._routes.first(route)
+        head = None if task is None else self.head(task)
+        if head is not None and head.state is State.ENQUEUED:
+            heappush(self._queue, (head.seq, head.id, head.generation))

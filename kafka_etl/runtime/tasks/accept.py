@@ -21,6 +21,7 @@ from kafka_etl.kafka.open_tasks import OpenTasks, OwnersNotes
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin
+from kafka_etl.tasks.placing import Order, route_of
 from kafka_etl.tasks.placing import partition_of as partition_of_task
 from kafka_etl.tasks.words import Submit, encode_submit, id_problem
 
@@ -33,6 +34,7 @@ _INVALID_ID, _UNDECODABLE = "InvalidId", "DecodeError"
 def submit(
     *,
     partitions: int,
+    order: Order = "none",
     id: Expression | None = None,  # noqa: A002 - the user's word
     source: dict[str, Any] | None = None,
     door: Door | None = None,
@@ -41,6 +43,7 @@ def submit(
 
     Args:
         partitions: Number of partitions of the inbox.
+        order: Whether tasks of one key run one after the other.
         id: Id of the task; None: the header `task-id`, else topic, partition and offset.
         source: A pipeline with the codecs of the source, for the id; None: the id is made of the
             record as it comes.
@@ -72,15 +75,17 @@ def submit(
             invalid = Failure(_UNDECODABLE, str(error))
         except Exception as error:  # noqa: BLE001 - an expression fails in any way on any data
             invalid = Failure(_INVALID_ID, f"there is no id: {type(error).__name__}: {error}")
+        route = route_of(origin.key()) if order == "key" else ""
         word = Submit(
             word=token_hex(8),
+            route=route,
             origin=Origin(tp.topic, tp.number, offset, timestamp=record.timestamp),
             invalid=invalid,
         )
         if invalid is not None:
             task = place
         headers = encode_submit(word, None, origin.key(), record.headers).headers
-        number = partition_of_task(task, partitions)
+        number = partition_of_task(route or task, partitions)
         return record.replace(
             key=task.encode(), headers=[*headers, (PARTITION, str(number).encode())]
         )
