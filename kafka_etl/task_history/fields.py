@@ -46,6 +46,7 @@ def everything_fields(every: Everything) -> dict[str, Any]:
     if head is None:
         return found | {"head": shown(every.data)}
     found |= {
+        "key": head.route or None,
         "input": _input_fields(every, head),
         "result": value_of(head.result.encode())["value"] if head.result else None,
         "error": _failure_fields(head.error),

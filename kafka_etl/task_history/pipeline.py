@@ -12,6 +12,7 @@ import msgspec
 
 from kafka_etl.errors import NoSuchTask
 from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.task_meta import read_meta
 from kafka_etl.kafka.topics import existing_partitions, record_at
 from kafka_etl.readable import plain
 from kafka_etl.record import Partition
@@ -20,7 +21,7 @@ from kafka_etl.task_history.rows import Task
 from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.log_records import TOPIC
-from kafka_etl.tasks.placing import inbox_of, journal_of
+from kafka_etl.tasks.placing import Order, inbox_of, journal_of
 
 _NAMED: Final = 5
 """The most tasks that the error about an ambiguous id names."""
@@ -62,6 +63,7 @@ class TaskPipeline:
         consumer: Settings of consumers; likewise `producer`.
         admin: Admin client of the cluster, which every part of a command shares.
         logs: Topic of what attempts print.
+        order: Whether tasks of one key run one after the other; None: the journal says so.
     """
 
     name: str
@@ -69,6 +71,7 @@ class TaskPipeline:
     producer: Mapping[str, Any]
     admin: Admin
     logs: str = TOPIC
+    order: Order | None = None
 
     @property
     def inbox(self) -> str:
@@ -90,6 +93,18 @@ class TaskPipeline:
         inbox = existing_partitions(self.admin, self.inbox, _STARTS_WITH_PIPELINE, "WRITE")
         existing_partitions(self.admin, self.journal, _STARTS_WITH_PIPELINE)
         return len(inbox)
+
+    def has_order(self) -> bool:
+        """Whether tasks of one key run one after the other, so that keys decide their partitions.
+
+        Raises:
+            JournalUnreadable: A later release has begun the journal.
+            KafkaEtlError: The journal cannot be read.
+        """
+        if self.order is not None:
+            return self.order == "key"
+        meta = read_meta(self.admin, self.consumer, self.journal)
+        return meta is not None and meta.order == "key"
 
     def inbox_ends(self) -> Mapping[int, int]:
         """Partition -> the offset after the last word."""
@@ -155,7 +170,11 @@ def named_task(index: Index, task: str) -> Task:
         return found[0]
     if found:
         numbers = ", ".join(str(each.row.partition) for each in found)
-        raise NoSuchTask(f"{index.journal} has several tasks {task}, in partitions {numbers}")
+        raise NoSuchTask(
+            f"{index.journal} has several tasks {task}, in partitions {numbers}",
+            "Their keys differ. Name one of them by a filter, such as `--where` with "
+            f"\"id == '{plain(task)}' and partition == {found[0].row.partition}\".",
+        )
     near = [plain(each.row.id) for each in index.beginning(task, _NAMED)]
     said = f"; some begin so: {', '.join(near)}" if near else ""
     raise NoSuchTask(f"{index.journal} has no task {task}{said}")

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from kafka_etl.errors import RecordsNotSent
+from kafka_etl.errors import RecordsNotSent, RequestRefused
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.sending import (
     PATIENCE,
@@ -19,8 +19,8 @@ from kafka_etl.task_history.sending import (
 )
 from kafka_etl.task_history.watch import Watch
 from kafka_etl.tasks.head import Head
-from kafka_etl.tasks.placing import partition_of
-from kafka_etl.tasks.words import Submit, encode_word
+from kafka_etl.tasks.placing import partition_of, route_of
+from kafka_etl.tasks.words import Submit, encode_submit
 
 _PREVIEW: Final = 1024
 
@@ -58,7 +58,9 @@ class Submission:
 
 
 @contextmanager
-def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Generator[Submission]:
+def submitted(
+    pipeline: TaskPipeline, task: str, body: bytes, by: str, key: bytes | None = None
+) -> Generator[Submission]:
     """Submit a task.
 
     Args:
@@ -66,21 +68,26 @@ def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Genera
         task: Id of the task.
         body: The input.
         by: Who submits it: `USER@HOST`.
+        key: Key of the input; None: there is none.
 
     Raises:
+        RequestRefused: There is no key, and keys say which tasks wait for each other.
         RecordsNotSent: The inbox takes no record of this size, or the brokers do not have it.
         KafkaEtlError: There is no inbox, or no broker answers.
     """
-    place = (partition_of(task, pipeline.partitions()), task)
+    partitions = pipeline.partitions()
+    route = _route_in(pipeline, key)
+    place = (partition_of(route or task, partitions), task)
     word, limit = secrets.token_hex(16), largest_word(pipeline)
     submission = Submit(
         word=word,
         by=by,
+        route=route,
         accepted_ms=time.time_ns() // 1_000_000,
         size=len(body),
         preview=body[:_PREVIEW].decode("utf-8", "replace"),
     )
-    addressed = Addressed(*place, encode_word(submission, body))
+    addressed = Addressed(*place, encode_submit(submission, body, key))
     if addressed.size > limit:
         raise RecordsNotSent(
             f"the input has {len(body):,} bytes, with which its record has up to "
@@ -91,3 +98,21 @@ def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Genera
     with watching(pipeline, [place]) as watch:
         ends = send_words(pipeline, [addressed], limit)
         yield Submission(place, word, ends, watch)
+
+
+def _route_in(pipeline: TaskPipeline, key: bytes | None) -> str:
+    """The route of a new task; empty: the pipeline runs its tasks in no order.
+
+    Raises:
+        RequestRefused: There is an order, and no key.
+    """
+    if not pipeline.has_order():
+        return ""
+    if key is None:
+        raise RequestRefused(
+            f"{pipeline.name} runs tasks of one key one after the other (`order: key`), and this "
+            "task has no key",
+            "Give the key of the record that the task stands for: `--key KEY`, or the parameter "
+            "`key` over HTTP.",
+        )
+    return route_of(key)

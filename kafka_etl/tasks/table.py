@@ -395,9 +395,7 @@ def _deliver_again(case: Case) -> Change | None:
     if not refused:
         return None
     others = tuple(d for d in head.destinations if not d.on_cluster)
-    again = replace(
-        _unfinished(head), outcome=State.SUCCEEDED, destinations=others, overtakes=True
-    )
+    again = replace(_unfinished(head), outcome=State.SUCCEEDED, destinations=others, overtakes=True)
     names = tuple(d.name for d in refused if not d.on_cluster)
     by, reason = case.word.by, case.word.reason
     if not names:

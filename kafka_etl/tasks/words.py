@@ -34,7 +34,7 @@ class Submit(Word, frozen=True, kw_only=True):
 
     Attributes:
         by: Who submits the task, as the sender claims; empty: the pipeline's source.
-        route: What decides the partition; empty: the task's id.
+        route: See `kafka_etl.tasks.head.Head`.
         trace: The `traceparent` of the record.
         invalid: Why the record makes no task; None: it does.
         accepted_ms: The inbox's time of the word, in milliseconds since the epoch.

@@ -71,6 +71,9 @@ def _origin(every: Everything, head: Head) -> Iterator[str]:
         yield _line("submitted", f"{time_of(head.submit.at_ms)}{by}")
     if row.source:
         yield _line("source", row.source)
+    if head.route:
+        note = " (begun anew, out of the order of its key)" if head.overtakes else ""
+        yield _line("key", f"{head.route}{note}")
     if head.input is not None:
         at = f"{every.inbox}/{row.partition}/{head.input.offset}"
         yield _line("input", f"{head.input.size:,} bytes in {at}")

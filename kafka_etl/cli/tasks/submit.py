@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -36,6 +36,10 @@ def submit(  # noqa: PLR0913 - one parameter per option
     task: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Default: a random one.")
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", help="Key of the input; `order: key` needs one."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as `wait` does.")] = False,
     timeout: TimeoutOption = None,
     kafka: KafkaOption = None,
@@ -53,27 +57,30 @@ def submit(  # noqa: PLR0913 - one parameter per option
     body, name = _input(data, file), _checked(task)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
         found = find_pipeline(given, kafka, pipeline, overrides)
-        status = _submit(found, name, body, given, wait=wait, seconds=seconds)
+        new = _New(name, body, None if key is None else key.encode("utf-8", "surrogateescape"))
+        status = _submit(found, new, given, wait=wait, seconds=seconds)
     raise typer.Exit(status)
 
 
-def _submit(  # noqa: PLR0913 - the task, and what the user wants to know of it
-    found: TaskPipeline,
-    name: str,
-    body: bytes,
-    given: str,
-    *,
-    wait: bool,
-    seconds: float | None,
+class _New(NamedTuple):
+    """A new task: its id, its input, and the key of that."""
+
+    name: str
+    body: bytes
+    key: bytes | None
+
+
+def _submit(
+    found: TaskPipeline, new: _New, given: str, *, wait: bool, seconds: float | None
 ) -> int:
     """Submit a task, tell what became of it, and return the exit status."""
     from kafka_etl.task_history.submission import submitted
 
-    with submitted(found, name, body, actor()) as submission:
-        typer.echo(name)
+    with submitted(found, new.name, new.body, actor(), new.key) as submission:
+        typer.echo(new.name)
         is_taken, head = submission.until_taken(), submission.head
         if is_taken and not submission.is_mine:
-            _tell_duplicate(given, name, head)
+            _tell_duplicate(given, new.name, head)
             return LEFT_ALONE
         tell(_fate(found, head))
         state = None if head is None else head.state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,13 +54,19 @@ def wait(  # noqa: PLR0913 - one parameter per option
 
 def _wait(found: TaskPipeline, ids: list[str], seconds: float | None) -> int:
     from kafka_etl.task_history.watch import Watch
+    from kafka_etl.tasks.placing import partition_of
 
     with opened_index(found) as index:
         # Whoever waits for known tasks needs no right to the inbox.
         is_known = all(map(index.named, ids))
         unread: Mapping[int, int] = {} if is_known else found.inbox_ends()
         read = {number: mark.inbox for number, mark in index.marks().items()}
-        states = dict(_state(index, task, unread, read) for task in ids)
+        has_order = not is_known and found.has_order()
+        states: dict[Place, str | None] = {}
+        for task in ids:
+            homes = unread if has_order else [partition_of(task, max(1, len(unread)))]
+            homes = [number for number in homes if read.get(number, 0) < unread.get(number, 0)]
+            states |= _states(index, task, homes)
         begins = {number: index.positions.get(number, 0) for number, _ in states}
     with Watch(found.consumer, found.journal, begins, states) as watch:
         watch.marks.update(read)
@@ -82,28 +88,23 @@ def parse_timeout(text: str | None) -> float | None:
         raise typer.BadParameter(str(error), param_hint="--timeout") from None
 
 
-def _state(
-    index: Index, task: str, unread: Mapping[int, int], read: Mapping[int, int]
-) -> tuple[Place, str | None]:
-    """Where a task is, and its state; None: its submission may still be in the inbox, unread.
+def _states(index: Index, task: str, homes: Sequence[int]) -> dict[Place, str | None]:
+    """Where a task is, and its state; None: its submission may be there in the inbox, unread.
 
     Args:
         index: The index.
         task: The task's id.
-        unread: Partition -> the end of the inbox.
-        read: Partition -> how far an owner has read the inbox.
+        homes: The partitions that may have its submission, and whose owners have not read all.
 
     Raises:
         NoSuchTask: There is no such task, and all words have been read; or there are several.
     """
     from kafka_etl.task_history.pipeline import named_task
-    from kafka_etl.tasks.placing import partition_of
 
-    number = partition_of(task, max(1, len(unread)))
-    if read.get(number, 0) < unread.get(number, 0) and not index.named(task):
-        return (number, task), None
+    if homes and not index.named(task):
+        return dict.fromkeys((number, task) for number in homes)
     row = named_task(index, task).row
-    return (row.partition, row.id), row.state
+    return {(row.partition, row.id): row.state}
 
 
 def wait_for(
@@ -116,7 +117,8 @@ def wait_for(
 
     Args:
         watch: Follows the tasks from where their states were read.
-        states: The tasks with their states; None: a task that is not known yet.
+        states: The tasks with their states; None: a task that is not known yet, and may be in
+            any of the partitions under which it is listed.
         seconds: How long to wait; None: for ever.
         unread: Partition -> the offset of the inbox up to which a submission may be unread.
 
@@ -131,11 +133,14 @@ def wait_for(
             head = watch.heads.get(place)
             if place in open_ and head is not None:
                 found[place] = head.state
+                for other in [p for p in open_ if p[1] == place[1] and found[p] is None]:
+                    open_.discard(other)
+                    del found[other]
                 if _tell_end(place, head.state):
                     open_.discard(place)
         _check_known(watch, found, unread)
-    for place in sorted(open_):
-        tell(f"{place[1]} has not ended: {found[place] or 'no owner has taken it yet'}")
+    for task, state in sorted({(place[1], found[place]) for place in open_}):
+        tell(f"{task} has not ended: {state or 'no owner has taken it yet'}")
     return exit_status(state or "" for state in found.values())
 
 
@@ -156,6 +161,6 @@ def _check_known(
 
     if unread is None or not watch.has_taken(unread):
         return
-    unknown = [task for (_, task), state in states.items() if state is None]
+    unknown = {task for (_, task), state in states.items() if state is None}
     if unknown:
         raise NoSuchTask(f"the pipeline has no task {', '.join(sorted(unknown))}")

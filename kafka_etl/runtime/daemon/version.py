@@ -116,6 +116,7 @@ class Version:
             consumer={**client, **spec.consumer},
             producer={**client, **spec.producer},
             logs=str(spec.source.with_["logs_topic"]),
+            order=spec.source.with_["order"],
             cache=self.folder.path / "cache",
         )
 

@@ -77,6 +77,7 @@ class _New(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Parameters of a submission."""
 
     id: str | None = None
+    key: str | None = None
     by: str | None = None
 
 
@@ -122,7 +123,9 @@ def answer(asked: Asked) -> Answered:
     try:
         door = asked.door
         admin = reached(door.client)
-        pipeline = TaskPipeline(door.name, door.consumer, door.producer, admin, door.logs)
+        pipeline = TaskPipeline(
+            door.name, door.consumer, door.producer, admin, door.logs, door.order
+        )
         return _VERBS[asked.verb](pipeline, asked)
     except KafkaEtlError as error:
         status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 500)
@@ -164,7 +167,8 @@ def _submit(pipeline: TaskPipeline, asked: Asked) -> Answered:
     problem = id_problem(task)
     if problem is not None:
         raise RequestRefused(f"this cannot be the id of a task: {problem}", _PAGE)
-    with submitted(pipeline, task, asked.body, _by(wanted.by)) as submission:
+    key = None if wanted.key is None else wanted.key.encode()
+    with submitted(pipeline, task, asked.body, _by(wanted.by), key) as submission:
         is_taken, head = submission.until_taken(), submission.head
         is_mine = submission.is_mine
     told: dict[str, Any] = {

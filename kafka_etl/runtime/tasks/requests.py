@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kafka_etl.tasks.placing import Order
+
 Verb = Literal["list", "show", "submit", "stop", "retry", "logs", "stack"]
 
 
@@ -18,6 +20,7 @@ class TaskDoor:
         name: Name of the pipeline, as its file has it.
         client: Settings of all clients; likewise `consumer` and `producer`.
         logs: Topic of what attempts print.
+        order: Whether tasks of one key run one after the other.
         cache: Folder of the indexes, unless the environment names one.
     """
 
@@ -26,6 +29,7 @@ class TaskDoor:
     consumer: Mapping[str, Any]
     producer: Mapping[str, Any]
     logs: str
+    order: Order
     cache: Path
 
 
