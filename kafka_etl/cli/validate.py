@@ -21,7 +21,7 @@ def validate(
     from kafka_etl.config.document import Document
     from kafka_etl.config.load import load
     from kafka_etl.config.report import config_error
-    from kafka_etl.config.task_documents import all_documents
+    from kafka_etl.config.task_documents import all_documents, notes_of
     from kafka_etl.errors import ConfigError
     from kafka_etl.plugins import PluginRegistry, importable
 
@@ -43,6 +43,9 @@ def validate(
         operators = ", ".join(operator.name for operator in pipeline.operators) or "none"
         name, guarantee = pipeline.spec.name, pipeline.label
         typer.echo(f"{document.path}: {name}: {guarantee}; operators: {operators}")
+    for document in loaded.documents:
+        for note in notes_of(document):
+            typer.echo(f"{document.path}: {document.data.get('name')}: {note}")
     if findings:
         typer.echo(config_error(findings).what, err=True)
         raise typer.Exit(ConfigError.exit_status)

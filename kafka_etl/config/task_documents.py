@@ -102,6 +102,16 @@ def all_documents(document: Document, findings: list[Finding]) -> list[Document]
     return documents
 
 
+def notes_of(document: Document) -> list[str]:
+    """What follows from the settings of a task pipeline that its user should know."""
+    if not is_task_mode(document) or document.data.get("order") != "key":
+        return []
+    return [
+        "order: key: tasks of one key run one after the other, those without a key at any time; "
+        "ids are taken within their key, so give the tasks of two keys two ids"
+    ]
+
+
 def attempt_document(document: Document) -> Document:
     """The pipeline with the operators of a valid file: of a task pipeline, that of its attempts."""
     documents = all_documents(document, [])

@@ -5,24 +5,46 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+from kafka_etl.errors import RequestRefused
+from kafka_etl.kafka.topics import record_at
+from kafka_etl.record import Headers, Partition, headers_of
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.rows import TaskRow
 from kafka_etl.task_history.sending import (
     PATIENCE,
     Addressed,
     largest_word,
+    require_room,
     send_words,
     watching,
 )
 from kafka_etl.task_history.watch import Watch
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import SINK_FAILED
-from kafka_etl.tasks.words import Forget, Retry, Stop, Word, encode_word
+from kafka_etl.tasks.words import (
+    Forget,
+    Retry,
+    Stop,
+    Word,
+    WordRecord,
+    encode_input,
+    encode_word,
+    own_parts,
+    preview_of,
+)
 
 _FORGOTTEN: Final = "Forgotten"
 """What an answer says in place of a state."""
+
+
+class NewInput(NamedTuple):
+    """An input in place of another one, with whose key and headers it goes."""
+
+    value: bytes
+    key: bytes | None
+    headers: Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +55,14 @@ class Order:
         verb: What is ordered, in words.
         objection: Says why the order leaves a task alone; None: the order is for the task.
         word: Makes the word for a task.
+        input: What the task gets in place of its input; None: the task keeps its own.
         details: What of the order the user has chosen, besides the tasks.
     """
 
     verb: Literal["stop", "retry", "forget"]
     objection: Callable[[TaskRow], str | None]
     word: Callable[[TaskRow], Word]
+    input: NewInput | None = None
     details: tuple[str, ...] = ()
 
 
@@ -75,11 +99,40 @@ def stop_order(
             batch=batch,
         )
 
-    return Order("stop", objection, word, _chosen(force=force, quiet=quiet))
+    return Order("stop", objection, word, details=_chosen(force=force, quiet=quiet))
 
 
-def retry_order(
-    by: str, reason: str, *, again: bool = False, deliver: bool = False, batch: str = ""
+def new_input(pipeline: TaskPipeline, task: str, value: bytes) -> NewInput:
+    """A new input for a task.
+
+    Raises:
+        NoSuchTask: There is no such task.
+        RequestRefused: The inbox has the old input no more.
+        KafkaEtlError: Journal or inbox cannot be read.
+    """
+    every = pipeline.everything(task, lambda _line: None)
+    old = None if every.head is None else every.head.input
+    record = None
+    if old is not None:
+        place = Partition(pipeline.inbox, every.task.row.partition)
+        record = record_at(pipeline.consumer, place, old.offset)
+    if record is None:
+        raise RequestRefused(
+            f"{pipeline.inbox} has the input of task {task} no more, and a new one goes with the "
+            "key and the headers of the old one",
+            "Submit a new task.",
+        )
+    return NewInput(value, *own_parts(headers_of(record)))
+
+
+def retry_order(  # noqa: PLR0913 - what the user may choose
+    by: str,
+    reason: str,
+    *,
+    again: bool = False,
+    deliver: bool = False,
+    batch: str = "",
+    input_: NewInput | None = None,
 ) -> Order:
     """The order to run once more.
 
@@ -89,6 +142,7 @@ def retry_order(
         again: Whether also what has Succeeded runs once more.
         deliver: Whether only to deliver the result once more.
         batch: Id of the bulk action; empty: the tasks are named one by one.
+        input_: The input of the one task that is named; None: its own.
     """
 
     def objection(row: TaskRow) -> str | None:
@@ -103,9 +157,11 @@ def retry_order(
             deliver=deliver,
             again=again,
             batch=batch,
+            input=input_ is not None,
+            preview="" if input_ is None else preview_of(input_.value),
         )
 
-    return Order("retry", objection, word, _chosen(again=again, deliver=deliver))
+    return Order("retry", objection, word, input_, _chosen(again=again, deliver=deliver))
 
 
 def forget_order(by: str, reason: str) -> Order:
@@ -158,17 +214,27 @@ def give(
         word had an effect.
 
     Raises:
-        KafkaEtlError: The brokers do not have all words, or cannot be asked.
+        RecordsNotSent: The inbox takes no input of this size, or the brokers do not have all words.
+        KafkaEtlError: The brokers cannot be asked.
     """
     if not rows:
         return []
     by_place = {(row.partition, row.id): row for row in rows}
     words = {place: order.word(row) for place, row in by_place.items()}
-    addressed = (Addressed(*place, encode_word(word)) for place, word in words.items())
+    addressed = [Addressed(*place, _record(order, word)) for place, word in words.items()]
+    limit = largest_word(pipeline)
+    for one in addressed if order.input is not None else ():
+        require_room(pipeline, one, limit)
     with watching(pipeline, words) as watch:
-        ends = send_words(pipeline, addressed, largest_word(pipeline))
+        ends = send_words(pipeline, addressed, limit)
         watch.until_taken(ends, patience)
         return [_answer(row, words[place], watch, ends) for place, row in by_place.items()]
+
+
+def _record(order: Order, word: Word) -> WordRecord:
+    if order.input is not None and isinstance(word, Retry):
+        return encode_input(word, *order.input)
+    return encode_word(word)
 
 
 def _answer(row: TaskRow, word: Word, watch: Watch, ends: Mapping[int, int]) -> dict[str, Any]:

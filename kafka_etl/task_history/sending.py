@@ -49,6 +49,21 @@ def largest_word(pipeline: TaskPipeline) -> int:
     return int(settings.get("max.message.bytes", _DEFAULT_LIMIT))
 
 
+def require_room(pipeline: TaskPipeline, addressed: Addressed, limit: int) -> None:
+    """Check that the inbox takes a word with an input.
+
+    Raises:
+        RecordsNotSent: The inbox takes no record of this size.
+    """
+    if addressed.size > limit:
+        raise RecordsNotSent(
+            f"the input has {len(addressed.word.value or b''):,} bytes, with which its record has "
+            f"up to {addressed.size:,}; {pipeline.inbox} takes {limit:,}",
+            "Put the data elsewhere and submit where they are, or raise max.message.bytes of the "
+            "inbox.",
+        )
+
+
 @contextmanager
 def watching(pipeline: TaskPipeline, places: Collection[tuple[int, str]]) -> Generator[Watch]:
     """Watch what owners write from now on.

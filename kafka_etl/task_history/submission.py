@@ -8,21 +8,20 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from kafka_etl.errors import RecordsNotSent, RequestRefused
+from kafka_etl.errors import RequestRefused
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.sending import (
     PATIENCE,
     Addressed,
     largest_word,
+    require_room,
     send_words,
     watching,
 )
 from kafka_etl.task_history.watch import Watch
 from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.placing import partition_of, route_of
-from kafka_etl.tasks.words import Submit, encode_submit
-
-_PREVIEW: Final = 1024
+from kafka_etl.tasks.words import Submit, encode_input, preview_of
 
 
 class Submission:
@@ -85,16 +84,10 @@ def submitted(
         route=route,
         accepted_ms=time.time_ns() // 1_000_000,
         size=len(body),
-        preview=body[:_PREVIEW].decode("utf-8", "replace"),
+        preview=preview_of(body),
     )
-    addressed = Addressed(*place, encode_submit(submission, body, key))
-    if addressed.size > limit:
-        raise RecordsNotSent(
-            f"the input has {len(body):,} bytes, with which its record has up to "
-            f"{addressed.size:,}; {pipeline.inbox} takes {limit:,}",
-            "Put the data elsewhere and submit where they are, or raise max.message.bytes of the "
-            "inbox.",
-        )
+    addressed = Addressed(*place, encode_input(submission, body, key))
+    require_room(pipeline, addressed, limit)
     with watching(pipeline, [place]) as watch:
         ends = send_words(pipeline, [addressed], limit)
         yield Submission(place, word, ends, watch)

@@ -368,12 +368,12 @@ def _retry_success(case: Case) -> Change | None:
 
 
 def _retry_now(case: Case) -> Change:
-    head = replace(case.head, due=None)
-    return Change(_told(head, State.ENQUEUED, case.at, case.word.by, case.word.reason))
+    head = replace(_with_input(case), due=None)
+    return Change(_told(head, State.ENQUEUED, case.at, case.word.by, _reason(case.word)))
 
 
 def _new_generation(case: Case) -> Change:
-    head = case.head
+    head = _with_input(case)
     fresh = replace(
         _unfinished(head),
         generation=head.generation + 1,
@@ -384,7 +384,20 @@ def _new_generation(case: Case) -> Change:
         expires_ms=0,
         attempts=Attempts(total=head.attempts.total, last=head.attempts.last),
     )
-    return Change(_told(fresh, State.ENQUEUED, case.at, case.word.by, case.word.reason))
+    return Change(_told(fresh, State.ENQUEUED, case.at, case.word.by, _reason(case.word)))
+
+
+def _with_input(case: Case) -> Head:
+    """The head with the input that the word has brought along, if it has."""
+    word: w.Retry = case.word
+    if not word.input:
+        return case.head
+    return replace(case.head, input=Input(case.at.offset, word.size, preview=word.preview))
+
+
+def _reason(word: w.Retry) -> str:
+    said = "with another input" if word.input else ""
+    return ": ".join(part for part in (said, word.reason) if part)
 
 
 def _deliver_again(case: Case) -> Change | None:

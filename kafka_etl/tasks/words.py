@@ -17,6 +17,7 @@ FORMAT: Final = 1
 _KIND, _VERSION, _MEANING = "k", "v", "m"
 _KEY, _OWN = "key", "h."
 _LONGEST_ID: Final = 256
+_PREVIEW: Final = 1024
 
 
 class Word(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -77,6 +78,9 @@ class Retry(Word, frozen=True, kw_only=True):
         expect: The generation that the sender has seen.
         deliver: Whether only to deliver the result once more.
         again: Whether to run a task that has succeeded.
+        input: Whether the record is the task's input from now on.
+        size: Bytes of that input, as the owner finds.
+        preview: The first of that input as text.
     """
 
     expect: int
@@ -85,6 +89,9 @@ class Retry(Word, frozen=True, kw_only=True):
     deliver: bool = False
     again: bool = False
     batch: str = ""
+    input: bool = False
+    size: int = 0
+    preview: str = ""
 
 
 class Forget(Word, frozen=True, kw_only=True):
@@ -339,18 +346,26 @@ def encode_word(word: Word, value: bytes | None = None) -> WordRecord:
     )
 
 
-def encode_submit(
-    word: Submit, value: bytes | None, key: bytes | None = None, headers: Headers | None = None
+def encode_input(
+    word: Submit | Retry,
+    value: bytes | None,
+    key: bytes | None = None,
+    headers: Headers | None = None,
 ) -> WordRecord:
-    """A submission as a record of the inbox, with key and headers of the record of the source."""
+    """A word with an input as a record of the inbox: value, key and headers are the input's."""
     record = encode_word(word, value)
     own = [(_OWN + name, content) for name, content in headers or ()]
     keyed: Headers = [] if key is None else [(_KEY, key)]
     return WordRecord(value, [*record.headers, *keyed, *own])
 
 
+def preview_of(value: bytes) -> str:
+    """The first of an input, as text."""
+    return value[:_PREVIEW].decode("utf-8", "replace")
+
+
 def own_parts(headers: Headers) -> tuple[bytes | None, Headers]:
-    """Key and headers of the record of the source, of which a submission was made."""
+    """Key and headers of the input that a word has brought along."""
     key = next((content for name, content in headers if name == _KEY), None)
     return key, [(name[len(_OWN) :], value) for name, value in headers if name.startswith(_OWN)]
 

@@ -15,7 +15,7 @@ from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.journal import Kind, Mark, decode_mark
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.states import FINAL, State
-from kafka_etl.tasks.words import Submit, Word, encode_submit, encode_word
+from kafka_etl.tasks.words import Submit, Word, encode_input, encode_word
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.task_parts import heads_of, journal_of, spec_of
@@ -171,7 +171,7 @@ class TaskRig:
 
     def submit(self, *tasks: dict[str, Any]) -> None:
         for task in tasks:
-            record = encode_submit(Submit(word=f"w-{task['id']}"), json.dumps(task).encode())
+            record = encode_input(Submit(word=f"w-{task['id']}"), json.dumps(task).encode())
             self.put(task["id"], record.value, record.headers)
 
     def say(self, task: str, word: Word) -> None:

@@ -14,6 +14,7 @@ from kafka_etl.cli.dlq.bulk import actor, tell
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.tasks.choosing import Chosen, Request, confirm, preview
 from kafka_etl.cli.tasks.finding import Given, WhereOption, find_pipeline, opened_index
+from kafka_etl.cli.tasks.inputs import read_input
 from kafka_etl.cli.tasks.outcomes import LEFT_ALONE
 from kafka_etl.cli.tasks.states import StateOption
 
@@ -97,6 +98,14 @@ def retry(  # noqa: PLR0913 - one parameter per option
         bool,
         typer.Option("--deliver", help="Only deliver the result, where a destination refused it."),
     ] = False,
+    text: Annotated[
+        str | None,
+        typer.Option("--input", metavar="JSON", help="Another input, as text, for one task."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Likewise a file; -: standard input."),
+    ] = None,
     dry_run: DryRun = False,
     plan: PlanOption = None,
     yes: Confirmed = False,
@@ -112,11 +121,16 @@ def retry(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl tasks retry transcode --where "error.type == 'Timeout'" --reason "disk full"
     """
-    from kafka_etl.task_history.orders import retry_order
+    from kafka_etl.task_history.orders import new_input, retry_order
 
     batch = "" if ids else secrets.token_hex(4)
-    order = retry_order(actor(), reason, again=again, deliver=deliver, batch=batch)
+    value = None if text is None and file is None else read_input(text, file, "--input")
+    if value is not None and (len(ids) != 1 or deliver):
+        said = "another input is for one task, which is named by its id and runs once more"
+        raise typer.BadParameter(said, param_hint="--input")
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
+    fresh = None if value is None else new_input(found, ids[0], value)
+    order = retry_order(actor(), reason, again=again, deliver=deliver, batch=batch, input_=fresh)
     _give(found, order, Request(ids, where, states, plan), Manner(dry_run, yes, json))
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,6 +13,7 @@ from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.dlq.bulk import actor, tell
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.tasks.finding import Given, find_pipeline
+from kafka_etl.cli.tasks.inputs import read_input
 from kafka_etl.cli.tasks.outcomes import LEFT_ALONE, no_error_looks_like_an_outcome
 from kafka_etl.cli.tasks.wait import TimeoutOption, parse_timeout, wait_for
 
@@ -54,7 +53,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     Example: kafka-etl tasks submit transcode -d '{"object": "a.mov"}' --id a.mov
     """
     seconds, overrides = parse_timeout(timeout), parse_sets(sets)
-    body, name = _input(data, file), _checked(task)
+    body, name = read_input(data, file, "-d"), _checked(task)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
         found = find_pipeline(given, kafka, pipeline, overrides)
         new = _New(name, body, None if key is None else key.encode("utf-8", "surrogateescape"))
@@ -86,24 +85,6 @@ def _submit(
         state = None if head is None else head.state
         place, watch = submission.place, submission.watch
         return wait_for(watch, {place: state}, seconds) if wait else 0
-
-
-def _input(data: str | None, file: str | None) -> bytes:
-    """The input, from an option.
-
-    Raises:
-        typer.BadParameter: There is none, or two, or the file cannot be read.
-    """
-    if (data is None) == (file is None):
-        raise typer.BadParameter("give the input: either -d JSON, or -f FILE", param_hint="-d")
-    if data is not None:
-        return data.encode("utf-8", "surrogateescape")
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file or "").read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="-f") from error
 
 
 def _checked(task: str | None) -> str:

@@ -20,7 +20,7 @@ class Inputs:
         self._kept: Kept[SourceRecord] = Kept(read, lambda record: record)
 
     def keep(self, tp: Partition, record: SourceRecord) -> None:
-        """Keep the input of a submission."""
+        """Keep the input that a word has brought along."""
         self._kept.keep(tp, offset_of(record), record, len(record.value() or b""))
 
     def drop(self, tp: Partition, head: Head) -> None:

@@ -234,10 +234,10 @@ class OwnerSink:
             case w.Submit() if self._home_of(task, word) != tp.number:
                 self._moves.append((self._home_of(task, word), record))
             case w.Submit():
-                size, accepted = len(record.value() or b""), record.timestamp()[1]
-                submitted = replace(word, accepted_ms=accepted, size=size)
-                if self._take(tp, task, submitted, record):
-                    self._inputs.keep(tp, record)
+                accepted = replace(word, accepted_ms=record.timestamp()[1])
+                self._take_input(tp, task, accepted, record)
+            case w.Retry(input=True):
+                self._take_input(tp, task, word, record)
             case _:
                 head = book.head(task)
                 whole = self._deliveries.completed(tp, head, word, record, rows)
@@ -252,6 +252,14 @@ class OwnerSink:
             self._keeper.took(word)
         elif isinstance(word, w.Returned):
             self._executors.returned(tp, head)
+
+    def _take_input(
+        self, tp: Partition, task: str, word: w.Submit | w.Retry, record: SourceRecord
+    ) -> None:
+        """Have a task take a word whose record is an input."""
+        sized = replace(word, size=len(record.value() or b""))
+        if self._take(tp, task, sized, record):
+            self._inputs.keep(tp, record)
 
     def _take(self, tp: Partition, task: str, word: w.Word, record: SourceRecord) -> bool:
         """Have a task take a word; return whether the word has an effect."""

@@ -23,7 +23,7 @@ from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin
 from kafka_etl.tasks.placing import Order, route_of
 from kafka_etl.tasks.placing import partition_of as partition_of_task
-from kafka_etl.tasks.words import Submit, encode_submit, id_problem
+from kafka_etl.tasks.words import Submit, encode_input, id_problem
 
 PARTITION: Final = "p"
 """Header with the number of the partition, which the sink reads."""
@@ -84,7 +84,7 @@ def submit(
         )
         if invalid is not None:
             task = place
-        headers = encode_submit(word, None, origin.key(), record.headers).headers
+        headers = encode_input(word, None, origin.key(), record.headers).headers
         number = partition_of_task(route or task, partitions)
         return record.replace(
             key=task.encode(), headers=[*headers, (PARTITION, str(number).encode())]

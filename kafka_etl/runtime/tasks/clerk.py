@@ -38,7 +38,7 @@ from kafka_etl.runtime.tasks.requests import Answered, Asked
 from kafka_etl.task_history.fields import everything_fields, fields, piece_fields
 from kafka_etl.task_history.filters import since_of, states_of
 from kafka_etl.task_history.logs import InOrder, Logs, chosen_run, stack_of
-from kafka_etl.task_history.orders import Order, give, retry_order, stop_order
+from kafka_etl.task_history.orders import Order, give, new_input, retry_order, stop_order
 from kafka_etl.task_history.pipeline import Everything, TaskPipeline, named_task
 from kafka_etl.task_history.submission import submitted
 from kafka_etl.task_history.where import Where
@@ -96,6 +96,7 @@ class _Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
     again: bool = False
     deliver: bool = False
+    input: Any = msgspec.UNSET
     by: str | None = None
 
 
@@ -190,7 +191,16 @@ def _stop(pipeline: TaskPipeline, asked: Asked) -> Answered:
 
 def _retry(pipeline: TaskPipeline, asked: Asked) -> Answered:
     wanted = _parameters(asked, _Retry)
-    order = retry_order(_by(wanted.by), wanted.reason, again=wanted.again, deliver=wanted.deliver)
+    fresh = None
+    if wanted.input is not msgspec.UNSET:
+        if wanted.deliver:
+            raise RequestRefused("`deliver` runs nothing that could have another `input`", _PAGE)
+        given = wanted.input
+        value = given.encode() if isinstance(given, str) else orjson.dumps(given)
+        fresh = new_input(pipeline, asked.task, value)
+    order = retry_order(
+        _by(wanted.by), wanted.reason, again=wanted.again, deliver=wanted.deliver, input_=fresh
+    )
     return _give(pipeline, asked, order)
 
 

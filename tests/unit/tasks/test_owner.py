@@ -223,7 +223,7 @@ class Bench:
         put(
             self.log,
             task,
-            w.encode_submit(w.Submit(word=f"s-{task}", **more), value).headers,
+            w.encode_input(w.Submit(word=f"s-{task}", **more), value).headers,
             value,
         )
 
@@ -364,7 +364,7 @@ def test_a_duplicate_runs_once_also_after_a_take_over() -> None:
     bench.submit("t1")
     bench.turn()
     bench.run("t1", w.Result(token=bench.grants[0].token), encode_rows([]))
-    put(bench.log, "t1", w.encode_submit(w.Submit(word="later"), b"{}").headers, b"{}")
+    put(bench.log, "t1", w.encode_input(w.Submit(word="later"), b"{}").headers, b"{}")
     after = Bench(log=bench.log)
     assert after.read == len(bench.log.inbox) - 1
     after.turn()
@@ -1013,7 +1013,7 @@ def finish(bench: Bench, *tasks: str) -> None:
 
 
 def submit_again(bench: Bench, task: str) -> None:
-    put(bench.log, task, w.encode_submit(w.Submit(word=f"again-{task}"), b"{}").headers, b"{}")
+    put(bench.log, task, w.encode_input(w.Submit(word=f"again-{task}"), b"{}").headers, b"{}")
 
 
 def test_a_new_owner_reads_only_what_the_archive_does_not_know(tmp_path: Path) -> None:
