@@ -106,10 +106,11 @@ def notes_of(document: Document) -> list[str]:
     """What follows from the settings of a task pipeline that its user should know."""
     if not is_task_mode(document) or document.data.get("order") != "key":
         return []
-    return [
+    note = (
         "order: key: tasks of one key run one after the other, those without a key at any time; "
         "ids are taken within their key, so give the tasks of two keys two ids"
-    ]
+    )
+    return [note]
 
 
 def attempt_document(document: Document) -> Document:

@@ -60,7 +60,7 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     reader = {**deployment.kafka, **deployment.consumer}
     meta = read_meta(admin, reader, settings.journal)
     if meta is not None:
-        _check_meta(settings, counts, admin.topic_ids, meta)
+        check_meta(settings, counts, admin.topic_ids, meta)
     _check(settings.inbox, counts, configs, INBOX, settings.partitions)
     _check(settings.journal, counts, configs, JOURNAL, settings.partitions)
     if meta is None:
@@ -159,10 +159,13 @@ def _require_unused(admin: Admin, settings: TaskInboxSettings, partitions: int) 
         )
 
 
-def _check_meta(
+def check_meta(
     settings: TaskInboxSettings, counts: Mapping[str, int], ids: Mapping[str, str], meta: Meta
 ) -> None:
-    """Check the topics against what they were when they were made."""
+    """Check the topics, and the settings, against what they were when the topics were made.
+
+    Raises: as `check_tasks`.
+    """
     for topic, made in ((settings.inbox, meta.inbox), (settings.journal, meta.journal)):
         if made and ids.get(topic) and ids[topic] != made:
             raise TaskHistoryLost(

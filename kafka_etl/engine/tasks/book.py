@@ -344,7 +344,7 @@ class Book:
 
     def _may_start(self, head: Head) -> bool:
         """Whether a task that waits has its turn."""
-        return not head.in_turn or self._routes.first(head.route) == head.id
+        return not head.in_turn or self._routes.first(head.route) == (head.seq, head.id)
 
     def held(self) -> Collection[Head]:
         """The committed heads of tasks whose token an executor holds."""
@@ -472,8 +472,6 @@ class Book:
         for task in tasks:
             if (head := self._open.get(task)) is not None:
                 self._schedule(head)
-        for route in routes:
-            self._call(route)
 
     def _schedule(self, head: Head) -> None:
         """Put the task into the queue, and note its times; what is not so any more is passed."""
@@ -504,7 +502,7 @@ class Book:
 
     def _call(self, route: str) -> None:
         """Put the task of a route whose turn it is into the queue."""
-        task = self._routes.first(route)
-        head = None if task is None else self.head(task)
+        place = self._routes.first(route)
+        head = None if place is None else self.head(place[1])
         if head is not None and head.state is State.ENQUEUED:
             heappush(self._queue, (head.seq, head.id, head.generation))

@@ -26,13 +26,12 @@ class Routes:
         """Give a task its place; places are given in their order but for a take-over."""
         heappush(self._places.setdefault(head.route, []), (head.seq, head.id))
 
-    def first(self, route: str) -> str | None:
-        """The task of a route whose turn it is; None: there is none."""
+    def first(self, route: str) -> Place | None:
+        """The place in a route whose turn it is; None: there is none."""
         places = self._places.get(route)
         while places:
-            seq, task = places[0]
-            if self._holds(seq, task):
-                return task
+            if self._holds(*places[0]):
+                return places[0]
             heappop(places)
         self._places.pop(route, None)
         return None

@@ -709,6 +709,32 @@ def test_progress_has_a_record_of_its_own() -> None:
     assert b'"fraction":0.5' in bench.log.heads[b"pt1"]
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_retry_with_another_input_runs_with_it_here_and_at_a_new_owner(*, moves: bool) -> None:
+    bench = Bench(Policy(max_attempts=1))
+    bench.submit("t1", b"bad")
+    bench.turn()
+    bench.run("t1", w.Ended(token=bench.head("t1").token, why="permanent"))
+    retry = w.Retry(word="r", expect=1, input=True, preview="good")
+    record = w.encode_input(retry, b"good", b"k", [("h", b"1")])
+    put(bench.log, "t1", record.headers, record.value)
+    if moves:
+        bench.keeper.slots, bench.keeper.says = 0, [holding(0)]
+    bench.turn()
+    after = Bench(Policy(max_attempts=1), log=bench.log) if moves else bench
+    after.turn()
+    grant = after.grants[-1]
+    assert (grant.record.value, grant.record.key, grant.record.headers) == (
+        b"good",
+        b"k",
+        [("h", b"1")],
+    )
+    head = after.head("t1")
+    assert head.input is not None
+    assert (head.input.offset, head.input.size) == (len(bench.log.inbox) - 1, 4)
+    assert head.generation == 2
+
+
 def test_nothing_is_written_while_nothing_changes() -> None:
     bench = Bench()
     bench.submit("t1")

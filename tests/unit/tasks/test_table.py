@@ -251,6 +251,53 @@ def test_a_retry_is_a_new_generation_whose_attempts_count_anew() -> None:
     assert (head.finished_ms, head.forget_ms) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        *((state, "retry") for state in (S.FAILED, S.STOPPED, S.EXPIRED, S.RETRYING)),
+        (S.SUCCEEDED, "retry again"),
+    ],
+)
+def test_a_retry_may_bring_another_input_along(state: State, word: str) -> None:
+    other = replace(WORDS[word], input=True, size=3, preview="new", reason="typo")  # type: ignore[call-arg]
+    head = after(head_of(state), other)
+    assert head.input == Input(77, 3, preview="new")
+    assert head.seq == 5
+    assert head.history[-1].why == "with another input: typo"
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.ENQUEUED, S.SUCCEEDED, S.INVALID])
+def test_a_retry_without_effect_leaves_the_input(state: State) -> None:
+    other = w.Retry(word="x", expect=2, input=True)
+    assert apply("t", head_of(state), other, AT, POLICY) is None
+
+
+@pytest.mark.parametrize("state", sorted({S.FAILED, S.STOPPED, S.EXPIRED}))
+def test_what_is_retried_waits_for_nobody_of_its_route(state: State) -> None:
+    head = after(head_of(state, route="r"), WORDS["retry"])
+    assert (head.route, head.overtakes, head.in_turn) == ("r", True, False)
+
+
+def test_a_task_is_in_turn_from_its_submission_through_all_attempts() -> None:
+    head = after(None, w.Submit(word="x", route="r"))
+    for word in (
+        w.Granted(token="k", executor="ex", boot="b"),
+        w.Started(token="k"),
+        w.Ended(token="k", why="error"),
+        w.Retry(expect=1),
+    ):
+        assert head.in_turn
+        head = after(head, word)
+    assert (head.state, head.generation, head.in_turn) == (S.ENQUEUED, 1, True)
+    assert not replace(head, route="").in_turn
+
+
+def test_only_the_delivery_is_repeated_out_of_turn() -> None:
+    failed = after(head_of(S.DELIVERING, route="r"), WORDS["undeliverable"])
+    assert failed.in_turn
+    assert not after(failed, WORDS["retry deliver"]).in_turn
+
+
 # Submissions
 
 
