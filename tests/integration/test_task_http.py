@@ -60,7 +60,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, kafka: Kafka) -> Iterator[Api]
 
 def test_a_task_is_submitted_seen_stopped_and_run_once_more(api: Api) -> None:
     task = quote("a/b#c d", safe="")
-    made = api("POST", f"?id={task}", {"id": "x", "seconds": 600, "prints": ["begun"]})
+    made = api("POST", f"?id={task}&key=k", {"id": "x", "seconds": 600, "prints": ["begun"]})
     assert (made.status, made.body["id"]) == (201, "a/b#c d")
     assert made.body["taken"] is True
     again = api("POST", f"?id={task}", {"id": "x"})
@@ -84,8 +84,13 @@ def test_a_task_is_submitted_seen_stopped_and_run_once_more(api: Api) -> None:
     assert (head.stop.reason, head.stop.by) == ("enough", "ann")
     late = api("POST", f"/{task}/stop")
     assert (late.status, late.body["left_alone"]) == (409, "ended before")
-    retried = api("POST", f"/{task}/retry", {"reason": "again"})
+    other = {"id": "x", "seconds": 601}
+    retried = api("POST", f"/{task}/retry", {"reason": "again", "input": other})
     assert (retried.status, retried.body["generation"]) == (200, 2)
+    assert api("GET", f"/{task}").body["input"]["preview"] == '{"id":"x","seconds":601}'
+    inbox = [r for r in api.project.kafka.read(f"{api.project.name}.inbox") if r.value]
+    keys = [dict(r.headers)["key"] for r in inbox if r.key == b"a/b#c d" and b"60" in r.value]
+    assert keys == [b"k", b"k"], "the new input goes with the key of the old one"
     api("POST", f"/{task}/stop", {"force": True})
     api.project.until("a/b#c d", State.STOPPED)
 
@@ -122,6 +127,7 @@ def test_a_list_has_filters_and_pages(api: Api) -> None:
         ("POST", "/first/pause", None, 400, "there is no POST …/pause"),
         ("POST", "/first/stop", [1], 400, "no JSON object"),
         ("POST", "/first/stop", {"reason": 1, "why": 2}, 400, "a parameter is wrong"),
+        ("POST", "/first/retry", {"deliver": True, "input": 1}, 400, "could have another `input`"),
         ("POST", "/first/stack", None, 409, "no attempt of it runs"),
         ("GET", "/first/logs?attempt=9", None, 409, "no attempt 9"),
     ],

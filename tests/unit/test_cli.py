@@ -160,6 +160,7 @@ def test_without_a_command_it_explains_itself(tmp_path: Path) -> None:
         (("status", "--http", "nowhere"), "`nowhere` is not HOST:PORT"),
         (("status", "--http", "127.0.0.1:99999"), "`127.0.0.1:99999` is not HOST:PORT"),
         (("pause",), "Missing argument 'NAME'"),
+        (("tasks", "retry", "shop", "a", "b", "--input", "1"), "another input is for one task"),
     ],
     ids=str,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import typer
 
@@ -9,7 +11,8 @@ from kafka_etl.cli.tasks.list import _parse_since
 from kafka_etl.cli.tasks.outcomes import exit_status, no_error_looks_like_an_outcome
 from kafka_etl.cli.tasks.states import parse_states
 from kafka_etl.cli.tasks.table import duration, summary, table
-from kafka_etl.errors import BrokersUnreachable
+from kafka_etl.cli.tasks.wait import wait_for
+from kafka_etl.errors import BrokersUnreachable, NoSuchTask
 from kafka_etl.task_history.orders import not_to_retry
 from kafka_etl.task_history.rows import Task, row_of
 from kafka_etl.tasks.head import Attempts, Due, Failure, Head, StopNote
@@ -40,6 +43,43 @@ def test_an_error_has_no_exit_status_of_an_outcome(error: BaseException, status:
     with pytest.raises(typer.Exit) as ended, no_error_looks_like_an_outcome():
         raise error
     assert ended.value.exit_code == status
+
+
+class Journal:
+    """What is read of a journal: some changes with each look, and then nothing more."""
+
+    def __init__(self, *changes: tuple[int, str, State], marks: dict[int, int]) -> None:
+        self._changes = list(changes)
+        self._marks = marks
+        self.heads: dict[tuple[int, str], Head | None] = {}
+
+    def poll(self, _seconds: float = 0) -> list[tuple[int, str]]:
+        if not self._changes:
+            return []
+        number, task, state = self._changes.pop(0)
+        self.heads[number, task] = Head(id=task, state=state)
+        return [(number, task)]
+
+    def has_taken(self, ends: dict[int, int]) -> bool:
+        return not self._changes and all(self._marks[n] >= end for n, end in ends.items())
+
+
+def test_a_task_whose_key_nobody_knows_is_waited_for_in_all_partitions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    states = dict.fromkeys([(0, "a"), (1, "a"), (2, "a")])
+    ends = {0: 5, 1: 5, 2: 5}
+    journal: Any = Journal((1, "a", State.RUNNING), (1, "a", State.SUCCEEDED), marks=ends)
+    assert wait_for(journal, states, None, ends) == 0
+    assert capsys.readouterr().out == "a  Succeeded\n"
+
+    journal = Journal((1, "b", State.RUNNING), marks=ends)
+    with pytest.raises(NoSuchTask, match="no task a\n"):
+        wait_for(journal, states, None, ends)
+
+    late: Any = Journal(marks={0: 5, 1: 5, 2: 0})
+    assert wait_for(late, states, 0.05, ends) == 4
+    assert capsys.readouterr().err == "a has not ended: no owner has taken it yet\n"
 
 
 def test_states_by_name_and_by_group() -> None:
