@@ -140,6 +140,7 @@ class Book:
         self._queue: list[tuple[int, str, int]] = []
         self._timers: list[tuple[int, str, int]] = []
         self._routes = Routes(self._has_place)
+        self._has_called = False
         self.unreadable: set[str] = set()
         self.broken: dict[str, Broken] = {}
         self.ignored = 0
@@ -484,6 +485,11 @@ class Book:
 
     # Routes
 
+    def has_called(self) -> bool:
+        """Whether a task has got its turn from another one since the last question."""
+        called, self._has_called = self._has_called, False
+        return called
+
     def _has_place(self, seq: int, task: str) -> bool:
         """Whether a task is open since its submission at an offset.
 
@@ -506,3 +512,4 @@ class Book:
         head = None if place is None else self.head(place[1])
         if head is not None and head.state is State.ENQUEUED:
             heappush(self._queue, (head.seq, head.id, head.generation))
+            self._has_called = True

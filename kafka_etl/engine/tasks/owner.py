@@ -22,7 +22,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
@@ -203,6 +203,7 @@ class OwnerSink:
             self._exchange()
             self._turn()
             self._commit(settlement.progress, settlement.held(), settlement.dead_letters)
+            self._pass_turns(settlement.held)
         self._rejects.committed()
 
     @contextmanager
@@ -355,6 +356,17 @@ class OwnerSink:
                     return  # whether a host is empty its own owner knows
                 has_input = self._inputs.get(tp, head) is not None
                 book.take(head.id, opening.grant() if has_input else w.InputLost(), Moment(now))
+
+    def _pass_turns(self, tenure: Callable[[], Tenure]) -> None:
+        """Grant what has its turn since the commit: a route does not wait for the next tick.
+
+        A commit that fails leaves it to the tick.
+        """
+        called = [book for book in self._books.values() if book.has_called()]
+        if called:
+            self._grant(self._now_ms())
+            with suppress(Aborted):
+                self._commit({}, tenure())
 
     # Commits
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kafka_etl.config.load import load
 from kafka_etl.config.task_documents import notes_of, stream_documents
+from kafka_etl.contracts import Aborted
 from kafka_etl.engine.tasks.book import Book, HeadChange
 from kafka_etl.engine.tasks.deliveries import Destinations, Outside
 from kafka_etl.errors import TaskTopicsUnfit
@@ -22,8 +23,9 @@ from kafka_etl.record import Record
 from kafka_etl.retry import Backoff
 from kafka_etl.runtime.tasks.accept import submit
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, encode_head
+from kafka_etl.tasks.head import Failure, Head, decode_head, encode_head
 from kafka_etl.tasks.journal import Meta, decode_meta
+from kafka_etl.tasks.log import Entry
 from kafka_etl.tasks.placing import Order, partition_of, route_of
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import Row, encode_rows
@@ -172,6 +174,30 @@ def test_the_next_task_has_its_turn_when_the_end_of_the_last_one_is_durable() ->
     waiting = model.book.next_waiting()
     assert waiting is not None
     assert waiting.id == "a1"
+
+
+def test_a_turn_is_passed_on_without_a_tick() -> None:
+    of = bench()
+    of.say("a1", w.Result(token=of.head("a1").token), encode_rows([]))
+    of.take_in()
+    assert started(of) == ["a1", "b1", "a2"]
+
+
+def test_a_turn_whose_commit_fails_is_passed_on_by_the_tick() -> None:
+    def grants_nothing(entry: Entry) -> bool:
+        heads = [decode_head(value) for _, key, value in entry.journal if key[:1] == b"t" and value]
+        if any(head.state is State.DEQUEUED for head in heads):
+            raise Aborted("the test wants it")
+        return False
+
+    of = bench()
+    of.say("a1", w.Result(token=of.head("a1").token), encode_rows([]))
+    of.log.refuses = grants_nothing
+    of.take_in()
+    assert (of.state("a1"), started(of)) == (State.SUCCEEDED, ["a1", "b1"])
+    of.log.refuses = lambda _entry: False
+    of.turn()
+    assert started(of) == ["a1", "b1", "a2"]
 
 
 def test_a_new_owner_keeps_the_order() -> None:

@@ -234,6 +234,11 @@ class Bench:
 
     def turn(self, lease: object = "lease") -> None:
         """The owner takes in what is in the inbox, and does what is due."""
+        self.take_in(lease)
+        self.owner.tick(lambda: Tenure(lease), final=False)
+
+    def take_in(self, lease: object = "lease") -> None:
+        """The owner takes in what is in the inbox."""
         while True:
             records = self.log.inbox[self.read :]
             if not records:
@@ -241,7 +246,6 @@ class Bench:
             progress = {P0: offset_of(records[-1]) + 1}
             self.owner.begin(Settlement(Outputs(), (), progress, lease, records=records))()
             self.read = progress[P0]
-        self.owner.tick(lambda: Tenure(lease), final=False)
 
     def head(self, task: str) -> Head:
         return decode_head(self.log.heads[b"t" + task.encode()])
