@@ -25,8 +25,8 @@ def show(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Show everything about a task: input, result, attempts, history, where it runs.
 
-    The JSON object has the fields of `tasks list --format json`, and input, result, error, stop,
-    attempts_last, destinations, history, history_before, trace, token.
+    The JSON object has the fields of `tasks list --format json`, and key, input, result, error,
+    stop, attempts_last, destinations, history, history_before, trace, token.
 
     Example: kafka-etl tasks show transcode a.mov
     """
