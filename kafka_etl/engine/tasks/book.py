@@ -336,6 +336,7 @@ class Book:
                 head is None
                 or head.state is not State.ENQUEUED
                 or head.generation != generation
+                or task in self.broken
                 or not self._may_start(head)
             ):
                 heappop(self._queue)

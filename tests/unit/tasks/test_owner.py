@@ -681,6 +681,23 @@ def test_a_word_at_which_the_table_fails_costs_its_task_and_no_other(
     assert after.grants == []
 
 
+def test_a_broken_task_that_waits_takes_no_slot_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_case: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    bench = Bench()
+    bench.keeper.says = [holding(0)]
+    bench.submit("t1")
+    bench.submit("t2")
+    bench.turn()
+    monkeypatch.setattr("kafka_etl.tasks.table.TABLE", {**TABLE, (State.ENQUEUED, w.Stop): fails})
+    bench.keeper.says = [holding(1)]
+    bench.say("t1", w.Stop(word="1", by="me"))
+    bench.turn()
+    bench.turn()
+    assert [grant.task for grant in bench.grants] == ["t2"]
+
+
 def test_an_unreadable_head_keeps_its_id_until_it_is_forgotten() -> None:
     bench = Bench()
     bench.log.records.append((head_key("t1"), b"{"))
