@@ -26,7 +26,6 @@ from contextlib import contextmanager, suppress
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
@@ -37,13 +36,14 @@ from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.inputs import Inputs
 from kafka_etl.engine.tasks.measures import Measures
+from kafka_etl.engine.tasks.reading import read_word
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
-from kafka_etl.record import Offsets, Partition, SourceRecord, headers_of, offset_of, partition_of
+from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of, partition_of
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Head
 from kafka_etl.tasks.journal import (
@@ -59,7 +59,6 @@ from kafka_etl.tasks.log import Entry, FoundHead, TaskLog
 from kafka_etl.tasks.open_note import OpenNote
 from kafka_etl.tasks.placing import partition_of as home_of
 from kafka_etl.tasks.policy import Moment, Policy
-from kafka_etl.tasks.rows import Row, decode_rows
 from kafka_etl.tasks.states import State
 
 _FORGET_EVERY_MS: Final = 1_000
@@ -219,7 +218,7 @@ class OwnerSink:
         """Take one word; what is none becomes a dead letter."""
         book, now = self._books[tp], self._now_ms()
         try:
-            task, word, rows = _read(record)
+            task, word, rows = read_word(record)
         except w.BadWord as bad:
             self._rejects.add(record, ErrorInfo("BadWord", str(bad)), now)
             return
@@ -592,22 +591,6 @@ def _is_granted_here(change: HeadChange) -> bool:
     if after is None or after.state is not State.DEQUEUED or after.offer:
         return False
     return before is None or before.token != after.token
-
-
-def _read(record: SourceRecord) -> tuple[str, w.Word, list[Row]]:
-    """The task that a record is about, the word, and the rows that a result brings along.
-
-    Raises:
-        BadWord: The record is no word.
-    """
-    task = w.task_of(record.key())
-    word = w.decode_word(headers_of(record), task)
-    if not isinstance(word, w.Result):
-        return task, word, []
-    try:
-        return task, word, decode_rows(record.value() or b"")
-    except msgspec.MsgspecError as error:
-        raise w.BadWord(f"a result without rows: {error}") from error
 
 
 def _internal(broken: Broken) -> ErrorInfo:
