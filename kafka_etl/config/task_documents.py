@@ -25,7 +25,7 @@ from kafka_etl.config.task_destinations import (
     run_sinks,
 )
 from kafka_etl.config.task_model import TaskSpec
-from kafka_etl.tasks.placing import inbox_of, journal_of
+from kafka_etl.tasks.placing import inbox_of, journal_of, owners_of
 
 _CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
 _ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
@@ -116,11 +116,6 @@ def _as_given(document: Document) -> Document:
     return replace(document, places=[((key, 0), (key,)) for key in single])
 
 
-def owner_name(name: str) -> str:
-    """Name of the pipeline, and of the group, that owns the tasks of a task pipeline."""
-    return f"{name}.tasks"
-
-
 def _accepting(document: Document, spec: TaskSpec, places: Places) -> Document:
     as_it_is = {"value": "bytes", "key": "bytes"}
     data = {
@@ -150,7 +145,7 @@ def _accept_settings(document: Document, spec: TaskSpec, places: Places) -> dict
     door = {
         "kafka": {**document.data.get("kafka", {}), **document.data.get("consumer", {})},
         "inbox": inbox_of(spec.name),
-        "group": owner_name(spec.name),
+        "group": owners_of(spec.name),
         "most": spec.max_open,
     }
     settings: dict[str, Any] = {"partitions": spec.topics.partitions, "door": door}
@@ -167,7 +162,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         lost = min(max(operator.timeout * _LOST_SHARE, _LOST_LEAST), _LOST_MOST)
     settings = {
         "topics": inbox_of(spec.name),
-        "group": owner_name(spec.name),
+        "group": owners_of(spec.name),
         "value": "bytes",
         "batch": _COMMIT,
         "journal": journal_of(spec.name),
@@ -183,6 +178,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "max_age_ms": None if spec.max_age is None else _ms(spec.max_age),
         "history_ms": _ms(spec.history.retention),
         "history_max": spec.history.max,
+        "max_open": spec.max_open,
         "lost_after_ms": _ms(lost),
         "slots": operator.concurrency,
         "timeout": operator.timeout,
@@ -200,7 +196,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
     }
     data: dict[str, Any] = {
         **_clients(document),
-        "name": owner_name(spec.name),
+        "name": owners_of(spec.name),
         "source": {"use": "task_inbox", "with": settings},
         "operators": [],
         "sink": owner_sink(places),

@@ -93,6 +93,7 @@ class TaskInboxSettings(KafkaSourceSettings):
         operator: Name of the operator.
         max_attempts, backoff, idempotent, window_ms, on_duplicate, max_age_ms, history_ms,
             history_max: See `kafka_etl.tasks.policy.Policy`.
+        max_open: Number of open tasks from which on no more are accepted; 0: not told.
         lost_after_ms: Silence after which an executor is lost, in milliseconds.
         slots: Number of attempts that run at the same time, on each host.
         timeout: Seconds that an attempt may take.
@@ -126,6 +127,7 @@ class TaskInboxSettings(KafkaSourceSettings):
     max_age_ms: int | None = Field(default=None, gt=0)
     history_ms: int = Field(default=7 * 86_400_000, ge=0)
     history_max: int = Field(default=1_000_000, ge=1)
+    max_open: int = Field(default=0, ge=0)
     lost_after_ms: int = Field(default=60_000, gt=0)
     slots: int = Field(default=1, ge=1, le=1024)
     timeout: float = Field(default=3600.0, gt=0)

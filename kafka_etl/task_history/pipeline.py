@@ -12,6 +12,7 @@ import msgspec
 
 from kafka_etl.errors import NoSuchTask
 from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.open_tasks import Crowd, crowd
 from kafka_etl.kafka.topics import existing_partitions, record_at
 from kafka_etl.readable import plain
 from kafka_etl.record import Partition
@@ -20,7 +21,7 @@ from kafka_etl.task_history.rows import Task
 from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.log_records import TOPIC
-from kafka_etl.tasks.placing import inbox_of, journal_of
+from kafka_etl.tasks.placing import inbox_of, journal_of, owners_of
 
 _NAMED: Final = 5
 """The most tasks that the error about an ambiguous id names."""
@@ -98,6 +99,15 @@ class TaskPipeline:
     def journal_ends(self, numbers: Iterable[int]) -> Mapping[int, int]:
         """Partition -> the offset after the last record of the journal."""
         return self._ends(self.journal, numbers)
+
+    def crowd(self) -> Crowd:
+        """The open tasks, and how many there may be.
+
+        Raises:
+            KafkaEtlError: This user may not ask for the offsets of the owners, or nobody answers.
+        """
+        inbox = existing_partitions(self.admin, self.inbox, _STARTS_WITH_PIPELINE)
+        return crowd(self.admin.committed(owners_of(self.name), inbox), self.admin.latest(inbox))
 
     def _ends(self, topic: str, numbers: Iterable[int]) -> Mapping[int, int]:
         ends = self.admin.latest([Partition(topic, number) for number in numbers])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from kafka_etl.errors import RecordsNotSent
+from kafka_etl.errors import NotAuthorized, RecordsNotSent, TasksFull
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.sending import (
     PATIENCE,
@@ -68,6 +68,7 @@ def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Genera
         by: Who submits it: `USER@HOST`.
 
     Raises:
+        TasksFull: As many tasks are open as the pipeline allows.
         RecordsNotSent: The inbox takes no record of this size, or the brokers do not have it.
         KafkaEtlError: There is no inbox, or no broker answers.
     """
@@ -88,6 +89,22 @@ def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Genera
             "Put the data elsewhere and submit where they are, or raise max.message.bytes of the "
             "inbox.",
         )
+    _require_room(pipeline)
     with watching(pipeline, [place]) as watch:
         ends = send_words(pipeline, [addressed], limit)
         yield Submission(place, word, ends, watch)
+
+
+def _require_room(pipeline: TaskPipeline) -> None:
+    """Look whether one more task may be open; who may not look submits without.
+
+    Raises:
+        TasksFull: It may not.
+    """
+    with suppress(NotAuthorized):
+        crowd = pipeline.crowd()
+        if crowd.is_full:
+            raise TasksFull(
+                f"{crowd.open:,} tasks of {pipeline.name} are open, and `max_open` is "
+                f"{crowd.most:,}: this one was not submitted"
+            )

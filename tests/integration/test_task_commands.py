@@ -133,6 +133,16 @@ def test_an_id_that_is_taken_is_said_with_its_exit_status(topics: TaskTopics, ow
     assert owner.heads["a"].duplicates == 1
 
 
+def test_a_task_more_than_max_open_is_refused(topics: TaskTopics) -> None:
+    topics.have_told(open_=3, most=3)
+    for more in ([], ["--wait"]):
+        done = tasks("submit", topics, "-d", "1", "--id", "a", *more)
+        assert (done.returncode, done.stdout) == (5, "")
+        assert "E348" in done.stderr
+        assert "3 tasks of" in done.stderr
+    assert topics.words() == []
+
+
 def test_input_comes_from_a_file_or_from_standard_input(
     topics: TaskTopics, owner: Owner, folder: Path
 ) -> None:
