@@ -12,7 +12,7 @@ import msgspec
 
 from kafka_etl.errors import NoSuchTask
 from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.open_tasks import Crowd, crowd
+from kafka_etl.kafka.open_tasks import Crowd, look
 from kafka_etl.kafka.topics import existing_partitions, record_at
 from kafka_etl.readable import plain
 from kafka_etl.record import Partition
@@ -100,14 +100,9 @@ class TaskPipeline:
         """Partition -> the offset after the last record of the journal."""
         return self._ends(self.journal, numbers)
 
-    def crowd(self) -> Crowd:
-        """The open tasks, and how many there may be.
-
-        Raises:
-            KafkaEtlError: This user may not ask for the offsets of the owners, or nobody answers.
-        """
-        inbox = existing_partitions(self.admin, self.inbox, _STARTS_WITH_PIPELINE)
-        return crowd(self.admin.committed(owners_of(self.name), inbox), self.admin.latest(inbox))
+    def crowd(self) -> Crowd | None:
+        """The open tasks, and how many there may be; None: nobody can tell."""
+        return look(self.consumer, self.inbox, owners_of(self.name))
 
     def _ends(self, topic: str, numbers: Iterable[int]) -> Mapping[int, int]:
         ends = self.admin.latest([Partition(topic, number) for number in numbers])

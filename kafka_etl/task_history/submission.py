@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
-from kafka_etl.errors import NotAuthorized, RecordsNotSent, TasksFull
+from kafka_etl.errors import RecordsNotSent, TasksFull
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.sending import (
     PATIENCE,
@@ -96,15 +96,14 @@ def submitted(pipeline: TaskPipeline, task: str, body: bytes, by: str) -> Genera
 
 
 def _require_room(pipeline: TaskPipeline) -> None:
-    """Look whether one more task may be open; who may not look submits without.
+    """Look whether one more task may be open; who cannot look submits without.
 
     Raises:
         TasksFull: It may not.
     """
-    with suppress(NotAuthorized):
-        crowd = pipeline.crowd()
-        if crowd.is_full:
-            raise TasksFull(
-                f"{crowd.open:,} tasks of {pipeline.name} are open, and `max_open` is "
-                f"{crowd.most:,}: this one was not submitted"
-            )
+    crowd = pipeline.crowd()
+    if crowd is not None and crowd.is_full:
+        raise TasksFull(
+            f"{crowd.open:,} tasks of {pipeline.name} are open, and `max_open` is "
+            f"{crowd.most:,}: this one was not submitted"
+        )
