@@ -28,7 +28,8 @@ from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.tasks.placing import inbox_of, journal_of, owners_of
 
 _CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
-_ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
+ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
+"""The operator of the pipeline that accepts."""
 _DAY: Final = 86_400.0
 _SLACK: Final = 1.25
 _JOURNAL: Final[Mapping[str, str]] = {
@@ -123,7 +124,7 @@ def _accepting(document: Document, spec: TaskSpec, places: Places) -> Document:
         "name": spec.name,
         "source": {"use": spec.source.use, "with": spec.source.with_ | as_it_is},
         "operators": [
-            {"use": _ACCEPT, "name": "accept", "with": _accept_settings(document, spec, places)}
+            {"use": ACCEPT, "name": "accept", "with": _accept_settings(document, spec, places)}
         ],
         "sink": {
             "use": "kafka",

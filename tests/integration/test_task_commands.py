@@ -196,6 +196,26 @@ def test_a_pipeline_that_has_no_inbox_is_said(kafka: Kafka) -> None:
     assert "`mode: task`" in done.stderr
 
 
+def test_the_id_is_what_the_file_says(topics: TaskTopics, folder: Path) -> None:
+    text = f"""
+name: {topics.name}
+mode: task
+kafka: {{bootstrap.servers: "{topics.kafka.bootstrap}"}}
+source: {{use: kafka, with: {{topics: [uploads], value: json}}}}
+operator: ops:work
+id: value.film
+on_success: {{use: kafka, with: {{topic: ready}}}}
+on_failure: {{topic: failed}}
+"""
+    (folder / "films.yaml").write_text(text)
+    done = command("tasks", "submit", "films.yaml", "-d", '{"film": "a.mov"}', cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "a.mov\n"), done.stderr
+    done = command("tasks", "submit", "films.yaml", "-d", '{"flm": "a.mov"}', cwd=folder)
+    assert done.returncode == 2
+    assert "Give the id itself" in done.stderr
+    assert [key for key, _, _ in topics.words()] == ["a.mov"]
+
+
 def test_a_pipeline_is_named_by_its_file_or_by_its_name(
     topics: TaskTopics, owner: Owner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.cluster import KafkaOption, PipelineOption
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
 from kafka_etl.cli.dlq.bulk import actor, tell
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.tasks.finding import Given, find_pipeline
@@ -34,7 +35,10 @@ def submit(  # noqa: PLR0913 - one parameter per option
         typer.Option("-f", "--file", metavar="FILE", help="The input; -: standard input."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Default: a random one.")
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="Default: what `id` of a pipeline file says, else random."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, as `wait` does.")] = False,
     timeout: TimeoutOption = None,
@@ -51,7 +55,13 @@ def submit(  # noqa: PLR0913 - one parameter per option
     Example: kafka-etl tasks submit transcode -d '{"object": "a.mov"}' --id a.mov
     """
     seconds, overrides = parse_timeout(timeout), parse_sets(sets)
-    body, name = _input(data, file), _checked(task)
+    body = _input(data, file)
+    if task is not None:
+        name = _checked(task)
+    elif is_file(given):
+        name = _by_file(Path(given), overrides, body)
+    else:
+        name = secrets.token_hex(8)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
         found = find_pipeline(given, kafka, pipeline, overrides)
         status = _submit(found, name, body, given, wait=wait, seconds=seconds)
@@ -100,16 +110,39 @@ def _input(data: str | None, file: str | None) -> bytes:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="-f") from error
 
 
-def _checked(task: str | None) -> str:
-    """The id, or a random one.
+def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
+    """The id that the file's expression gives an input; a random one, if the file has none.
+
+    Raises:
+        ConfigError: The file is not valid.
+        typer.BadParameter: The expression gives no id.
+    """
+    from kafka_etl.cli.cluster import read_one
+    from kafka_etl.config.task_documents import ACCEPT
+    from kafka_etl.expression import Expression
+    from kafka_etl.runtime.tasks.accept import id_by_hand
+
+    operators = read_one(file, overrides).operators
+    settings = next((each.with_ for each in operators if each.use == ACCEPT), {})
+    if "id" not in settings:
+        return secrets.token_hex(8)
+    folder = file if file.is_dir() else file.parent
+    try:
+        found = id_by_hand(Expression(settings["id"]), settings["source"], folder, body)
+    except ValueError as error:
+        said = f"the file's `id` is not for this input: {error}. Give the id itself"
+        raise typer.BadParameter(said, param_hint="--id") from error
+    return _checked(found)
+
+
+def _checked(task: str) -> str:
+    """The id, if it is one.
 
     Raises:
         typer.BadParameter: The text is no id.
     """
     from kafka_etl.tasks.words import id_problem
 
-    if task is None:
-        return secrets.token_hex(8)
     problem = id_problem(task)
     if problem is not None:
         raise typer.BadParameter(f"this cannot be the id of a task: {problem}", param_hint="--id")
