@@ -59,6 +59,12 @@ def is_task_mode(document: Document) -> bool:
     return document.data.get("mode") == "task"
 
 
+def task_spec(document: Document) -> TaskSpec | None:
+    """The model of a valid file with `mode: task`; None: the file has another mode, or findings."""
+    found = check(TaskSpec, document.data, document) if is_task_mode(document) else None
+    return found if isinstance(found, TaskSpec) else None
+
+
 def stream_documents(document: Document, findings: list[Finding]) -> list[Document]:
     """The pipelines that a file stands for: itself, or those of a task pipeline.
 
@@ -89,8 +95,8 @@ def all_documents(document: Document, findings: list[Finding]) -> list[Document]
     There is one for each topic of the cluster that gets results, since each has codecs of its own.
     """
     documents = stream_documents(document, findings)
-    spec = check(TaskSpec, document.data, document) if is_task_mode(document) else None
-    if not isinstance(spec, TaskSpec):
+    spec = task_spec(document)
+    if spec is None:
         return documents
     places = places_of(document, spec)
     data = run_data(document, spec, places)

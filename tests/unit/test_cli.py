@@ -210,6 +210,38 @@ def test_a_good_pipeline_is_one_line_of_data(tmp_path: Path) -> None:
     assert done.stdout == f"pipeline.yaml: orders-eur: {KAFKA_LABEL}; operators: filter\n"
 
 
+def test_a_task_pipeline_is_one_block(tmp_path: Path) -> None:
+    (tmp_path / "ops.py").write_text("def work(task: dict) -> dict:\n    return task\n")
+    task = """
+name: films
+mode: task
+kafka: {bootstrap.servers: "localhost:1"}
+source: {use: kafka, with: {topics: [uploads], value: json}}
+operator: {use: ops:work, concurrency: 3, timeout: 90m}
+id: value.film
+dedup: {window: 2d, on_duplicate: reject}
+on_success:
+  - {use: kafka, with: {topic: films.ready}}
+  - {use: http, with: {url: "http://localhost:1/films"}}
+on_failure: {topic: films.failed, when: [Failed, Invalid]}
+"""
+    written(tmp_path, task)
+    done = command("validate", "pipeline.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"pipeline.yaml: films: {KAFKA_LABEL}; mode: task",
+        "  operator    work: 3 at once on each host, up to 3 attempts of up to 90m",
+        "  id          value.film; taken for 2d, duplicates: reject",
+        "  on_success  topic films.ready",
+        "  on_success  http: at_least_once (after a crash requests are sent again)",
+        "  on_failure  topic films.failed, of Failed, Invalid",
+    ]
+    written(tmp_path, task.replace("ops:work", "ops:wrok"))
+    done = command("validate", "pipeline.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean `work`" in done.stderr
+
+
 def test_bad_ones_are_all_named_and_good_ones_still_listed(tmp_path: Path) -> None:
     written(tmp_path, pipeline("name: good"), "good.yaml")
     written(tmp_path, pipeline("name: one", "workers: 0", "drain_timeout: 1"), "one.yaml")
