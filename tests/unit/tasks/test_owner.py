@@ -1177,6 +1177,7 @@ def test_a_refused_result_fails_its_task_and_no_other() -> None:
         b"6",
     ]
     assert bench.log.committed == len(bench.log.inbox)
+    assert bench.counters.snapshot()["tasks_undelivered", "MSG_SIZE_TOO_LARGE"] == 1
     bench.submit("after")
     bench.turn()
     assert bench.state("after") is State.DEQUEUED
@@ -1191,6 +1192,7 @@ def test_a_failure_that_nobody_takes_ends_all_the_same() -> None:
     for n in range(3):
         head = bench.head(f"t{n}")
         assert (head.state, len(head.destinations)) == (State.FAILED, 2)
+    assert bench.counters.snapshot()["tasks_undelivered", "MSG_SIZE_TOO_LARGE"] == 2 * 3
     assert (bench.log.rows, bench.log.letters) == ([], [])
     assert bench.log.committed == len(bench.log.inbox)
 
