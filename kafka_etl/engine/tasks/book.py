@@ -243,12 +243,19 @@ class Book:
         if change is None:
             self.ignored += 1
             return False
-        self._overlay[task] = change.head
-        if change.head is not None:
-            self._schedule(change.head)
+        head = self._overlay[task] = self._without_old_question(task, change.head)
+        if head is not None:
+            self._schedule(head)
         if change.beside is not None:
             self._overlay[change.beside.id] = change.beside
         return True
+
+    def _without_old_question(self, task: str, head: Head | None) -> Head | None:
+        """A head without a question that a durable head has asked: the executor has it by now."""
+        if head is None or not head.ask:
+            return head
+        durable = self._open.get(task)
+        return head if durable is None or durable.ask != head.ask else replace(head, ask="")
 
     def _take_unreadable(self, task: str, word: w.Word) -> bool:
         if isinstance(word, w.Forget) and task not in self.broken:

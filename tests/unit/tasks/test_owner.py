@@ -38,6 +38,7 @@ from kafka_etl.tasks.keeping import (
     Holding,
     Offer,
     Said,
+    Show,
 )
 from kafka_etl.tasks.log import Entry, FoundHead, JournalRecord, Ranges
 from kafka_etl.tasks.open_note import OpenNote
@@ -695,6 +696,27 @@ def test_what_was_read_and_left_no_mark_is_lost_history() -> None:
     bench = Bench()
     with pytest.raises(TaskHistoryLost, match="read up to offset 5"):
         bench.owner.standing({P0: 5})
+
+
+def test_a_question_is_in_one_head_of_its_task() -> None:
+    bench = Bench()
+    bench.submit("t")
+    bench.turn()
+    bench.say("t", w.Ask(word="q"))
+    bench.turn()
+    assert bench.head("t").ask == "stack q"
+    shown = [m for m in bench.keeper.told if isinstance(m, Show)]
+    assert len(shown) == 1
+
+    bench.say("t", w.Submit(word="s2"), b"{}")  # a duplicate, which is noted
+    bench.turn()
+    assert (bench.head("t").duplicates, bench.head("t").ask) == (1, "")
+
+    bench.say("t", w.Ask(word="r"))
+    bench.say("t", w.Submit(word="s3"), b"{}")  # in the same commit: the question is not lost
+    bench.turn()
+    assert (bench.head("t").duplicates, bench.head("t").ask) == (2, "stack r")
+    assert len([m for m in bench.keeper.told if isinstance(m, Show)]) == 2
 
 
 def test_progress_has_a_record_of_its_own() -> None:
