@@ -25,6 +25,7 @@ from kafka_etl.config.task_destinations import (
     run_sinks,
 )
 from kafka_etl.config.task_model import TaskSpec
+from kafka_etl.tasks.limits import AROUND_RESULT
 from kafka_etl.tasks.placing import inbox_of, journal_of, owners_of
 
 _CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
@@ -50,6 +51,8 @@ _COMMIT: Final[Mapping[str, Any]] = {
 While words come all the time, a commit has those of `max_wait`: its markers cost as much as fifty
 words.
 """
+_BROKERS_LIMIT: Final = 1_048_588
+"""Bytes of the largest record that a topic takes, unless somebody says otherwise."""
 _LOST_SHARE: Final = 0.01
 _LOST_LEAST, _LOST_MOST = 60.0, 600.0
 
@@ -188,6 +191,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "max_open": spec.max_open,
         "lost_after_ms": _ms(lost),
         "slots": operator.concurrency,
+        "max_result": operator.max_result,
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
         "finish_within": spec.finish_within,
@@ -214,8 +218,10 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
 
 
 def _inbox_config(spec: TaskSpec) -> dict[str, str]:
-    """Settings of an inbox: words outlive the tasks whose inputs they are."""
-    return {"message.timestamp.type": "LogAppendTime", **_topic_config(spec)}
+    """Settings of an inbox: words outlive the tasks whose inputs they are, and results fit in."""
+    needed = spec.operator.max_result + AROUND_RESULT
+    room = {"max.message.bytes": str(needed)} if needed > _BROKERS_LIMIT else {}
+    return {"message.timestamp.type": "LogAppendTime", **_topic_config(spec), **room}
 
 
 def _topic_config(spec: TaskSpec) -> dict[str, str]:

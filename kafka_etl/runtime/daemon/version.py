@@ -98,6 +98,7 @@ class Version:
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
             idempotent=settings["idempotent"],
+            max_result=settings["max_result"],
             log_limit=settings["logs"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
