@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -29,6 +29,32 @@ class Group(TyperGroup):
         return flags
 
 
+class Unloaded(TyperCommand):
+    """A command, or a group of them, that is imported when it is called.
+
+    Attributes:
+        at: `module:attribute` of the command's function, or of the group.
+    """
+
+    at: ClassVar[str]
+
+    def load(self) -> Any:
+        """The command itself."""
+        module, _, attribute = self.at.partition(":")
+        found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer(**_PLAIN)
+            app.command()(found)
+            found = app
+        return typer.main.get_command(found)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """The context of the command itself."""
+        return self.load().make_context(info_name, args, parent=parent, **extra)
+
+
 def group(summary: str) -> typer.Typer:
     """A group without commands."""
     return typer.Typer(help=summary, cls=Group, no_args_is_help=True, **_PLAIN)
@@ -44,23 +70,10 @@ def add(app: typer.Typer, name: str, place: str, summary: str) -> None:
         summary: A line for the help of `app`.
     """
 
-    class Unloaded(TyperCommand):
-        def make_context(
-            self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
-        ) -> Any:
-            return _load(place).make_context(info_name, args, parent=parent, **extra)
+    class Here(Unloaded):
+        at = place
 
-    app.command(name, cls=Unloaded, short_help=summary)(_stands_for_another)
-
-
-def _load(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    found = getattr(import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        app = typer.Typer(**_PLAIN)
-        app.command()(found)
-        found = app
-    return typer.main.get_command(found)
+    app.command(name, cls=Here, short_help=summary)(_stands_for_another)
 
 
 def _stands_for_another() -> None:
