@@ -123,8 +123,8 @@ def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
     from kafka_etl.runtime.tasks.accept import id_by_hand
 
     operators = read_one(file, overrides).operators
-    settings = next((each.with_ for each in operators if each.use == ACCEPT), {})
-    if "id" not in settings:
+    settings = next((each.with_ for each in operators if each.use == ACCEPT), None)
+    if settings is None or "id" not in settings:
         return secrets.token_hex(8)
     folder = file if file.is_dir() else file.parent
     try:
