@@ -41,6 +41,7 @@
         ├── TaskTopicsUnfit          E342
         ├── NoAttempt                E346
         ├── AttemptSilent            E347
+        ├── TasksFull                E348
         ├── RecordFailed             E401
         ├── DeadLetterRefused        E402
         ├── Fenced                   E403
@@ -431,6 +432,12 @@ class AttemptSilent(KafkaEtlError):
         "Ask again, with a larger --timeout; see whether the pipeline runs, with `kafka-etl "
         "status` on its host. Tasks whose `history.logs` is off have no way to answer."
     )
+
+
+class TasksFull(KafkaEtlError):
+    code = "E348"
+    exit_status = 5
+    advice = "Submit it again when tasks have ended, or raise `max_open` of the pipeline."
 
 
 class RecordFailed(KafkaEtlError):

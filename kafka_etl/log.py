@@ -14,6 +14,9 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from kafka_etl.client_log import CLIENT_LOG
+from kafka_etl.terminal import WIPE, overwrites
+
 Logger = structlog.typing.FilteringBoundLogger
 
 LEVELS: Final[Mapping[str, int]] = {
@@ -22,8 +25,6 @@ LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-WIPE: Final = "\r\x1b[2K"
-"""Takes a terminal's cursor back to the beginning of its line, and clears that."""
 _SELDOM: Final = 30.0
 OPERATORS_LOG: Final = "kafka_etl.operator"
 """Name of the logger of Python's own that operators get."""
@@ -56,7 +57,7 @@ def configure(levels: Mapping[str, str], **context: Any) -> None:
     )
     structlog.contextvars.bind_contextvars(**context)
     bridge = _Bridge()
-    for name in ("kafka_etl.client", "uvicorn.error"):
+    for name in (CLIENT_LOG, "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [bridge]
         logger.propagate = False
@@ -84,16 +85,6 @@ def get_logger(component: str, **context: Any) -> Logger:
     """The logger of a component; its events carry the component's name, and the context."""
     logger: Logger = structlog.get_logger(component=component, **context)
     return logger
-
-
-def client_logger() -> logging.Logger:
-    """Where the Kafka client's own log lines go, instead of straight to stderr."""
-    return logging.getLogger("kafka_etl.client")
-
-
-def overwrites() -> bool:
-    """Whether stderr is a terminal on which a line can be written over."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class _ForPeople:
@@ -141,7 +132,7 @@ class _Bridge(logging.Handler):
         return record.created - last < _SELDOM
 
     def emit(self, record: logging.LogRecord) -> None:
-        component = "client" if record.name == "kafka_etl.client" else "http"
+        component = "client" if record.name == CLIENT_LOG else "http"
         level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         if component == "http" and level == "info":
             level = "debug"  # a server that starts and stops is no news

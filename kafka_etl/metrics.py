@@ -39,7 +39,6 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("words", "counter", "Words for tasks that were read."),
     Metric("words_bad", "counter", "Records of an inbox that were no words."),
     Metric("tasks_ended", "counter", "Tasks that have ended, by final state.", "final_state"),
-    Metric("deliveries_refused", "counter", "Outcomes of tasks that a topic refused.", "code"),
     Metric("tasks", "gauge", "Open tasks, by state.", "state"),
     Metric("task_oldest_enqueued_seconds", "gauge", "How long the oldest task waits for a start."),
     Metric("task_wait_seconds", "histogram", "From the acceptance of a task to its first start."),

@@ -7,24 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kafka_etl.cli import (
-    broker,
-    control,
-    demo,
-    dlq,
-    offsets,
-    plugins,
-    run,
-    send,
-    show,
-    tasks,
-    try_out,
-    validate,
-)
-from kafka_etl.errors import KafkaEtlError
+from kafka_etl.cli.groups import Group, add
 
 app = typer.Typer(
     name="kafka-etl",
+    cls=Group,
     help="Kafka pipelines in YAML and plain Python: exactly once, dead letters included.",
     no_args_is_help=True,
     add_completion=True,
@@ -32,21 +19,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
-app.command()(validate.validate)
-app.command("try")(try_out.try_out)
-app.command()(control.status)
-app.command()(control.pause)
-app.command()(control.resume)
-app.command()(control.restart)
-app.command()(plugins.plugins)
-app.command()(demo.demo)
-app.command()(show.show)
-app.command()(send.send)
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(offsets.app, name="offsets")
-app.add_typer(broker.app, name="broker")
+add(app, "run", "kafka_etl.cli.run:run", "Run pipelines until SIGTERM or SIGINT.")
+add(app, "validate", "kafka_etl.cli.validate:validate", "Check pipeline files without Kafka.")
+add(app, "try", "kafka_etl.cli.try_out:try_out", "Run operators on real records, and print it.")
+add(app, "status", "kafka_etl.cli.control:status", "Show the pipelines of a daemon.")
+add(app, "pause", "kafka_etl.cli.control:pause", "Pause a pipeline.")
+add(app, "resume", "kafka_etl.cli.control:resume", "Resume a pipeline.")
+add(app, "restart", "kafka_etl.cli.control:restart", "Restart a pipeline from its file.")
+add(app, "plugins", "kafka_etl.cli.plugins:plugins", "List sources, operators, sinks and codecs.")
+add(app, "demo", "kafka_etl.cli.demo:demo", "Run a pipeline on a real Kafka, started for the demo.")
+add(app, "show", "kafka_etl.cli.show:show", "Show committed records of a topic.")
+add(app, "send", "kafka_etl.cli.send:send", "Send lines to a topic, one record each.")
+add(app, "dlq", "kafka_etl.cli.dlq:app", "Dead letters: list, show, debug, replay, export.")
+add(app, "tasks", "kafka_etl.cli.tasks:app", "Tasks: list, show, submit, stop, retry, logs.")
+add(app, "offsets", "kafka_etl.cli.offsets:app", "Offsets of a pipeline's consumer group.")
+add(app, "broker", "kafka_etl.cli.broker:app", "A real Apache Kafka on this machine.")
 
 
 def _show_version(wanted: bool) -> None:
@@ -68,6 +55,8 @@ def root(
 
 def run_app() -> None:
     """Run the command line; a `KafkaEtlError` ends the process with its text and exit status."""
+    from kafka_etl.errors import KafkaEtlError
+
     try:
         app()
     except KafkaEtlError as error:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kafka_etl.cli.groups import group
+
 if TYPE_CHECKING:
     from kafka_etl.broker import Progress
 
-app = typer.Typer(help="A real Apache Kafka on this machine, for trying things out.")
+app = group("A real Apache Kafka on this machine, for trying things out.")
 
 Folder = Annotated[
     Path | None, typer.Option("--dir", metavar="DIR", help="Where it keeps its data.")

@@ -97,6 +97,13 @@ def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
     return read[0][1]
 
 
+def accepts_tasks(spec: PipelineSpec | None) -> bool:
+    """Whether the first pipeline of a file accepts tasks: the file says `mode: task`."""
+    from kafka_etl.config.task_documents import ACCEPT
+
+    return spec is not None and any(operator.use == ACCEPT for operator in spec.operators)
+
+
 def source_of(cluster: Cluster, file: object) -> tuple[str, KafkaSourceSettings]:
     """Return the pipeline's name, and the settings of its Kafka source.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, find_cluster, is_file
+from kafka_etl.cli.groups import group
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.stored_offsets import Keeper, as_kept, keeper_of, place
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.kafka.offsets import Change, Standing
     from kafka_etl.record import Partition
 
-app = typer.Typer(help="Offsets of a pipeline's consumer group.", no_args_is_help=True)
+app = group("Offsets of a pipeline's consumer group.")
 
 Where = Annotated[
     str, typer.Argument(metavar="FILE|GROUP", help="A pipeline file, or a consumer group.")

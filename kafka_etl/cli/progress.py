@@ -9,9 +9,10 @@ import time
 from typing import Any, Final
 
 from kafka_etl.cli.status_table import look
-from kafka_etl.log import WIPE, get_logger, overwrites
+from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
+from kafka_etl.terminal import WIPE, overwrites
 
 _SHOWN_CAUSES: Final = 3
 _LOG_EVERY: Final = 10.0

@@ -25,10 +25,12 @@ from kafka_etl.config.task_destinations import (
     run_sinks,
 )
 from kafka_etl.config.task_model import TaskSpec
-from kafka_etl.tasks.placing import inbox_of, journal_of
+from kafka_etl.tasks.limits import AROUND_RESULT
+from kafka_etl.tasks.placing import inbox_of, journal_of, owners_of
 
 _CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
-_ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
+ACCEPT: Final = "kafka_etl.runtime.tasks.accept:submit"
+"""The operator of the pipeline that accepts."""
 _DAY: Final = 86_400.0
 _SLACK: Final = 1.25
 _JOURNAL: Final[Mapping[str, str]] = {
@@ -49,6 +51,8 @@ _COMMIT: Final[Mapping[str, Any]] = {
 While words come all the time, a commit has those of `max_wait`: its markers cost as much as fifty
 words.
 """
+_BROKERS_LIMIT: Final = 1_048_588
+"""Bytes of the largest record that a topic takes, unless somebody says otherwise."""
 _LOST_SHARE: Final = 0.01
 _LOST_LEAST, _LOST_MOST = 60.0, 600.0
 
@@ -56,6 +60,12 @@ _LOST_LEAST, _LOST_MOST = 60.0, 600.0
 def is_task_mode(document: Document) -> bool:
     """Whether the file says `mode: task`."""
     return document.data.get("mode") == "task"
+
+
+def task_spec(document: Document) -> TaskSpec | None:
+    """The model of a valid file with `mode: task`; None: the file has another mode, or findings."""
+    found = check(TaskSpec, document.data, document) if is_task_mode(document) else None
+    return found if isinstance(found, TaskSpec) else None
 
 
 def stream_documents(document: Document, findings: list[Finding]) -> list[Document]:
@@ -88,8 +98,8 @@ def all_documents(document: Document, findings: list[Finding]) -> list[Document]
     There is one for each topic of the cluster that gets results, since each has codecs of its own.
     """
     documents = stream_documents(document, findings)
-    spec = check(TaskSpec, document.data, document) if is_task_mode(document) else None
-    if not isinstance(spec, TaskSpec):
+    spec = task_spec(document)
+    if spec is None:
         return documents
     places = places_of(document, spec)
     data = run_data(document, spec, places)
@@ -127,11 +137,6 @@ def _as_given(document: Document) -> Document:
     return replace(document, places=[((key, 0), (key,)) for key in single])
 
 
-def owner_name(name: str) -> str:
-    """Name of the pipeline, and of the group, that owns the tasks of a task pipeline."""
-    return f"{name}.tasks"
-
-
 def _accepting(document: Document, spec: TaskSpec, places: Places) -> Document:
     as_it_is = {"value": "bytes", "key": "bytes"}
     data = {
@@ -139,7 +144,7 @@ def _accepting(document: Document, spec: TaskSpec, places: Places) -> Document:
         "name": spec.name,
         "source": {"use": spec.source.use, "with": spec.source.with_ | as_it_is},
         "operators": [
-            {"use": _ACCEPT, "name": "accept", "with": _accept_settings(document, spec, places)}
+            {"use": ACCEPT, "name": "accept", "with": _accept_settings(document, spec, places)}
         ],
         "sink": {
             "use": "kafka",
@@ -161,7 +166,7 @@ def _accept_settings(document: Document, spec: TaskSpec, places: Places) -> dict
     door = {
         "kafka": {**document.data.get("kafka", {}), **document.data.get("consumer", {})},
         "inbox": inbox_of(spec.name),
-        "group": owner_name(spec.name),
+        "group": owners_of(spec.name),
         "most": spec.max_open,
     }
     settings: dict[str, Any] = {
@@ -182,7 +187,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         lost = min(max(operator.timeout * _LOST_SHARE, _LOST_LEAST), _LOST_MOST)
     settings = {
         "topics": inbox_of(spec.name),
-        "group": owner_name(spec.name),
+        "group": owners_of(spec.name),
         "value": "bytes",
         "batch": _COMMIT,
         "journal": journal_of(spec.name),
@@ -199,8 +204,10 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
         "max_age_ms": None if spec.max_age is None else _ms(spec.max_age),
         "history_ms": _ms(spec.history.retention),
         "history_max": spec.history.max,
+        "max_open": spec.max_open,
         "lost_after_ms": _ms(lost),
         "slots": operator.concurrency,
+        "max_result": operator.max_result,
         "timeout": operator.timeout,
         "stop_grace": operator.stop_grace,
         "finish_within": spec.finish_within,
@@ -216,7 +223,7 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
     }
     data: dict[str, Any] = {
         **_clients(document),
-        "name": owner_name(spec.name),
+        "name": owners_of(spec.name),
         "source": {"use": "task_inbox", "with": settings},
         "operators": [],
         "sink": owner_sink(places),
@@ -227,8 +234,10 @@ def _owning(document: Document, spec: TaskSpec, places: Places) -> Document:
 
 
 def _inbox_config(spec: TaskSpec) -> dict[str, str]:
-    """Settings of an inbox: words outlive the tasks whose inputs they are."""
-    return {"message.timestamp.type": "LogAppendTime", **_topic_config(spec)}
+    """Settings of an inbox: words outlive the tasks whose inputs they are, and results fit in."""
+    needed = spec.operator.max_result + AROUND_RESULT
+    room = {"max.message.bytes": str(needed)} if needed > _BROKERS_LIMIT else {}
+    return {"message.timestamp.type": "LogAppendTime", **_topic_config(spec), **room}
 
 
 def _topic_config(spec: TaskSpec) -> dict[str, str]:

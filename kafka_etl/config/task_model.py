@@ -17,6 +17,7 @@ from kafka_etl.config.parse import is_list
 from kafka_etl.contracts import Settings, UseSettings, bare_string_is_use
 from kafka_etl.expression import Expression
 from kafka_etl.kafka.settings import Topic
+from kafka_etl.tasks.limits import MAX_RESULT
 from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.placing import Order
 from kafka_etl.tasks.policy import OnDuplicate
@@ -27,6 +28,7 @@ _DRAIN, _LONGEST_DRAIN = 10.0, 3600.0
 _WORDS_WITHIN = 5.0
 """Seconds that the last words of attempts may take into the inbox."""
 _MOST_LOGS = 64 * 2**20
+_MOST_RESULT = 64 * 2**20
 
 
 class LimitsSpec(Settings):
@@ -53,6 +55,8 @@ class TaskOperatorSpec(UseSettings):
         idempotent: Whether an attempt that may have begun may be followed by another.
         lost_after: Silence of a host after which its attempts are taken for lost and are run
             elsewhere; None: a hundredth of `timeout`, at least a minute and at most ten.
+        max_result: Bytes of the largest result; one that is larger fails for good. The inbox has to
+            take it.
         limits: What an attempt may use; an attempt that uses more is killed, which counts.
         pool: `warm`: a process serves one attempt after the other; `fresh`: each attempt has a
             process of its own.
@@ -65,6 +69,7 @@ class TaskOperatorSpec(UseSettings):
     retry: RetrySpec | None = None
     idempotent: bool = True
     lost_after: Duration | None = Field(default=None, ge=10, le=3600)
+    max_result: Size = Field(default=MAX_RESULT, ge=1024, le=_MOST_RESULT)
     limits: LimitsSpec = LimitsSpec()
     pool: Literal["warm", "fresh"] = "warm"
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from kafka_etl.client_log import client_logger
 from kafka_etl.errors import BrokersUnreachable
 from kafka_etl.kafka import classify
-from kafka_etl.log import client_logger
 
 NO_ANSWER: Final = "no broker answers"
 _ASK_EVERY: Final = 2.0

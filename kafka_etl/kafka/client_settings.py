@@ -7,10 +7,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import KafkaException
 
+from kafka_etl.client_log import client_logger
 from kafka_etl.contracts import Deployment
 from kafka_etl.errors import KafkaRefused
 from kafka_etl.kafka import classify
-from kafka_etl.log import client_logger
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kafka_etl.log import client_logger
+from kafka_etl.client_log import client_logger
 
 _DEBUG: Final = "broker"
 _TELLING: Final = frozenset({"FAIL", "REQTMOUT"})

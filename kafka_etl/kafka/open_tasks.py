@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -25,8 +25,71 @@ class _Noted(NamedTuple):
     note: OpenNote | None
 
 
+class Crowd(NamedTuple):
+    """Open tasks of a pipeline.
+
+    Attributes:
+        open: How many there are; what is on its way to the owners counts, too.
+        most: From how many on there is no room; 0: nobody has told.
+    """
+
+    open: int
+    most: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for one more."""
+        return 0 < self.most <= self.open
+
+
+class Told(NamedTuple):
+    """What is known of one partition.
+
+    Attributes:
+        unread: Number of words that its owner has not read.
+        note: The note beside the owner's offset; None: there is none.
+    """
+
+    unread: int
+    note: OpenNote | None
+
+
+def crowd(partitions: Iterable[Told]) -> Crowd:
+    """The open tasks, as the owners of all partitions have told.
+
+    Of a limit that was changed, a partition tells when its owner commits next: the largest counts.
+    """
+    open_ = most = 0
+    for unread, note in partitions:
+        open_ += unread
+        if note is not None:
+            open_ += note.open
+            most = max(most, note.most)
+    return Crowd(open_, most)
+
+
+def look(settings: Mapping[str, Any], inbox: str, group: str) -> Crowd | None:
+    """Count once; None: the brokers do not answer, or this user may not ask.
+
+    Args:
+        settings: Settings of consumers.
+        inbox: Topic of the words.
+        group: The owners' group.
+    """
+    notes = OwnersNotes(settings, inbox, group)
+    try:
+        return notes.crowd()
+    except KafkaException:
+        return None
+    finally:
+        notes.close()
+
+
 class OwnersNotes:
     """Reads what the owners of a pipeline have noted; joins no group.
+
+    A consumer asks: the admin client's request ends the process while the group's coordinator
+    moves, because librdkafka then looks for a membership that an admin client has not.
 
     Args:
         settings: Settings of consumers.
@@ -53,12 +116,25 @@ class OwnersNotes:
         Raises:
             KafkaException: The brokers do not answer.
         """
-        found = 0
-        for number, offset, note in self._read():
-            place = TopicPartition(self._inbox, number)
-            begin, end = self._client().get_watermark_offsets(place, _REQUEST)
-            found += max(0, int(end) - max(offset, int(begin))) + (note.open if note else 0)
-        return found
+        return self.crowd().open
+
+    def crowd(self) -> Crowd:
+        """The open tasks, and how many there may be.
+
+        Raises:
+            KafkaException: The brokers do not answer.
+        """
+        return crowd(Told(self._unread(noted), noted.note) for noted in self._read())
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def _unread(self, noted: _Noted) -> int:
+        place = TopicPartition(self._inbox, noted.partition)
+        begin, end = self._client().get_watermark_offsets(place, _REQUEST)
+        return max(0, int(end) - max(noted.offset, int(begin)))
 
     def _read(self) -> Iterator[_Noted]:
         consumer = self._client()

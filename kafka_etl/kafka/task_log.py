@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from msgspec.structs import replace
 
 from kafka_etl.contracts import Deployment, OutcomeUnknown
 from kafka_etl.envelope import Encoded, LetterFormat, encode_letter
@@ -48,6 +49,7 @@ class KafkaTaskLog:
 
     def __init__(self, settings: TaskInboxSettings, results: str, deployment: Deployment) -> None:
         self.partitions = settings.partitions
+        self._max_open = settings.max_open
         self._inbox = settings.inbox
         self._journal = settings.journal
         self._results = results
@@ -101,7 +103,10 @@ class KafkaTaskLog:
         size += sum(len(row.value or b"") for row in entry.rows)
         size += sum(len(word.value() or b"") for _, word in entry.moves)
         size += sum(len(row.value or b"") for _, row in entry.deliveries)
-        to = [TopicPartition(*tp, at, encode_note(entry.notes[tp])) for tp, at in offsets.items()]
+        to = [
+            TopicPartition(*tp, at, encode_note(replace(entry.notes[tp], most=self._max_open)))
+            for tp, at in offsets.items()
+        ]
         self._transactions.begin(write, size, to, lease)()
         return {tp.number: self._written.get(tp.number, 0) for tp in offsets}
 

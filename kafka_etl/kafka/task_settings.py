@@ -14,6 +14,7 @@ from kafka_etl.kafka.settings import (
     Topic,
 )
 from kafka_etl.retry import Backoff
+from kafka_etl.tasks.limits import MAX_RESULT
 from kafka_etl.tasks.log_records import TOPIC
 from kafka_etl.tasks.placing import Order
 from kafka_etl.tasks.policy import OnDuplicate, Policy
@@ -95,8 +96,10 @@ class TaskInboxSettings(KafkaSourceSettings):
         operator: Name of the operator.
         max_attempts, backoff, idempotent, window_ms, on_duplicate, max_age_ms, history_ms,
             history_max: See `kafka_etl.tasks.policy.Policy`.
+        max_open: Number of open tasks from which on no more are accepted; 0: not told.
         lost_after_ms: Silence after which an executor is lost, in milliseconds.
         slots: Number of attempts that run at the same time, on each host.
+        max_result: Bytes of the largest result.
         timeout: Seconds that an attempt may take.
         stop_grace: Seconds from SIGTERM to SIGKILL.
         finish_within: Seconds that attempts may go on in a shutdown; 0: they are interrupted.
@@ -129,8 +132,10 @@ class TaskInboxSettings(KafkaSourceSettings):
     max_age_ms: int | None = Field(default=None, gt=0)
     history_ms: int = Field(default=7 * 86_400_000, ge=0)
     history_max: int = Field(default=1_000_000, ge=1)
+    max_open: int = Field(default=0, ge=0)
     lost_after_ms: int = Field(default=60_000, gt=0)
     slots: int = Field(default=1, ge=1, le=1024)
+    max_result: int = Field(default=MAX_RESULT, gt=0)
     timeout: float = Field(default=3600.0, gt=0)
     stop_grace: float = Field(default=10.0, ge=0)
     finish_within: float = Field(default=0.0, ge=0)

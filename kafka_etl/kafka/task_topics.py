@@ -20,6 +20,7 @@ from kafka_etl.kafka.task_meta import read_meta, write_meta
 from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.record import Partition
 from kafka_etl.tasks.journal import Meta
+from kafka_etl.tasks.limits import AROUND_RESULT
 from kafka_etl.tasks.log_records import PARTITIONS
 
 INBOX: Final[Mapping[str, str]] = {
@@ -72,9 +73,11 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     if settings.logs:
         counts |= _check_logs(admin, settings)
     found = check_source(settings, deployment)
+    notes = (*found.notes, *notes_on_results(settings, found.largest_record))
     ids = {settings.journal: admin.topic_ids.get(settings.journal, "")}
     found = replace(
         found,
+        notes=notes,
         partitions={**found.partitions, **counts},
         topic_ids={**found.topic_ids, **ids},
     )
@@ -86,6 +89,24 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
             notes=found.notes + written.notes,
         )
     return found
+
+
+def notes_on_results(settings: TaskInboxSettings, limit: int) -> list[str]:
+    """What is to be said about results that the inbox does not take.
+
+    Args:
+        settings: Settings of the owner.
+        limit: Bytes of the largest record that the inbox takes.
+    """
+    needed = settings.max_result + AROUND_RESULT
+    if needed <= limit:
+        return []
+    said = (
+        f"topic {settings.inbox} takes records of {limit:,} bytes, and a result may have "
+        f"{settings.max_result:,}: set its max.message.bytes to {needed:,}, or `max_result` of the "
+        f"operator to {max(0, limit - AROUND_RESULT):,}"
+    )
+    return [said]
 
 
 def check_deliveries(settings: TaskDeliverySettings, deployment: Deployment) -> Preflight:

@@ -27,10 +27,14 @@ class WordRelay:
         settings: Settings of producers.
         inbox: Topic of the words.
         clock: Is told the time by each word that Kafka has taken.
+        largest: Bytes of the largest word.
     """
 
-    def __init__(self, settings: Mapping[str, Any], inbox: str, clock: BrokerClock) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], inbox: str, clock: BrokerClock, largest: int = 0
+    ) -> None:
         config = {
+            "message.max.bytes": max(1_000_000, largest),
             **settings,
             "enable.idempotence": True,
             "linger.ms": 1,

@@ -12,7 +12,7 @@ from kafka_etl.contracts import Label, Preflight
 from kafka_etl.dead_letters import Cause
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Problem
-from kafka_etl.tasks.limits import Limits
+from kafka_etl.tasks.limits import MAX_RESULT, Limits
 
 Command = Literal["pause", "resume", "drain"]
 """A command of the daemon to a worker."""
@@ -144,7 +144,7 @@ class KeeperTask:
     partitions: int
     logs: LogSettings
     lost_after: float = 60.0
-    max_result: int = 1024 * 1024
+    max_result: int = MAX_RESULT
     idempotent: bool = True
     log_limit: int = 1024 * 1024
     limits: Limits = field(default_factory=Limits)

@@ -12,6 +12,7 @@ import msgspec
 
 from kafka_etl.errors import NoSuchTask
 from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.open_tasks import Crowd, look
 from kafka_etl.kafka.task_meta import read_meta
 from kafka_etl.kafka.topics import existing_partitions, record_at
 from kafka_etl.readable import plain
@@ -21,7 +22,7 @@ from kafka_etl.task_history.rows import Task
 from kafka_etl.tasks.head import Head, decode_head
 from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.log_records import TOPIC
-from kafka_etl.tasks.placing import Order, inbox_of, journal_of
+from kafka_etl.tasks.placing import Order, inbox_of, journal_of, owners_of
 
 _NAMED: Final = 5
 """The most tasks that the error about an ambiguous id names."""
@@ -113,6 +114,10 @@ class TaskPipeline:
     def journal_ends(self, numbers: Iterable[int]) -> Mapping[int, int]:
         """Partition -> the offset after the last record of the journal."""
         return self._ends(self.journal, numbers)
+
+    def crowd(self) -> Crowd | None:
+        """The open tasks, and how many there may be; None: nobody can tell."""
+        return look(self.consumer, self.inbox, owners_of(self.name))
 
     def _ends(self, topic: str, numbers: Iterable[int]) -> Mapping[int, int]:
         ends = self.admin.latest([Partition(topic, number) for number in numbers])

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from kafka_etl.errors import RequestRefused
+from kafka_etl.errors import RequestRefused, TasksFull
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.sending import (
     PATIENCE,
@@ -71,6 +71,7 @@ def submitted(
 
     Raises:
         RequestRefused: There is no key, and keys say which tasks wait for each other.
+        TasksFull: As many tasks are open as the pipeline allows.
         RecordsNotSent: The inbox takes no record of this size, or the brokers do not have it.
         KafkaEtlError: There is no inbox, or no broker answers.
     """
@@ -88,6 +89,7 @@ def submitted(
     )
     addressed = Addressed(*place, encode_input(submission, body, key))
     require_room(pipeline, addressed, limit)
+    _require_opening(pipeline)
     with watching(pipeline, [place]) as watch:
         ends = send_words(pipeline, [addressed], limit)
         yield Submission(place, word, ends, watch)
@@ -109,3 +111,17 @@ def _route_in(pipeline: TaskPipeline, key: bytes | None) -> str:
             "`key` over HTTP.",
         )
     return route_of(key)
+
+
+def _require_opening(pipeline: TaskPipeline) -> None:
+    """Look whether one more task may be open; who cannot look submits without.
+
+    Raises:
+        TasksFull: It may not.
+    """
+    crowd = pipeline.crowd()
+    if crowd is not None and crowd.is_full:
+        raise TasksFull(
+            f"{crowd.open:,} tasks of {pipeline.name} are open, and `max_open` is "
+            f"{crowd.most:,}: this one was not submitted"
+        )

@@ -212,8 +212,12 @@ class Logged(_Message, frozen=True):
     data: bytes
 
 
+class Leaving(_Message, frozen=True):
+    """The last message of a keeper that ends because its daemon stops."""
+
+
 FromOwner = Attach | Grant | Offer | Halt | Acknowledged | Show
-FromKeeper = Holding | Said | Logged
+FromKeeper = Holding | Said | Logged | Leaving
 
 _LENGTH: Final = 4
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -10,6 +10,10 @@ from kafka_etl.units import show_duration
 
 MEMORY_LIMIT: Final = "MemoryLimit"
 CPU_LIMIT: Final = "CpuLimit"
+MAX_RESULT: Final = 900_000
+"""Bytes of the largest result, by default: its word fits where brokers take 1 MiB a record."""
+AROUND_RESULT: Final = 2**16
+"""Bytes of the word beside its result, at most."""
 _MIB: Final = 2**20
 
 

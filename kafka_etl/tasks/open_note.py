@@ -15,12 +15,14 @@ class OpenNote(msgspec.Struct, frozen=True):
         open: Number of open tasks before the commit.
         waiting: Number of tasks that wait for an attempt, after the commit.
         at: A place in the journal of the partition, before the records of the commit.
+        most: Number of open tasks of all partitions from which on there is no room; 0: not told.
     """
 
     n: int
     open: int
     waiting: int = 0
     at: int = 0
+    most: int = 0
 
 
 def encode_note(note: OpenNote) -> str:

@@ -22,6 +22,11 @@ def journal_of(pipeline: str) -> str:
     return f"{pipeline}.journal"
 
 
+def owners_of(pipeline: str) -> str:
+    """Consumer group of the owners of a pipeline's tasks, and the name of their own pipeline."""
+    return f"{pipeline}.tasks"
+
+
 def deliveries_of(pipeline: str, destination: str) -> str:
     """Topic of what is on its way to a destination outside of the cluster."""
     return f"{pipeline}.deliveries.{destination}"

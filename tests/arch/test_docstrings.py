@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,22 +11,24 @@ import pytest
 import kafka_etl
 from tests.arch.source import ROOT, Definition, files, shown, tree
 
-FACE = tree(ROOT / "kafka_etl/__init__.py")
+FACE = {
+    alias.name: f"{node.module}"
+    for node in ast.walk(tree(ROOT / "kafka_etl/__init__.py"))
+    if isinstance(node, ast.ImportFrom) and f"{node.module}".startswith("kafka_etl")
+    for alias in node.names
+}
+"""Public name of the package -> the module that has it."""
 
 
 @pytest.mark.parametrize("name", kafka_etl.__all__)
 def test_names_of_kafka_etl(name: str) -> None:
-    (home,) = [
-        node.module
-        for node in FACE.body
-        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}
-    ]
-    assert documented(ROOT / f"{str(home).replace('.', '/')}.py")[name]
+    assert documented(ROOT / f"{FACE[name].replace('.', '/')}.py")[name]
 
 
 def test_kafka_etl_exports_what_it_imports() -> None:
-    imported = {a.name for n in FACE.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert sorted(imported) == sorted(kafka_etl.__all__)
+    assert sorted(FACE) == sorted(kafka_etl.__all__)
+    for name, home in FACE.items():
+        assert getattr(kafka_etl, name) is getattr(import_module(home), name)
 
 
 def test_names_of_contracts() -> None:

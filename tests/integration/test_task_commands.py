@@ -133,6 +133,16 @@ def test_an_id_that_is_taken_is_said_with_its_exit_status(topics: TaskTopics, ow
     assert owner.heads["a"].duplicates == 1
 
 
+def test_a_task_more_than_max_open_is_refused(topics: TaskTopics) -> None:
+    topics.have_told(open_=3, most=3)
+    for more in ([], ["--wait"]):
+        done = tasks("submit", topics, "-d", "1", "--id", "a", *more)
+        assert (done.returncode, done.stdout) == (5, "")
+        assert "E348" in done.stderr
+        assert "3 tasks of" in done.stderr
+    assert topics.words() == []
+
+
 def test_input_comes_from_a_file_or_from_standard_input(
     topics: TaskTopics, owner: Owner, folder: Path
 ) -> None:
@@ -184,6 +194,26 @@ def test_a_pipeline_that_has_no_inbox_is_said(kafka: Kafka) -> None:
     assert done.returncode == 1
     assert "error[E302]: topic nobody.inbox does not exist" in done.stderr
     assert "`mode: task`" in done.stderr
+
+
+def test_the_id_is_what_the_file_says(topics: TaskTopics, folder: Path) -> None:
+    text = f"""
+name: {topics.name}
+mode: task
+kafka: {{bootstrap.servers: "{topics.kafka.bootstrap}"}}
+source: {{use: kafka, with: {{topics: [uploads], value: json}}}}
+operator: ops:work
+id: value.film
+on_success: {{use: kafka, with: {{topic: ready}}}}
+on_failure: {{topic: failed}}
+"""
+    (folder / "films.yaml").write_text(text)
+    done = command("tasks", "submit", "films.yaml", "-d", '{"film": "a.mov"}', cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "a.mov\n"), done.stderr
+    done = command("tasks", "submit", "films.yaml", "-d", '{"flm": "a.mov"}', cwd=folder)
+    assert done.returncode == 2
+    assert "Give the id itself" in done.stderr
+    assert [key for key, _, _ in topics.words()] == ["a.mov"]
 
 
 def test_a_pipeline_is_named_by_its_file_or_by_its_name(

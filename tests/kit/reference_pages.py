@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from kafka_etl.cli.app import app
+from kafka_etl.cli.groups import Unloaded
 from kafka_etl.metrics import METRICS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -49,6 +50,8 @@ def _leaves(context: Any, command: Any) -> Iterator[tuple[Any, Any]]:
         return
     for name in command.list_commands(context):
         child = command.get_command(context, name)
+        if isinstance(child, Unloaded):
+            child = child.load()
         if child is not None and not child.hidden:
             yield from _leaves(child.context_class(child, info_name=name, parent=context), child)
 

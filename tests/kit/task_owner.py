@@ -14,7 +14,8 @@ from kafka_etl.tasks import journal
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Head, encode_head
 from kafka_etl.tasks.journal import Mark, ProgressNote
-from kafka_etl.tasks.placing import partition_of
+from kafka_etl.tasks.open_note import OpenNote, encode_note
+from kafka_etl.tasks.placing import owners_of, partition_of
 from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.table import apply
 from tests.kit.kafka import Kafka
@@ -46,6 +47,13 @@ class TaskTopics:
                 for head in heads
             ],
         )
+
+    def have_told(self, open_: int, most: int) -> None:
+        """Commit an offset as an owner does, with the number of open tasks and their limit."""
+        group = Consumer({**self.kafka.client, "group.id": owners_of(self.name)})
+        note = encode_note(OpenNote(1, open_, most=most))
+        group.commit(offsets=[TopicPartition(self.inbox, 0, 0, note)], asynchronous=False)
+        group.close()
 
     def words(self) -> list[tuple[str, w.Word, bytes | None]]:
         """All words of the inbox: the task's id, the word, the value beside it."""

@@ -33,12 +33,13 @@ from kafka_etl.cli.progress import Progress
 from kafka_etl.cli.status_table import look, remarks, table
 from kafka_etl.errors import Permanent, Problem
 from kafka_etl.expression import Expression
-from kafka_etl.log import WIPE, configure
+from kafka_etl.log import configure
 from kafka_etl.plugins import import_object, importable
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
 from kafka_etl.runtime.daemon.state import State
 from kafka_etl.runtime.messages import Standing
+from kafka_etl.terminal import WIPE
 from tests.kit.daemon import command, free_port
 from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
@@ -112,23 +113,49 @@ def test_the_list_of_commands_above_is_complete(tmp_path: Path) -> None:
     assert {words[0] for words in COMMANDS if words} == names
 
 
-HELP = """
+SHOW_MODULES = """
 import sys
 from kafka_etl.cli import main
-sys.argv = ["kafka-etl", "--help"]
 try:
     main()
 finally:
     print(*sorted(sys.modules), file=sys.stderr)
 """
+CLIENTS = {"asyncio", "confluent_kafka", "fastavro", "orjson", "pyarrow", "msgspec"}
+SLOW = CLIENTS | {"pydantic", "rich", "structlog", "tenacity"}
 
 
-def test_help_comes_at_once() -> None:
+def imported_for(*words: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_MODULES, *words], capture_output=True, text=True, check=False
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("run",), ("tasks", "list"), ("dlq", "replay")], ids=" ".join
+)
+def test_help_comes_at_once(words: tuple[str, ...]) -> None:
     """Nothing slow is imported for it."""
-    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
-    assert "Usage:" in done.stdout
-    slow = {"asyncio", "confluent_kafka", "fastavro", "orjson", "pyarrow", "pydantic", "structlog"}
-    assert not slow & set(done.stderr.split())
+    assert not SLOW & imported_for(*words, "--help")
+
+
+def test_help_of_a_group_imports_none_of_its_commands() -> None:
+    assert "kafka_etl.cli.groups" in imported_for("--help")
+    assert "kafka_etl.cli.run" not in imported_for("--help")
+    assert "kafka_etl.cli.tasks.list" not in imported_for("tasks", "--help")
+
+
+def test_a_list_of_tasks_imports_no_log() -> None:
+    """It would import rich."""
+    reads = "import kafka_etl.cli.dlq.filters, kafka_etl.task_history.pipeline, sys; "
+    done = subprocess.run(
+        [sys.executable, "-c", reads + "print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"rich", "structlog"} & set(done.stdout.split())
 
 
 def test_the_version_is_the_installed_one(tmp_path: Path) -> None:
@@ -182,6 +209,38 @@ def test_a_good_pipeline_is_one_line_of_data(tmp_path: Path) -> None:
     done = command("validate", "pipeline.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"pipeline.yaml: orders-eur: {KAFKA_LABEL}; operators: filter\n"
+
+
+def test_a_task_pipeline_is_one_block(tmp_path: Path) -> None:
+    (tmp_path / "ops.py").write_text("def work(task: dict) -> dict:\n    return task\n")
+    task = """
+name: films
+mode: task
+kafka: {bootstrap.servers: "localhost:1"}
+source: {use: kafka, with: {topics: [uploads], value: json}}
+operator: {use: ops:work, concurrency: 3, timeout: 90m}
+id: value.film
+dedup: {window: 2d, on_duplicate: reject}
+on_success:
+  - {use: kafka, with: {topic: films.ready}}
+  - {use: http, with: {url: "http://localhost:1/films"}}
+on_failure: {topic: films.failed, when: [Failed, Invalid]}
+"""
+    written(tmp_path, task)
+    done = command("validate", "pipeline.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"pipeline.yaml: films: {KAFKA_LABEL}; mode: task",
+        "  operator    work: 3 at once on each host, up to 3 attempts of up to 90m",
+        "  id          value.film; taken for 2d, duplicates: reject",
+        "  on_success  topic films.ready",
+        "  on_success  http: at_least_once (after a crash requests are sent again)",
+        "  on_failure  topic films.failed, of Failed, Invalid",
+    ]
+    written(tmp_path, task.replace("ops:work", "ops:wrok"))
+    done = command("validate", "pipeline.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean `work`" in done.stderr
 
 
 def test_bad_ones_are_all_named_and_good_ones_still_listed(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import structlog
 
-from kafka_etl.log import COMPONENTS, LEVELS, WIPE, client_logger, configure, get_logger
+from kafka_etl.client_log import client_logger
+from kafka_etl.log import COMPONENTS, LEVELS, configure, get_logger
+from kafka_etl.terminal import WIPE
 
 
 class Stderr(io.StringIO):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import typer
+from kafka_etl.cli.groups import add, group
 
-from kafka_etl.cli.dlq import debug, drop, export, import_letters, release, replay, show
-from kafka_etl.cli.dlq import list as list_
-
-app = typer.Typer(help="Dead letters: records that failed for good, and why.", no_args_is_help=True)
-app.command("list")(list_.list_letters)
-app.command()(show.show)
-app.command()(debug.debug)
-app.command()(replay.replay)
-app.command()(drop.drop)
-app.command()(release.release)
-app.command()(drop.actions)
-app.command()(export.export)
-app.command("import")(import_letters.import_letters)
-
-
-@app.callback()
-def root() -> None:
-    """Dead letters: records that failed for good, and why."""
+app = group("Dead letters: records that failed for good, and why.")
+add(app, "list", "kafka_etl.cli.dlq.list:list_letters", "List the kinds, the commonest first.")
+add(app, "show", "kafka_etl.cli.dlq.show:show", "Show everything about one, or the newest ones.")
+add(app, "debug", "kafka_etl.cli.dlq.debug:debug", "Run the operators on the record of one.")
+add(app, "replay", "kafka_etl.cli.dlq.replay:replay", "Put them back, each exactly once.")
+add(app, "drop", "kafka_etl.cli.dlq.drop:drop", "Mark them as dropped: they stay in the topic.")
+add(app, "release", "kafka_etl.cli.dlq.release:release", "Give up a replay that was stopped.")
+add(app, "actions", "kafka_etl.cli.dlq.drop:actions", "List bulk actions: who, when, why.")
+add(app, "export", "kafka_etl.cli.dlq.export:export", "Write them as rows of flat columns.")
+add(app, "import", "kafka_etl.cli.dlq.import_letters:import_letters", "Write those of a file back.")

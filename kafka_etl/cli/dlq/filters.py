@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 
+from kafka_etl.terminal import WIPE, overwrites
+
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.cli.dlq.finding import LetterFolder, LetterTopic
     from kafka_etl.dlq.index import Index
@@ -71,21 +73,18 @@ class ProgressLine:
     """One line of progress on a terminal, written over again and again."""
 
     def __init__(self) -> None:
-        from kafka_etl.log import WIPE, overwrites
-
-        self._wipe = WIPE
         self._terminal = overwrites()
         self._next = time.monotonic() + _EVERY
 
     def show(self, line: str) -> None:
         if self._terminal and time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY
-            sys.stderr.write(self._wipe + line)
+            sys.stderr.write(WIPE + line)
             sys.stderr.flush()
 
     def clear(self) -> None:
         if self._terminal:
-            sys.stderr.write(self._wipe)
+            sys.stderr.write(WIPE)
             sys.stderr.flush()
 
 

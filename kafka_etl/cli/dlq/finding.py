@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster, find_cluster, is_file
+from kafka_etl.cli.cluster import Cluster, accepts_tasks, find_cluster, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
@@ -182,6 +182,60 @@ class LetterFolder(LetterSource):
         from kafka_etl.dlq.exchange import as_letter
 
         return map(as_letter, self.files.read(ranges))
+
+
+class LettersOfTasks(NamedTuple):
+    """What dead letters of a task pipeline are, and what to do with them.
+
+    Attributes:
+        what: What the letters say, as the end of a sentence.
+        advice: The command in place of a replay.
+    """
+
+    what: str
+    advice: str
+
+
+def tasks_of(found: LetterSource, given: str) -> LettersOfTasks | None:
+    """What to do with dead letters of a task pipeline; None: they are those of another.
+
+    Args:
+        found: The dead letters.
+        given: The pipeline file, or the topic, as the user has named it.
+    """
+    from kafka_etl.tasks.placing import undelivered_of
+
+    if not isinstance(found, LetterTopic):
+        return None
+    spec, ending = found.cluster.spec, undelivered_of("")
+    is_file = accepts_tasks(spec)
+    name = found.topic.removesuffix(ending)
+    is_undelivered = found.topic.endswith(ending) and (is_file or _has_journal(found.admin, name))
+    if not is_file and not is_undelivered:
+        return None
+    which = quote(given if is_file else name)
+    if is_undelivered:
+        return LettersOfTasks(
+            f"the letters of {found.topic} say what a destination has refused",
+            f"`kafka-etl tasks retry {which} ID --deliver` delivers the result once more, and runs "
+            "nothing; or --where and --state in place of ID.",
+        )
+    return LettersOfTasks(
+        "its dead letters say how tasks have ended",
+        f"`kafka-etl tasks retry {which} ID` runs the task once more; or --where and --state in "
+        "place of ID.",
+    )
+
+
+def _has_journal(admin: Admin, name: str) -> bool:
+    """Whether there is a task pipeline of this name, as far as this user may know."""
+    from kafka_etl.errors import NotAuthorized
+    from kafka_etl.tasks.placing import journal_of
+
+    try:
+        return bool(admin.topics({journal_of(name)}, "READ"))
+    except NotAuthorized:
+        return True
 
 
 def find_source(

@@ -19,6 +19,7 @@ from kafka_etl.cli.dlq.finding import (
     LetterSource,
     LetterTopic,
     find_source,
+    tasks_of,
 )
 from kafka_etl.cli.options import Sets, parse_sets
 
@@ -164,7 +165,10 @@ def _tell_next(found: LetterSource, given: str, first: Kind) -> None:
 
     one = f"{quote(given)} {quote(place_of(first.example, found.topic))}"
     typer.echo(f"\nAll about one: kafka-etl dlq show {one}", err=True)
-    if isinstance(found, LetterTopic):
+    tasks = tasks_of(found, given)
+    if tasks is not None:
+        typer.echo(tasks.advice, err=True)
+    elif isinstance(found, LetterTopic):
         kind = f"{quote(given)} --fingerprint {quote(first.fingerprint)}"
         typer.echo(f"Put a kind back: kafka-etl dlq replay {kind} --dry-run", err=True)
     else:

@@ -27,7 +27,7 @@ from kafka_etl.cli.dlq.bulk import (
     tell,
     unfinished,
 )
-from kafka_etl.cli.dlq.finding import LettersOption
+from kafka_etl.cli.dlq.finding import LettersOption, tasks_of
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
@@ -100,7 +100,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
 
     overrides = parse_sets(sets)
     letters = find_letters(str(file), overrides, topic=topic)
-    _refuse_tasks(file, overrides)
+    _refuse_tasks(letters, file)
     order = ReplayOrder(
         letters.topic,
         action="",
@@ -135,20 +135,17 @@ def replay(  # noqa: PLR0913 - one parameter per option
     raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
 
 
-def _refuse_tasks(file: Path, overrides: dict[str, str]) -> None:
-    """Refuse the file of a task pipeline, whose dead letters are outcomes of tasks.
+def _refuse_tasks(letters: Letters, file: Path) -> None:
+    """Refuse the dead letters of a task pipeline, which tell of tasks.
 
     Raises:
         SelectionRefused: The file says `mode: task`.
     """
-    from kafka_etl.cli.run import read_pipelines
     from kafka_etl.errors import SelectionRefused
 
-    if len(read_pipelines([file], overrides)) > 1:
-        raise SelectionRefused(
-            f"{file} has `mode: task`, and its dead letters say how tasks have ended",
-            f"To run tasks again: kafka-etl tasks retry {file} ID, or --where in place of ID.",
-        )
+    tasks = tasks_of(letters.found, str(file))
+    if tasks is not None:
+        raise SelectionRefused(f"{file} has `mode: task`, and {tasks.what}", tasks.advice)
 
 
 def _details(order: ReplayOrder, edits: Mapping[LetterPlace, bytes]) -> list[str]:

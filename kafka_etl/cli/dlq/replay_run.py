@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from kafka_etl.cli.dlq.bulk import Letters, now_ms, tell
-from kafka_etl.log import WIPE, get_logger, overwrites
+from kafka_etl.log import get_logger
+from kafka_etl.terminal import WIPE, overwrites
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.config.document import Document

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import typer
+from kafka_etl.cli.groups import add, group
 
-from kafka_etl.cli.tasks import list as list_
-from kafka_etl.cli.tasks import logs, orders, show, submit, wait
-
-app = typer.Typer(
-    help="Tasks of pipelines with `mode: task`: long work to watch, stop and repeat.",
-    no_args_is_help=True,
-)
-app.command("list")(list_.list_tasks)
-app.command()(show.show)
-app.command()(submit.submit)
-app.command()(orders.stop)
-app.command()(orders.retry)
-app.command()(orders.forget)
-app.command()(wait.wait)
-app.command()(logs.logs)
-app.command()(logs.stack)
-
-
-@app.callback()
-def root() -> None:
-    """Tasks of pipelines with `mode: task`: long work to watch, stop and repeat."""
+app = group("Tasks of pipelines with `mode: task`: long work to watch, stop and repeat.")
+add(app, "list", "kafka_etl.cli.tasks.list:list_tasks", "List tasks.")
+add(app, "show", "kafka_etl.cli.tasks.show:show", "Show everything about a task.")
+add(app, "submit", "kafka_etl.cli.tasks.submit:submit", "Submit a task, and print its id.")
+add(app, "stop", "kafka_etl.cli.tasks.orders:stop", "Stop tasks, by id or all that fit.")
+add(app, "retry", "kafka_etl.cli.tasks.orders:retry", "Run tasks once more, by id or all that fit.")
+add(app, "forget", "kafka_etl.cli.tasks.orders:forget", "Forget tasks that have ended.")
+add(app, "wait", "kafka_etl.cli.tasks.wait:wait", "Wait until tasks have ended.")
+add(app, "logs", "kafka_etl.cli.tasks.logs:logs", "Print what an attempt has printed and logged.")
+add(app, "stack", "kafka_etl.cli.tasks.logs:stack", "Print the Python stacks of a running attempt.")

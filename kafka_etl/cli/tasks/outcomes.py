@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from kafka_etl.errors import KafkaEtlError
+from kafka_etl.errors import KafkaEtlError, TasksFull
 from kafka_etl.tasks.states import FINAL, State
 
 LEFT_ALONE: Final = 3
@@ -42,6 +42,8 @@ def no_error_looks_like_an_outcome() -> Generator[None]:
     """
     try:
         yield
+    except TasksFull:
+        raise  # its exit status is no outcome's
     except KafkaEtlError as error:
         typer.echo(str(error.problem), err=True)
         raise typer.Exit(UNKNOWN) from error

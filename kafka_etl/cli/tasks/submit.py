@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from kafka_etl.cli.cluster import KafkaOption, PipelineOption
+from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
 from kafka_etl.cli.dlq.bulk import actor, tell
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.tasks.finding import Given, find_pipeline
@@ -33,7 +35,10 @@ def submit(  # noqa: PLR0913 - one parameter per option
         typer.Option("-f", "--file", metavar="FILE", help="The input; -: standard input."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Default: a random one.")
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="Default: what `id` of a pipeline file says, else random."
+        ),
     ] = None,
     key: Annotated[
         str | None,
@@ -47,13 +52,20 @@ def submit(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Submit a task, print its id, and say whether an owner has taken it; needs no daemon here.
 
-    The exit status is 3 if the id is taken: that task stays as it is. With --wait it is that of
+    The exit status is 3 if the id is taken: that task stays as it is. It is 5 if as many tasks are
+    open as `max_open` of the pipeline allows: nothing was submitted. With --wait it is that of
     `kafka-etl tasks wait`.
 
     Example: kafka-etl tasks submit transcode -d '{"object": "a.mov"}' --id a.mov
     """
     seconds, overrides = parse_timeout(timeout), parse_sets(sets)
-    body, name = read_input(data, file, "-d"), _checked(task)
+    body = read_input(data, file, "-d")
+    if task is not None:
+        name = _checked(task)
+    elif is_file(given):
+        name = _by_file(Path(given), overrides, body)
+    else:
+        name = secrets.token_hex(8)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
         found = find_pipeline(given, kafka, pipeline, overrides)
         new = _New(name, body, None if key is None else key.encode("utf-8", "surrogateescape"))
@@ -87,16 +99,39 @@ def _submit(
         return wait_for(watch, {place: state}, seconds) if wait else 0
 
 
-def _checked(task: str | None) -> str:
-    """The id, or a random one.
+def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
+    """The id that the file's expression gives an input; a random one, if the file has none.
+
+    Raises:
+        ConfigError: The file is not valid.
+        typer.BadParameter: The expression gives no id.
+    """
+    from kafka_etl.cli.cluster import read_one
+    from kafka_etl.config.task_documents import ACCEPT
+    from kafka_etl.expression import Expression
+    from kafka_etl.runtime.tasks.accept import id_by_hand
+
+    operators = read_one(file, overrides).operators
+    settings = next((each.with_ for each in operators if each.use == ACCEPT), None)
+    if settings is None or "id" not in settings:
+        return secrets.token_hex(8)
+    folder = file if file.is_dir() else file.parent
+    try:
+        found = id_by_hand(Expression(settings["id"]), settings["source"], folder, body)
+    except ValueError as error:
+        said = f"the file's `id` is not for this input: {error}. Give the id itself"
+        raise typer.BadParameter(said, param_hint="--id") from error
+    return _checked(found)
+
+
+def _checked(task: str) -> str:
+    """The id, if it is one.
 
     Raises:
         typer.BadParameter: The text is no id.
     """
     from kafka_etl.tasks.words import id_problem
 
-    if task is None:
-        return secrets.token_hex(8)
     problem = id_problem(task)
     if problem is not None:
         raise typer.BadParameter(f"this cannot be the id of a task: {problem}", param_hint="--id")

@@ -252,7 +252,7 @@ class Book:
         if change is None:
             self.ignored += 1
             return False
-        self._put(task, before, change.head)
+        self._put(task, before, self._without_old_question(task, change.head))
         if change.beside is not None:
             self._put(change.beside.id, None, change.beside)
         return True
@@ -267,6 +267,13 @@ class Book:
             self._schedule(head)
         if before is not None and before.in_turn and before.state in OPEN:
             self._pass_on(before)
+
+    def _without_old_question(self, task: str, head: Head | None) -> Head | None:
+        """A head without a question that a durable head has asked: the executor has it by now."""
+        if head is None or not head.ask:
+            return head
+        durable = self._open.get(task)
+        return head if durable is None or durable.ask != head.ask else replace(head, ask="")
 
     def _take_unreadable(self, task: str, word: w.Word) -> bool:
         if isinstance(word, w.Forget) and task not in self.broken:

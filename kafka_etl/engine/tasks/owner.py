@@ -450,7 +450,6 @@ class OwnerSink:
                 return
 
     def _tell_refused(self, task: str, refusal: Refusal) -> None:
-        self._counters.add("deliveries_refused", 1, refusal.code)
         self._log.error(
             "a destination refuses a record", task=task, code=refusal.code, reason=refusal.message
         )

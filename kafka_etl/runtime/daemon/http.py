@@ -42,6 +42,7 @@ from kafka_etl.runtime.daemon.tasks_http import (
     pipelines_of,
     target_of,
 )
+from kafka_etl.runtime.tasks.requests import Answered
 
 _ALIVE_WITHIN: Final = 30.0
 _PATIENCE: Final = 2.0
@@ -199,7 +200,7 @@ class _Handlers:
             answered = await run_in_threadpool(self._clerks.ask, asked)
         except KafkaEtlError as error:
             return _problem(_STATUSES.get(type(error), 500), error)
-        return Response(answered.body, answered.status, media_type="application/json")
+        return _of_a_clerk(answered)
 
     def _not_about_tasks(self, request: Request) -> Response | None:
         """The refusal of a client who may not ask about tasks; None: the client may."""
@@ -328,6 +329,12 @@ def _cause(cause: Cause) -> dict[str, Any]:
 
 def _answer(data: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(data), status, media_type="application/json")
+
+
+def _of_a_clerk(answered: Answered) -> Response:
+    after = answered.retry_after
+    headers = {} if after is None else {"Retry-After": str(after)}
+    return Response(answered.body, answered.status, headers, media_type="application/json")
 
 
 def _problem(status: int, error: KafkaEtlError) -> Response:

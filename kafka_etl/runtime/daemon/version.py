@@ -8,7 +8,6 @@ from typing import Final
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.model import PipelineSpec
-from kafka_etl.config.task_documents import owner_name
 from kafka_etl.contracts import Preflight
 from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.runtime.daemon.slot import Watch
@@ -17,6 +16,7 @@ from kafka_etl.runtime.messages import KeeperTask, LogSettings, PreflightTask, W
 from kafka_etl.runtime.tasks.place import socket_of
 from kafka_etl.runtime.tasks.requests import TaskDoor
 from kafka_etl.tasks.limits import Limits
+from kafka_etl.tasks.placing import owners_of
 
 _APP: Final = "kafka-etl"
 _TASK_INBOX: Final = "task_inbox"
@@ -98,6 +98,7 @@ class Version:
             lost_after=settings["lost_after_ms"] / 1000,
             logs=self.options.logs,
             idempotent=settings["idempotent"],
+            max_result=settings["max_result"],
             log_limit=settings["logs"],
             limits=Limits(settings["max_memory"], settings["max_cpu"]),
             finish_within=settings["finish_within"],
@@ -111,7 +112,7 @@ class Version:
             return None
         client = {"log_level": 0, **spec.kafka}  # our own errors say what the client would log
         return TaskDoor(
-            name=spec.name.removesuffix(owner_name("")),
+            name=spec.name.removesuffix(owners_of("")),
             client=client,
             consumer={**client, **spec.consumer},
             producer={**client, **spec.producer},

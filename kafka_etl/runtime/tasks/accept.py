@@ -125,8 +125,7 @@ def _by_expression(
     compute = id_.on_record()
     if source is None or not id_.names & {"value", "key"}:
         return lambda record: _text(compute(record))
-    document = Document(Path.cwd() / "accept", source, {}, {}, [])
-    value_codec, key_codec = build_source_codecs(document, PluginRegistry.installed())
+    value_codec, key_codec = _codecs(source, Path.cwd())
 
     def identify(record: Record) -> str:
         origin, headers = record.source, record.headers
@@ -138,6 +137,35 @@ def _by_expression(
         return _text(compute(record.replace(**changes)))
 
     return identify
+
+
+def id_by_hand(id_: Expression, source: dict[str, Any], folder: Path, body: bytes) -> str:
+    """The id of a task that is submitted by hand: the one of a record with this value.
+
+    Args:
+        id_: As in `submit`; likewise `source`.
+        source: A pipeline with the codecs of the source.
+        folder: Folder of the pipeline file.
+        body: The input.
+
+    Raises:
+        ValueError: The expression gives no id for this input, or asks for more than an input.
+    """
+    others = sorted(id_.names - {"value"})
+    if others:
+        raise ValueError(f"`{id_}` asks for the {' and '.join(others)} of a record of the source")
+    codec, _ = _codecs(source, folder)
+    record = Record(_decoded("value", codec, body, []), None, [], -1)
+    try:
+        return _text(id_.on_record()(record))
+    except Exception as error:  # an expression fails in any way on any data
+        raise ValueError(f"`{id_}` gives none: {type(error).__name__}: {error}") from error
+
+
+def _codecs(source: dict[str, Any], folder: Path) -> tuple[Codec, Codec]:
+    """The codecs of the source's values and keys."""
+    document = Document(folder / "accept", source, {}, {}, [])
+    return build_source_codecs(document, PluginRegistry.installed())
 
 
 def _decoded(part: str, codec: Codec, data: bytes | None, headers: Headers) -> Any:

@@ -26,6 +26,7 @@ from kafka_etl.errors import (
     NotAuthorized,
     RecordsNotSent,
     RequestRefused,
+    TasksFull,
     TopicMissing,
 )
 from kafka_etl.expression import ExpressionError
@@ -49,6 +50,8 @@ _MOST: Final = 1_000
 _USUAL: Final = 50
 _LONGEST_WAIT: Final = 30.0
 _PIECE: Final = 0.2
+_RETRY_AFTER: Final = 10
+"""Seconds after which a client may submit again where there was no room."""
 _STATUSES: Final[Mapping[type[KafkaEtlError], int]] = {
     NoSuchTask: 404,
     TopicMissing: 404,
@@ -56,6 +59,7 @@ _STATUSES: Final[Mapping[type[KafkaEtlError], int]] = {
     RequestRefused: 400,
     RecordsNotSent: 413,
     NotAuthorized: 403,
+    TasksFull: 429,
     BrokersUnreachable: 503,
     AttemptSilent: 504,
 }
@@ -130,7 +134,8 @@ def answer(asked: Asked) -> Answered:
         return _VERBS[asked.verb](pipeline, asked)
     except KafkaEtlError as error:
         status = next((s for kind, s in _STATUSES.items() if isinstance(error, kind)), 500)
-        return _said({"error": asdict(error.problem)}, status)
+        again = _RETRY_AFTER if isinstance(error, TasksFull) else None
+        return _said({"error": asdict(error.problem)}, status, again)
 
 
 def _list(pipeline: TaskPipeline, asked: Asked) -> Answered:
@@ -293,8 +298,8 @@ def _by(claimed: str | None) -> str:
     return claimed or f"http@{socket.gethostname()}"
 
 
-def _said(found: object, status: int = 200) -> Answered:
-    return Answered(status, orjson.dumps(found))
+def _said(found: object, status: int = 200, retry_after: int | None = None) -> Answered:
+    return Answered(status, orjson.dumps(found), retry_after)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.control_socket import address_of
-from kafka_etl.tasks.keeping import FromKeeper, FromOwner, pack, unpack_from_keeper
+from kafka_etl.tasks.keeping import FromKeeper, FromOwner, Leaving, pack, unpack_from_keeper
 
 _AT_ONCE: Final = 256 * 1024
 _AGAIN: Final = 0.5
@@ -35,6 +35,8 @@ class KeeperSocket:
         self._next_try = 0.0
         self._arrived = bytearray()
         self._unsent = bytearray()
+        self._was_lost = ""
+        self._is_leaving = False
         self._log = get_logger("owner")
 
     @property
@@ -61,10 +63,13 @@ class KeeperSocket:
         self._flush()
         self._read()
         try:
-            return unpack_from_keeper(self._arrived)
+            said = unpack_from_keeper(self._arrived)
         except msgspec.MsgspecError as error:
             self._lose(f"it says what nobody understands: {error}")
-            return []
+            said = []
+        self._is_leaving = self._is_leaving or any(isinstance(one, Leaving) for one in said)
+        self._tell_loss()
+        return said
 
     def close(self) -> None:
         if self._socket is not None:
@@ -86,6 +91,7 @@ class KeeperSocket:
         self._socket = ours
         self._arrived.clear()
         self._unsent.clear()
+        self._is_leaving = False
 
     def _flush(self) -> None:
         if self._socket is None:
@@ -111,5 +117,11 @@ class KeeperSocket:
             self._lose(str(error))
 
     def _lose(self, why: str) -> None:
-        self._log.warning("the keeper is away", reason=why)
+        self._was_lost = why
         self.close()
+
+    def _tell_loss(self) -> None:
+        """Tell that the connection was lost, unless the keeper has taken its leave."""
+        if self._was_lost and not self._is_leaving:
+            self._log.warning("the keeper is away", reason=self._was_lost)
+        self._was_lost = ""

@@ -25,6 +25,7 @@ from kafka_etl.metrics import Counters
 from kafka_etl.runtime.tasks.link import KeeperSocket
 from kafka_etl.runtime.tasks.place import archives_of, socket_of
 from kafka_etl.runtime.tasks.relaying import RelayingLink
+from kafka_etl.tasks.limits import AROUND_RESULT
 
 
 def make_owner(
@@ -47,8 +48,8 @@ def make_owner(
     if not isinstance(sink, KafkaSinkSettings):
         raise TypeError("results go to Kafka")
     clients = {**deployment.kafka, **deployment.producer}
-    clock = BrokerClock()
-    relay, topic = WordRelay(clients, settings.inbox, clock), settings.logs_topic
+    clock, topic = BrokerClock(), settings.logs_topic
+    relay = WordRelay(clients, settings.inbox, clock, settings.max_result + AROUND_RESULT)
     readers = {**deployment.kafka, **deployment.consumer}
     tail = KafkaHeadTail(readers, settings.journal)
     logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None

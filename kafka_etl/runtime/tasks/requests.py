@@ -57,7 +57,9 @@ class Answered:
     Attributes:
         status: Status of HTTP.
         body: JSON.
+        retry_after: Seconds after which the client may ask again; None: there is no use in that.
     """
 
     status: int
     body: bytes
+    retry_after: int | None = None

@@ -23,6 +23,7 @@ from kafka_etl.runtime.messages import (
     Snapshot,
     WorkerTask,
 )
+from kafka_etl.runtime.tasks.operator_check import OperatorCheck
 from kafka_etl.runtime.user_code import restore_signals_in_forks, set_stdout_aside
 from kafka_etl.runtime.worker import preflight
 from kafka_etl.runtime.worker.worker import Worker, now_ms
@@ -71,7 +72,10 @@ def _checked(
     def tell(waiting_for: str) -> None:
         connection.send(Snapshot("starting", now_ms(), trouble=waiting_for))
 
-    connection.send(preflight.check(pipeline, task.member, tell))
+    operator = OperatorCheck(task.document)
+    checked = preflight.check(pipeline, task.member, tell)
+    operator.finish()
+    connection.send(checked)
     following: WorkerTask = next_task(connection)
     _configure_logs(following)
     return following

@@ -5,16 +5,26 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from kafka_etl.errors import AddressInUse, ConfigError, Fenced, KafkaEtlError, OrderRefused
-from kafka_etl.runtime.daemon.http import HttpServer, Reach, make_app
+from kafka_etl.errors import (
+    AddressInUse,
+    ConfigError,
+    Fenced,
+    KafkaEtlError,
+    OrderRefused,
+    TasksFull,
+)
+from kafka_etl.runtime.daemon.http import HttpServer, Reach, _of_a_clerk, make_app
 from kafka_etl.runtime.daemon.listener import listen
 from kafka_etl.runtime.daemon.order import Order, Verb
 from kafka_etl.runtime.daemon.state import State
+from kafka_etl.runtime.tasks import clerk
+from kafka_etl.runtime.tasks.requests import Answered, Asked, TaskDoor
 from tests.unit.runtime.orders import FakeOrders, status
 
 HERE = "http://127.0.0.1:8321"
@@ -357,3 +367,18 @@ def test_a_page_names_the_pipelines_and_what_else_there_is() -> None:
     assert "<td>&lt;b&gt;<td>failed" in page.text
     for path in ("/pipelines", "/metrics", "/ready", "/live"):
         assert f'href="{path}"' in page.text
+
+
+def test_a_client_is_told_when_there_may_be_room_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise TasksFull("3 tasks of films are open")
+
+    monkeypatch.setattr(clerk, "reached", lambda _client: None)
+    monkeypatch.setattr(clerk, "submitted", full)
+    door = TaskDoor("films", {}, {}, {}, "logs", tmp_path)
+    told = _of_a_clerk(clerk.answer(Asked(door, "submit", body=b"1")))
+    assert (told.status_code, told.headers["retry-after"]) == (429, "10")
+    assert b"E348" in told.body
+    assert "retry-after" not in _of_a_clerk(Answered(200, b"{}")).headers

@@ -15,7 +15,7 @@ from kafka_etl.config.task_documents import all_documents
 from kafka_etl.expression import Expression
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Record
-from kafka_etl.runtime.tasks.accept import submit
+from kafka_etl.runtime.tasks.accept import id_by_hand, submit
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.words import Submit, decode_word, own_parts
 from kafka_etl.testing.memory import StoredRecord
@@ -132,3 +132,26 @@ def test_what_names_no_task_is_no_id(id: str) -> None:  # noqa: A002
 def test_a_header_that_is_no_utf8_is_no_id() -> None:
     assert accepted({}, headers=[("task-id", b"\xff")])[1].invalid is not None
     assert accepted({}, headers=[("task-id", b"")])[1].invalid is not None
+
+
+def test_an_input_by_hand_has_the_id_of_a_record_with_this_value(tmp_path: Path) -> None:
+    body, id_ = b'{"object": "a.mov", "format": "mp4"}', "value.object + '#' + value.format"
+    assert id_by_hand(Expression(id_), SOURCE, tmp_path, body) == "a.mov#mp4"
+    assert decoded(body, id_)[0] == "a.mov#mp4"
+
+
+@pytest.mark.parametrize(
+    ("body", "id_", "said"),
+    [
+        (b"not json", "value.id", "the value is no json"),
+        (b"{}", "value.id", "gives none"),
+        (b'{"id": [1]}', "value.id", "names a task"),
+        (b'{"id": 1}', "key", "asks for the key of a record"),
+        (b'{"id": 1}', "str(offset) + topic", "asks for the offset and topic of a record"),
+    ],
+)
+def test_an_input_that_has_no_id_is_no_task(
+    tmp_path: Path, body: bytes, id_: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        id_by_hand(Expression(id_), SOURCE, tmp_path, body)

@@ -38,6 +38,7 @@ from kafka_etl.tasks.keeping import (
     Holding,
     Offer,
     Said,
+    Show,
 )
 from kafka_etl.tasks.log import Entry, FoundHead, JournalRecord, Ranges
 from kafka_etl.tasks.open_note import OpenNote
@@ -718,6 +719,27 @@ def test_what_was_read_and_left_no_mark_is_lost_history() -> None:
         bench.owner.standing({P0: 5})
 
 
+def test_a_question_is_in_one_head_of_its_task() -> None:
+    bench = Bench()
+    bench.submit("t")
+    bench.turn()
+    bench.say("t", w.Ask(word="q"))
+    bench.turn()
+    assert bench.head("t").ask == "stack q"
+    shown = [m for m in bench.keeper.told if isinstance(m, Show)]
+    assert len(shown) == 1
+
+    bench.say("t", w.Submit(word="s2"), b"{}")  # a duplicate, which is noted
+    bench.turn()
+    assert (bench.head("t").duplicates, bench.head("t").ask) == (1, "")
+
+    bench.say("t", w.Ask(word="r"))
+    bench.say("t", w.Submit(word="s3"), b"{}")  # in the same commit: the question is not lost
+    bench.turn()
+    assert (bench.head("t").duplicates, bench.head("t").ask) == (2, "stack r")
+    assert len([m for m in bench.keeper.told if isinstance(m, Show)]) == 2
+
+
 def test_progress_has_a_record_of_its_own() -> None:
     bench = Bench()
     bench.submit("t1")
@@ -1224,6 +1246,7 @@ def test_a_refused_result_fails_its_task_and_no_other() -> None:
         b"6",
     ]
     assert bench.log.committed == len(bench.log.inbox)
+    assert bench.counters.snapshot()["tasks_undelivered", "MSG_SIZE_TOO_LARGE"] == 1
     bench.submit("after")
     bench.turn()
     assert bench.state("after") is State.DEQUEUED
@@ -1238,6 +1261,7 @@ def test_a_failure_that_nobody_takes_ends_all_the_same() -> None:
     for n in range(3):
         head = bench.head(f"t{n}")
         assert (head.state, len(head.destinations)) == (State.FAILED, 2)
+    assert bench.counters.snapshot()["tasks_undelivered", "MSG_SIZE_TOO_LARGE"] == 2 * 3
     assert (bench.log.rows, bench.log.letters) == ([], [])
     assert bench.log.committed == len(bench.log.inbox)
 

@@ -165,6 +165,8 @@ class Keeper:
         self._say_what_is_new()
         self._logs.flush(monotonic(), at_once=True)
         self._owners.flush()
+        if not self._is_orphaned:
+            self._owners.take_leave()
         self._owners.close()
         self._spool.close()
 

@@ -17,6 +17,7 @@ from kafka_etl.tasks.keeping import (
     Attach,
     FromKeeper,
     FromOwner,
+    Leaving,
     Logged,
     Said,
     pack,
@@ -172,6 +173,12 @@ class Owners:
                 self._hang_up(owner)
             else:
                 self._watch(owner)
+
+    def take_leave(self) -> None:
+        """Tell all owners that the keeper ends in good order."""
+        for owner in self._owners:
+            owner.send(Leaving())
+            owner.flush()
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
