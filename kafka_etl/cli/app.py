@@ -12,6 +12,7 @@ from kafka_etl.cli import (
     control,
     demo,
     dlq,
+    explain,
     offsets,
     plugins,
     run,
@@ -40,6 +41,7 @@ app.command()(control.pause)
 app.command()(control.resume)
 app.command()(control.restart)
 app.command()(plugins.plugins)
+app.command()(explain.explain)
 app.command()(demo.demo)
 app.command()(show.show)
 app.command()(send.send)

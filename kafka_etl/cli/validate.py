@@ -20,7 +20,7 @@ def validate(
     from kafka_etl.config.build import Pipeline, examine, same_names
     from kafka_etl.config.document import Document
     from kafka_etl.config.load import load
-    from kafka_etl.config.report import config_error
+    from kafka_etl.config.report import config_error, without_echoes
     from kafka_etl.config.task_documents import all_documents
     from kafka_etl.errors import ConfigError
     from kafka_etl.plugins import PluginRegistry, importable
@@ -45,4 +45,6 @@ def validate(
         typer.echo(f"{document.path}: {name}: {guarantee}; operators: {operators}")
     if findings:
         typer.echo(config_error(findings).what, err=True)
+        first = without_echoes(findings)[0].code
+        typer.echo(f"\n`kafka-etl explain {first}` says more about {first}", err=True)
         raise typer.Exit(ConfigError.exit_status)

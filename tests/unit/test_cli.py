@@ -78,6 +78,7 @@ COMMANDS = [
     ("resume",),
     ("restart",),
     ("plugins",),
+    ("explain",),
     ("demo",),
     ("show",),
     ("send",),
