@@ -26,6 +26,7 @@ from kafka_etl.contracts import (
     SourceSettings,
 )
 from kafka_etl.errors import BrokenPlugin, KafkaEtlError, UnknownPlugin
+from kafka_etl.functions.bind import settings_of
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.spelling import did_you_mean
 
@@ -153,6 +154,19 @@ class PluginRegistry:
         is_operator = plugin.kind == "operators"
         text = inspect.getdoc(loaded) if is_operator else getattr(loaded, "summary", "")
         return (text or "").strip().partition("\n")[0]
+
+    def settings(self, plugin: Plugin) -> type[Settings]:
+        """Load a plug-in and return the model of its settings.
+
+        Raises:
+            BrokenPlugin: The plug-in is not what its kind must be.
+            OperatorSignatureError: Its settings cannot be told from its signature.
+        """
+        loaded = self._typed(plugin)
+        if plugin.kind == "operators":
+            return settings_of(loaded, plugin.name)
+        settings: type[Settings] = loaded.settings
+        return settings
 
     def _typed(self, plugin: Plugin) -> Any:
         loaded = _load(plugin)

@@ -16,6 +16,7 @@ from kafka_etl.cli import (
     offsets,
     plugins,
     run,
+    schema,
     send,
     show,
     tasks,
@@ -42,6 +43,7 @@ app.command()(control.resume)
 app.command()(control.restart)
 app.command()(plugins.plugins)
 app.command()(explain.explain)
+app.command()(schema.schema)
 app.command()(demo.demo)
 app.command()(show.show)
 app.command()(send.send)

@@ -79,6 +79,7 @@ COMMANDS = [
     ("restart",),
     ("plugins",),
     ("explain",),
+    ("schema",),
     ("demo",),
     ("show",),
     ("send",),
