@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from typing import Final
 
 _SECTION: Final = re.compile(r"^(?:Attributes|Args):\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
@@ -31,7 +32,7 @@ def settings_described(text: str) -> dict[str, str]:
     section = _SECTION.search(inspect.cleandoc(text) + "\n")
     if section is None:
         return {}
-    entries = _ENTRY.findall(inspect.cleandoc(section[1]))
+    entries = _ENTRY.findall(textwrap.dedent(section[1]))
     return {name: _in_words(" ".join(told.split())) for name, told in entries}
 
 

@@ -122,6 +122,13 @@ class _Generator(GenerateJsonSchema):
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
         return _without(super().enum_schema(schema), "title", "description")
 
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        made = super().dict_schema(schema)
+        values = schema.get("values_schema")
+        if values and is_mapping(made.get("additionalProperties")):  # whose title is lost
+            made["additionalProperties"] = self.generate_inner(values)
+        return made
+
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = _without(super().model_schema(schema), "title", "description")
         cls = schema["cls"]
