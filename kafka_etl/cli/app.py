@@ -12,6 +12,7 @@ from kafka_etl.cli import (
     control,
     demo,
     dlq,
+    doctor,
     explain,
     offsets,
     plugins,
@@ -43,6 +44,7 @@ app.command()(control.resume)
 app.command()(control.restart)
 app.command()(plugins.plugins)
 app.command()(explain.explain)
+app.command()(doctor.doctor)
 app.command()(schema.schema)
 app.command()(demo.demo)
 app.command()(show.show)

@@ -79,6 +79,7 @@ COMMANDS = [
     ("restart",),
     ("plugins",),
     ("explain",),
+    ("doctor",),
     ("schema",),
     ("demo",),
     ("show",),
