@@ -199,8 +199,8 @@ def check_rights(facts: Facts) -> Iterator[Result]:
             lacking.append(_lacks("READ", f"group {group.name}"))
     yield from lacking
     if told and not lacking:
-        unasked = "; that to its transactional ids shows at the start" if facts.atomic else ""
-        yield Result("rights", "ok", f"to all topics and the group{unasked}")
+        unasked = " (transactional ids: not asked)" if facts.atomic else ""
+        yield Result("rights", "ok", f"to its topics and its group{unasked}")
 
 
 def check_retention(facts: Facts) -> Iterator[Result]:
