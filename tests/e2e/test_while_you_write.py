@@ -1,4 +1,4 @@
-"""The commands of docs/while-you-write.md, run as they stand."""
+"""The commands of docs/how-to/while-you-write.md, run as they stand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kit.console import Console, commands
 from tests.kit.kafka import Kafka
 from tests.kit.pages import ROOT, blocks
 
-PAGE = "docs/while-you-write.md"
+PAGE = "docs/how-to/while-you-write.md"
 
 
 def test_the_page_works_as_written(tmp_path: Path, kafka: Kafka) -> None:
