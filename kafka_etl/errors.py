@@ -207,8 +207,17 @@ class KafkaEtlError(Exception):
 
 def error_of(problem: Problem) -> KafkaEtlError:
     """The error that was told elsewhere as this problem."""
-    classes = {str(cls.code): cls for cls in KafkaEtlError.__subclasses__()}
-    return classes.get(problem.code, OrderRefused)(problem.what, problem.next_step)
+    return _classes().get(problem.code, OrderRefused)(problem.what, problem.next_step)
+
+
+def advice_of(code: str) -> str:
+    """The advice of an error's class; empty: findings of this code have hints instead."""
+    found = _classes().get(code)
+    return found.advice if found else ""
+
+
+def _classes() -> dict[str, type[KafkaEtlError]]:
+    return {str(cls.code): cls for cls in KafkaEtlError.__subclasses__()}
 
 
 class ConfigError(KafkaEtlError):

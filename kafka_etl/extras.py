@@ -18,9 +18,16 @@ def require_extra(extra: str, needs: str, *modules: str) -> None:
     Raises:
         ExtraMissing: A module is not installed.
     """
-    missing = [module for module in modules if find_spec(module) is None]
+    missing = [module for module in modules if not _is_installed(module)]
     if missing:
         raise ExtraMissing(
             f"{needs} {', '.join(missing)}",
             f"Install what is missing: pip install 'kafka-etl[{extra}]'",
         )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that should hold the module
+        return False

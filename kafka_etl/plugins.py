@@ -25,7 +25,8 @@ from kafka_etl.contracts import (
     SourcePlugin,
     SourceSettings,
 )
-from kafka_etl.errors import BrokenPlugin, KafkaEtlError, UnknownPlugin
+from kafka_etl.errors import BrokenPlugin, ExtraMissing, KafkaEtlError, UnknownPlugin
+from kafka_etl.functions.bind import settings_of
 from kafka_etl.invocation import ErrorInfo
 from kafka_etl.spelling import did_you_mean
 
@@ -43,7 +44,7 @@ _SETTINGS: Final[Mapping[Kind, type[Settings]]] = {
     "sinks": SinkSettings,
     "codecs": Settings,
 }
-_FUNCTIONS: Final = ("build", "check", "label")
+_FUNCTIONS: Final = ("build", "check", "label", "require")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,41 @@ class PluginRegistry:
         is_operator = plugin.kind == "operators"
         text = inspect.getdoc(loaded) if is_operator else getattr(loaded, "summary", "")
         return (text or "").strip().partition("\n")[0]
+
+    def settings(self, plugin: Plugin) -> type[Settings]:
+        """Load a plug-in and return the model of its settings.
+
+        Raises:
+            BrokenPlugin: The plug-in is not what its kind must be.
+            OperatorSignatureError: Its settings cannot be told from its signature.
+        """
+        loaded = self._typed(plugin)
+        if plugin.kind == "operators":
+            return settings_of(loaded, plugin.name)
+        settings: type[Settings] = loaded.settings
+        return settings
+
+    def lacks(self, plugin: Plugin) -> ExtraMissing | None:
+        """Load a plug-in and return what it needs and is not installed; raises BrokenPlugin."""
+        require: Callable[[], None] | None = getattr(self._typed(plugin), "require", None)
+        if require is None or plugin.kind == "operators":
+            return None
+        with plugin.blamed("require"):
+            try:
+                require()
+            except ExtraMissing as missing:
+                return missing
+        return None
+
+    def named(self, name: str) -> list[Plugin]:
+        """Return the plug-ins of this name, one of each kind at most; raises UnknownPlugin."""
+        found = [plugin for plugin in self if plugin.name == name]
+        if not found:
+            raise UnknownPlugin(
+                f"there is no plug-in called `{name}`",
+                did_you_mean(name, {plugin.name for plugin in self}),
+            )
+        return found
 
     def _typed(self, plugin: Plugin) -> Any:
         loaded = _load(plugin)

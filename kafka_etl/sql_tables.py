@@ -52,7 +52,7 @@ class FileSettings(SqlTableSettings):
         offsets: Where the offsets are.
     """
 
-    path: Path
+    path: Path = Field(examples=["shop.db"])
     types: dict[str, str] = Field(default_factory=dict[str, str])
     offsets: OffsetTableSettings = OffsetTableSettings()
 

@@ -48,12 +48,15 @@ class TableSettings(SinkSettings):
         evolve: Whether nullable columns are added for fields that have none.
     """
 
-    table: str = Field(min_length=1)
+    table: str = Field(min_length=1, examples=["orders"])
     columns: dict[str, Expression] | None = None
     extra: str = "error"
     mode: Literal["insert", "upsert", "replace"] = "insert"
     key: Annotated[
-        tuple[str, ...] | dict[str, Expression], BeforeValidator(_one_needs_no_list)
+        tuple[str, ...] | dict[str, Expression],
+        BeforeValidator(
+            _one_needs_no_list, json_schema_input_type=str | tuple[str, ...] | dict[str, Expression]
+        ),
     ] = ()
     newer: str | None = None
     create: bool = False

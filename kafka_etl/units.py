@@ -25,6 +25,8 @@ _SAME: Final = 1e-12
 _WHOLE_NUMBER: Final = re.compile(r"\s*\d{1,18}\s*")
 _AGO: Final = re.compile(r"-\s*(?P<minus>\w[\w.]*)|(?P<ago>\w[\w.]*)\s+ago")
 _BARE: Final = re.compile(r"\d[\d.]*(ms|us|s|m|h|d)")
+_PATTERN: Final = r"^\s*\d+(\.\d+)?\s*({})\s*$"
+"""Of the JSON Schema; the parsers are stricter."""
 _NUMBER_AND_UNIT: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]+)\s*")
 
 
@@ -60,17 +62,41 @@ def show_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def show_size(size: int) -> str:
+    """The shortest exact text: 16777216 -> 16MiB, 1000 -> 1kB, 100 -> 100."""
+    for unit in ("GiB", "MiB", "KiB", "GB", "MB", "kB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "examples": ["20ms", "5s", "10m"]}),
+    WithJsonSchema(
+        {
+            "title": "duration",
+            "type": ["string", "integer"],
+            "maximum": 0,
+            "pattern": _PATTERN.format("|".join(_SECONDS)),
+            "examples": ["20ms", "5s", "10m"],
+        }
+    ),
 ]
-"""Seconds; written with a unit."""
+"""Seconds; written with a unit, or as 0."""
 
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"type": ["string", "integer"], "examples": ["16MiB", "1MB"]}),
+    WithJsonSchema(
+        {
+            "title": "size",
+            "type": ["string", "integer"],
+            "minimum": 0,
+            "pattern": _PATTERN.format("|".join([*_BYTES, ""])),
+            "examples": ["16MiB", "1MB"],
+        }
+    ),
 ]
 """Bytes; written with a unit, or as a whole number."""
 

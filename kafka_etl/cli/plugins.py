@@ -1,19 +1,70 @@
-"""`kafka-etl plugins`: lists the installed plug-ins, including broken ones."""
+"""`kafka-etl plugins`: lists the installed plug-ins, or shows one with its settings."""
 
 from __future__ import annotations
 
+import shutil
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.plugins import Plugin, PluginRegistry
 
-def plugins() -> None:
-    """List sources, operators, sinks and codecs."""
-    from kafka_etl.errors import BrokenPlugin
+
+def plugins(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A plug-in, or module:function of your own."),
+    ] = None,
+) -> None:
+    """List sources, operators, sinks and codecs; or show the settings of one.
+
+    Example: kafka-etl plugins http
+    """
     from kafka_etl.plugins import PluginRegistry
 
     registry = PluginRegistry.installed()
+    if name is None:
+        _list(registry)
+    else:
+        _show(registry, name)
+
+
+def _list(registry: PluginRegistry) -> None:
+    from kafka_etl.errors import KafkaEtlError
+
     for plugin in registry:
         try:
-            note = registry.summary(plugin)
-        except BrokenPlugin as error:
-            note = f"BROKEN: {error.what}"
+            note, missing = registry.summary(plugin), registry.lacks(plugin)
+        except KafkaEtlError as error:
+            note, missing = f"BROKEN: {error.what}", None
+        if missing is not None:
+            note += f". {missing.next_step}"
         typer.echo(f"{plugin.kind:<10} {plugin.name:<12} {plugin.distribution:<12} {note}")
+
+
+def _show(registry: PluginRegistry, name: str) -> None:
+    from pathlib import Path
+
+    from kafka_etl.cli.plugin_page import page
+    from kafka_etl.errors import KafkaEtlError
+    from kafka_etl.plugins import importable
+
+    width = shutil.get_terminal_size().columns
+    status = 0
+    with importable(Path.cwd()):
+        for plugin in [_own(name)] if ":" in name else registry.named(name):
+            try:
+                typer.echo("\n".join([*page(plugin, registry, width), ""]))
+            except KafkaEtlError as error:
+                typer.echo(f"{plugin}, version {plugin.version}, cannot be used", err=True)
+                typer.echo(str(error.problem), err=True)
+                status = error.exit_status
+    raise typer.Exit(status)
+
+
+def _own(use: str) -> Plugin:
+    """The operator `module:function` of the current folder."""
+    from kafka_etl.plugins import Plugin, import_object
+
+    return Plugin("operators", use, "this folder", "", lambda: import_object(use))

@@ -25,7 +25,7 @@ def validate(
 
     from kafka_etl.config.build import Pipeline, examine, same_names
     from kafka_etl.config.load import load
-    from kafka_etl.config.report import config_error
+    from kafka_etl.config.report import config_error, without_echoes
     from kafka_etl.config.task_documents import all_documents, notes_of, task_spec
     from kafka_etl.config.task_summary import summary
     from kafka_etl.errors import ConfigError
@@ -59,6 +59,8 @@ def validate(
             typer.echo(f"{document.path}: {document.data.get('name')}: {note}")
     if findings:
         typer.echo(config_error(findings).what, err=True)
+        first = without_echoes(findings)[0].code
+        typer.echo(f"\n`kafka-etl explain {first}` says more about {first}", err=True)
         raise typer.Exit(ConfigError.exit_status)
 
 

@@ -41,9 +41,13 @@ class JsonSchemaSettings(SchemaSettings):
     decimal: Decimals = "text"
 
 
+def _require() -> None:
+    require("jsonschema_rs")
+
+
 def _build(settings: JsonSchemaSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
-    require("jsonschema_rs")
+    _require()
     text = settings.text(place.folder)
     return _codec(registry, settings, place, None if text is None else _given(text))
 
@@ -212,4 +216,5 @@ PLUGIN: Final = CodecPlugin(
     JsonSchemaSettings,
     _build,
     "JSON that holds to a JSON Schema from a Confluent-compatible registry",
+    require=_require,
 )

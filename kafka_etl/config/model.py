@@ -31,9 +31,9 @@ class BackoffSpec(Settings):
     """The waits before the attempts after the first one.
 
     Attributes:
-        initial: Wait before the second attempt, in seconds.
+        initial: Wait before the second attempt.
         factor: Factor by which each wait exceeds the one before.
-        max: Longest wait, in seconds.
+        max: Longest wait.
         jitter: `full`: a random part of the wait; `none`: the whole wait.
     """
 
@@ -67,7 +67,7 @@ class OperatorUseSpec(UseSettings):
 
     Attributes:
         name: Name in dead letters, logs and metrics; None: the last part of `use`.
-        timeout: Seconds that a call may take for one record. After the timeout the call of an async
+        timeout: Time that a call may take for one record. After the timeout the call of an async
             operator is cancelled, the process of an operator with `isolation` is killed, and for
             any other operator the worker is killed.
         concurrency: Number of records that an operator of single records processes at the same
@@ -241,7 +241,7 @@ class PipelineSpec(Settings):
         retry: Retry policy of all operators without their own.
         dead_letter: Place of dead letters; None: a record that fails for good stops the pipeline.
         workers: Number of worker processes, each one member of the consumer group.
-        drain_timeout: Seconds that a stopping worker may take to finish the records in hand.
+        drain_timeout: Time that a stopping worker may take to finish the records in hand.
     """
 
     name: Name

@@ -49,8 +49,8 @@ class TaskOperatorSpec(UseSettings):
     Attributes:
         name: Name in dead letters and logs; None: the last part of `use`.
         concurrency: Number of attempts that run at the same time, on each host.
-        timeout: Seconds that an attempt may take.
-        stop_grace: Seconds that an attempt has to end once it was told to stop.
+        timeout: Time that an attempt may take.
+        stop_grace: Time that an attempt has to end once it was told to stop.
         retry: Retry policy; None: the pipeline's.
         idempotent: Whether an attempt that may have begun may be followed by another.
         lost_after: Silence of a host after which its attempts are taken for lost and are run
@@ -107,7 +107,11 @@ class HistorySpec(Settings):
     retention: Duration = Field(default=7 * _DAY, ge=0)
     max: int = Field(default=1_000_000, ge=1)
     topic: Topic = TOPIC
-    logs: Annotated[Size, BeforeValidator(_off_is_nothing), Field(le=_MOST_LOGS)] = 2**20
+    logs: Annotated[
+        Size,
+        BeforeValidator(_off_is_nothing, json_schema_input_type=Size | Literal["off", False]),
+        Field(le=_MOST_LOGS),
+    ] = 2**20
 
 
 class SuccessSpec(UseSettings):
@@ -171,6 +175,7 @@ class TaskSpec(Settings):
 
     Attributes:
         name: Name of the pipeline; its inbox is `NAME.inbox`, its journal `NAME.journal`.
+        mode: `task`, which makes a task of each record.
         kafka: Settings of every Kafka client, by librdkafka's names.
         consumer: Further settings of consumers.
         producer: Further settings of producers.
@@ -192,7 +197,7 @@ class TaskSpec(Settings):
         workers: Number of processes that accept tasks.
         on_shutdown: What becomes of attempts when the daemon is stopped: `interrupt` ends them, and
             they are made again, here or elsewhere; `finish` lets them end.
-        drain_timeout: Seconds that a stopping process may take, and that attempts may go on where
+        drain_timeout: Time that a stopping process may take, and that attempts may go on where
             they may end; None: 10 s, or what `stop_grace` needs; the operator's `timeout`.
     """
 

@@ -126,8 +126,10 @@ class CodecPlugin(Generic[CodecS]):
         settings: Model of the `with:` block.
         build: Makes the codec, which connects to no system before its first use.
         summary: One line for `kafka-etl plugins`.
+        require: Raises `ExtraMissing` if a package that the codec needs is not installed.
     """
 
     settings: type[CodecS]
     build: Callable[[CodecS, CodecContext], Codec]
     summary: str = ""
+    require: Callable[[], None] = lambda: None

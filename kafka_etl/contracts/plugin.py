@@ -88,6 +88,7 @@ class SinkPlugin(Generic[SinkS]):
         check: Checks the target before any worker runs, in a process of its own.
         letters: Where the sink can write dead letters in the transaction of its rows: a `topic` of
             the pipeline's cluster, or a `table` (`Deployment.letter_table`); None: nowhere.
+        require: Raises `ExtraMissing` if a package that the sink needs is not installed.
     """
 
     settings: type[SinkS]
@@ -96,3 +97,4 @@ class SinkPlugin(Generic[SinkS]):
     summary: str
     check: Callable[[SinkS, Deployment], Preflight] = lambda _settings, _deployment: Preflight()
     letters: Literal["topic", "table"] | None = None
+    require: Callable[[], None] = lambda: None

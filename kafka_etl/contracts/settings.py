@@ -30,7 +30,12 @@ class Settings(BaseModel):
 
 
 class UseSettings(Settings):
-    """A plug-in by name, with settings that the plug-in's own model checks."""
+    """A plug-in by name, with settings that the plug-in's own model checks.
+
+    Attributes:
+        use: Name of the plug-in.
+        with_: Settings of the plug-in.
+    """
 
     use: str = Field(min_length=1)
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")

@@ -89,7 +89,7 @@ def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
             "Name a function `f(value)` or a class with `__call__(self, value)`.",
         )
     try:
-        return settings_model(_constructor(target), name)
+        return settings_model(_constructor(target), name, inspect.getdoc(target) or "")
     except ValueError as error:  # of inspect
         raise OperatorSignatureError(
             f"operator {name} does not tell which parameters it has: {error}",

@@ -146,8 +146,13 @@ def takes_anything(function: Callable[..., Any]) -> bool:
     return bool(_positional(function))
 
 
-def settings_model(function: Callable[..., Any], name: str) -> type[Settings]:
+def settings_model(function: Callable[..., Any], name: str, told: str = "") -> type[Settings]:
     """A model of the keyword-only parameters: their names, types and defaults.
+
+    Args:
+        function: Function with these parameters.
+        name: Name of the operator, for errors.
+        told: Docstring that describes the settings.
 
     Fields are called `set_<name>` inside and `<name>` outside, so that a setting may have any
     name (`schema`, `json`, `copy` are taken in pydantic models).
@@ -165,7 +170,9 @@ def settings_model(function: Callable[..., Any], name: str) -> type[Settings]:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"set_{parameter.name}"] = (hint, Field(default, alias=parameter.name))
     try:
-        model: type[Settings] = create_model(f"{name} settings", __base__=Settings, **fields)
+        model: type[Settings] = create_model(
+            f"{name} settings", __base__=Settings, __doc__=told, **fields
+        )
     except PydanticUserError as error:
         raise OperatorSignatureError(
             f"operator {name}: a setting has a type that cannot be checked: {error.message}",

@@ -116,6 +116,38 @@ class Member(NamedTuple):
     static: bool
 
 
+class TopicDescription(NamedTuple):
+    """What the cluster says about one topic.
+
+    Attributes:
+        partitions: Number of partitions; 0: this user may not look at the topic.
+        replicas: Smallest number of copies of a partition.
+        in_sync: Smallest number of copies of a partition that are up to date.
+        rights: What this user may do with the topic; None: the brokers do not tell.
+    """
+
+    partitions: int
+    replicas: int
+    in_sync: int
+    rights: frozenset[str] | None
+
+
+class GroupDescription(NamedTuple):
+    """What the cluster says about one group.
+
+    Attributes:
+        state: State of the group, in the client's words.
+        assignor: How the members share partitions; empty: there are no members.
+        members: Present members.
+        rights: What this user may do with the group; None: the brokers do not tell.
+    """
+
+    state: str
+    assignor: str
+    members: tuple[Member, ...]
+    rights: frozenset[str] | None
+
+
 class Admin:
     """An admin client whose methods block until the cluster has answered.
 
@@ -195,6 +227,21 @@ class Admin:
         what = f"looking at topic {listed(names)}"
         return {name: found for name, found in _patiently(what, ask).items() if found is not None}
 
+    def describe(self, names: Iterable[str]) -> dict[str, TopicDescription]:
+        """Describe the topics among `names` that exist."""
+        wanted = sorted(set(names))
+        return {
+            name: _topic_description(found)
+            for name, found in (self._described(wanted) if wanted else {}).items()
+        }
+
+    def brokers(self) -> int:
+        """Return the number of brokers."""
+        cluster = _answered(
+            "counting the brokers", lambda: self._client.describe_cluster(request_timeout=_REQUEST)
+        )
+        return len(cluster.nodes)
+
     def all_topics(self) -> list[str]:
         """The names of all topics that this user can see; a large cluster takes a while."""
         with ThreadPoolExecutor(1) as pool:  # `list_topics` blocks, and `_await` needs a future
@@ -238,6 +285,26 @@ class Admin:
             return _description(f"looking at {what}", asked[group])
 
         _require(right, what, _patiently(f"looking at {what}", ask))
+
+    def describe_group(self, group: str) -> GroupDescription:
+        """Describe a group, which need not exist."""
+        what = f"looking at group {group}"
+
+        def ask() -> Any:
+            asked = self._client.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=_REQUEST
+            )
+            return _description(what, asked[group])
+
+        found = _patiently(what, ask)
+        if found is None or isinstance(found, KafkaException):
+            return GroupDescription("", "", (), None if found is None else frozenset())
+        return GroupDescription(
+            found.state.name.lower(),
+            found.partition_assignor or "",
+            tuple(map(_member, found.members)),
+            _rights(found),
+        )
 
     def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         """Topic -> its settings by name; no settings of a topic that this user may not read."""
@@ -312,10 +379,7 @@ class Admin:
     def members(self, group: str) -> list[Member]:
         """The present members of the group; empty also for a group that does not exist."""
         found: list[Any] = self._group(group).members
-        return [
-            Member(m.client_id or m.member_id, m.host, static=m.group_instance_id is not None)
-            for m in found
-        ]
+        return list(map(_member, found))
 
     def owned(self, group: str) -> frozenset[Partition] | None:
         """The partitions that the group has assigned to members; None: a rebalance is under way."""
@@ -345,7 +409,16 @@ class Admin:
         """The first offset of each partition at or after `ms` since the epoch; -1: none."""
         return self._offsets(partitions, _api.OffsetSpec.for_timestamp(ms))
 
+    def newest(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The largest timestamp of each partition's records, in ms since the epoch; -1: none."""
+        return self._found(partitions, _api.OffsetSpec.max_timestamp(), lambda at: at.timestamp)
+
     def _offsets(self, partitions: Iterable[Partition], spec: Any) -> dict[Partition, int]:
+        return self._found(partitions, spec, lambda at: at.offset)
+
+    def _found(
+        self, partitions: Iterable[Partition], spec: Any, part: Callable[[Any], int]
+    ) -> dict[Partition, int]:
         wanted = {TopicPartition(*tp): spec for tp in partitions}
 
         def ask() -> dict[Partition, int]:
@@ -353,7 +426,7 @@ class Admin:
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_REQUEST
             )
             return {
-                Partition(p.topic, p.partition): _await(what, future).offset
+                Partition(p.topic, p.partition): part(_await(what, future))
                 for p, future in asked.items()
             }
 
@@ -418,6 +491,27 @@ def _description(what: str, future: Future[Any]) -> Any:
         if classify.lacks_right(raised):
             return raised
         raise
+
+
+def _topic_description(found: Any) -> TopicDescription:
+    if isinstance(found, KafkaException):  # a refusal
+        return TopicDescription(0, 0, 0, frozenset())
+    return TopicDescription(
+        len(found.partitions),
+        min((len(partition.replicas) for partition in found.partitions), default=0),
+        min((len(partition.isr) for partition in found.partitions), default=0),
+        _rights(found),
+    )
+
+
+def _rights(described: Any) -> frozenset[str] | None:
+    allowed = described.authorized_operations
+    return None if allowed is None else frozenset(operation.name for operation in allowed)
+
+
+def _member(member: Any) -> Member:
+    static = member.group_instance_id is not None
+    return Member(member.client_id or member.member_id, member.host, static=static)
 
 
 def _unless_denied(what: str, future: Future[Any]) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any, Final, Protocol, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, libversion
 
 from kafka_etl.client_log import client_logger
 from kafka_etl.contracts import Deployment
@@ -43,6 +44,11 @@ def make_client(
     except KafkaException as raised:
         said = classify.error_of(raised).str().strip()
         raise KafkaRefused(f"the Kafka client refuses its settings: {said}") from raised
+
+
+def client_versions() -> tuple[str, str]:
+    """Return the versions of the Kafka client and of the library in it."""
+    return version("confluent-kafka"), libversion()[0]
 
 
 def admin_settings(deployment: Deployment) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 _PATIENCE: Final = 1.0
 _USUAL_PORT: Final = 9092
-_WITH_TLS: Final = frozenset({"SSL", "SASL_SSL"})
+WITH_TLS: Final = frozenset({"SSL", "SASL_SSL"})
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING"})
 
 
@@ -30,14 +30,14 @@ def mismatch(settings: Mapping[str, Any]) -> str:
     """
     protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
     for address in str(settings.get("bootstrap.servers", "")).split(","):
-        has_tls = speaks_tls(*_host_and_port(address))
+        has_tls = speaks_tls(*host_and_port(address))
         if has_tls is not None:
             return _difference(address.strip(), protocol, has_tls=has_tls)
     return ""
 
 
 def _difference(address: str, protocol: str, *, has_tls: bool) -> str:
-    if has_tls == (protocol in _WITH_TLS):
+    if has_tls == (protocol in WITH_TLS):
         return ""
     speaks = "speaks TLS" if has_tls else "does not speak TLS"
     return f"the listener at {address} {speaks}, but `security.protocol` is {protocol}"
@@ -66,7 +66,7 @@ def speaks_tls(host: str, port: int) -> bool | None:
     return True
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
     """Host and port of an entry of `bootstrap.servers`: `SSL://host:9093`, `host`, `[::1]:9092`."""
     host, _, port = address.strip().rpartition("://")[2].rpartition(":")
     if not port.isdigit():

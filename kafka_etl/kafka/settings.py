@@ -76,7 +76,7 @@ class KafkaSourceSettings(SourceSettings):
             `dynamic`: after the session timeout the partitions of a worker move to other workers.
     """
 
-    topics: tuple[str, ...] = Field(min_length=1)
+    topics: tuple[str, ...] = Field(min_length=1, examples=[["orders"]])
     group: str | None = Field(default=None, min_length=1, max_length=249)
     start: Literal["earliest", "latest"] | datetime = "earliest"
     membership: Literal["static", "dynamic"] = "static"
@@ -88,7 +88,7 @@ class KafkaSourceSettings(SourceSettings):
             return start.replace(tzinfo=UTC)
         return start
 
-    @field_validator("topics", mode="before")
+    @field_validator("topics", mode="before", json_schema_input_type=str | tuple[str, ...])
     @classmethod
     def _one_needs_no_list(cls, topics: object) -> object:
         return (topics,) if isinstance(topics, str) else topics
@@ -149,7 +149,7 @@ class KafkaSinkSettings(ByteSinkSettings):
         set: Topic, key, partition and headers of outputs by expression.
     """
 
-    topic: Topic
+    topic: Topic = Field(examples=["orders-eur"])
     routes: tuple[Route, ...] = ()
     create: CreateSettings | None = None
     timestamp: Literal["source"] | None = None

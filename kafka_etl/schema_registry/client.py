@@ -109,17 +109,17 @@ def registry_for(place: CodecContext, codec: str) -> SchemaRegistry:
             f"codec {codec} needs a schema registry",
             "Name it at the top of the file: `registry: {url: http://localhost:8081}`",
         )
-    require(*_NEEDED)
+    require()
     return _shared(frozenset(place.registry.items()))
 
 
 def require(*modules: str) -> None:
-    """Check that modules of the extra `schema` are installed, without importing them.
+    """Check that the registry's client and these modules are installed, without importing them.
 
     Raises:
         ExtraMissing: A module is not installed.
     """
-    require_extra("schema", "codecs with a schema registry need", *modules)
+    require_extra("schema", "codecs with a schema registry need", *_NEEDED, *modules)
 
 
 @cache

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeGuard, cast
+from typing import Annotated, Any, TypeGuard, cast
+
+from pydantic import Field
 
 Value = dict[str, Any]
 
 
 def explode(
-    *, field: str, into: str | None = None, number: str | None = None
+    *,
+    field: Annotated[str, Field(examples=["items"])],
+    into: str | None = None,
+    number: str | None = None,
 ) -> Callable[[Value], list[Value]]:
     """Give one output for each element of a top-level list field, with all other fields.
 

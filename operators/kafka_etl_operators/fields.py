@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 Value = dict[str, Any]
 
@@ -12,7 +14,7 @@ Value = dict[str, Any]
 def fields(
     *,
     keep: list[str] | None = None,
-    drop: list[str] | None = None,
+    drop: Annotated[list[str] | None, Field(examples=[["password"]])] = None,
     rename: dict[str, str] | None = None,
 ) -> Callable[[Value], Value]:
     """Keep, drop and rename fields of values that are objects; top-level fields only.

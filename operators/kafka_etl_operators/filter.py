@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kafka_etl import Record, operator
 from kafka_etl.expression import Expression
 
 
-def filter_records(*, where: Expression) -> Callable[[Any], Any]:
+def filter_records(
+    *, where: Annotated[Expression, Field(examples=["value.amount > 10"])]
+) -> Callable[[Any], Any]:
     """Keep the records for which `where` is true; the others are dropped and counted.
 
     A tombstone (a record whose value is null) has no fields, and passes. But `where` decides about

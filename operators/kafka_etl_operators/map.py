@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kafka_etl import Record
 from kafka_etl.expression import Expression
 
 
-def map_fields(*, set: dict[str, Expression]) -> Callable[[Any], Any]:  # noqa: A002 - its name in YAML
+def map_fields(
+    *,
+    set: Annotated[  # noqa: A002 - its name in YAML
+        dict[str, Expression], Field(examples=[{"total": "value.price * value.count"}])
+    ],
+) -> Callable[[Any], Any]:
     """Set fields of values that are objects; the other fields stay.
 
     Every expression is computed from the input record, so no expression sees a field that another

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from kafka_etl import operator
 from kafka_etl.functions.declare import META_COLUMNS
@@ -36,7 +38,11 @@ _NO_COLUMN: Final = "no column named"
 _NESTED: Final = re.compile(r"\bWITH\b|\bSELECT\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 
 
-def sql(*, query: str, mixes: bool = False) -> Callable[[Any], Any]:
+def sql(
+    *,
+    query: Annotated[str, Field(examples=["SELECT * FROM batch WHERE amount > 10"])],
+    mixes: bool = False,
+) -> Callable[[Any], Any]:
     """Run a query in SQL over the table `batch`, which has a row for each record.
 
     An example: `SELECT *, amount * 1.2 AS total FROM batch WHERE currency = 'EUR'`. Each row of the
@@ -128,7 +134,9 @@ def _check_rows(query: str) -> None:
 
 def polars_expressions(
     *,
-    filter: str | None = None,  # noqa: A002 - its name in YAML
+    filter: Annotated[  # noqa: A002 - its name in YAML
+        str | None, Field(examples=["amount > 10"])
+    ] = None,
     with_columns: dict[str, str] | None = None,
     select: dict[str, str] | None = None,
     drop: list[str] | None = None,

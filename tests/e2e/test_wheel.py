@@ -58,6 +58,7 @@ def test_it_holds_three_packages_and_nothing_else(wheel: Path) -> None:
         f"{package}/py.typed" for package in PACKAGES
     }
     assert "kafka_etl/broker/kafka.lock" in names
+    assert "kafka_etl/explanations/E104.md" in names
 
 
 def test_it_runs(installed: Path) -> None:
@@ -68,6 +69,7 @@ def test_every_plugin_of_ours_loads_without_an_extra(installed: Path) -> None:
     listed = run(installed / "kafka-etl", "plugins")
     assert "BROKEN" not in listed
     assert {"kafka", "stdout", "json", "filter"} <= set(listed.split())
+    assert "pip install 'kafka-etl[http]'" in listed
 
 
 def test_its_requirements_fit_each_other(installed: Path) -> None:

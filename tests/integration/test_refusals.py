@@ -309,6 +309,24 @@ def test_each_missing_right_is_named_and_with_all_of_them_it_runs(
     assert len(project.outputs()) == 10
 
 
+def test_the_doctor_names_all_missing_rights_at_once(tmp_path: Path, guarded: Cluster) -> None:
+    kafka = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
+    project = Project(tmp_path, kafka)
+    kafka.topic(1, project.letters)
+    project.spec["kafka"] = guarded.client_settings("etl")
+    project.write()
+    allow(kafka, ResourceType.TOPIC, project.sink, AclOperation.WRITE)
+    allow(kafka, ResourceType.TOPIC, project.letters, AclOperation.DESCRIBE)
+    words = ("doctor", str(project.file), "--format", "json", "--state-dir", "state")
+    done = command(*words, cwd=tmp_path)
+    found = [each for each in json.loads(done.stdout) if each["status"] == "fail"]
+    assert {(each["check"], each["fix"]) for each in found} == {
+        ("rights", f"grant READ on topic {project.source}"),
+        ("rights", f"grant WRITE on topic {project.letters}"),
+        ("rights", f"grant READ on group {project.name}"),
+    }
+
+
 def test_a_wrong_password_is_said(tmp_path: Path, guarded: Cluster) -> None:
     kafka = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
     project = Project(tmp_path, kafka)

@@ -1,25 +1,30 @@
-"""`python -m tests.kit.error_page` writes docs/errors.md: every code, from `kafka_etl.errors`."""
+"""`python -m tests.kit.error_page` writes docs/errors.md: all codes, with their explanations."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 from kafka_etl import errors
 from kafka_etl.errors import Code, KafkaEtlError
+from kafka_etl.explanations import Explanation, explanation_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 _BEGIN = """# Errors
 
 Each has a code that stays, says what happened with the names involved, and what to do next.
+`kafka-etl explain CODE` says more about one, and this page about all of them.
+
 `validate` finds E100 to E203 without Kafka, all at once, with their lines. A running pipeline that
 meets one of the others waits until it is over, pauses until `kafka-etl resume NAME`, or stops, and
 `kafka-etl status` shows which and why. The daemon's other pipelines run on, and `kafka-etl restart
 NAME` starts one again. With the last of them the daemon ends, too, and says why: then it is for
 `kafka-etl run`. What is wrong with single records has no code: it stands in their dead letters.
 
-This page is made from `kafka_etl/errors.py`: `python -m tests.kit.error_page`.
+This page is made from `kafka_etl/explanations` and `kafka_etl/errors.py`: `python -m
+tests.kit.error_page`.
 
 ## In pipeline files
 
@@ -29,31 +34,60 @@ This page is made from `kafka_etl/errors.py`: `python -m tests.kit.error_page`.
 _RUNNING = """
 ## Beyond them
 
-| code | | then | next |
-|---|---|---|---|
+| code | | then |
+|---|---|---|
 """
 
 
 def page() -> str:
     """The page as it should be."""
-    findings = [f"| {code.value} | {_words(code.name)} |\n" for code in Code]
+    findings = [explanation_of(code) for code in Code]
     known: list[type[KafkaEtlError]] = [
         cls
         for cls in vars(errors).values()
         if isinstance(cls, type) and issubclass(cls, KafkaEtlError) and cls is not KafkaEtlError
     ]
-    rows = [
-        f"| {cls.code} | {_words(cls.__name__)} | {_then(cls)} | {cls.advice} |\n"
+    others = {
+        cls.code: cls
         for cls in sorted(known, key=lambda cls: str(cls.code))
         if not isinstance(cls.code, Code)
-    ]
-    return _BEGIN + "".join(findings) + _RUNNING + "".join(rows)
+    }
+    explained = [explanation_of(code) for code in others]
+    rows = [f"| {_link(each)} | {_then(others[each.code])} |\n" for each in explained]
+    return "".join(
+        [
+            _BEGIN,
+            *(f"| {_link(each)} |\n" for each in findings),
+            _RUNNING,
+            *rows,
+            *map(_section, sorted([*findings, *explained], key=lambda each: each.code)),
+        ]
+    )
 
 
-def _words(name: str) -> str:
-    """`UNKNOWN_KEY` and `TopicMissing` as words."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("_", " "))
-    return spaced.capitalize().replace("yaml", "YAML")
+def _link(explained: Explanation) -> str:
+    """Two cells of a row; the first one leads to the section."""
+    anchor = re.sub(r"[^\w -]", "", _heading(explained)).lower().replace(" ", "-")
+    return f"[{explained.code}](#{anchor}) | {explained.title}"
+
+
+def _heading(explained: Explanation) -> str:
+    return f"{explained.code}: {explained.title}"
+
+
+def _section(explained: Explanation) -> str:
+    steps = explained.next_step.split("\n\n")
+    wrapped = (_filled(step, first=step is steps[0]) for step in steps)
+    parts = [f"\n## {_heading(explained)}", explained.text, *wrapped]
+    for word, examples in (("Wrong", explained.wrong), ("Right", explained.right)):
+        blocks = (f"```{each.language}\n{each.text}```" for each in examples)
+        parts += [f"{word}:", *blocks] if examples else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _filled(step: str, *, first: bool) -> str:
+    text = f"**Next:** {step}" if first else step
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _then(cls: type[KafkaEtlError]) -> str:

@@ -533,6 +533,6 @@ def test_a_setting_that_is_not_text_is_a_validation_error(given: object) -> None
 def test_its_schema_is_a_string_both_ways() -> None:
     for mode in ("validation", "serialization"):
         schema = Where.model_json_schema(mode=mode)
-        assert schema["properties"]["where"] == {"title": "Where", "type": "string"}
+        assert schema["properties"]["where"] == {"title": "expression", "type": "string"}
     model = Where(where=Expression("value.a == 1"))
     assert model.model_dump_json() == '{"where":"value.a == 1"}'

@@ -72,4 +72,5 @@ SINK: Final = SinkPlugin(
     summary="rows of a table in a DuckDB file, in one transaction with the offsets",
     check=_check,
     letters="table",
+    require=_require_library,
 )

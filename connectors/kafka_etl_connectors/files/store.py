@@ -58,7 +58,7 @@ class FilesSettings(ByteSinkSettings):
         offsets: Where the offsets are.
     """
 
-    folder: Path
+    folder: Path = Field(examples=["lines"])
     suffix: str = Field(default=".jsonl", pattern=r"^\.[\w.]{1,20}$")
     sync: bool = True
     offsets: OffsetSettings = OffsetSettings()

@@ -46,7 +46,10 @@ def _statuses(value: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-Statuses = Annotated[frozenset[int], BeforeValidator(_statuses)]
+Statuses = Annotated[
+    frozenset[int],
+    BeforeValidator(_statuses, json_schema_input_type=int | str | list[int | str]),
+]
 """HTTP statuses; written as 204, `2xx`, or a list of such."""
 
 
@@ -179,7 +182,7 @@ class HttpSettings(RoutedSettings, ByteSinkSettings):
         check: A request at the start; None: none is made.
     """
 
-    url: str
+    url: str = Field(examples=["https://example.org/orders"])
     query: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
     path: Expression | None = None
     method: Literal["POST", "PUT", "PATCH"] = "POST"
@@ -198,7 +201,7 @@ class HttpSettings(RoutedSettings, ByteSinkSettings):
     atomic: bool = False
     tombstone: Literal["refuse", "send", "delete"] = "refuse"
     timeout: Duration = Field(default=30.0, gt=0, le=3600)
-    success: Statuses = _statuses("2xx")
+    success: Statuses = Field(default=_statuses("2xx"), json_schema_extra={"default": "2xx"})
     refuse: Statuses = frozenset()
     check: CheckSettings | None = None
 

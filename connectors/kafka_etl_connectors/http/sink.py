@@ -58,4 +58,5 @@ SINK: Final = SinkPlugin(
     build=_build,
     check=_check,
     summary="requests to an HTTP server, one for each record or for each set of them",
+    require=_require_client,
 )

@@ -37,11 +37,11 @@ class MnsSettings(ByteSinkSettings):
         priority: Priority in a queue, 1 is the highest; None: the service's own, 8.
     """
 
-    endpoint: str
-    access_key_id: str = Field(min_length=1)
-    access_key_secret: SecretStr
+    endpoint: str = Field(examples=["https://1234567890.mns.eu-central-1.aliyuncs.com"])
+    access_key_id: str = Field(min_length=1, examples=["${MNS_KEY_ID}"])
+    access_key_secret: SecretStr = Field(examples=["${MNS_SECRET}"])
     security_token: SecretStr = SecretStr("")
-    queue: Name | None = None
+    queue: Name | None = Field(default=None, examples=["orders"])
     topic: Name | None = None
     format: Literal["value", "envelope"] = "value"
     encoding: Literal["base64", "text"] = "base64"

@@ -35,4 +35,5 @@ SINK: Final = SinkPlugin(
     build=_build,
     check=_check,
     summary="messages to a queue or topic of Alibaba Cloud's message service (MNS, SMQ)",
+    require=require_client,
 )

@@ -90,7 +90,7 @@ class BucketSettings(Settings):
         credentials: Keys of an account.
     """
 
-    url: str
+    url: str = Field(examples=["s3://lake/raw"])
     endpoint: str | None = None
     region: str | None = None
     allow_http: bool = False
@@ -172,7 +172,9 @@ class ParquetSettings(ObjectTarget, TableSettings):
     """
 
     path: str = "{table}/dt={timestamp:%Y-%m-%d}/"
-    types: dict[str, str] = Field(min_length=1)
+    types: dict[str, str] = Field(
+        min_length=1, examples=[{"id": "int64 not null", "paid": "float64"}]
+    )
     compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd"
 
     @field_validator("types")

@@ -51,6 +51,7 @@ SINK: Final[SinkPlugin[ObjectsSettings]] = SinkPlugin(
     build=_build,
     check=_check,
     summary="files of lines (JSON, text) in S3, Google, Azure or a folder",
+    require=_require_client,
 )
 PARQUET: Final[SinkPlugin[ParquetSettings]] = SinkPlugin(
     settings=ParquetSettings,
@@ -58,4 +59,5 @@ PARQUET: Final[SinkPlugin[ParquetSettings]] = SinkPlugin(
     build=_build,
     check=_check,
     summary="Parquet files in S3, Google, Azure or a folder",
+    require=_require_client,
 )

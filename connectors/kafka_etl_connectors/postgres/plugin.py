@@ -46,4 +46,5 @@ SINK: Final = SinkPlugin(
     summary="rows of a table in PostgreSQL, in one transaction with the offsets",
     check=_check,
     letters="table",
+    require=_require_client,
 )

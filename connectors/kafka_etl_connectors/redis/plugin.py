@@ -44,4 +44,5 @@ SINK: Final = SinkPlugin(
     build=_build,
     summary="entries of a Redis stream, list, set or hash, or keys, by one script with the offsets",
     check=_check,
+    require=_require_client,
 )

@@ -33,7 +33,7 @@ class RedisSettings(RoutedSettings, ByteSinkSettings):
             begins at the folder of the pipeline file, here and below.
         tls_cert: File with the client's certificate, PEM.
         tls_key: File with the key of that certificate, PEM.
-        timeout: Seconds to wait for an answer, or for a connection.
+        timeout: How long to wait for an answer, or for a connection.
         into: What the rows become. `stream`: entries. `list`: elements at the end. `set`: members.
             `hash`: fields, named by the record's key. `string`: a Redis key each.
         name: Redis key of the stream, list, set or hash.
@@ -43,7 +43,7 @@ class RedisSettings(RoutedSettings, ByteSinkSettings):
     """
 
     url: SecretStr | None = None
-    host: str | None = Field(default=None, min_length=1)
+    host: str | None = Field(default=None, min_length=1, examples=["localhost"])
     port: int = Field(default=6379, ge=1, le=65535)
     db: int = Field(default=0, ge=0)
     username: str | None = None
@@ -53,8 +53,8 @@ class RedisSettings(RoutedSettings, ByteSinkSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     timeout: Duration = Field(default=10.0, gt=0, le=600)
-    into: Literal["stream", "list", "set", "hash", "string"]
-    name: str | None = Field(default=None, min_length=1)
+    into: Literal["stream", "list", "set", "hash", "string"] = Field(examples=["stream"])
+    name: str | None = Field(default=None, min_length=1, examples=["orders"])
     prefix: str | None = Field(default=None, min_length=1)
     maxlen: int | None = Field(default=None, ge=1)
     offsets: OffsetSettings = OffsetSettings()

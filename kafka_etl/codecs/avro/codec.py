@@ -26,9 +26,13 @@ from kafka_etl.schema_registry.wire_format import HEAD, ByHead, SchemaId, head_i
 _NAME: Final = "avro"
 
 
+def _require() -> None:
+    require("fastavro")
+
+
 def _build(settings: SchemaSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
-    require("fastavro")
+    _require()
     text = settings.text(place.folder)
     return _codec(registry, settings, place, None if text is None else _given(text))
 
@@ -113,5 +117,8 @@ class _Encoder:
 
 
 PLUGIN: Final = CodecPlugin(
-    SchemaSettings, _build, "Avro, with schemas from a Confluent-compatible registry"
+    SchemaSettings,
+    _build,
+    "Avro, with schemas from a Confluent-compatible registry",
+    require=_require,
 )

@@ -52,9 +52,13 @@ class ProtobufSettings(SchemaSettings):
     message: str = Field(default="", pattern=r"^[\w.:]*$")
 
 
+def _require() -> None:
+    require("google.protobuf")
+
+
 def _build(settings: ProtobufSettings, place: CodecContext) -> Codec:
     registry = registry_for(place, _NAME)
-    require("google.protobuf")
+    _require()
     text = settings.text(place.folder)
     given = None if text is None else Schema("PROTOBUF", text)
     own = _own_class(settings.message, given)
@@ -209,5 +213,8 @@ class _Encoder:
 
 
 PLUGIN: Final = CodecPlugin(
-    ProtobufSettings, _build, "Protobuf, with schemas from a Confluent-compatible registry"
+    ProtobufSettings,
+    _build,
+    "Protobuf, with schemas from a Confluent-compatible registry",
+    require=_require,
 )

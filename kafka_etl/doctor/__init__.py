@@ -1,0 +1,1 @@
+"""Checks of a host, a cluster and a pipeline: gathers facts, and judges them."""

@@ -1,0 +1,290 @@
+"""Each check of `kafka-etl doctor`: facts in, results out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kafka_etl.cli.doctor import rendered
+from kafka_etl.doctor import checks
+from kafka_etl.doctor.checks import Result, diagnose
+from kafka_etl.doctor.facts import ClusterFacts, Facts, GroupFacts, HostFacts, TopicFacts
+from kafka_etl.errors import Problem
+from kafka_etl.kafka.api_versions import ask_versions
+from tests.kit.daemon import command, free_port
+from tests.kit.listener import plain_listener
+from tests.unit.config.project import pipeline
+
+DAY = 86_400_000
+VERSIONS = {0: (0, 12), 1: (4, 17), 3: (0, 13), 11: (0, 9), 28: (0, 5)}
+SETTINGS = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(7 * DAY),
+    "max.message.bytes": "1048588",
+    "min.insync.replicas": "2",
+    "message.timestamp.type": "CreateTime",
+}
+RIGHTS = frozenset({"READ", "WRITE", "DESCRIBE"})
+
+
+def topic(name: str, *uses: Any, settings: dict[str, str] | None = None, **more: Any) -> TopicFacts:
+    known: dict[str, Any] = {"partitions": 4, "replicas": 3, "in_sync": 3, "rights": RIGHTS}
+    return TopicFacts(name, frozenset(uses), settings=SETTINGS | (settings or {}), **(known | more))
+
+
+IN = topic("orders", "source", newest_ms=1_000_000)
+OUT = topic("orders-eur", "sink")
+DEAD = topic("orders.dlq", "dead letters")
+GOOD = Facts(
+    now_ms=1_000_000,
+    host=HostFacts("3.12.1", "2.16.1", "2.16.0", state_folder="/state", free_bytes=1 << 40),
+    cluster=ClusterFacts("localhost:9092", 3, VERSIONS),
+    pipeline="orders",
+    atomic=True,
+    topics=(IN, OUT, DEAD),
+    group=GroupFacts("orders", rights=frozenset({"READ"})),
+)
+
+
+def judged(check: Callable[[Facts], Iterator[Result]], facts: Facts) -> list[tuple[str, str]]:
+    """Status and fix of what a check finds."""
+    return [(result.status, result.fix) for result in check(facts)]
+
+
+def on_host(**facts: Any) -> Facts:
+    return replace(GOOD, host=replace(GOOD.host, **facts))
+
+
+def on_cluster(**facts: Any) -> Facts:
+    assert GOOD.cluster is not None
+    return replace(GOOD, cluster=replace(GOOD.cluster, **facts))
+
+
+def with_topic(found: TopicFacts, **more: Any) -> Facts:
+    return replace(GOOD, topics=(found,), **more)
+
+
+def with_group(**facts: Any) -> Facts:
+    assert GOOD.group is not None
+    return replace(GOOD, group=replace(GOOD.group, **facts))
+
+
+def test_nothing_is_wrong_where_all_is_well() -> None:
+    results = diagnose(GOOD)
+    assert {result.status for result in results} == {"ok"}
+    assert [result.fix for result in results if result.fix] == []
+    assert len({result.check for result in results}) == len(checks.CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("2.15.9", "fail"), ("2.16.0", "ok"), ("2.20.1rc1", "ok"), ("3.0.0", "warn")],
+)
+def test_client(version: str, status: str) -> None:
+    (found,) = checks.check_client(on_host(client=version))
+    assert found.status == status
+    assert version in found.what
+
+
+def test_plugins() -> None:
+    facts = on_host(broken={"sink shop of shop": "no module"}, missing={"sink http": "pip install"})
+    assert judged(checks.check_plugins, facts) == [
+        (
+            "warn",
+            "upgrade or uninstall its distribution; `kafka-etl plugins` shows sink shop of shop",
+        ),
+        ("fail", "pip install"),
+    ]
+
+
+def test_state_folder() -> None:
+    full, shut = on_host(free_bytes=1 << 20), on_host(state_problem="Permission denied")
+    assert judged(checks.check_state_folder, full) == [("warn", "make room on its disk")]
+    assert judged(checks.check_state_folder, shut) == [
+        ("fail", "choose another one with --state-dir")
+    ]
+
+
+def test_file() -> None:
+    wrong = replace(GOOD, problem=Problem("E100", "1 problem", "Correct it."))
+    assert judged(checks.check_file, wrong) == [("fail", "Correct it.")]
+    assert judged(checks.check_file, replace(GOOD, pipeline="")) == []
+
+
+def test_reach() -> None:
+    away = on_cluster(problem=Problem("E301", "nobody answers", "Start a broker."))
+    assert judged(checks.check_reach, away) == [("fail", "Start a broker.")]
+    assert judged(checks.check_reach, replace(GOOD, cluster=None)) == []
+    (one,) = checks.check_reach(on_cluster(brokers=1))
+    assert one.what == "localhost:9092 answers: 1 broker"
+
+
+@pytest.mark.parametrize(
+    ("versions", "status", "says"),
+    [
+        (VERSIONS, "ok", "Kafka 4.0 or newer"),
+        (VERSIONS | {0: (0, 11)}, "ok", "Kafka 3.9 or newer"),
+        (VERSIONS | {0: (0, 8), 1: (0, 11)}, "ok", "Kafka 2.5 or newer"),
+        (VERSIONS | {28: (0, 2)}, "fail", "fenced with their group"),
+        ({}, "fail", "static members"),
+        (None, "warn", "no broker tells"),
+    ],
+)
+def test_broker_version(versions: Any, status: str, says: str) -> None:
+    (found,) = checks.check_broker_version(on_cluster(versions=versions))
+    assert found.status == status
+    assert says in found.what
+
+
+def test_topics() -> None:
+    missing = TopicFacts("orders-eur", frozenset({"sink"}))
+    assert judged(checks.check_topics, with_topic(missing)) == [
+        ("fail", "create it, or correct its name; or `create: {partitions: N}` beside it")
+    ]
+    assert judged(checks.check_topics, with_topic(replace(missing, creates=True))) == []
+    unread = TopicFacts("orders", frozenset({"source"}))
+    assert judged(checks.check_topics, with_topic(unread)) == [
+        ("fail", "create it, or correct its name")
+    ]
+
+
+def test_rights() -> None:
+    reader = replace(OUT, rights=frozenset({"READ"}))
+    assert judged(checks.check_rights, with_topic(reader)) == [
+        ("fail", "grant WRITE on topic orders-eur")
+    ]
+    assert judged(checks.check_rights, with_group(rights=frozenset())) == [
+        ("fail", "grant READ on group orders")
+    ]
+    hidden = TopicFacts("orders", frozenset({"source"}), rights=frozenset())
+    assert judged(checks.check_rights, with_topic(hidden)) == [
+        ("fail", "grant READ on topic orders")
+    ]
+    silent = with_topic(replace(OUT, rights=None), group=GroupFacts("orders"))
+    assert judged(checks.check_rights, silent) == []
+
+
+def test_retention() -> None:
+    brief = {"retention.ms": str(DAY // 2)}
+    assert judged(
+        checks.check_retention, with_topic(topic("orders", "source", settings=brief))
+    ) == [("warn", "raise its retention.ms to a day or more")]
+    letters = topic("dlq", "dead letters", settings={"retention.ms": str(DAY)})
+    assert judged(checks.check_retention, with_topic(letters)) == [
+        ("warn", "raise its retention.ms to a week or more")
+    ]
+    forever = topic("orders", "source", settings={"retention.ms": "-1"})
+    assert judged(checks.check_retention, with_topic(forever)) == []
+
+
+def test_compaction() -> None:
+    compact = {"cleanup.policy": "compact"}
+    letters = topic("dlq", "dead letters", settings=compact)
+    assert judged(checks.check_compaction, with_topic(letters)) == [
+        ("fail", "set its cleanup.policy to delete")
+    ]
+    (found,) = checks.check_compaction(with_topic(topic("out", "sink", settings=compact)))
+    assert (found.status, "transaction of its batch" in found.what) == ("warn", True)
+    assert (
+        judged(checks.check_compaction, with_topic(topic("in", "source", settings=compact))) == []
+    )
+
+
+def test_replication() -> None:
+    single = with_topic(topic("orders", "source", replicas=1))
+    assert judged(checks.check_replication, single) == [
+        ("warn", "give it three replicas with kafka-reassign-partitions")
+    ]
+    alone = on_cluster(brokers=1)
+    assert judged(checks.check_replication, replace(alone, topics=single.topics)) == []
+
+
+@pytest.mark.parametrize(
+    ("least", "replicas", "in_sync", "status"),
+    [
+        ("2", 3, 3, None),
+        ("2", 3, 1, "fail"),
+        ("1", 3, 3, "warn"),
+        ("3", 3, 3, "warn"),
+        ("1", 1, 1, None),
+    ],
+)
+def test_min_insync(least: str, replicas: int, in_sync: int, status: str | None) -> None:
+    settings = {"min.insync.replicas": least}
+    found = topic("out", "sink", settings=settings, replicas=replicas, in_sync=in_sync)
+    statuses = [result.status for result in checks.check_min_insync(with_topic(found))]
+    assert statuses == [status] * (status is not None)
+
+
+def test_sizes() -> None:
+    large = topic("orders", "source", settings={"max.message.bytes": "5242880"})
+    facts = replace(
+        GOOD, topics=(large, OUT, topic("dlq", "dead letters", settings=large.settings))
+    )
+    assert judged(checks.check_sizes, facts) == [
+        ("warn", "set its max.message.bytes to 5242880"),
+    ]
+
+
+def test_clocks() -> None:
+    ahead = replace(IN, newest_ms=GOOD.now_ms + 3_600_000)
+    (found,) = checks.check_clocks(with_topic(ahead))
+    assert found.status == "warn"
+    assert found.what == "the newest record of orders is 1h ahead of this host's clock"
+    assert judged(checks.check_clocks, with_topic(replace(IN, newest_ms=None))) == []
+
+
+def test_group() -> None:
+    strangers = with_group(members=("shop on 10.0.0.7",), assignor="range", state="stable")
+    assert judged(checks.check_group, strangers) == [
+        ("fail", "stop them, or give the pipeline a group of its own with source.with.group")
+    ]
+    own = with_group(members=("etl",), assignor="cooperative-sticky", state="stable")
+    assert judged(checks.check_group, own) == [("ok", "")]
+    for lost in (with_group(deleted=5), with_group(beyond=1)):
+        assert [result.status for result in checks.check_group(lost)] == ["ok", "fail"]
+
+
+def test_every_check_has_a_test() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {check.judge.__name__.removeprefix("check_") for check in checks.CHECKS} <= tested
+
+
+# How results are shown
+
+
+def test_the_table_says_what_to_do_below_what_was_found() -> None:
+    results = [
+        Result("client", "ok", "confluent-kafka 2.16.1"),
+        Result("pipeline file", "fail", "1 problem\n\n 3 | sinkk: x\n   | ^", "Correct it."),
+    ]
+    assert list(rendered(results, 80)) == [
+        "ok    client         confluent-kafka 2.16.1",
+        "fail  pipeline file  1 problem",
+        "",
+        "                      3 | sinkk: x",
+        "                        | ^",
+        "                     fix: Correct it.",
+    ]
+
+
+def test_without_a_broker_it_fails_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(pipeline("sinkk: x"))
+    words = ("doctor", "p.yaml", "--state-dir", "state", "--format", "json")
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert found["pipeline file"]["status"] == "fail"
+    assert "unknown key `sinkk`" in found["pipeline file"]["what"]
+    assert found["client"]["status"] == "ok"
+
+
+def test_versions_of_something_else_are_unknown() -> None:
+    with plain_listener() as port:
+        addresses = f"127.0.0.1:{free_port()},127.0.0.1:{port}"
+        assert ask_versions({"bootstrap.servers": addresses}) is None
