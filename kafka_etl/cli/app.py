@@ -9,6 +9,7 @@ import typer
 
 from kafka_etl.cli import (
     broker,
+    cases,
     control,
     demo,
     dlq,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(validate.validate)
 app.command("try")(try_out.try_out)
+app.command("test")(cases.run_cases)
 app.command()(control.status)
 app.command()(control.pause)
 app.command()(control.resume)

@@ -10,12 +10,7 @@ import typer
 
 from kafka_etl.cli.cluster import Cluster, KafkaOption, find_cluster, source_of
 from kafka_etl.cli.options import Sets, parse_sets
-from kafka_etl.cli.trial import (
-    built_for_trial,
-    print_dead_letters,
-    print_outputs,
-    run_trial,
-)
+from kafka_etl.cli.trial import RealClock, print_dead_letters, print_outputs
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.record import SourceRecord
@@ -43,6 +38,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     Example: kafka-etl try pipeline.yaml -n 3
     """
     from kafka_etl.cli.run import read_operators
+    from kafka_etl.trial.run import built_for_trial, run_trial
 
     overrides = parse_sets(sets)
     cluster = find_cluster(kafka, path, overrides)
@@ -52,7 +48,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
         return
     document = read_operators(path, overrides)
     with built_for_trial(document) as pipeline:
-        trial = run_trial(pipeline, records)
+        trial = run_trial(pipeline, records, RealClock())
     outputs, letters = trial.settlement.outputs, trial.settlement.dead_letters
     print_outputs(outputs, pipeline.sink_settings.topics, json=json)
     print_dead_letters(pipeline, letters)

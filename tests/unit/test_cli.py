@@ -82,6 +82,7 @@ COMMANDS = [
     ("show",),
     ("send",),
     ("try",),
+    ("test",),
     ("dlq",),
     ("dlq", "show"),
     ("tasks",),
