@@ -43,7 +43,7 @@ def load(
     for file in _files(paths, loaded.findings):
         document = _read(file, loaded.findings)
         if document is not None:
-            document = _override(document, overrides or {}, loaded.findings)
+            document = override(document, overrides or {}, loaded.findings)
             loaded.documents.append(interpolate(_without_notes(document), env, loaded.findings))
     return loaded
 
@@ -108,9 +108,14 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"byte {error.start + 1:,}, in line {line}, is not UTF-8") from error
 
 
-def _override(
-    document: Document, overrides: Mapping[str, str], findings: list[Finding]
-) -> Document:
+def override(document: Document, overrides: Mapping[str, str], findings: list[Finding]) -> Document:
+    """Return the document with these places replaced.
+
+    Args:
+        document: The document.
+        overrides: Place, such as `source.with.batch.max_records` -> YAML text of the value.
+        findings: List to which a finding is added for each place that cannot be replaced.
+    """
     data: Any = document.data
     overridden: list[Loc] = []
     for place, text in overrides.items():

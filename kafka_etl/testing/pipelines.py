@@ -25,6 +25,7 @@ from kafka_etl.invocation import Attempt, Condition, DeadLetter
 from kafka_etl.plugins import Plugin, PluginRegistry
 from kafka_etl.record import KEEP, Headers, Record, headers_of
 from kafka_etl.trial.clock import Clock, FakeClock
+from kafka_etl.trial.one_operator import document_with
 from kafka_etl.trial.payload import decoded, encoded, outputs_of, source_topic
 from kafka_etl.trial.run import building, run_trial
 from kafka_etl.trial.stored_record import StoredRecord
@@ -127,16 +128,9 @@ def run_operator(
         TryEnded: A system that the operator needs is away.
     """
     name = str(getattr(operator, "__name__", _OPERATOR))
-    data = {
-        "name": "test",
-        "kafka": {"bootstrap.servers": "localhost:9092"},
-        "source": {"use": "kafka", "with": {"topics": ["in"], "value": codec}},
-        "operators": [{"use": name, "with": settings}],
-        "sink": {"use": "kafka", "with": {"topic": "out"}},
-    }
-    document = Document(Path("operator.yaml"), data, {}, {}, ())
     given = Plugin("operators", name, "this test", "", lambda: operator)
-    return _run(document, records, clock, PluginRegistry([*PluginRegistry.installed(), given]))
+    plugins = PluginRegistry([*PluginRegistry.installed(), given])
+    return _run(document_with(name, settings, codec=codec), records, clock, plugins)
 
 
 def _run(

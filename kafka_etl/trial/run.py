@@ -76,44 +76,59 @@ def built_for_trial(document: Document) -> Generator[Pipeline]:
         yield built()
 
 
-def run_trial(
-    pipeline: Pipeline,
-    records: Sequence[SourceRecord],
-    clock: Clock,
-    watched: Callable[[Chain], Chain] | None = None,
-) -> Trial:
-    """Run one invocation, as a worker would, with retries; all operators run in this process.
+@contextlib.contextmanager
+def opened(
+    pipeline: Pipeline, clock: Clock, watched: Callable[[Chain], Chain] | None = None
+) -> Generator[Callable[[Sequence[SourceRecord]], Trial]]:
+    """Open the operators, and yield a function that runs one invocation, as a worker would.
+
+    All operators run in this process. The function raises what `run_trial` raises.
 
     Args:
         pipeline: The pipeline.
-        records: The records of the invocation.
         clock: Tells the time, and waits before further attempts.
         watched: Takes the chain, and gives the chain that is run; None: the chain itself.
-
-    Raises:
-        TryEnded: A system that a codec or an operator needs is away.
-        KafkaEtlError: The pipeline would pause or stop.
     """
     pools = Pools(pipeline.operators, tick=lambda: None)
     place = deployment_of(pipeline, "try", Preflight())
     chain = make_chain(pipeline, place, lambda _stage: None, pools)
     chain = chain if watched is None else watched(chain)
     invoker = Invoker(chain, pipeline.retry, pipeline.retries, clock.now_ms, clock.random)
-    batch = Batch(records, next_offsets(records), {})
-    invocation = Invocation("try", batch, clock.now_ms())
-    opened: list[BoundOperator] = []
+
+    def run(records: Sequence[SourceRecord]) -> Trial:
+        batch = Batch(records, next_offsets(records), {})
+        invocation = Invocation("try", batch, clock.now_ms())
+        outcome = _patiently(lambda: invoker.run(invocation, clock.wait), clock)
+        verdict = settle(invocation, outcome, dead_letters=True, at_ms=clock.now_ms())
+        return Trial(pipeline, verdict.settlement, outcome.dropped)
+
+    ready: list[BoundOperator] = []
     try:
         for operator in pipeline.operators:
             operator.context.worker = _member(pipeline)
             pools.open(operator)
-            opened.append(operator)
-        outcome = _patiently(lambda: invoker.run(invocation, clock.wait), clock)
+            ready.append(operator)
+        yield run
     finally:
-        for operator in opened:
+        for operator in ready:
             pools.end(operator)
         pools.close()
-    verdict = settle(invocation, outcome, dead_letters=True, at_ms=clock.now_ms())
-    return Trial(pipeline, verdict.settlement, outcome.dropped)
+
+
+def run_trial(
+    pipeline: Pipeline,
+    records: Sequence[SourceRecord],
+    clock: Clock,
+    watched: Callable[[Chain], Chain] | None = None,
+) -> Trial:
+    """Run one invocation, as a worker would, with retries; see `opened`.
+
+    Raises:
+        TryEnded: A system that a codec or an operator needs is away.
+        KafkaEtlError: The pipeline would pause or stop.
+    """
+    with opened(pipeline, clock, watched) as run:
+        return run(records)
 
 
 def provenance_of(pipeline: Pipeline) -> Provenance:

@@ -272,7 +272,7 @@ def test_a_look_writes_nothing(folder: Path, kafka: Kafka) -> None:
     project = picky(folder, kafka, partitions=1)
     project.produce([*orders(50), ("k", "no JSON")])
     topics = set(kafka.admin.list_topics(timeout=10).topics)
-    done = command("try", "pipeline.yaml", "-n", "10", cwd=folder)
+    done = command("try", "pipeline.yaml", "--from-kafka", "10", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [
         *(41, 42, 44, 45, 46, 47, 48, 49),
@@ -285,5 +285,5 @@ def test_a_look_writes_nothing(folder: Path, kafka: Kafka) -> None:
     assert set(kafka.admin.list_topics(timeout=10).topics) == topics
     assert kafka.read(project.sink) == []
     assert committed(project) == {}
-    as_json = lines(command("try", "pipeline.yaml", "--from", "earliest", "--json", cwd=folder))
+    as_json = lines(command("try", "pipeline.yaml", "--earliest", "--json", cwd=folder))
     assert as_json[0] == {"topic": project.sink, "key": "k0", "value": {"id": 0}, "headers": []}
