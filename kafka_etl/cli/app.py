@@ -13,6 +13,7 @@ from kafka_etl.cli import (
     control,
     demo,
     dlq,
+    init,
     offsets,
     plugins,
     run,
@@ -43,6 +44,7 @@ app.command()(control.resume)
 app.command()(control.restart)
 app.command()(plugins.plugins)
 app.command()(demo.demo)
+app.command()(init.init)
 app.command()(show.show)
 app.command()(send.send)
 app.add_typer(dlq.app, name="dlq")

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -211,6 +210,8 @@ def _timed(pipeline: Pipeline, records: Sequence[SourceRecord], rounds: int) -> 
 
 
 def _speed(seconds: Sequence[float], records: int) -> str:
+    from statistics import median
+
     best, middle = (1e6 * figure / records for figure in (min(seconds), median(seconds)))
     return (
         f"{len(seconds):,} rounds: {middle:,.1f} µs a record (median), {best:,.1f} µs at best, "

@@ -287,3 +287,6 @@ def test_a_look_writes_nothing(folder: Path, kafka: Kafka) -> None:
     assert committed(project) == {}
     as_json = lines(command("try", "pipeline.yaml", "--earliest", "--json", cwd=folder))
     assert as_json[0] == {"topic": project.sink, "key": "k0", "value": {"id": 0}, "headers": []}
+    alone = command("try", "ops:pick", "--topic", project.source, "--from-kafka", "2", cwd=folder)
+    assert [json.loads(line)["id"] for line in alone.stdout.splitlines()] == [49], alone.stderr
+    assert committed(project) == {}

@@ -83,6 +83,7 @@ COMMANDS = [
     ("send",),
     ("try",),
     ("test",),
+    ("init",),
     ("dlq",),
     ("dlq", "show"),
     ("tasks",),
