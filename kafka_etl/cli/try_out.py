@@ -74,9 +74,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     no offset and registers no schema. All operators run in this process, also those with
     `isolation`; their own side effects, such as requests to a service, do happen.
 
-    Example: kafka-etl try pipeline.yaml --from-kafka 3
-
-    Example: echo '{"amount": 5}' | kafka-etl try shop:to_eur -f - --with rate=0.92
+    Example: kafka-etl try shop:to_eur -f orders.jsonl --with rate=0.92
     """
     from kafka_etl.trial.run import built_for_trial, run_trial
 
