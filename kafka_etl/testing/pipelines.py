@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,7 +34,8 @@ from kafka_etl.trial.stored_record import StoredRecord
 _OPERATOR: Final = "operator"
 
 
-class FailedRecord(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
     """A dead letter of a test: a record, and why it failed.
 
     Attributes:
@@ -60,12 +62,9 @@ class FailedRecord(NamedTuple):
 
 
 class PipelineRun(NamedTuple):
-    """What came of the records.
+    """What came of the records: outputs, dead letters, and the number of dropped records.
 
-    Attributes:
-        outputs: Outputs with decoded values and keys; `destination` is the topic.
-        dead_letters: Records that failed for good.
-        dropped: Number of records that operators dropped on purpose.
+    Outputs have decoded values and keys, and their `destination` is the topic.
     """
 
     outputs: list[Record]
@@ -85,8 +84,8 @@ def run_pipeline(
 
     Args:
         path: The pipeline file.
-        records: Values, which the source's codec encodes; bytes, which stay as they are; `Record`s,
-            for a key, headers or a timestamp; or `StoredRecord`s.
+        records: Values, which the source's codec encodes; bytes, which stay as they are; a `Record`
+            where key, headers or timestamp matter; or a `StoredRecord`.
         clock: Tells the time, and waits before retries; None: a new `FakeClock`.
         env: Variables of the file; None: those of the process.
         overrides: Place in the file, such as `operators.0.with.rate` -> YAML text of its value.
