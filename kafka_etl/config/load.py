@@ -14,6 +14,9 @@ from kafka_etl.config.report import Finding, Loc, Mark, excerpt
 from kafka_etl.config.variables import interpolate
 from kafka_etl.errors import Code
 
+CASES: Final = ".tests"
+"""Ending of the names of files with cases, before `.yaml`."""
+
 _MAX_FILE: Final = 1024 * 1024
 _HAS_DOTTED_KEYS: Final = re.compile(r"(kafka|consumer|producer|registry|.+\.create\.config)\.(.+)")
 
@@ -29,7 +32,7 @@ class Loaded:
 def load(
     paths: Iterable[Path], *, env: Mapping[str, str], overrides: Mapping[str, str] | None = None
 ) -> Loaded:
-    """Read pipeline files, and all files `*.yaml` and `*.yml` of folders.
+    """Read pipeline files, and of folders all files `*.yaml` and `*.yml` but those of cases.
 
     Args:
         paths: Files and folders.
@@ -40,7 +43,7 @@ def load(
     for file in _files(paths, loaded.findings):
         document = _read(file, loaded.findings)
         if document is not None:
-            document = _override(document, overrides or {}, loaded.findings)
+            document = override(document, overrides or {}, loaded.findings)
             loaded.documents.append(interpolate(_without_notes(document), env, loaded.findings))
     return loaded
 
@@ -51,6 +54,7 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
             yield path
             continue
         found = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
+        found = [p for p in found if not p.stem.endswith(CASES)]
         yield from found
         if not found:
             message = "there is no pipeline file (*.yaml or *.yml) here"
@@ -104,9 +108,14 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"byte {error.start + 1:,}, in line {line}, is not UTF-8") from error
 
 
-def _override(
-    document: Document, overrides: Mapping[str, str], findings: list[Finding]
-) -> Document:
+def override(document: Document, overrides: Mapping[str, str], findings: list[Finding]) -> Document:
+    """Return the document with these places replaced.
+
+    Args:
+        document: The document.
+        overrides: Place, such as `source.with.batch.max_records` -> YAML text of the value.
+        findings: List to which a finding is added for each place that cannot be replaced.
+    """
     data: Any = document.data
     overridden: list[Loc] = []
     for place, text in overrides.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from kafka_etl.config.case_model import CaseSpec
 from kafka_etl.contracts import Guarantee, Settings, UseSettings, bare_string_is_use
 from kafka_etl.functions.bind import Isolation, Order
 from kafka_etl.kafka.settings import CreateSettings, Topic
@@ -242,6 +243,7 @@ class PipelineSpec(Settings):
         dead_letter: Place of dead letters; None: a record that fails for good stops the pipeline.
         workers: Number of worker processes, each one member of the consumer group.
         drain_timeout: Time that a stopping worker may take to finish the records in hand.
+        tests: Cases for `kafka-etl test`; nothing else reads them.
     """
 
     name: Name
@@ -257,3 +259,4 @@ class PipelineSpec(Settings):
     dead_letter: DeadLetterSpec | None = None
     workers: int = Field(default=1, ge=1, le=256)
     drain_timeout: Duration = Field(default=10.0, ge=0, le=3600)
+    tests: tuple[CaseSpec, ...] = ()

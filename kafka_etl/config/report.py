@@ -28,6 +28,7 @@ OPEN: Final = frozenset(
         "dead_letter",
         "workers",
         "drain_timeout",
+        "tests",
     ]
 )
 """The sections without client settings; any other section's name may be `kafka`, misspelt."""

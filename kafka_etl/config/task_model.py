@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from kafka_etl.config.case_model import CaseSpec
 from kafka_etl.config.model import (
     ClientValue,
     DeadLetterSpec,
@@ -199,6 +200,7 @@ class TaskSpec(Settings):
             they are made again, here or elsewhere; `finish` lets them end.
         drain_timeout: Time that a stopping process may take, and that attempts may go on where
             they may end; None: 10 s, or what `stop_grace` needs; the operator's `timeout`.
+        tests: Cases for `kafka-etl test`, which run the operator; nothing else reads them.
     """
 
     name: Name
@@ -228,6 +230,7 @@ class TaskSpec(Settings):
     workers: int = Field(default=1, ge=1, le=256)
     on_shutdown: Literal["interrupt", "finish"] = "interrupt"
     drain_timeout: Duration | None = Field(default=None, ge=0, le=7 * _DAY)
+    tests: tuple[CaseSpec, ...] = ()
 
     @model_validator(mode="after")
     def _time_to_drain(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Any
 from kafka_etl.contracts import Rows
 from kafka_etl.invocation import Outputs
 from kafka_etl.record import Headers, Partition, SourceRecord, offset_of, partition_of
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.trial.stored_record import StoredRecord
 
 SOURCE = Partition("in", 0)
 """The partition that rows come from by default."""

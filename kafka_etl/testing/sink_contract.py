@@ -17,7 +17,7 @@ from kafka_etl.invocation import (
     Settlement,
 )
 from kafka_etl.record import Headers, Partition, SourceRecord, partition_of
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.trial.stored_record import StoredRecord
 
 
 class SinkSystem(Protocol):

@@ -13,6 +13,7 @@ FUNCTION_LINES = 60
 LARGE = {
     ("kafka_etl/cli/run.py", "run"): "one parameter for each option of the command",
     ("kafka_etl/cli/dlq/replay.py", "replay"): "one parameter for each option of the command",
+    ("kafka_etl/cli/try_out.py", "try_out"): "one parameter for each option of the command",
 }
 
 

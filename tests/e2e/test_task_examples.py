@@ -103,7 +103,7 @@ def test_a_fleet_is_reported_once_hosts_are_back_and_logs_are_mended(
     name, topic = "08-slow-queries-of-a-fleet", "fleet.slow-statements"
 
     def check(folder: Path) -> None:
-        tried = command("try", "pipeline.yaml", "-n", "4", cwd=folder)
+        tried = command("try", "pipeline.yaml", "--from-kafka", "4", cwd=folder)
         assert "4 records in, 6 out, 0 dropped, 0 dead letters" in tried.stderr
         refused = command("dlq", "replay", "pipeline.yaml", "fleet.failed/0/0", cwd=folder)
         assert refused.returncode == 2

@@ -59,6 +59,8 @@ def test_it_holds_three_packages_and_nothing_else(wheel: Path) -> None:
     }
     assert "kafka_etl/broker/kafka.lock" in names
     assert "kafka_etl/explanations/E104.md" in names
+    assert "kafka_etl/cli/templates/common/github/workflows/ci.yml" in names
+    assert "kafka_etl/cli/templates/sink/my_project/py.typed" in names
 
 
 def test_it_runs(installed: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_look_writes_nothing(folder: Path, kafka: Kafka) -> None:
     project = picky(folder, kafka, partitions=1)
     project.produce([*orders(50), ("k", "no JSON")])
     topics = set(kafka.admin.list_topics(timeout=10).topics)
-    done = command("try", "pipeline.yaml", "-n", "10", cwd=folder)
+    done = command("try", "pipeline.yaml", "--from-kafka", "10", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [
         *(41, 42, 44, 45, 46, 47, 48, 49),
@@ -282,8 +282,12 @@ def test_a_look_writes_nothing(folder: Path, kafka: Kafka) -> None:
     assert f"record  {project.source}[0]@43, 1 attempt" in done.stderr
     assert "DecodeError" in done.stderr
     assert "10 records in, 8 out, 0 dropped, 2 dead letters. Nothing was written." in done.stderr
-    assert set(kafka.admin.list_topics(timeout=10).topics) == topics
+    after = set(kafka.admin.list_topics(timeout=10).topics)
+    assert after - {"__consumer_offsets"} == topics - {"__consumer_offsets"}
     assert kafka.read(project.sink) == []
     assert committed(project) == {}
-    as_json = lines(command("try", "pipeline.yaml", "--from", "earliest", "--json", cwd=folder))
+    as_json = lines(command("try", "pipeline.yaml", "--earliest", "--json", cwd=folder))
     assert as_json[0] == {"topic": project.sink, "key": "k0", "value": {"id": 0}, "headers": []}
+    alone = command("try", "ops:pick", "--topic", project.source, "--from-kafka", "2", cwd=folder)
+    assert [json.loads(line)["id"] for line in alone.stdout.splitlines()] == [49], alone.stderr
+    assert committed(project) == {}

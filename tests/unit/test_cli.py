@@ -86,6 +86,8 @@ COMMANDS = [
     ("show",),
     ("send",),
     ("try",),
+    ("test",),
+    ("init",),
     ("dlq",),
     ("dlq", "show"),
     ("tasks",),

@@ -62,15 +62,16 @@ def show_transformed(
 ) -> None:
     """Show what the operators of `--transform` make of some of the letters."""
     from kafka_etl.cli.run import read_pipelines
-    from kafka_etl.cli.trial import built_for_trial, run_trial
+    from kafka_etl.cli.trial import RealClock
     from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.replay import transform_document
+    from kafka_etl.trial.run import built_for_trial, run_trial
 
     ((document, spec),) = read_pipelines([file], overrides)
     found = list(letters.read({one.at for one in selection.letters[:_SAMPLE]}))
     with built_for_trial(transform_document(document, spec, order)) as pipeline:
         for letter in found:
-            trial = run_trial(pipeline, [ReplayedRecord(letter, letter.at)])
+            trial = run_trial(pipeline, [ReplayedRecord(letter, letter.at)], RealClock())
             outputs = [_read(value) for value in trial.settlement.outputs.values]
             failures = [
                 f"{dead.failure.error.type}: {dead.failure.error.message}"

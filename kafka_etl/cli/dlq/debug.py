@@ -14,10 +14,10 @@ from kafka_etl.cli.dlq.finding import LettersOption, find_topic, parse_id
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
-    from kafka_etl.cli.trial import Trial
     from kafka_etl.config.build import Pipeline
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.engine.attempt.chain import Chain
+    from kafka_etl.trial.run import Trial
 
 
 def debug(  # noqa: PLR0913 - one parameter per option
@@ -49,10 +49,11 @@ def debug(  # noqa: PLR0913 - one parameter per option
     Example: kafka-etl dlq debug pipeline.yaml orders/1/421
     """
     from kafka_etl.cli.run import read_operators
-    from kafka_etl.cli.trial import built_for_trial, print_outputs, run_trial
+    from kafka_etl.cli.trial import RealClock, print_outputs
     from kafka_etl.config.secrets import hiding
     from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.source_records import with_all_parts
+    from kafka_etl.trial.run import built_for_trial, run_trial
 
     overrides = parse_sets(sets)
     wanted = parse_id(letter)
@@ -65,7 +66,7 @@ def debug(  # noqa: PLR0913 - one parameter per option
     caught = _Caught()
     with built_for_trial(document) as pipeline:
         _say([hide(line) for line in _before(found, pipeline)])
-        trial = run_trial(pipeline, [record], caught.watched)
+        trial = run_trial(pipeline, [record], RealClock(), caught.watched)
     if not trial.settlement.dead_letters:
         print_outputs(trial.settlement.outputs, pipeline.sink_settings.topics, json=json)
         _say([_passes(trial)])

@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -103,7 +104,7 @@ def deployment_of(
             worker=member,
             host=socket.gethostname(),
             pid=os.getpid(),
-            kafka_etl=version("kafka-etl"),
+            kafka_etl=_release(),
             python=platform.python_version(),
             versions={operator.name: operator.version for operator in pipeline.operators},
         ),
@@ -126,6 +127,12 @@ def deployment_of(
         ),
         pulse=pulse or (lambda _reason: None),
     )
+
+
+@cache
+def _release() -> str:
+    """The installed release; reading it takes a millisecond, and tests make many deployments."""
+    return version("kafka-etl")
 
 
 def delivers_notices(pipeline: Pipeline) -> bool:

@@ -26,6 +26,7 @@ TOP = [
     "retry",
     "sink",
     "source",
+    "tests",
     "workers",
 ]
 SOURCE = ["batch", "group", "key", "membership", "start", "topics", "value"]
@@ -50,7 +51,7 @@ class Mistake:
 
 UNKNOWN_KEYS = [
     Mistake("»kafka2: {}", Code.UNKNOWN_KEY, "unknown key `kafka2`", "did you mean `kafka`?", TOP),
-    Mistake("»tests: []", Code.UNKNOWN_KEY, "unknown key `tests`", "", TOP),
+    Mistake("»colours: []", Code.UNKNOWN_KEY, "unknown key `colours`", "", TOP),
     Mistake(
         "source: {use: kafka, with: {topics: [orders], value: json}, »whith: {}}",
         Code.UNKNOWN_KEY,

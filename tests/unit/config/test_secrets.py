@@ -129,7 +129,7 @@ def test_the_keys_of_the_place_are_shown_and_the_column_is_kept(tmp_path: Path) 
 
 SHOWN = [
     "timeout: 5 min",
-    "tests: []",
+    "notes: []",
     "kafka: {bootstrap.servers: localhost:9092, security.protocol: SASL_SSSL}",
     "kafka:\n  bootstrap.servers: localhost:9092\n  security.protocol: SASL_SSSL",
     "kafka: {bootstrap.servers: x, fetch.min.bytes: 5}",

@@ -18,7 +18,7 @@ from kafka_etl.record import Record
 from kafka_etl.runtime.tasks.accept import id_by_hand, submit
 from kafka_etl.tasks.placing import partition_of
 from kafka_etl.tasks.words import Submit, decode_word, own_parts
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.testing import StoredRecord
 
 PARTITIONS = 16
 FILE = """

@@ -30,7 +30,7 @@ from kafka_etl.tasks.keeping import TaskRecord
 from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
 from kafka_etl.tasks.states import FINAL, State
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.testing import StoredRecord
 from tests.unit.tasks.test_owner import Bench
 
 TOPIC = "shop.deliveries.mns"

@@ -9,7 +9,7 @@ import pytest
 from kafka_etl.engine.tasks import kept as module
 from kafka_etl.engine.tasks.kept import Kept
 from kafka_etl.record import Partition, SourceRecord
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.testing import StoredRecord
 
 TP = Partition("shop.inbox", 0)
 

@@ -47,7 +47,7 @@ from kafka_etl.tasks.policy import Policy
 from kafka_etl.tasks.rows import Row, encode_rows
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import TABLE
-from kafka_etl.testing.memory import StoredRecord
+from kafka_etl.testing import StoredRecord
 
 P0 = Partition("shop.inbox", 0)
 ON_CLUSTER = Destinations([Letters("", FINAL)])
