@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -37,6 +37,7 @@ from kafka_etl.errors import (
     BrokersUnreachable,
     KafkaEtlError,
     NotAuthorized,
+    TopicMissing,
     TopicNotCreated,
 )
 from kafka_etl.kafka import classify, listener
@@ -49,6 +50,7 @@ Right = Literal["READ", "WRITE"]
 _FIRST_ANSWER: Final = 1.0
 _REACHED_WITHIN: Final = 10.0
 _CREATED_WITHIN: Final = 10.0
+_HEARD_OF_WITHIN: Final = 5.0
 _REQUEST: Final = 60.0
 """Seconds to wait for an answer: brokers need a while to describe thousands of partitions."""
 _AT_ONCE: Final = 1000
@@ -307,7 +309,13 @@ class Admin:
         )
 
     def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Topic -> its settings by name; no settings of a topic that this user may not read."""
+        """Topic -> its settings by name; no settings of a topic that this user may not read.
+
+        The topics are known to exist; a broker that has not heard of a new one yet is asked again.
+
+        Raises:
+            TopicMissing: A broker has not heard of a topic for 5 s.
+        """
         resources = [_api.ConfigResource(_api.ResourceType.TOPIC, topic) for topic in topics]
 
         def ask() -> dict[str, dict[str, str]]:
@@ -317,7 +325,15 @@ class Admin:
                 for resource, future in asked.items()
             }
 
-        return _patiently("reading the settings of topics", ask) if resources else {}
+        deadline = monotonic() + _HEARD_OF_WITHIN
+        while resources:
+            try:
+                return _patiently("reading the settings of topics", ask)
+            except TopicMissing:
+                if monotonic() > deadline:
+                    raise
+                sleep(0.1)
+        return {}
 
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, Any]

@@ -120,12 +120,7 @@ class KafkaSource:
         config = consumer_settings(deployment, group, static=static)
         self._consumer = make_client(Consumer, config | {"error_cb": self._silence.on_error})
         self._committed = CommittedOffsets(self._consumer, self._silence, pulse)
-        # A member without a fixed id that was killed leaves by itself, which ends in a rebalance.
-        self._unowned = (
-            UnownedPartitions(admin_settings(deployment), group, settings.topics)
-            if static
-            else None
-        )
+        self._unowned = UnownedPartitions(admin_settings(deployment), group, settings.topics)
         self._subscription = list(settings.topics)
         self._enter()
 
@@ -291,7 +286,7 @@ class KafkaSource:
         The client joins again when its subscription changes, and the group then starts a rebalance
         because this member has partitions. No partition with an owner moves.
         """
-        unowned = self._unowned.look() if self._unowned is not None and self._tracked else None
+        unowned = self._unowned.look() if self._tracked else None
         if not unowned:
             return
         shown = listed([str(tp) for tp in sorted(unowned)])

@@ -2,7 +2,8 @@
 
 A static member that is killed while giving partitions up, and is back within its session, is handed
 its other partitions without a rebalance. Those that the member gave up have no owner until somebody
-joins or leaves the group, and no broker and no client reports anything.
+joins or leaves the group, and no broker and no client reports anything. Groups without static
+members have been seen in that state, too, after members were killed.
 """
 
 from __future__ import annotations

@@ -209,6 +209,7 @@ class Head(_Part, frozen=True, kw_only=True):
         boot: Id of the executor's start.
         offer: Number of the executor's offer under which it got the token; 0: it is on the host of
             the owner that gave the token.
+        grant_number: Number of the grant that gave the token; see `kafka_etl.tasks.words.Alive`.
         granted_ms: When the executor got the token; 0: never. Likewise `started_ms`, `finished_ms`.
         expires_ms: When a task that has not started expires; 0: never.
         forget_ms: When the id may be used anew; 0: not known yet.
@@ -241,6 +242,7 @@ class Head(_Part, frozen=True, kw_only=True):
     executor: str = ""
     boot: str = ""
     offer: int = 0
+    grant_number: int = 0
     granted_ms: int = 0
     started_ms: int = 0
     attempts: Attempts = Attempts()

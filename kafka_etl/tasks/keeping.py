@@ -32,6 +32,11 @@ class Instant(NamedTuple):
     def now(cls) -> Instant:
         return cls(time.clock_gettime(_BOOT_CLOCK), time.time())
 
+    @property
+    def number(self) -> int:
+        """A number that grows with time on this host, whichever process counts."""
+        return int(self.boot * 1e6)
+
 
 _BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -64,9 +69,11 @@ class Attach(_Message, frozen=True):
 
     Attributes:
         partitions: Number of a partition -> where the owner stands in its journal.
+        number: No grant up to this number comes any more.
     """
 
     partitions: dict[int, int]
+    number: int = 0
 
 
 class Grant(_Message, frozen=True):
@@ -81,6 +88,7 @@ class Grant(_Message, frozen=True):
         position: Where the grant is in the journal of the partition, or a place before it.
         granted: When the owner began to commit the grant, or a moment before it.
         offer: Number of the keeper's offer that the grant answers; 0: the owner is on this host.
+        number: Number of the grant; those of one owner grow.
     """
 
     token: str
@@ -93,6 +101,7 @@ class Grant(_Message, frozen=True):
     position: int
     granted: Instant
     offer: int = 0
+    number: int = 0
 
 
 class Offer(_Message, frozen=True):

@@ -152,6 +152,7 @@ def _granted(case: Case) -> Change:
         executor=word.executor,
         boot=word.boot,
         offer=word.offer,
+        grant_number=word.grant_number,
         granted_ms=case.at.now_ms,
         started_ms=0,
         due=None,
@@ -294,7 +295,7 @@ def _begin_of(case: Case) -> int:
 
 def _let_go(head: Head) -> Head:
     """The head without its token; the executor that had it stays known."""
-    return replace(head, token="", offer=0, granted_ms=0, started_ms=0, ask="")
+    return replace(head, token="", offer=0, grant_number=0, granted_ms=0, started_ms=0, ask="")
 
 
 # Orders

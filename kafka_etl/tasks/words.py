@@ -196,6 +196,8 @@ class Alive(Word, frozen=True, kw_only=True):
             that is not listed never begins.
         slots: Slots that the owner of the partition may fill under the offer, those of the listed
             tokens among them; 0: none are offered.
+        grant_number: Number up to which the executor has had the grants for tasks of the partition
+            that were given on its own host; the list tells nothing of later ones.
     """
 
     executor: str
@@ -205,6 +207,7 @@ class Alive(Word, frozen=True, kw_only=True):
     draining: bool = False
     offer: int = 0
     slots: int = 0
+    grant_number: int = 0
 
 
 class Hello(Word, frozen=True, kw_only=True):
@@ -253,12 +256,14 @@ class Granted(Word, frozen=True, kw_only=True):
 
     Attributes:
         offer: Number of the executor's offer; 0: the executor is on the owner's host.
+        grant_number: Number of the grant, if the executor is on the owner's host.
     """
 
     token: str
     executor: str
     boot: str
     offer: int = 0
+    grant_number: int = 0
 
 
 class IsDue(Word, frozen=True, kw_only=True):

@@ -103,7 +103,7 @@ def test_a_record_that_fails_again_brings_its_history_along(tmp_path: Path, kafk
 def test_a_replay_that_is_killed_goes_on_where_it_was(tmp_path: Path, kafka: Kafka) -> None:
     made = failed(tmp_path, kafka, 4_000)
     threes = kind(made, THREES)
-    given = ("--fingerprint", threes, "--yes", "--rate", "100")
+    given = ("--fingerprint", threes, "--yes", "--rate", "40")
     for _ in range(2):
         before = len(made.outputs())
         process = subprocess.Popen(

@@ -171,7 +171,10 @@ class LocalKeeper:
     def attach(self) -> None:
         """Have the keeper say what it holds."""
         self._since_attach = {}
-        self._link.send(Attach({number: self._positions.get(number, 0) for number in self._own}))
+        positions = {number: self._positions.get(number, 0) for number in self._own}
+        # What is being committed is given later, under an earlier number than the present one.
+        uncommitted = [granted.number - 1 for granted in self._reserved.values()]
+        self._link.send(Attach(positions, min(uncommitted, default=Instant.now().number)))
 
     # Attempts
 
@@ -229,9 +232,14 @@ class LocalKeeper:
         if holding is None:
             raise RuntimeError("there is no keeper")
         token = token_hex(8)
-        self._reserved[token] = Instant.now()
+        now = self._reserved[token] = Instant.now()
         self.leave_alone(replace(head, token=token))
-        return w.Granted(token=token, executor=holding.executor, boot=holding.boot)
+        return w.Granted(
+            token=token,
+            executor=holding.executor,
+            boot=holding.boot,
+            grant_number=now.number,
+        )
 
     def start(self, partition: int, head: Head, record: TaskRecord) -> None:
         """Begin an attempt that we have granted."""
@@ -253,6 +261,7 @@ class LocalKeeper:
             position=self._positions.get(partition, 0),
             granted=granted,
             offer=head.offer,
+            number=head.grant_number,
         )
         self._link.send(grant)
 
@@ -422,8 +431,22 @@ class Executors:
                 self._missed.pop(head.token, None)
             elif never_begins(head, word):
                 self._missed[head.token] = _MISSES
-            elif not may_be_on_its_way(head, word):
+            elif not self._may_be_on_its_way(head, word):
                 self._missed[head.token] = self._missed.get(head.token, 0) + 1
+
+    def _may_be_on_its_way(self, head: Head, word: w.Alive) -> bool:
+        """Whether the executor may not have had the grant yet, when it said its list.
+
+        A grant is given once it is committed. Lists that were said before may be read after that,
+        as many as a slow commit takes long. In the end the lease of a grant is over, and a keeper
+        begins none without.
+        """
+        if head.offer:
+            return may_be_on_its_way(head, word)
+        if head.started_ms or word.grant_number >= head.grant_number:
+            return False
+        now = self._clock()
+        return now - self._since.get(head.token, now) <= self._lost_after
 
     def returned(self, tp: Partition, head: Head) -> None:
         """An executor elsewhere has given a grant back: it may have work of its own by now."""

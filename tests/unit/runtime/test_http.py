@@ -377,7 +377,7 @@ def test_a_client_is_told_when_there_may_be_room_again(
 
     monkeypatch.setattr(clerk, "reached", lambda _client: None)
     monkeypatch.setattr(clerk, "submitted", full)
-    door = TaskDoor("films", {}, {}, {}, "logs", tmp_path)
+    door = TaskDoor("films", {}, {}, {}, "logs", "none", tmp_path)
     told = _of_a_clerk(clerk.answer(Asked(door, "submit", body=b"1")))
     assert (told.status_code, told.headers["retry-after"]) == (429, "10")
     assert b"E348" in told.body

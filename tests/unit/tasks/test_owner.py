@@ -128,6 +128,7 @@ class Keeper:
         self.slots = slots
         self.connected = True
         self.told: list[FromOwner] = []
+        self.attached: list[int] = []
         self.says: list[FromKeeper] = [holding(slots)]
 
     def exchange(self) -> list[FromKeeper]:
@@ -138,7 +139,9 @@ class Keeper:
         return [message for message in says if isinstance(message, Holding) or message.last]
 
     def send(self, message: FromOwner) -> None:
-        if not isinstance(message, Attach):
+        if isinstance(message, Attach):
+            self.attached.append(message.number)
+        else:
             self.told.append(message)
 
     def close(self) -> None: ...
@@ -427,11 +430,12 @@ def test_an_attempt_that_its_executor_does_not_list_is_lost() -> None:
     token = bench.grants[0].token
     bench.hears("t1", w.Started(token=token))
     bench.turn()
-    bench.say("ex", w.Alive(executor="ex", boot="b1", tokens=(token,)))
-    bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    had = bench.head("t1").grant_number
+    bench.say("ex", w.Alive(executor="ex", boot="b1", tokens=(token,), grant_number=had))
+    bench.say("ex", w.Alive(executor="ex", boot="b1", grant_number=had))
     bench.turn()
     assert bench.state("t1") is State.RUNNING
-    bench.say("ex", w.Alive(executor="ex", boot="b1"))
+    bench.say("ex", w.Alive(executor="ex", boot="b1", grant_number=had))
     bench.turn()
     assert bench.state("t1") is State.RETRYING
     assert bench.head("t1").attempts.counted == 1
@@ -442,11 +446,42 @@ def test_a_grant_that_never_arrived_does_not_count() -> None:
     bench.submit("t1")
     bench.turn()
     first = bench.grants[0].token
+    had = bench.head("t1").grant_number
     for _ in range(2):
-        bench.say("ex", w.Alive(executor="ex", boot="b1"))
+        bench.say("ex", w.Alive(executor="ex", boot="b1", grant_number=had))
     bench.turn()
     assert bench.head("t1").attempts.total == 0
     assert bench.grants[-1].token != first
+
+
+def test_lists_of_before_a_grant_arrived_prove_nothing_until_its_lease_is_over() -> None:
+    """A commit that takes long leaves many of them in the inbox."""
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    first, had = bench.head("t1").token, bench.head("t1").grant_number
+    for _ in range(5):
+        bench.say("ex", w.Alive(executor="ex", boot="b1", grant_number=had - 1))
+    bench.turn()
+    assert bench.head("t1").token == first
+    assert len(bench.grants) == 1
+    bench.now += 61_000
+    for _ in range(2):
+        bench.say("ex", w.Alive(executor="ex", boot="b1", grant_number=had - 1))
+    bench.turn()
+    assert bench.head("t1").token != first
+
+
+def test_an_attachment_is_no_proof_about_a_grant_that_is_being_committed() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.turn()
+    reserved = bench.local.grant(bench.head("t1"))
+    bench.local.attach()
+    bench.local.void()
+    bench.local.attach()
+    *_, meanwhile, after = bench.keeper.attached
+    assert meanwhile < reserved.grant_number < after
 
 
 def test_a_token_that_the_keeper_lists_too_long_takes_no_slot() -> None:

@@ -128,6 +128,7 @@ class Keeper:
         self._leases = Leases(task.lost_after)
         self._offers = Offers()
         self._positions: dict[int, int] = {}
+        self._grant_numbers: dict[int, int] = {}
         self._owners = Owners(self._loop, task.socket, self._hear, self._say_again)
         self._logs = Logs(task.log_limit, self._owners.log)
         self._waiting: OrderedDict[str, Grant] = OrderedDict()
@@ -196,6 +197,8 @@ class Keeper:
         self._say_what_is_new()
         self._owners.attach(owner, message)
         self._positions.update(message.partitions)
+        for number in message.partitions:
+            self._had(number, message.number)
         executor, slots = self._task.executor, self._task.slots
         owner.send(Holding(executor, self.boot, slots, self._held(), self._positions))
         words = self._spool.words()
@@ -216,6 +219,7 @@ class Keeper:
     def _take(self, owner: Owner, grant: Grant) -> None:
         token = grant.token
         self._positions[grant.partition] = grant.position
+        self._had(grant.partition, grant.number)
         if token in self._waiting or token in self._running:
             return
         known = self._spool.get(token)
@@ -227,6 +231,10 @@ class Keeper:
             self._take_offered(owner, grant)
         else:
             self._waiting[token] = grant
+
+    def _had(self, partition: int, number: int) -> None:
+        """There is no grant up to this number any more that we have not had."""
+        self._grant_numbers[partition] = max(number, self._grant_numbers.get(partition, 0))
 
     def _take_offered(self, owner: Owner, grant: Grant) -> None:
         """Take a grant of an owner elsewhere, while the offer stands and a slot is free."""
@@ -378,7 +386,13 @@ class Keeper:
         now = Instant.now()
         said: list[Said] = []
         for partition, listed in held.items():
-            load = Load(tuple(listed), len(tokens), self._is_draining, *self._offers.of(partition))
+            load = Load(
+                tuple(listed),
+                len(tokens),
+                self._is_draining,
+                *self._offers.of(partition),
+                self._grant_numbers.get(partition, 0),
+            )
             number = self._leases.say(partition, now)
             self._offers.said(partition, number)
             said.append(sayings.alive(self._executor, partition, number, load))

@@ -41,6 +41,7 @@ class Load(NamedTuple):
     draining: bool
     offer: int
     slots: int
+    grant_number: int
 
 
 class LastWord(NamedTuple):
