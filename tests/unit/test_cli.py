@@ -138,7 +138,9 @@ def imported_for(*words: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("run",), ("tasks", "list"), ("dlq", "replay")], ids=" ".join
+    "words",
+    [(), ("run",), ("test",), ("try",), ("init",), ("tasks", "list"), ("dlq", "replay")],
+    ids=" ".join,
 )
 def test_help_comes_at_once(words: tuple[str, ...]) -> None:
     """Nothing slow is imported for it."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from kafka_etl.cli.dlq.bulk import (
@@ -125,6 +124,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
             show_transformed(file, overrides, letters, selection, order)
         if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
             return
+        import msgspec
+
         action = msgspec.structs.replace(
             new_action("replay", selection, digest, reason, ActionState.RUNNING),
             pipeline=letters.pipeline,
