@@ -133,7 +133,7 @@ def imported_for(*words: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("run",), ("tasks", "list"), ("dlq", "replay")], ids=" ".join
+    "words", [(), ("run",), ("tasks", "list"), ("dlq", "replay"), ("dlq", "drop")], ids=" ".join
 )
 def test_help_comes_at_once(words: tuple[str, ...]) -> None:
     """Nothing slow is imported for it."""
