@@ -128,7 +128,7 @@ CODE = """
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKeeper]:
     """A keeper with a warm pool, shared by tests that do not end it."""
     folder = tmp_path_factory.mktemp("keeper")
-    with RunningKeeper(folder, CODE, slots=4, timeout=10.0, stop_grace=1.0) as running:
+    with RunningKeeper(folder, CODE, slots=4, timeout=10.0, stop_grace=2.0) as running:
         yield running
 
 
@@ -241,7 +241,7 @@ def test_an_operator_that_ignores_sigterm_is_killed_after_the_grace(owner: Owner
     word = ended(owner, "d1")
 
     assert word.why == "stopped"
-    assert 0.9 < time.monotonic() - begun < 3
+    assert 1.9 < time.monotonic() - begun < 5
     assert not is_running(pid)
 
 
@@ -252,7 +252,7 @@ def test_a_forced_stop_waits_for_nothing(owner: OwnerEnd) -> None:
     owner.halt("d2", force=True)
 
     assert ended(owner, "d2").why == "stopped"
-    assert time.monotonic() - begun < 0.9
+    assert time.monotonic() - begun < 1.9
 
 
 def test_what_an_operator_returns_after_the_signal_is_no_result(
@@ -264,7 +264,7 @@ def test_what_an_operator_returns_after_the_signal_is_no_result(
     owner.halt("d3")
 
     assert ended(owner, "d3").why == "stopped"
-    assert time.monotonic() - begun < 0.9, "the operator has obeyed"
+    assert time.monotonic() - begun < 1.9, "the operator has obeyed"
     assert_no_scratch(keeper)
 
 
@@ -276,7 +276,7 @@ def test_a_halt_that_overtakes_the_operator_is_obeyed(owner: OwnerEnd, after: fl
     time.sleep(after)
     owner.halt(f"d4-{after}")
 
-    word = owner.last(f"d4-{after}", within=0.9).word
+    word = owner.last(f"d4-{after}", within=1.9).word
     assert isinstance(word, Returned) or word.why == "stopped"
     owner.acknowledge(f"d4-{after}")
 

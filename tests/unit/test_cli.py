@@ -139,7 +139,10 @@ def imported_for(*words: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("run",), ("test",), ("try",), ("init",), ("tasks", "list"), ("dlq", "replay")],
+    [
+        *((), ("run",), ("test",), ("try",), ("init",), ("tasks", "list")),
+        *(("dlq", "replay"), ("dlq", "drop")),
+    ],
     ids=" ".join,
 )
 def test_help_comes_at_once(words: tuple[str, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
@@ -50,6 +49,8 @@ def drop(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq drop orders.dlq --where "value.test == true" --reason "test data"
     """
+    from msgspec.structs import replace
+
     from kafka_etl.dead_letters.statuses import ActionState, LetterStatus, Status
 
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
@@ -59,7 +60,7 @@ def drop(  # noqa: PLR0913 - one parameter per option
     if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
         return
     action = new_action("drop", selection, digest, reason, ActionState.DONE)
-    action = msgspec.structs.replace(action, ended_ms=action.begun_ms)
+    action = replace(action, ended_ms=action.begun_ms)
     change = letters.statuses.change()
     check_statuses(selection, change.statuses, again=again)
     dropped = Status(LetterStatus.DROPPED, action.begun_ms, action.id)
@@ -76,6 +77,8 @@ def actions(
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """List the bulk actions on a dead-letter topic: who, when, why, which letters, how far."""
+    import msgspec
+
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
     statuses = letters.statuses.read()
     for action in sorted(statuses.actions.values(), key=lambda action: action.begun_ms):

@@ -92,6 +92,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c… --dry-run
     """
+    from msgspec.structs import replace
+
     from kafka_etl.cli.dlq.changes import edited, show_transformed
     from kafka_etl.cli.dlq.replay_run import run_replay
     from kafka_etl.dead_letters.statuses import ActionState
@@ -124,9 +126,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
             show_transformed(file, overrides, letters, selection, order)
         if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
             return
-        import msgspec
-
-        action = msgspec.structs.replace(
+        action = replace(
             new_action("replay", selection, digest, reason, ActionState.RUNNING),
             pipeline=letters.pipeline,
             to=order.to,
