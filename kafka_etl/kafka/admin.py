@@ -50,7 +50,6 @@ Right = Literal["READ", "WRITE"]
 _FIRST_ANSWER: Final = 1.0
 _REACHED_WITHIN: Final = 10.0
 _CREATED_WITHIN: Final = 10.0
-_HEARD_OF_WITHIN: Final = 5.0
 _REQUEST: Final = 60.0
 """Seconds to wait for an answer: brokers need a while to describe thousands of partitions."""
 _AT_ONCE: Final = 1000
@@ -311,10 +310,7 @@ class Admin:
     def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         """Topic -> its settings by name; no settings of a topic that this user may not read.
 
-        The topics are known to exist; a broker that has not heard of a new one yet is asked again.
-
-        Raises:
-            TopicMissing: A broker has not heard of a topic for 5 s.
+        The topics exist: a broker that has not heard of a new one yet is asked again, for 10 s.
         """
         resources = [_api.ConfigResource(_api.ResourceType.TOPIC, topic) for topic in topics]
 
@@ -325,7 +321,7 @@ class Admin:
                 for resource, future in asked.items()
             }
 
-        deadline = monotonic() + _HEARD_OF_WITHIN
+        deadline = monotonic() + _CREATED_WITHIN
         while resources:
             try:
                 return _patiently("reading the settings of topics", ask)

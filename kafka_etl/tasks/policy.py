@@ -8,6 +8,7 @@ from typing import Literal
 
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks.states import State
+from kafka_etl.tasks.words import Submit
 
 OnDuplicate = Literal["drop", "reject", "rerun"]
 
@@ -41,6 +42,13 @@ class Policy:
     history_ms: int = 7 * 86_400_000
     history_max: int = 1_000_000
     outside: Mapping[State, tuple[str, ...]] = field(default_factory=dict[State, tuple[str, ...]])
+
+    def expires_ms(self, word: Submit) -> int:
+        """When a task that has not started expires, by the time of its record; 0: never."""
+        if self.max_age_ms is None:
+            return 0
+        stamp = word.origin.timestamp if word.origin is not None else -1
+        return (stamp if stamp >= 0 else word.accepted_ms) + self.max_age_ms
 
 
 @dataclass(frozen=True, slots=True)

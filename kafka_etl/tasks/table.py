@@ -105,7 +105,7 @@ def _submitted(task: str, generation: int, word: w.Submit, at: Moment, policy: P
         origin=word.origin,
         input=Input(at.offset, word.size, preview=word.preview),
         trace=word.trace,
-        expires_ms=_expiry(word, policy),
+        expires_ms=policy.expires_ms(word),
         words=(word.word,) if word.word else (),
     )
     case, who = Case(head, word, at, policy), word.by or SOURCE
@@ -114,13 +114,6 @@ def _submitted(task: str, generation: int, word: w.Submit, at: Moment, policy: P
     if head.expires_ms and head.expires_ms <= at.now_ms:
         return _final(case, head, State.EXPIRED, OWNER, "it was too old when it came")
     return _told(head, head.state, at, who)
-
-
-def _expiry(word: w.Submit, policy: Policy) -> int:
-    if policy.max_age_ms is None:
-        return 0
-    stamp = word.origin.timestamp if word.origin is not None else -1
-    return (stamp if stamp >= 0 else word.accepted_ms) + policy.max_age_ms
 
 
 def _is_free(head: Head, at: Moment) -> bool:
