@@ -141,7 +141,7 @@ class RecordErrors(Exception):
 
     def __init__(self, errors: Mapping[int, BaseException]) -> None:
         super().__init__(f"{len(errors)} records failed")
-        self.errors = dict(errors)
+        self.errors: dict[int, BaseException] = dict(errors)
 
 
 class Code(StrEnum):
@@ -195,7 +195,7 @@ class KafkaEtlError(Exception):
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(what, next_step)
         self.what = what
-        self.next_step = next_step or self.advice
+        self.next_step: str = next_step or self.advice
 
     def __str__(self) -> str:
         return str(self.problem)
@@ -229,19 +229,19 @@ class ConfigError(KafkaEtlError):
 
 
 class UnknownPlugin(KafkaEtlError):
-    code = Code.UNKNOWN_PLUGIN
+    code: ClassVar[str] = Code.UNKNOWN_PLUGIN
     exit_status = 2
     advice = "`kafka-etl plugins` lists what is installed."
 
 
 class BrokenPlugin(KafkaEtlError):
-    code = Code.BROKEN_PLUGIN
+    code: ClassVar[str] = Code.BROKEN_PLUGIN
     exit_status = 2
     advice = "Mend the import named above; only pipelines that use this plug-in are affected."
 
 
 class OperatorSignatureError(KafkaEtlError):
-    code = Code.OPERATOR_SIGNATURE
+    code: ClassVar[str] = Code.OPERATOR_SIGNATURE
     exit_status = 2
     advice = "Annotate the first parameter with what the operator takes, for example `dict`."
 

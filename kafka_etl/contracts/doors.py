@@ -81,7 +81,7 @@ class Conflict(Exception):
 
     def __init__(self, partitions: Collection[Partition], lost: str = "") -> None:
         super().__init__(lost or ", ".join(map(str, sorted(partitions))))
-        self.partitions = frozenset(partitions)
+        self.partitions: frozenset[Partition] = frozenset(partitions)
         self.lost = lost
 
 
@@ -99,7 +99,7 @@ class RefusedRows(Exception):
         if not rows:
             raise ValueError("a store refused rows, but named none")
         super().__init__(f"{len(rows)} rows refused")
-        self.rows = dict(rows)
+        self.rows: dict[int, Refused] = dict(rows)
 
 
 class RowOrder(StrEnum):

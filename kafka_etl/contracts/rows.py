@@ -46,7 +46,7 @@ class Rows:
         self.headers: Sequence[Headers | None] | None = outputs.headers
         self.timestamps: Sequence[int] | None = outputs.timestamps
         self.destinations: Sequence[str | None] | None = outputs.topics
-        self.sources = sources
+        self.sources: Sequence[SourceRecord | None] = sources
         self._identify = identify
         self._ids: list[str | None] | None = None
 
@@ -99,7 +99,7 @@ class Row:
 
     def __init__(self, rows: Rows, position: int) -> None:
         self._rows = rows
-        self.position = position
+        self.position: int = position
 
     @property
     def value(self) -> Any:

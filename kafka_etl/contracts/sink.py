@@ -146,7 +146,7 @@ class Aborted(Exception):
         self.reason = reason
         self.refusal = refusal
         self.routine = routine
-        self.moved = frozenset(moved)
+        self.moved: frozenset[Partition] = frozenset(moved)
 
 
 class RowsRefused(Exception):
@@ -161,7 +161,7 @@ class RowsRefused(Exception):
 
     def __init__(self, rows: Mapping[int, Refused], *, delivered: bool = False) -> None:
         super().__init__(f"{len(rows)} rows refused")
-        self.rows = dict(rows)
+        self.rows: dict[int, Refused] = dict(rows)
         self.delivered = delivered
 
 

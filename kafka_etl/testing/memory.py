@@ -315,11 +315,11 @@ class MemorySink:
     """
 
     def __init__(self, broker: MemoryBroker, topic: str, answers: Iterable[Answer] = ()) -> None:
-        self.answers = deque(answers)
+        self.answers: deque[Answer] = deque(answers)
         self.refuses: Callable[[bytes | None], bool] = _nothing
         self.refuses_letter: Callable[[DeadLetter], bool] = _nothing
         self.commits: list[Settlement] = []
-        self.opened = 0
+        self.opened: int = 0
         self._broker = broker
         self._topic = topic
         self._ready = False

@@ -82,15 +82,15 @@ class MemoryTarget:
         self.letters: list[bytes] = []
         self.verdict: Callable[[Any], Refused | Again | None] = _takes
         self.fails: Callable[[Any], Exception | None] = _takes
-        self.delay = 0.0
-        self.away = 0
+        self.delay: float = 0.0
+        self.away: int = 0
         self.lost: deque[Lost | None] = deque()
         self.rivals: deque[Mapping[Partition, StoredOffset]] = deque()
         self.torn = 0
         self.orphans: list[Kept] = []
         self.connects = 0
-        self.calls = 0
-        self.lock = RLock()
+        self.calls: int = 0
+        self.lock: RLock = RLock()
 
     @property
     def values(self) -> list[Any]:
@@ -199,7 +199,7 @@ class MemoryWriter(Writer):
         self.target = target
         self.order = order
         self.repeatable = repeatable
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self._connection = _Connection(target)
 
     def connect(self) -> None:
@@ -272,7 +272,7 @@ class MemoryStore(Store):
     def __init__(self, target: MemoryTarget, *, upsert: bool = False) -> None:
         self.target = target
         self.upsert = upsert
-        self.connection = _Connection(target)
+        self.connection: _Connection = _Connection(target)
 
     def connect(self) -> None:
         self.connection.open()

@@ -238,7 +238,7 @@ class Reader:
 
     def __init__(self, system: SourceSystem, member: int = 0) -> None:
         self.arrived: dict[Partition, Arrival] = {}
-        self.source = system.source(member)
+        self.source: Source = system.source(member)
         self._system = system
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,6 +83,24 @@ def test_it_is_built_in_the_same_way_again(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT)
     for built in tmp_path.iterdir():
         assert built.read_bytes() == (wheel.parent / built.name).read_bytes(), built.name
+
+
+def test_all_that_is_public_has_a_type(tmp_path: Path) -> None:
+    """As the type checkers of users see it."""
+    venv = Path(sys.executable).parents[1]
+    done = subprocess.run(
+        [venv / "bin/pyright", "--ignoreexternal", "--outputjson", "--verifytypes", "kafka_etl"],
+        cwd=tmp_path,
+        env={**os.environ, "VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    public = re.compile(r"kafka_etl\.(\w+$|(contracts|errors|testing)\b)")
+    symbols = json.loads(done.stdout)["typeCompleteness"]["symbols"]
+    found = {one["name"]: one["isTypeKnown"] for one in symbols if public.match(one["name"])}
+    assert found.keys() >= {"kafka_etl.Record", "kafka_etl.contracts.Store"}
+    assert [name for name, is_known in found.items() if not is_known] == []
 
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
