@@ -106,9 +106,11 @@ def _settings(schema: Schema, defs: Mapping[str, Schema], before: str) -> Iterat
         default = orjson.dumps(part["default"]).decode() if "default" in part else None
         is_required = name in schema.get("required", ())
         told = part.get("description", "")
-        yield Setting(f"{before}{name}", in_words(part), default, is_required, told)
         reference = part.get("$ref", "").removeprefix(_DEFS)
-        if reference and reference != "UseSettings":
+        choices = defs.get(reference, {}).get("enum")
+        words = in_words({"enum": choices} if choices and "title" not in part else part)
+        yield Setting(f"{before}{name}", words, default, is_required, told)
+        if reference and reference != "UseSettings" and "enum" not in defs[reference]:
             yield from _settings(defs[reference], defs, f"{before}{name}.")
 
 

@@ -12,15 +12,71 @@ from typer.core import TyperGroup
 
 from kafka_etl.cli.app import app
 from kafka_etl.cli.groups import Unloaded
+from kafka_etl.cli.plugin_page import Setting, settings_of
+from kafka_etl.config.model import OperatorUseSpec, PipelineSpec
+from kafka_etl.config.task_model import TaskSpec
+from kafka_etl.contracts import Settings
 from kafka_etl.metrics import METRICS
+from kafka_etl.plugins import PluginRegistry
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 _MADE = "This page is made from the code: `python -m tests.kit.reference_pages`.\n"
+_INNER = {"dead_letters", "task_deliveries", "task_inbox"}
+"""Sources that no file names: pipelines of ours that are made of a file."""
+_PLACES = {"source", "sink"}
 
 
 def pages() -> dict[str, str]:
     """File name -> the page as it should be."""
-    return {"commands.md": commands(), "metrics.md": metrics()}
+    return {
+        "commands.md": commands(),
+        "metrics.md": metrics(),
+        "pipeline-file.md": pipeline_file(),
+        "plug-ins.md": plug_ins(),
+    }
+
+
+def pipeline_file() -> str:
+    parts = {
+        "# Pipeline files": PipelineSpec,
+        "## Each of `operators`": OperatorUseSpec,
+        "## Task pipelines, `mode: task`": TaskSpec,
+    }
+    begin = (
+        f"{_MADE}\nDurations are written as `500ms`, `10s`, `5m`, `1h` or `7d`, sizes as `64KiB`. "
+        "`source` and `sink` have `use`, the name of a plug-in, and `with`, its "
+        "[settings](plug-ins.md). `${NAME}` is a variable of the environment.\n"
+    )
+    tables = {title: _table(model) for title, model in parts.items()}
+    first, *others = tables.items()
+    return "\n".join(
+        [f"{first[0]}\n\n{begin}\n{first[1]}", *(f"{title}\n\n{table}" for title, table in others)]
+    )
+
+
+def plug_ins() -> str:
+    registry = PluginRegistry.installed()
+    found = [f"# Plug-ins\n\n`kafka-etl plugins NAME` says the same of those of others. {_MADE}"]
+    for kind in ("sources", "sinks", "operators", "codecs"):
+        for plugin in registry:
+            if plugin.kind == kind and plugin.name not in _INNER:
+                title = f"## {kind[:-1].capitalize()} `{plugin.name}`"
+                about = registry.summary(plugin).split("\n")[0]
+                table = _table(registry.settings(plugin)) or "There are no settings.\n"
+                found.append(f"{title}\n\n{about}\n\n{table}")
+    return "\n".join(found)
+
+
+def _table(model: type[Settings]) -> str:
+    rows = [_setting(one) for one in settings_of(model)]
+    return "".join(["| setting | type | default | |\n|---|---|---|---|\n", *rows]) if rows else ""
+
+
+def _setting(one: Setting) -> str:
+    words = "plug-in" if one.name in _PLACES else one.type
+    default = "required" if one.required else f"`{one.default}`" if one.default else ""
+    told = one.told.replace("|", "\\|")
+    return f"| `{one.name}` | {words} | {default} | {told} |\n"
 
 
 def metrics() -> str:
