@@ -149,14 +149,19 @@ def without_echoes(findings: Sequence[Finding]) -> list[Finding]:
     ]
 
 
-def config_error(findings: Sequence[Finding]) -> ConfigError:
-    """Make one error of all findings, in the order of their files and lines."""
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings to be shown, in the order of their files and lines."""
 
     def place(finding: Finding) -> tuple[str, int, int]:
         mark = finding.mark or Mark(0, 0)
         return str(finding.path), mark.line, mark.column
 
-    texts = [finding.render() for finding in sorted(without_echoes(findings), key=place)]
+    return sorted(without_echoes(findings), key=place)
+
+
+def config_error(findings: Sequence[Finding]) -> ConfigError:
+    """Make one error of all findings."""
+    texts = [finding.render() for finding in in_order(findings)]
     count = f"{len(texts)} problem{'s' if len(texts) > 1 else ''} in the configuration"
     return ConfigError("\n\n".join([count, *texts]))
 
