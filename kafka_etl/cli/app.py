@@ -24,6 +24,7 @@ add(app, "validate", "kafka_etl.cli.validate:validate", "Check pipeline files wi
 add(app, "try", "kafka_etl.cli.try_out:try_out", "Run operators on some records; write nothing.")
 add(app, "test", "kafka_etl.cli.cases:run_cases", "Run the test cases of pipelines, without Kafka.")
 add(app, "status", "kafka_etl.cli.control:status", "Show the pipelines of a daemon.")
+add(app, "top", "kafka_etl.cli.control:top", "Show the pipelines of a daemon, live.")
 add(app, "pause", "kafka_etl.cli.control:pause", "Pause a pipeline.")
 add(app, "resume", "kafka_etl.cli.control:resume", "Resume a pipeline.")
 add(app, "restart", "kafka_etl.cli.control:restart", "Restart a pipeline from its file.")

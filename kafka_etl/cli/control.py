@@ -1,4 +1,4 @@
-"""`kafka-etl status|pause|resume|restart`: sends requests to a running daemon."""
+"""`kafka-etl status|top|pause|resume|restart`: sends requests to a running daemon."""
 
 from __future__ import annotations
 
@@ -30,21 +30,57 @@ def status(
     """Show the pipelines of a daemon as a table; exit 1 if one has failed."""
     import orjson
 
-    from kafka_etl.cli.status_table import FAILED, remarks, table
+    from kafka_etl.cli.status_table import FAILED
 
     answer = _ask(http, state_dir, "GET", "/pipelines")
     pipelines = answer["pipelines"]
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in table(pipelines, width):
-            typer.echo(line)
-        below = [remark for pipeline in pipelines for remark in remarks(pipeline)]
-        if below:
-            typer.echo("\n" + "\n".join(below))
+        typer.echo("\n".join(_shown(pipelines)))
     if any(pipeline["state"] in FAILED for pipeline in pipelines):
         raise typer.Exit(1)
+
+
+def top(
+    *,
+    every: Annotated[
+        float, typer.Option(min=0.2, metavar="SECONDS", help="Between two looks.")
+    ] = 1.0,
+    http: HttpOfDaemon = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Show the pipelines of a daemon on the whole terminal, again each second; ends by Ctrl-C.
+
+    In a pipe, the tables follow each other. A daemon that goes away is waited for.
+
+    Example: kafka-etl top --every 5
+    """
+    from kafka_etl.cli.full_screen import FullScreen
+    from kafka_etl.errors import DaemonUnreachable
+
+    screen = FullScreen(sys.stdout)
+    try:
+        while True:
+            try:
+                lines = _shown(_ask(http, state_dir, "GET", "/pipelines")["pipelines"])
+            except DaemonUnreachable as error:
+                lines = [str(error)]
+            screen.show([time.strftime("%Y-%m-%d %H:%M:%S"), "", *lines])
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return
+    finally:
+        screen.close()
+
+
+def _shown(pipelines: Any) -> list[str]:
+    """The table of `status`, and what is to be said below."""
+    from kafka_etl.cli.status_table import remarks, table
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    below = [remark for pipeline in pipelines for remark in remarks(pipeline)]
+    return [*table(pipelines, width), *(["", *below] if below else [])]
 
 
 def pause(
