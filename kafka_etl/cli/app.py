@@ -22,6 +22,7 @@ app = typer.Typer(
 add(app, "run", "kafka_etl.cli.run:run", "Run pipelines until SIGTERM or SIGINT.")
 add(app, "validate", "kafka_etl.cli.validate:validate", "Check pipeline files without Kafka.")
 add(app, "try", "kafka_etl.cli.try_out:try_out", "Run operators on some records; write nothing.")
+add(app, "tap", "kafka_etl.cli.tap:tap", "Show what goes into a pipeline and comes out, live.")
 add(app, "test", "kafka_etl.cli.cases:run_cases", "Run the test cases of pipelines, without Kafka.")
 add(app, "status", "kafka_etl.cli.control:status", "Show the pipelines of a daemon.")
 add(app, "top", "kafka_etl.cli.control:top", "Show the pipelines of a daemon, live.")

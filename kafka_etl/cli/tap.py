@@ -1,0 +1,134 @@
+"""`kafka-etl tap`: shows the records that go into a pipeline and come out, as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kafka_etl.cli.cluster import KafkaOption, find_cluster
+from kafka_etl.cli.options import Sets, parse_sets
+
+if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.model import PipelineSpec
+    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.tail import Tail
+    from kafka_etl.record import Partition, SourceRecord
+
+
+def tap(  # noqa: PLR0913 - one parameter per option
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline file.")],
+    *,
+    count: Annotated[int | None, typer.Option("-n", min=1, help="End after so many.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0.1, metavar="SECONDS", help="End after so long.")
+    ] = None,
+    fixture: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FIXTURE",
+            help="Also write what goes in to this file, redacted, for `try -f` and `test`.",
+        ),
+    ] = None,
+    redact: Annotated[
+        list[str], typer.Option("--redact", metavar="FIELD", help="A further field to hide.")
+    ] = [],  # noqa: B006 - typer reads it, nobody changes it
+    kafka: KafkaOption = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Show records that go into a pipeline, its outputs and dead letters, as they come.
+
+    The command reads the topics of the file, joins no group and writes nothing to Kafka. A fixture
+    has records as `show --json` prints them; fields whose names sound like secrets are hidden.
+
+    Example: kafka-etl tap pipeline.yaml -n 20 --record orders.jsonl --redact email
+    """
+    from kafka_etl.kafka.admin import reached
+    from kafka_etl.kafka.tail import Tail
+    from kafka_etl.readable import as_text
+
+    cluster = find_cluster(kafka, file, parse_sets(sets))
+    if cluster.spec is None:
+        raise typer.BadParameter(f"{file} holds no pipeline", param_hint="FILE")
+    admin = reached(cluster.admin)
+    kinds = _kinds(cluster.spec, admin)
+    begins = _ends(admin, kinds)
+    until = None if seconds is None else time.monotonic() + seconds
+    typer.echo(f"tapping {', '.join(sorted(kinds))}", err=True)
+    with suppress(KeyboardInterrupt), Tail(cluster.consumer, begins) as tail:
+        for number, record in enumerate(_records(tail, until), 1):
+            kind = kinds[record.topic() or ""]
+            typer.echo(f"{kind:<4} {as_text(record)}")
+            if fixture is not None and kind == "in":
+                _keep(fixture, record, redact)
+            if number == count:
+                break
+
+
+def _keep(fixture: Path, record: SourceRecord, redact: Collection[str]) -> None:
+    import orjson
+
+    from kafka_etl.readable import as_json
+
+    kept = orjson.dumps(redacted(orjson.loads(as_json(record)), redact))
+    with fixture.open("ab") as file:
+        file.write(kept + b"\n")
+
+
+def redacted(data: Any, names: Collection[str]) -> Any:
+    """JSON without what is secret: values of fields with these names, or with telling ones."""
+    from kafka_etl.config.report import SECRET_NAME
+
+    def is_secret(name: object) -> bool:
+        return name in names or SECRET_NAME.search(str(name)) is not None
+
+    match data:
+        case {"name": name, "value": _} if is_secret(name):  # a header
+            return {"name": name, "value": "***"}
+        case dict():
+            fields: dict[str, Any] = data
+            return {n: "***" if is_secret(n) else redacted(d, names) for n, d in fields.items()}
+        case list():
+            parts: list[Any] = data
+            return [redacted(part, names) for part in parts]
+        case _:
+            return data
+
+
+def _kinds(spec: PipelineSpec, admin: Admin) -> dict[str, str]:
+    """Topic -> `in`, `out` or `dead`."""
+    from kafka_etl.kafka import topic_pattern
+
+    given = spec.source.with_.get("topics", [])
+    sources = [given] if isinstance(given, str) else list(given)
+    if sources and topic_pattern.is_pattern(sources[0]):
+        sources = [name for name in admin.all_topics() if topic_pattern.matches(sources[0], name)]
+    kinds = dict.fromkeys(sources, "in")
+    if spec.sink.use == "kafka":
+        named = [spec.sink.with_.get("topic"), *spec.sink.with_.get("routes", [])]
+        kinds |= {name: "out" for name in named if name and not topic_pattern.is_pattern(name)}
+    if spec.dead_letter is not None and spec.dead_letter.topic:
+        kinds[spec.dead_letter.topic] = "dead"
+    return kinds
+
+
+def _ends(admin: Admin, topics: Collection[str]) -> dict[Partition, int]:
+    """The ends of the partitions of these topics; one that is not there yet is left out."""
+    from kafka_etl.errors import TopicMissing
+    from kafka_etl.kafka.topics import existing_partitions, whole
+
+    partitions: list[Partition] = []
+    for topic in topics:
+        with suppress(TopicMissing):
+            partitions += existing_partitions(admin, topic)
+    return {partition: end for partition, (_, end) in whole(admin, partitions).items()}
+
+
+def _records(tail: Tail, until: float | None) -> Iterator[SourceRecord]:
+    while until is None or time.monotonic() < until:
+        yield from tail.poll(0.2)

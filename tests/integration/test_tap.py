@@ -1,0 +1,54 @@
+"""What goes into a running pipeline and comes out, as a bystander sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from kafka_etl.cli.tap import redacted
+from tests.kit.daemon import COMMAND, Daemon, command
+from tests.kit.kafka import Kafka
+from tests.kit.pipeline import Project
+
+CODE = """
+def op(order: dict) -> dict:
+    return {"double": 2 * order["amount"]}
+"""
+
+
+def test_records_are_shown_by_kind_and_kept_without_secrets(tmp_path: Path, kafka: Kafka) -> None:
+    project = Project(tmp_path, kafka, code=CODE, operators=["ops:op"], partitions=1)
+    fixture = tmp_path / "fixture.jsonl"
+    options = ["-n", "6", "--for", "60", "--record", str(fixture), "--redact", "mail"]
+    with Daemon(tmp_path, str(project.file)) as daemon:
+        daemon.until(lambda p: p["state"] == "running" and p["partitions"] == 1)
+        with subprocess.Popen(
+            [*COMMAND, "tap", str(project.file), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as tap:
+            assert tap.stderr is not None
+            assert "tapping" in tap.stderr.readline()
+            time.sleep(1)  # the reader stands at the ends
+            orders = [{"amount": 1, "mail": "a@b", "password": "x"}, {"amount": 2}, {"none": 3}]
+            project.produce([{"value": json.dumps(order)} for order in orders[:2]])
+            daemon.until(lambda p: p["counts"]["records_out"] == 2)
+            project.produce([{"value": json.dumps(orders[2])}])
+            shown, _ = tap.communicate(timeout=60)
+    kinds = [line.split()[0] for line in shown.splitlines() if not line.startswith(" ")]
+    assert sorted(kinds) == ["dead", "in", "in", "in", "out", "out"]
+    assert '"double":2' in shown
+    kept = [json.loads(line)["value"] for line in fixture.read_text().splitlines()]
+    assert kept == [{"amount": 1, "mail": "***", "password": "***"}, {"amount": 2}, {"none": 3}]
+    tried = command("try", str(project.file), "-f", str(fixture), "--records", cwd=tmp_path)
+    assert '"double":2' in tried.stdout, tried.stderr
+
+
+def test_headers_that_are_secrets_are_hidden_too() -> None:
+    record = {"headers": [{"name": "Authorization", "value": "x"}, {"name": "id", "value": "1"}]}
+    assert redacted(record, []) == {
+        "headers": [{"name": "Authorization", "value": "***"}, {"name": "id", "value": "1"}]
+    }
