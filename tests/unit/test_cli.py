@@ -75,6 +75,8 @@ COMMANDS = [
     ("run",),
     ("validate",),
     ("status",),
+    ("top",),
+    ("tap",),
     ("pause",),
     ("resume",),
     ("restart",),
