@@ -55,7 +55,7 @@ def test_it_holds_three_packages_and_nothing_else(wheel: Path) -> None:
         names = opened.namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
-    assert {name for name in names if name.endswith("py.typed")} == {
+    assert {f"{name}/py.typed" for name in top if f"{name}/py.typed" in names} == {
         f"{package}/py.typed" for package in PACKAGES
     }
     assert "kafka_etl/broker/kafka.lock" in names
