@@ -312,9 +312,10 @@ class OwnerSink:
         if forgets:
             self._forgot_at = now
         self._end_lost(now)
-        self._grant(now)
-        for tp, book in self._books.items():
-            self._grant_elsewhere(tp, book, now)
+        if not paused:
+            self._grant(now)
+            for tp, book in self._books.items():
+                self._grant_elsewhere(tp, book, now)
         is_idle = not paused and all(book.next_waiting() is None for book in self._books.values())
         self._keeper.offer(is_idle=is_idle)
         self._measures.look(self._books.values(), now)

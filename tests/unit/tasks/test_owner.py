@@ -441,6 +441,18 @@ def test_an_attempt_that_its_executor_does_not_list_is_lost() -> None:
     assert bench.head("t1").attempts.counted == 1
 
 
+def test_a_paused_pipeline_begins_nothing() -> None:
+    bench = Bench()
+    bench.submit("t1")
+    bench.submit("t2")
+    bench.turn()
+    bench.local.released(bench.head("t1").token)  # a slot gets free
+    bench.owner.tick(lambda: Tenure("lease"), final=False, paused=True)
+    assert [grant.task for grant in bench.grants] == ["t1"]
+    bench.turn()
+    assert [grant.task for grant in bench.grants] == ["t1", "t2"]
+
+
 def test_a_grant_that_never_arrived_does_not_count() -> None:
     bench = Bench()
     bench.submit("t1")
