@@ -308,10 +308,7 @@ class Admin:
         )
 
     def settings_of(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Topic -> its settings by name; no settings of a topic that this user may not read.
-
-        The topics exist: a broker that has not heard of a new one yet is asked again, for 10 s.
-        """
+        """Topic -> its settings by name; no settings of a topic that this user may not read."""
         resources = [_api.ConfigResource(_api.ResourceType.TOPIC, topic) for topic in topics]
 
         def ask() -> dict[str, dict[str, str]]:
@@ -321,15 +318,7 @@ class Admin:
                 for resource, future in asked.items()
             }
 
-        deadline = monotonic() + _CREATED_WITHIN
-        while resources:
-            try:
-                return _patiently("reading the settings of topics", ask)
-            except TopicMissing:
-                if monotonic() > deadline:
-                    raise
-                sleep(0.1)
-        return {}
+        return _of_existing("reading the settings of topics", ask) if resources else {}
 
     def create_topic(
         self, name: str, partitions: int, replication: int | None, config: Mapping[str, Any]
@@ -443,7 +432,7 @@ class Admin:
             }
 
         what = "looking up offsets"
-        return _patiently(what, ask) if wanted else {}
+        return _of_existing(what, ask) if wanted else {}
 
     def commit(self, group: str, offsets: Mapping[Partition, int]) -> bool:
         """Set the offsets of a group, in requests of 1,000 partitions.
@@ -555,6 +544,16 @@ def _patiently(what: str, ask: Callable[[], T], otherwise: type[KafkaEtlError] |
         if classify.busy(error):
             raise BrokersUnreachable(explained.what, _BUSY_ADVICE) from raised
         raise explained from raised
+
+
+def _of_existing(what: str, ask: Callable[[], T]) -> T:
+    """Ask about topics that exist: a broker that has not heard of a new one yet is asked again."""
+    deadline = monotonic() + _CREATED_WITHIN
+    while monotonic() < deadline:
+        with suppress(TopicMissing):
+            return _patiently(what, ask)
+        sleep(0.1)
+    return _patiently(what, ask)
 
 
 def _said(state: RetryCallState) -> str:
