@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from secrets import token_hex
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -15,6 +16,10 @@ from kafka_etl.kafka.broker_clock import BrokerClock
 from kafka_etl.kafka.client_settings import make_client
 from kafka_etl.log import get_logger
 from kafka_etl.tasks.keeping import Acknowledged, Said
+from kafka_etl.tasks.words import Probe, encode_word
+
+_TOLD_WITHIN: Final = 5.0
+"""Seconds to wait for the time; without, the host's clock counts until a word is acknowledged."""
 
 
 class WordRelay:
@@ -45,6 +50,12 @@ class WordRelay:
         self._clock = clock
         self._acknowledged: deque[Acknowledged] = deque()
         self._log = get_logger("owner")
+
+    def ask_the_time(self) -> None:
+        """Have a broker tell the time: wait until Kafka has taken a word, for a moment at most."""
+        probe = encode_word(Probe(word=token_hex(8)))
+        self.write(Said(0, "probe", probe.value, probe.headers))
+        self._producer.flush(_TOLD_WITHIN)
 
     def write(self, said: Said) -> None:
         """Queue a word."""

@@ -50,6 +50,7 @@ def make_owner(
     clients = {**deployment.kafka, **deployment.producer}
     clock, topic = BrokerClock(), settings.logs_topic
     relay = WordRelay(clients, settings.inbox, clock, settings.max_result + AROUND_RESULT)
+    relay.ask_the_time()  # before a task is judged by its age
     readers = {**deployment.kafka, **deployment.consumer}
     tail = KafkaHeadTail(readers, settings.journal)
     logs = LogRelay(clients, topic, deployment.partitions[topic]) if settings.logs else None
