@@ -13,8 +13,9 @@ FORMAT: Final = 1
 _LINES: Final = 50
 _WORDS: Final = 16
 _ATTEMPTS: Final = 10
-_ALONE_FROM: Final = 2
-"""Joint deaths from which on a task runs alone on its executor."""
+_ALONE_FROM: Final = 4
+"""Joint deaths from which on a task runs alone on its executor. Where hosts die often, two of them
+are chance for many tasks, and all of these alone would take very long."""
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
