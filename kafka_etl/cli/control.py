@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -77,10 +76,10 @@ def top(
 def _shown(pipelines: Any) -> list[str]:
     """The table of `status`, and what is to be said below."""
     from kafka_etl.cli.status_table import remarks, table
+    from kafka_etl.terminal import columns
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     below = [remark for pipeline in pipelines for remark in remarks(pipeline)]
-    return [*table(pipelines, width), *(["", *below] if below else [])]
+    return [*table(pipelines, columns()), *(["", *below] if below else [])]
 
 
 def pause(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -73,28 +73,12 @@ def tap(  # noqa: PLR0913 - one parameter per option
 def _keep(fixture: Path, record: SourceRecord, redact: Collection[str]) -> None:
     import orjson
 
+    from kafka_etl.config.secrets import redacted
     from kafka_etl.readable import as_json
 
     kept = orjson.dumps(redacted(orjson.loads(as_json(record)), redact))
     with fixture.open("ab") as file:
         file.write(kept + b"\n")
-
-
-def redacted(data: Any, names: Collection[str]) -> Any:
-    """JSON without what is secret: values of fields with these names, or with telling ones."""
-    from kafka_etl.config.parse import is_list, is_mapping
-    from kafka_etl.config.report import SECRET_NAME
-
-    def is_secret(name: object) -> bool:
-        return name in names or SECRET_NAME.search(str(name)) is not None
-
-    if is_list(data):
-        return [redacted(part, names) for part in data]
-    if not is_mapping(data):
-        return data
-    if data.keys() == {"name", "value"} and is_secret(data["name"]):  # a header
-        return {"name": data["name"], "value": "***"}
-    return {name: "***" if is_secret(name) else redacted(d, names) for name, d in data.items()}
 
 
 def _kinds(spec: PipelineSpec, admin: Admin) -> dict[str, str]:
@@ -117,13 +101,13 @@ def _kinds(spec: PipelineSpec, admin: Admin) -> dict[str, str]:
 def _ends(admin: Admin, topics: Collection[str]) -> dict[Partition, int]:
     """The ends of the partitions of these topics; one that is not there yet is left out."""
     from kafka_etl.errors import TopicMissing
-    from kafka_etl.kafka.topics import existing_partitions, whole
+    from kafka_etl.kafka.topics import existing_partitions
 
     partitions: list[Partition] = []
     for topic in topics:
         with suppress(TopicMissing):
             partitions += existing_partitions(admin, topic)
-    return {partition: end for partition, (_, end) in whole(admin, partitions).items()}
+    return admin.latest(partitions)
 
 
 def _records(tail: Tail, until: float | None) -> Iterator[SourceRecord]:

@@ -1,9 +1,9 @@
-"""Keeps secrets of a pipeline file out of texts, such as the values of an operator's variables."""
+"""Keeps secrets out of what is shown: those of a pipeline file, and those in data."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -33,6 +33,21 @@ def hiding(document: Document) -> Callable[[str], str]:
         return _LOGIN.sub(rf"\1{HIDDEN}", text)
 
     return hide
+
+
+def redacted(data: Any, names: Collection[str]) -> Any:
+    """JSON without the values of fields that have one of these names, or a telling name."""
+
+    def is_secret(name: object) -> bool:
+        return name in names or SECRET_NAME.search(str(name)) is not None
+
+    if is_list(data):
+        return [redacted(part, names) for part in data]
+    if not is_mapping(data):
+        return data
+    if data.keys() == {"name", "value"} and is_secret(data["name"]):  # a header
+        return {"name": data["name"], "value": HIDDEN}
+    return {name: HIDDEN if is_secret(name) else redacted(d, names) for name, d in data.items()}
 
 
 def _literal(data: Any) -> Iterator[str]:

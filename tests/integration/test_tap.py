@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from kafka_etl.cli.tap import redacted
+from kafka_etl.config.secrets import redacted
 from tests.kit.daemon import COMMAND, Daemon, command
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from itertools import islice
@@ -22,6 +20,7 @@ from kafka_etl.cli.dlq.finding import (
     tasks_of,
 )
 from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.terminal import columns
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters.statuses import LetterStatus
@@ -121,7 +120,7 @@ def _list_each(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     if form is not Format.TABLE:
         _write(form, (letter_fields(row, index.topic) for row in shown))
         return
-    width, number = _width(), 0
+    width, number = columns(), 0
     for row in shown:
         number += 1
         typer.echo(letter_line(row, index.topic, width))
@@ -152,7 +151,7 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
         typer.echo(f"{index.topic} has no {state}dead letters that fit", err=True)
         return kinds
     typer.echo(f"{index.topic}: {total:,} {state}dead letters of {len(kinds):,} kinds")
-    for line in table(shown, total, index.topic, _width()):
+    for line in table(shown, total, index.topic, columns()):
         typer.echo(line)
     if len(shown) < len(kinds):
         typer.echo(f"{len(kinds) - len(shown):,} more kinds: -n {len(kinds)}", err=True)
@@ -206,8 +205,3 @@ def _write(form: Format, rows: Iterable[dict[str, Any]]) -> None:
 
     for line in json_lines(rows) if form is Format.JSON else csv_lines(rows):
         typer.echo(line)
-
-
-def _width() -> int | None:
-    """The width of the terminal; None: the output is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
@@ -22,6 +20,7 @@ from kafka_etl.cli.tasks.finding import (
     parse_where,
 )
 from kafka_etl.cli.tasks.states import StateOption, parse_states
+from kafka_etl.terminal import columns
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.task_history.index import Index
@@ -104,8 +103,7 @@ def _show(name: str, index: Index, tasks: Iterator[Task], limit: int) -> None:
         if index.counts():
             typer.echo("None fits.", err=True)
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in table(shown, width):
+    for line in table(shown, columns()):
         typer.echo(line)
     if len(shown) == limit and next(tasks, None) is not None:
         typer.echo(f"There are more: -n shows more than {limit}.", err=True)
