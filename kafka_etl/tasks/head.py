@@ -13,9 +13,8 @@ FORMAT: Final = 1
 _LINES: Final = 50
 _WORDS: Final = 16
 _ATTEMPTS: Final = 10
-_ALONE_FROM: Final = 4
-"""Joint deaths from which on a task runs alone on its executor. Where hosts die often, two of them
-are chance for many tasks, and all of these alone would take very long."""
+_SUSPECT_FROM: Final = 2
+"""Joint deaths from which on a task is a suspect; one is chance."""
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -276,9 +275,18 @@ class Head(_Part, frozen=True, kw_only=True):
         return bool(self.route) and not self.overtakes
 
     @property
-    def runs_alone(self) -> bool:
-        """Whether nothing may run beside this task: it has died with others, perhaps of them."""
-        return self.attempts.joint >= _ALONE_FROM
+    def is_suspect(self) -> bool:
+        """Whether the task may be one that brings its executor down: it has died with others."""
+        return self.attempts.joint >= _SUSPECT_FROM
+
+    def most_suspects(self, slots: int) -> int:
+        """Suspects that may run together on an executor with so many slots, if this one does.
+
+        They are half as many after each further death. So one that does bring executors down is
+        soon the only one, whatever the number of the others, and these have ended; where hosts die
+        for other reasons, hardly a task ever waits for that.
+        """
+        return max(1, slots >> (self.attempts.joint - 1)) if self.is_suspect else slots
 
     def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
         """The last fifty lines, this one among them, and how many there were before."""

@@ -106,6 +106,8 @@ class _Glance(msgspec.Struct, frozen=True):
 
 _FINAL: Final = frozenset(state.value for state in FINAL)  # texts, which are hashed in C
 _SUCCEEDED: Final = State.SUCCEEDED.value
+_Place = tuple[int, str, int]
+"""The place of a task in a queue: offset of its submission, its id, its generation."""
 _glance: Final = msgspec.json.Decoder(_Glance).decode
 
 
@@ -137,7 +139,7 @@ class Book:
         self._recent: dict[str, bytes | None] = {}
         self._unsaved: set[str] = set()
         self._overlay: dict[str, Head | None] = {}
-        self._queue: list[tuple[int, str, int]] = []
+        self._queues: dict[bool, list[_Place]] = {False: [], True: []}
         self._timers: list[tuple[int, str, int]] = []
         self._routes = Routes(self._has_place)
         self._has_called = False
@@ -334,19 +336,25 @@ class Book:
 
     # Questions
 
-    def next_waiting(self) -> Head | None:
-        """The task that waits longest for an attempt; None: no task waits."""
-        while self._queue:
-            _, task, generation = self._queue[0]
+    def next_waiting(self, *, suspect: bool = False) -> Head | None:
+        """The task that waits longest for an attempt; None: no task waits.
+
+        Args:
+            suspect: Whether a suspect is asked for; else a task that is none.
+        """
+        queue = self._queues[suspect]
+        while queue:
+            _, task, generation = queue[0]
             head = self.head(task)
             if (
                 head is None
                 or head.state is not State.ENQUEUED
                 or head.generation != generation
+                or head.is_suspect is not suspect
                 or task in self.broken
                 or not self._may_start(head)
             ):
-                heappop(self._queue)
+                heappop(queue)
                 continue
             return head
         return None
@@ -487,9 +495,12 @@ class Book:
         if head.due is not None:
             heappush(self._timers, (head.due.at_ms, head.id, head.generation))
         if head.state is State.ENQUEUED and self._may_start(head):
-            heappush(self._queue, (head.seq, head.id, head.generation))
+            self._enqueue(head)
         if head.expires_ms and head.state in {State.ENQUEUED, State.RETRYING}:
             heappush(self._timers, (head.expires_ms, head.id, head.generation))
+
+    def _enqueue(self, head: Head) -> None:
+        heappush(self._queues[head.is_suspect], (head.seq, head.id, head.generation))
 
     # Routes
 
@@ -519,5 +530,5 @@ class Book:
         place = self._routes.first(route)
         head = None if place is None else self.head(place[1])
         if head is not None and head.state is State.ENQUEUED:
-            heappush(self._queue, (head.seq, head.id, head.generation))
+            self._enqueue(head)
             self._has_called = True

@@ -117,7 +117,7 @@ class LocalKeeper:
         self._running: dict[str, Held] = {}
         self._since_attach: dict[str, Held] = {}
         self._reserved: dict[str, Instant] = {}
-        self._alone: set[str] = set()
+        self._suspects: dict[str, Head] = {}
         self._drains = False
 
     def close(self) -> None:
@@ -197,8 +197,6 @@ class LocalKeeper:
         """Number of slots, of which none counts while the keeper may begin nothing more."""
         if self._holding is None or self._drains or not self._link.connected:
             return 0
-        if any(token in self._running or token in self._reserved for token in self._alone):
-            return 0
         return self._holding.slots
 
     @property
@@ -217,14 +215,19 @@ class LocalKeeper:
         else:
             self._mean += _NEWEST * (word.seconds - self._mean)
 
-    def has_room_for(self, head: Head) -> bool:
-        """Whether a task that waits may begin here: one that runs alone needs all slots."""
-        return not head.runs_alone or not (self._running or self._reserved)
+    def has_room_for(self, suspect: Head) -> bool:
+        """Whether a suspect may begin here: beside some suspects, and beside all other tasks."""
+        there = [
+            head
+            for token, head in self._suspects.items()
+            if token in self._running or token in self._reserved
+        ]
+        return len(there) < min(head.most_suspects(self._slots) for head in (suspect, *there))
 
-    def leave_alone(self, head: Head) -> None:
-        """Grant nothing beside the attempt of this task, if it runs alone."""
-        if head.runs_alone:
-            self._alone.add(head.token)
+    def knows(self, head: Head) -> None:
+        """The keeper holds the token of a task of ours; of suspects this counts."""
+        if head.is_suspect:
+            self._suspects[head.token] = head
 
     def grant(self, head: Head) -> w.Granted:
         """Reserve a slot of the keeper; the grant counts once it is committed."""
@@ -233,7 +236,7 @@ class LocalKeeper:
             raise RuntimeError("there is no keeper")
         token = token_hex(8)
         now = self._reserved[token] = Instant.now()
-        self.leave_alone(replace(head, token=token))
+        self.knows(replace(head, token=token))
         return w.Granted(
             token=token,
             executor=holding.executor,
@@ -279,10 +282,12 @@ class LocalKeeper:
         """The attempt is over: its slot is free."""
         self._running.pop(token, None)
         self._since_attach.pop(token, None)
-        self._alone.discard(token)
+        self._suspects.pop(token, None)
 
     def void(self) -> None:
         """Grants that were not committed reserve nothing."""
+        for token in self._reserved:
+            self._suspects.pop(token, None)
         self._reserved.clear()
 
     def agree(self, held: Collection[Head]) -> None:
@@ -302,6 +307,7 @@ class LocalKeeper:
         over = [t for t, of in self._running.items() if of.partition in self._own and t not in held]
         for token in over:
             del self._running[token]
+            self._suspects.pop(token, None)
 
     # Tasks of other owners
 
@@ -498,12 +504,24 @@ class Executors:
                 return w.Returned(token=head.token)
             return w.Silent(token=head.token)
         known_until = self._known.get(tp, 0.0)
-        reborn = self._boots.get((tp, head.executor), head.boot) != head.boot
-        if not reborn and known_until - self._last_heard(tp, head) <= self._lost_after:
+        if (
+            not self._is_reborn(tp, head)
+            and known_until - self._last_heard(tp, head) <= self._lost_after
+        ):
             return None
         mates = sum((o.executor, o.boot) == (head.executor, head.boot) for o in every)
         alone = mates == 1 and self._loads.get(head.executor, 1) <= 1
         return w.ExecutorGone(token=head.token, alone=alone)
+
+    def _is_reborn(self, tp: Partition, head: Head) -> bool:
+        """Whether the executor has begun anew since it got the token.
+
+        The keeper that we are connected to may be given tokens before its first word is read: what
+        was heard last is of the keeper before.
+        """
+        if self._is_ours(head):
+            return False
+        return self._boots.get((tp, head.executor), head.boot) != head.boot
 
     def _last_heard(self, tp: Partition, head: Head) -> float:
         heard = self._heard.get((tp, head.executor, head.boot), 0.0)

@@ -23,7 +23,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -66,6 +66,8 @@ _MOST_GRANTS: Final = 500
 
 
 TaskChange = tuple[Partition, HeadChange]
+_Waiting = tuple[int, str, Partition]
+"""Offset of a task's submission, its id, and its partition."""
 
 
 class _Commit(NamedTuple):
@@ -163,7 +165,7 @@ class OwnerSink:
             self._commits[tp] = 0 if mark is None else mark.n
             self._positions[tp.number] = end
             for held in book.held():
-                self._keeper.leave_alone(held)
+                self._keeper.knows(held)
             self._log.info("took over", partition=str(tp), open=sum(book.counts.values()))
         self._serve()
         return stands
@@ -328,32 +330,44 @@ class OwnerSink:
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        waiting: list[tuple[int, str, Partition]] = []
+        waiting: list[_Waiting] = []
         if self._keeper.free > 0:
             for tp, book in self._books.items():
-                _push_next(waiting, tp, book)
+                for suspect in (True, False):
+                    _push_next(waiting, tp, book, suspect=suspect)
         for _ in range(_MOST_GRANTS):
-            if self._keeper.free <= 0:
-                return
-            if not waiting:
+            if self._keeper.free <= 0 or not waiting:
                 return
             _, task, tp = heappop(waiting)
             book = self._books[tp]
             head = book.head(task)
-            if head is None or not self._keeper.has_room_for(head):
-                return  # nobody overtakes a task that runs alone: its turn would never come
+            if head is None:
+                continue
+            if head.is_suspect and not self._keeper.has_room_for(head):
+                # Other suspects wait behind it, or its turn would never come; the rest goes on.
+                waiting = [each for each in waiting if not self._is_suspect(each)]
+                heapify(waiting)
+                continue
             has_input = self._inputs.get(tp, head) is not None
             word = self._keeper.grant(head) if has_input else w.InputLost()
             book.take(task, word, Moment(now))
-            _push_next(waiting, tp, book)
+            _push_next(waiting, tp, book, suspect=head.is_suspect)
+
+    def _is_suspect(self, waiting: _Waiting) -> bool:
+        _, task, tp = waiting
+        head = self._books[tp].head(task)
+        return head is not None and head.is_suspect
 
     def _grant_elsewhere(self, tp: Partition, book: Book, now: int) -> None:
-        """Give what still waits to the executors of other hosts that offer slots."""
+        """Give what still waits to the executors of other hosts that offer slots.
+
+        Suspects stay here: how many of them run elsewhere, nobody knows.
+        """
         for opening in self._executors.openings(tp, book.held()):
             for _ in range(opening.slots):
                 head = book.next_waiting()
-                if head is None or head.runs_alone:
-                    return  # whether a host is empty its own owner knows
+                if head is None:
+                    return
                 has_input = self._inputs.get(tp, head) is not None
                 book.take(head.id, opening.grant() if has_input else w.InputLost(), Moment(now))
 
@@ -574,9 +588,9 @@ class OwnerSink:
         self._keeper.void()
 
 
-def _push_next(waiting: list[tuple[int, str, Partition]], tp: Partition, book: Book) -> None:
-    """Add the task of a partition that waits longest."""
-    if (head := book.next_waiting()) is not None:
+def _push_next(waiting: list[_Waiting], tp: Partition, book: Book, *, suspect: bool) -> None:
+    """Add the task of a partition that waits longest, of the suspects or of the others."""
+    if (head := book.next_waiting(suspect=suspect)) is not None:
         heappush(waiting, (head.seq, head.id, tp))
 
 

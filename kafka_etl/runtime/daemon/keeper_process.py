@@ -17,8 +17,10 @@ from kafka_etl.runtime.messages import KeeperTask
 from kafka_etl.units import show_duration
 
 _MODULE: Final = "kafka_etl.runtime.tasks.keeper.keeper"
-_SHARE: Final = 0.25
-"""Share of `lost_after`, which is a third of a lease, that a keeper may stand still."""
+_SHARE: Final = 0.5
+"""Share of `lost_after`, which is two thirds of a lease, that a keeper may stand still."""
+_PROVEN: Final = 60.0
+"""Seconds that a keeper lives before its death is taken for the first one."""
 _OWN_PAUSE: Final = 1.0
 _GRACE: Final = 3.0
 """Seconds beyond its time after which a keeper is killed."""
@@ -41,6 +43,7 @@ class KeeperProcess:
         self._patience = task.lost_after * _SHARE
         self._log = log
         self._deaths = 0
+        self._began = 0.0
         self._start_at: float | None = 0.0
         self._child: Child | None = None
         self._heard_at: float | None = None
@@ -54,7 +57,7 @@ class KeeperProcess:
             if self._start_at is not None and now >= self._start_at:
                 self._child = Child(_MODULE)
                 self._child.send(self._task)
-                self._heard_at = None
+                self._began, self._heard_at = now, None
             return
         if self._kill_at is not None and now >= self._kill_at:
             self.kill()
@@ -67,7 +70,7 @@ class KeeperProcess:
         self._child = None
         if self._start_at is None:
             return
-        self._deaths += 1
+        self._deaths = 1 if now - self._began >= _PROVEN else self._deaths + 1
         wait = RESTARTS.delay(self._deaths, random.random)
         self._start_at = now + wait
         restart_in = show_duration(round(wait, 3))

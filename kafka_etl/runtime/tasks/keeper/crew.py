@@ -25,6 +25,9 @@ from kafka_etl.units import show_duration
 
 _RENEWED_AFTER: Final = 10_000
 """Attempts after which a process is renewed: user code may lose memory."""
+_STARTS_A_CORE: Final = 4
+"""Processes that start at the same time, for each core: more would keep the keeper itself from
+running, and would not be ready sooner."""
 _STARTS_WITHIN: Final = 300.0
 """Seconds that a process may take for imports and for the operator's `open`."""
 _LEAVES_WITHIN: Final = 5.0
@@ -82,6 +85,7 @@ class Crew:
         self._loop = loop
         self._task = task
         self._most = slots + 1 if task.is_fresh else slots
+        self._most_starting = _STARTS_A_CORE * (os.cpu_count() or 1)
         self._listener = listener
         self._groups = groups
         self._runners: dict[int, RunnerProcess] = {}
@@ -108,7 +112,8 @@ class Crew:
         staying = [runner for runner in self._runners.values() if not runner.is_leaving]
         free = sum(runner.attempt is None for runner in staying)
         room = self._most - len(staying)
-        for _ in range(min(waiting + 1 - free, room)):
+        starting = sum(not runner.is_ready for runner in staying)
+        for _ in range(min(waiting + 1 - free, room, self._most_starting - starting)):
             if now >= self._not_before:
                 self._start()
 
