@@ -20,6 +20,8 @@ from kafka_etl.errors import IndexUnusable
 StoreT = TypeVar("StoreT")
 
 _LENGTH: Final = 20
+_BUSY: Final = 60.0
+"""Seconds that one command waits for another to write."""
 
 
 def default_folder() -> Path:
@@ -28,6 +30,43 @@ def default_folder() -> Path:
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kafka-etl"
+
+
+def open_tables(path: Path | str, schema: str, version: int) -> sqlite3.Connection:
+    """Open the tables of an index.
+
+    Args:
+        path: The file, made if missing; `:memory:`: none.
+        schema: Makes the tables, and sets the version.
+        version: Version of the tables.
+
+    Raises:
+        sqlite3.Error: The file is no index, has another version, or cannot be used.
+    """
+    base = sqlite3.connect(path, timeout=_BUSY)
+    try:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("PRAGMA synchronous = NORMAL")
+        base.execute("PRAGMA cache_size = -65536")
+        (found,) = base.execute("PRAGMA user_version").fetchone()
+        (tables,) = base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:
+            base.executescript(f"BEGIN; {schema} COMMIT;")
+        elif found != version:
+            raise sqlite3.DatabaseError(f"format {found}, not {version}")
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
+@contextmanager
+def damage_explained(what: str) -> Generator[None]:
+    """Say which index cannot be read, with its content in words: "dead letters"."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexUnusable(f"the index of {what} cannot be read: {error}") from error
 
 
 class IndexFiles(Generic[StoreT]):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -27,7 +26,7 @@ from kafka_etl.dlq.rows import LetterRow, Payload, row_of
 from kafka_etl.dlq.store import Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
-from kafka_etl.index_files import IndexFiles, default_folder
+from kafka_etl.index_files import IndexFiles, damage_explained, default_folder
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.topics import Ranges, existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
@@ -37,6 +36,7 @@ Progress = Callable[[str], None]
 Read = Callable[[Ranges], Iterator[SourceRecord]]
 """Reads the records of ranges: of a topic, or of files that are read like one."""
 
+_WHAT: Final = "dead letters"
 _BATCH: Final = 2_000
 _PAGE: Final = 2_000
 _GAP: Final = 2_000
@@ -92,7 +92,7 @@ class Index:
 
     @property
     def strangers(self) -> int:
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.strangers()
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class Index:
     ) -> list[Kind]:
         """The kinds of the selected dead letters, the commonest first; see `letters`."""
         kinds: dict[str, Kind] = {}
-        with _damage_explained():
+        with damage_explained(_WHAT):
             for oldest, newest, count in self._parts(where, fingerprint, status):
                 kind = kinds.get(newest.fingerprint)
                 if kind is None:
@@ -149,7 +149,7 @@ class Index:
             KafkaEtlError: The topic cannot be read.
             IndexUnusable: The file of the index is damaged.
         """
-        with _damage_explained():
+        with damage_explained(_WHAT):
             rows = self._candidates(where, fingerprint, status, ids)
             if where is None or not where.needs_payload:
                 yield from rows
@@ -159,7 +159,7 @@ class Index:
 
     def sources(self) -> list[tuple[str, int, int, int]]:
         """Topic and partition of records, the first offset there, and the number of letters."""
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.sources()
 
     def find(self, topic: str | None, partition: int | None, offset: int) -> list[LetterRow]:
@@ -170,7 +170,7 @@ class Index:
             partition: Number of the partition; None: any.
             offset: Offset in the partition.
         """
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.at_or_of(self.topic, topic, partition, offset)
 
     def _groups(self, where: Where | None, fingerprint: str | None) -> Iterator[Counted]:
@@ -231,14 +231,6 @@ def _runs(rows: Iterable[LetterRow]) -> list[list[LetterRow]]:
     return runs
 
 
-@contextmanager
-def _damage_explained() -> Generator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise IndexUnusable(f"the index of dead letters cannot be read: {error}") from error
-
-
 # Keeping the index up to date
 
 
@@ -268,7 +260,7 @@ def open_index(
     """
     partitions = existing_partitions(admin, topic)
     folder, topic_id = default_folder() / "dead-letters", admin.topic_ids[topic]
-    files = IndexFiles(Store, "dead letters", folder, admin.cluster, topic, topic_id)
+    files = IndexFiles(Store, _WHAT, folder, admin.cluster, topic, topic_id)
     with files.locked(lambda: progress(f"{topic}: another command brings the index up to date")):
         store = files.open(anew=rebuild)
         try:
@@ -280,7 +272,7 @@ def open_index(
             store.close()
             progress(f"{topic}: the index is damaged, and made anew")
             store = files.open(anew=True)
-            with _damage_explained():
+            with damage_explained(_WHAT):
                 _Update(store, consumer, admin, topic, progress).run(partitions)
     return Index(topic, store, partial(read_ranges, consumer))
 
@@ -324,7 +316,7 @@ class _Update:
         self._progress = progress
 
     def run(self, partitions: list[Partition]) -> None:
-        begins = self._take_in(partitions, self._add, "dead letters")
+        begins = self._take_in(partitions, self._add, _WHAT)
         self._take_in_statuses()
         for partition, begin in begins.items():
             self._store.forget_before(partition.number, begin)

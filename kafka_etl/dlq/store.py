@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,12 +11,12 @@ import orjson
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Own
 from kafka_etl.expression import Bound
+from kafka_etl.index_files import open_tables
 
 FORMAT: Final = 1
 """Version of the tables; a file of another version is made anew."""
 
 _PAGE: Final = 5_000
-_BUSY: Final = 60.0
 _SCHEMA: Final = f"""
 CREATE TABLE groups (
     id INTEGER PRIMARY KEY, {", ".join(f"{name} TEXT NOT NULL" for name in Group._fields)}
@@ -87,24 +86,8 @@ class Store:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._base = sqlite3.connect(path, timeout=_BUSY)
-        try:
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.execute("PRAGMA cache_size = -65536")
-            self._check()
-        except BaseException:
-            self._base.close()
-            raise
+        self._base = open_tables(path, _SCHEMA, FORMAT)
         self._ids: dict[Group, int] | None = None
-
-    def _check(self) -> None:
-        (version,) = self._base.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables:
-            self._base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif version != FORMAT:
-            raise sqlite3.DatabaseError(f"format {version}, not {FORMAT}")
 
     def close(self) -> None:
         self._base.close()

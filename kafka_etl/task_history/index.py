@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from kafka_etl.errors import IndexUnusable, JournalUnreadable
-from kafka_etl.index_files import IndexFiles, default_folder
+from kafka_etl.index_files import IndexFiles, damage_explained, default_folder
 from kafka_etl.kafka.admin import Admin
 from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
@@ -37,6 +36,7 @@ from kafka_etl.tasks.journal import (
 Progress = Callable[[str], None]
 """Is told how far the index is, as a line for people."""
 
+_WHAT: Final = "tasks"
 _BATCH: Final = 10_000
 _FRESH_MS: Final = 60_000
 _TOMBSTONES: Final = "delete.retention.ms"
@@ -55,7 +55,7 @@ class Index:
     def __init__(self, journal: str, store: Store) -> None:
         self.journal = journal
         self._store = store
-        with _damage_explained():
+        with damage_explained(_WHAT):
             self.positions: Mapping[int, int] = store.positions()
 
     def close(self) -> None:
@@ -63,22 +63,22 @@ class Index:
 
     def counts(self) -> dict[str, int]:
         """State -> number of tasks."""
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.counts()
 
     def marks(self) -> dict[int, Mark]:
         """Partition -> how far its owner has read the inbox."""
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.marks()
 
     def named(self, task: str) -> list[Task]:
         """The tasks of this id; of several partitions there may be several."""
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.named(task)
 
     def beginning(self, begin: str, limit: int) -> list[Task]:
         """The first tasks whose id begins with a text, in the order of their ids."""
-        with _damage_explained():
+        with damage_explained(_WHAT):
             return self._store.beginning(begin, limit)
 
     def tasks(
@@ -91,20 +91,12 @@ class Index:
             states: The states that are wanted; None: any.
             since_ms: The tasks that have changed since; in milliseconds since the epoch.
         """
-        with _damage_explained():
+        with damage_explained(_WHAT):
             if where is None:
                 yield from self._store.tasks(states, since_ms)
                 return
             wanted = [state for state in where.states if states is None or state in states]
             yield from filter(where.takes, self._store.tasks(wanted, since_ms, where.bounds))
-
-
-@contextmanager
-def _damage_explained() -> Generator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise IndexUnusable(f"the index of tasks cannot be read: {error}") from error
 
 
 # Keeping the index up to date
@@ -136,8 +128,8 @@ def open_index(
         KafkaEtlError: The journal cannot be read.
     """
     partitions = existing_partitions(admin, journal, "It is created when the pipeline starts.")
-    folder, topic_id = default_folder() / "tasks", admin.topic_ids[journal]
-    files = IndexFiles(Store, "tasks", folder, admin.cluster, journal, topic_id)
+    folder, topic_id = default_folder() / _WHAT, admin.topic_ids[journal]
+    files = IndexFiles(Store, _WHAT, folder, admin.cluster, journal, topic_id)
     with files.locked(lambda: progress(f"{journal}: another command brings the index up to date")):
         # Asked with the lock held: whoever had it before may have read further.
         update = _Update(consumer, admin, partitions, progress)
@@ -154,7 +146,7 @@ def open_index(
             store.close()
             progress(f"{journal}: the index is damaged, and made anew")
             store = files.open(anew=True)
-            with _damage_explained():
+            with damage_explained(_WHAT):
                 update.run(store)
     return Index(journal, store)
 

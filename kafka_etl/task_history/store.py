@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from kafka_etl.expression import Bound
+from kafka_etl.index_files import open_tables
 from kafka_etl.task_history.rows import Task, TaskRow
 from kafka_etl.tasks.journal import Mark, ProgressNote
 
@@ -18,7 +18,6 @@ FORMAT: Final = 1
 
 _FIRST_PAGE: Final = 50
 _LARGEST_PAGE: Final = 5_000
-_BUSY: Final = 60.0
 _COLUMNS: Final = TaskRow._fields
 _WIDTH: Final = len(_COLUMNS)
 _SCHEMA: Final = f"""
@@ -77,23 +76,7 @@ class Store:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._base = sqlite3.connect(path, timeout=_BUSY)
-        try:
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.execute("PRAGMA cache_size = -65536")
-            self._check()
-        except BaseException:
-            self._base.close()
-            raise
-
-    def _check(self) -> None:
-        (version,) = self._base.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if not tables:
-            self._base.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif version != FORMAT:
-            raise sqlite3.DatabaseError(f"format {version}, not {FORMAT}")
+        self._base = open_tables(path, _SCHEMA, FORMAT)
 
     def close(self) -> None:
         self._base.close()
