@@ -19,6 +19,7 @@ from kafka_etl.contracts import Deployment
 from kafka_etl.engine.tasks.archive import Archives
 from kafka_etl.engine.tasks.deliveries import Destinations
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
+from kafka_etl.engine.tasks.offers import OwnOffers
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.envelope import Provenance
@@ -156,7 +157,7 @@ def take_over(bootstrap: str, name: str, folder: Path) -> Iterator[tuple[str, fl
         name, "bench", kafka, {}, {}, Provenance("", "", "", "", "", 0, "", "", {}),
         cluster=admin.cluster, topic_ids=admin.topic_ids,
     )  # fmt: skip
-    keeper = LocalKeeper(_NoKeeper(), _Nowhere())
+    keeper = LocalKeeper(_NoKeeper(), _Nowhere(), OwnOffers(dict))
     log = KafkaTaskLog(settings, "out", deployment)
     archives = Archives(folder / "archives", log.identity, _now_ms)
     owner = OwnerSink(

@@ -14,11 +14,23 @@ import orjson
 import pytest
 
 from kafka_etl.schema_registry.wire_format import HEAD
-from tests.bench import concurrency, loops, memory, paced, parts, report, start, values, workers
+from tests.bench import (
+    concurrency,
+    loops,
+    memory,
+    paced,
+    parts,
+    report,
+    start,
+    tasks,
+    values,
+    workers,
+)
 from tests.bench.bench import Bench, Result, WrongOutputs, bench
 from tests.bench.kinds import KINDS, NAMES, tables
 from tests.bench.libraries import columns
 from tests.bench.scenarios import BY_NAME, SCENARIOS, Scenario, order
+from tests.kit.kafka import Kafka
 from tests.kit.registry import register, stand_in
 
 RECORDS = 400
@@ -83,6 +95,16 @@ def test_small_batches_count_commits(running: Bench) -> None:
     pace = short("small-batches", "ours", "loop, 10 ms")
     for [figures] in paced.run(running, "small-batches", 1, None, pace).rounds.values():
         assert 0 < figures.markers <= pace.rate
+
+
+def test_tasks_are_restored_and_listed(
+    kafka: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks.restore(kafka, tmp_path, 200)
+    tasks.listing(kafka, tmp_path, 200)
+    told = capsys.readouterr().out
+    assert "200 finished and 2 open tasks" in told
+    assert "the index alone, all states, 20 rows" in told
 
 
 def short(name: str, *programs: str) -> paced.Pace:
