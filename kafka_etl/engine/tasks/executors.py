@@ -15,7 +15,7 @@ answer an offer; see `kafka_etl.engine.tasks.offers`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from math import ceil
 from secrets import token_hex
@@ -330,12 +330,14 @@ class LocalKeeper:
         Args:
             answered: Called with a head that grants an attempt to the keeper.
         """
-        places = {
-            of.partition: self._positions.get(of.partition, 0) for of in self._foreign.values()
-        }
+        foreign = self._foreign
+        places = {of.partition: self._positions.get(of.partition, 0) for of in foreign.values()}
         self._tail.follow({**self._offers.places, **places})
+        held: defaultdict[str, list[tuple[str, Held]]] = defaultdict(list)
+        for token, of in foreign.items():
+            held[of.task].append((token, of))
         for found in self._tail.changes():
-            tokens = [item for item in self._foreign.items() if item[1].task == found.task]
+            tokens = held.get(found.task, [])
             if not (tokens or found.partition in self._offers.places):
                 continue
             try:
@@ -346,6 +348,8 @@ class LocalKeeper:
                 self._obey(token, of, head)
             if head is not None and self._is_answer(found.partition, head):
                 answered(found, head)
+                if head.token in self._running:
+                    held[found.task].append((head.token, self._running[head.token]))
 
     def start_offered(self, found: FoundHead, head: Head, record: TaskRecord) -> None:
         """Begin an attempt that another owner has granted; its lease counts from the offer."""
@@ -437,10 +441,10 @@ class Executors:
                 self._missed.pop(head.token, None)
             elif never_begins(head, word):
                 self._missed[head.token] = _MISSES
-            elif not self._may_be_on_its_way(head, word):
+            elif not self._may_not_have_arrived(head, word):
                 self._missed[head.token] = self._missed.get(head.token, 0) + 1
 
-    def _may_be_on_its_way(self, head: Head, word: w.Alive) -> bool:
+    def _may_not_have_arrived(self, head: Head, word: w.Alive) -> bool:
         """Whether the executor may not have had the grant yet, when it said its list.
 
         A grant is given once it is committed. Lists that were said before may be read after that,
