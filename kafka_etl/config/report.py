@@ -16,6 +16,8 @@ from kafka_etl.kafka.allowed_settings import ALLOWED
 from kafka_etl.spelling import did_you_mean
 
 _SHORT_LIST: Final = 24
+_LONGEST_LINE: Final = 100
+"""Characters of a line that are shown: a file may be one line of JSON."""
 
 OPEN: Final = frozenset(
     [
@@ -101,15 +103,25 @@ class Finding:
         if self.mark and self.source.strip():
             number = str(self.mark.line)
             gutter = " " * len(number)
-            lines.append(f" {number} | {self.source.rstrip()}")
-            lines.append(
-                f" {gutter} | {' ' * (self.mark.column - 1)}^ {show_loc(self.loc)}".rstrip()
-            )
+            text, column = _around(self.source.rstrip(), self.mark.column)
+            lines.append(f" {number} | {text}")
+            lines.append(f" {gutter} | {' ' * (column - 1)}^ {show_loc(self.loc)}".rstrip())
         if 0 < len(self.allowed) <= _SHORT_LIST:
             lines.append(f"  allowed here: {', '.join(self.allowed)}")
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+
+def _around(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and where the column is in that part."""
+    begin = max(0, min(column - _LONGEST_LINE // 2, len(line) - _LONGEST_LINE))
+    part = line[begin : begin + _LONGEST_LINE]
+    if begin > 0:
+        part = f"…{part[1:]}"
+    if begin + _LONGEST_LINE < len(line):
+        part = f"{part[:-1]}…"
+    return part, column - begin
 
 
 def show_loc(loc: Loc) -> str:

@@ -74,3 +74,14 @@ def test_findings_are_listed_by_file_then_line() -> None:
     ]
     text = config_error(findings).what
     assert [line[-1] for line in text.splitlines() if line.startswith("error[")] == list("abcd")
+
+
+@pytest.mark.parametrize("before", [0, 30, 200, 900])
+def test_of_a_long_line_the_part_with_the_mistake_is_shown(before: int) -> None:
+    line = "x" * before + "wrong" + "y" * (1000 - before)
+    finding = Finding(
+        Code.UNKNOWN_KEY, "no", Path("p.yaml"), ("a",), Mark(1, before + 1), source=line
+    )
+    _, _, shown, mark = finding.render().splitlines()
+    assert len(shown) <= len(" 1 | ") + 100
+    assert shown[mark.index("^") :].startswith("wrong")
