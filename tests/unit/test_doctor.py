@@ -18,6 +18,7 @@ from kafka_etl.errors import Problem
 from kafka_etl.kafka.api_versions import ask_versions
 from tests.kit.daemon import command, free_port
 from tests.kit.listener import plain_listener
+from tests.kit.pages import blocks
 from tests.unit.config.project import pipeline
 
 DAY = 86_400_000
@@ -288,3 +289,14 @@ def test_versions_of_something_else_are_unknown() -> None:
     with plain_listener() as port:
         addresses = f"127.0.0.1:{free_port()},127.0.0.1:{port}"
         assert ask_versions({"bootstrap.servers": addresses}) is None
+
+
+def test_the_page_shows_what_the_command_prints() -> None:
+    """Two lines of docs/how-to/while-you-write.md."""
+    brief = {"retention.ms": str(DAY // 2)}
+    source = topic("orders", "source", settings=brief)
+    sink = topic("paid-orders", "sink", settings={"min.insync.replicas": "1"})
+    facts = replace(GOOD, topics=(source, sink))
+    found = [result for result in diagnose(facts) if result.status == "warn"]
+    (block,) = blocks("docs/how-to/while-you-write.md", "text")
+    assert block.split() == " ".join(rendered(found, 100)).split()
