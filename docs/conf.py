@@ -40,7 +40,7 @@ _PAGES = {
 }
 _FILES = {page: file for file, page in _PAGES.items()}
 _ROOT = Path(__file__).parents[1]
-_LINK = re.compile(r"\[([^\]\[]+)\]\((?!http|#|mailto)([^)#\s]+)(#[^)\s]+)?\)")
+_LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\((?!http|#|mailto)([^)#\s]+)(#[^)\s]+)?\)")
 
 
 def _read(_app: Sphinx, name: str, source: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""The documentation: the site builds, what the code tells is up to date, and its code is valid."""
+"""The documentation: the site builds, and what is made from code is up to date.
+
+Code blocks are checked by tests/unit/test_page_blocks.py.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import certifi
 import pytest
 
-from tests.kit import reference_pages
-from tests.kit.daemon import command
-from tests.kit.pages import blocks
+from tests.kit import pictures, reference_pages
+from tests.kit.pages import ROOT, SITE
 
-ROOT = Path(__file__).parents[2]
-HOW_TO = sorted(path.name for path in (ROOT / "docs/how-to").glob("*.md"))
-_USES = re.compile(r"\b(\w+):(\w+)\b(?=[\"'\]\n,}])")
+_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -34,25 +33,14 @@ def test_what_the_code_tells_is_up_to_date(name: str) -> None:
     assert (ROOT / "docs/reference" / name).read_text() == reference_pages.pages()[name], made
 
 
-@pytest.mark.parametrize("name", HOW_TO)
-def test_the_pipelines_of_a_how_to_are_valid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    page = f"docs/how-to/{name}"
-    pipelines = [text for text in blocks(page, "yaml") if text.startswith("name:")]
-    code = "\n".join(blocks(page, "python"))
-    monkeypatch.setenv("KAFKA_CA", certifi.where())
-    monkeypatch.setenv("KAFKA_USER", "etl")
-    monkeypatch.setenv("KAFKA_PASSWORD", "secret-of-the-test")
-    for number, text in enumerate(pipelines):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "pipeline.yaml").write_text(text)
-        for module, function in _USES.findall(text):
-            shown = re.search(rf"^(?:class|def|async def) {function}\b", code, re.MULTILINE)
-            other = f"def {function}(value: dict) -> dict:\n    return value\n"
-            (folder / f"{module}.py").write_text(code if shown else other)
-        done = command("validate", "pipeline.yaml", cwd=folder)
-        assert done.returncode == 0, done.stderr
-    for text in blocks(page, "python"):
-        exec(compile(text, page, "exec"), {"__name__": "page"})  # noqa: S102
+@pytest.mark.parametrize("name", pictures.pictures())
+def test_a_picture_is_as_it_was_drawn(name: str) -> None:
+    made = "python -m tests.kit.pictures"
+    assert (pictures.FOLDER / name).read_text() == pictures.pictures()[name], made
+
+
+def test_each_picture_is_shown_and_told_in_words() -> None:
+    shown = [found for page in SITE for found in _PICTURE.findall((ROOT / page).read_text())]
+    assert {Path(file).name for _, file in shown} == set(pictures.pictures())
+    assert all(len(words.split()) > 10 for words, _ in shown)
+    assert {file.name for file in pictures.FOLDER.iterdir()} == set(pictures.pictures())
