@@ -1,4 +1,4 @@
-"""docs/sinks/write-your-own.md, done as it says."""
+"""Pages that lead to a package of a reader's own, done as they say."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from tests.kit.pages import ROOT
+from tests.kit.pages import ROOT, blocks
 
-PAGE = (ROOT / "docs/sinks/write-your-own.md").read_text()
-FILES = re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-CONSOLE = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    folder = tmp_path / "acme"
-    for name, text in FILES:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
+SINK = "docs/sinks/write-your-own.md"
+OPERATOR = "docs/how-to/package-an-operator.md"
+FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -45,16 +35,37 @@ def environment(tmp_path: Path) -> Path:
     return bin_folder
 
 
-def test_the_page_leads_to_a_sink_that_passes_its_suite(package: Path, environment: Path) -> None:
-    assert [name for name, _ in FILES] == [
-        "pyproject.toml",
-        "acme_tail/__init__.py",
-        "tests/test_tail.py",
-        "pipeline.yaml",
-        "acme_tail/sets.py",
-        "tests/test_sets.py",
-    ]
-    lines = [line for block in CONSOLE for line in block.splitlines()]
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        (
+            SINK,
+            [
+                "pyproject.toml",
+                "acme_tail/__init__.py",
+                "tests/test_tail.py",
+                "pipeline.yaml",
+                "acme_tail/sets.py",
+                "tests/test_sets.py",
+            ],
+        ),
+        (
+            OPERATOR,
+            ["pyproject.toml", "acme_mask/__init__.py", "tests/test_mask.py", "pipeline.yaml"],
+        ),
+    ],
+)
+def test_the_page_leads_to_a_package_that_works(
+    tmp_path: Path, environment: Path, page: str, names: list[str]
+) -> None:
+    package = tmp_path / "acme"
+    shown = FILE.findall((ROOT / page).read_text())
+    assert [name for name, _ in shown] == names
+    for name, text in shown:
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
     assert lines[0] == "$ pip install -e ."
     offline = ["--offline", "--no-deps", "--no-build-isolation"]
     into = ["--python", environment / "python", *offline]
@@ -65,8 +76,8 @@ def test_the_page_leads_to_a_sink_that_passes_its_suite(package: Path, environme
             program, *arguments = line.removeprefix("$ ").split()
             said = run(package, environment, environment / program, *arguments)
         else:
-            shown = re.escape(line).replace(r"\.\.\.", ".*")
-            assert re.search(re.sub(r"(\\ )+", r"\\s+", shown), said), said
+            expected = re.escape(line).replace(r"\.\.\.", ".*")
+            assert re.search(re.sub(r"(\\ )+", r"\\s+", expected), said), said
 
 
 def run(folder: Path, environment: Path, *command: str | Path) -> str:

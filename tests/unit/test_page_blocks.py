@@ -33,13 +33,17 @@ RUN_BY = {
     ("docs/errors.md", "yaml"): "tests/unit/test_explanations.py",
     ("docs/how-to/while-you-write.md", "console"): "tests/e2e/test_while_you_write.py",
     ("docs/how-to/while-you-write.md", "text"): "tests/unit/test_doctor.py",
+    **{
+        ("docs/how-to/package-an-operator.md", language): "tests/e2e/test_write_your_own.py"
+        for language in ("console", "python", "toml", "yaml")
+    },
     ("docs/sinks/objects.md", "python"): "tests/sinks/objects/test_page.py",
     ("docs/sinks/objects.md", "sql"): "tests/sinks/objects/test_page.py",
     ("docs/sinks/postgres.md", "sql"): "tests/sinks/postgres/test_page.py",
-    ("docs/sinks/write-your-own.md", "console"): "tests/e2e/test_write_your_own.py",
-    ("docs/sinks/write-your-own.md", "python"): "tests/e2e/test_write_your_own.py",
-    ("docs/sinks/write-your-own.md", "toml"): "tests/e2e/test_write_your_own.py",
-    ("docs/sinks/write-your-own.md", "yaml"): "tests/e2e/test_write_your_own.py",
+    **{
+        ("docs/sinks/write-your-own.md", language): "tests/e2e/test_write_your_own.py"
+        for language in ("console", "python", "toml", "yaml")
+    },
     ("docs/tasks/commands.md", "console"): "tests/integration/test_task_commands.py",
     ("docs/tasks/http.md", "console"): "tests/integration/test_task_http.py",
     ("docs/testing.md", "console"): "tests/unit/trial/test_page.py",
