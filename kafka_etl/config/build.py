@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from kafka_etl.config.check import check
 from kafka_etl.config.compatibility import (
@@ -47,6 +47,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
 Side = Literal["source", "sink"]
 Part = Literal["value", "key"]
+
+_JSON: Final = UseSettings(use="json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,15 +477,24 @@ class _Builder:
         return None
 
     def _codecs(self, source: SourceSettings, sink: SinkSettings) -> Codecs | None:
-        """Build the codecs; for a sink of rows, the source's stand in for the sink's."""
+        """Build the codecs; for a sink of rows, the source's stand in for the sink's.
+
+        Rows of a table have no subject in a schema registry: where the source's codec would ask for
+        one, JSON stands in.
+        """
         topic = next(iter(sink.topics), "")
         source_value = self._codec(source.value, "source", "value")
         source_key = self._codec(source.key, "source", "key")
         if not (source_value and source_key):
             return None
-        own = sink if isinstance(sink, ByteSinkSettings) else ByteSinkSettings()
-        sink_value = self._sink_codec(own.value, source.value, "value", topic)
-        sink_key = self._sink_codec(own.key, source.key, "key", topic)
+        if isinstance(sink, ByteSinkSettings):
+            own, of_value, of_key = sink, source.value, source.key
+        else:
+            own = ByteSinkSettings()
+            of_value = _JSON if source_value.names_schema else source.value
+            of_key = _JSON if source_key.names_schema else source.key
+        sink_value = self._sink_codec(own.value, of_value, "value", topic)
+        sink_key = self._sink_codec(own.key, of_key, "key", topic)
         if not (sink_value and sink_key):
             return None
         return Codecs(

@@ -159,7 +159,8 @@ def _subject(settings: SchemaSettings, place: CodecContext, name: str) -> str:
     if settings.subject != "record" and not place.topic and place.side == "sink":
         raise ConfigError(
             f"`subject: {settings.subject}` needs a topic, and this sink has none",
-            "Give `subject: record` and a schema.",
+            "Name another codec for the sink, such as `value: json`; or give `subject: record` and "
+            "a schema.",
         )
     match settings.subject:
         case "record":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,20 @@ def test_avro_in_and_avro_out(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) 
     found = sorted(project.outputs(), key=lambda order: order["id"])
     assert found == [{"id": i, "amount": i / 4, "eur": i / 8} for i in range(1000)]
     assert sorted(r.value for r in project.dead_letters()) == sorted(value for _, value in bad)
+
+
+def test_avro_becomes_rows_of_a_table(tmp_path: Path, kafka: Kafka, apicurio: Apicurio) -> None:
+    project = AvroProject(tmp_path, kafka, apicurio)
+    types = {"id": "INTEGER", "amount": "REAL", "eur": "REAL"}
+    with_table = {"path": "shop.db", "table": "orders", "create": True, "types": types}
+    project.spec["sink"] = {"use": "sqlite", "with": with_table}
+    project.write()
+    project.produce(map(project.order, range(100)))
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as store:
+        rows = store.execute("SELECT id, amount, eur FROM orders ORDER BY id").fetchall()
+    assert rows == [(i, i / 4, i / 8) for i in range(100)]
 
 
 def test_a_topic_by_pattern_has_a_subject_of_its_own(

@@ -235,3 +235,18 @@ def test_a_schema_in_a_file_beside_the_pipeline(tmp_path: Path) -> None:
     (tmp_path / "order.avsc").write_text('{"type": "record", "name": "a.B", "fields": []}')
     settings = "{use: avro, with: {schema_file: order.avsc, register: true, subject: record}}"
     assert findings_in(tmp_path, pipeline(URL, SINK % settings)) == []
+
+
+@pytest.mark.parametrize("codec", ["avro", "json_schema", "protobuf"])
+def test_rows_of_a_table_need_no_subject(tmp_path: Path, codec: str) -> None:
+    source = f"source: {{use: kafka, with: {{topics: [orders], value: {codec}, key: {codec}}}}}"
+    sink = "sink: {use: sqlite, with: {path: shop.db, table: orders}}"
+    assert findings_in(tmp_path, pipeline(URL, source, sink)) == []
+
+
+def test_a_sink_without_topics_is_told_to_name_a_codec(tmp_path: Path) -> None:
+    sink = "sink: {use: http, with: {url: 'http://localhost'%s}}"
+    (finding,) = findings_in(tmp_path, pipeline(URL, SOURCE % "avro", sink % ""))
+    assert "`value: json`" in (finding.hint or "")
+    good = pipeline(URL, SOURCE % "avro", sink % ", value: json")
+    assert findings_in(tmp_path, good) == []
