@@ -60,7 +60,7 @@ def mistake_in(words: list[str], *, whole: bool = True) -> str | None:
             name, command, rest = context.command.resolve_command(context, rest)
     except typer.Exit:  # of `--help` and `--version`
         return None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its classes are private to typer
         if type(error).__name__ in _INCOMPLETE and not whole:
             return None
         return str(error) or type(error).__name__

@@ -22,7 +22,7 @@ _WIDEST_LETTER = 7.6
 """Pixels of a letter on average, in the widest of the fonts that readers have."""
 
 _STYLE = """
-text{font:13px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2328}
+text{font:13px system-ui,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1f2328}
 .title{font-weight:600}
 .note{fill:#59636e}
 .paper{fill:#ffffff;stroke:#d1d9e0}
@@ -123,20 +123,18 @@ class Picture:
     parts: Sequence[Box | Arrow | Note]
 
     def svg(self) -> str:
-        lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-            f'width="{self.width}" height="{self.height}" role="img">',
-            f"<title>{escape(self.title)}</title>",
-            f"<style>{_STYLE}</style>",
-            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-            'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
-            '<path class="head" d="M0,0 L8,4 L0,8 z"/></marker></defs>',
-            f'<rect class="paper" x="0.5" y="0.5" width="{self.width - 1}" '
-            f'height="{self.height - 1}" rx="10"/>',
-        ]
-        return "\n".join(
-            [*lines, *(line for part in self.parts for line in part.svg()), "</svg>\n"]
-        )
+        shapes = "\n".join(line for part in self.parts for line in part.svg())
+        return f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" \
+width="{self.width}" height="{self.height}" role="img">
+<title>{escape(self.title)}</title>
+<style>{_STYLE}</style>
+<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" \
+markerUnits="userSpaceOnUse" orient="auto"><path class="head" d="M0,0 L8,4 L0,8 z"/></marker></defs>
+<rect class="paper" x="0.5" y="0.5" width="{self.width - 1}" height="{self.height - 1}" rx="10"/>
+{shapes}
+</svg>
+"""
 
 
 def _text(x: int, y: int, text: str, kind: str, *, middle: bool = False) -> str:

@@ -122,7 +122,7 @@ def check_yaml(block: Block, folder: Path) -> None:
         (folder / "bill.avsc").write_text('{"type": "record", "name": "Bill", "fields": []}')
     (folder / "pipeline.yaml").write_text(text)
     write_functions(folder, block.page, text)
-    env = {name: "text-of-a-variable" for name in _VARIABLE.findall(text)} | ENVIRONMENT
+    env = dict.fromkeys(_VARIABLE.findall(text), "text-of-a-variable") | ENVIRONMENT
     here = Path.cwd()
     os.chdir(folder)
     try:
@@ -157,7 +157,8 @@ def check_python(block: Block, folder: Path) -> None:
     """The code is run, which defines its functions, and imports what they need."""
     begin = (name for name in NAMES if name[0] == block.page and block.text.startswith(name[1]))
     known = NAMES.get(next(begin, ("", "")), {})
-    exec(compile(block.text, str(block), "exec"), {"__name__": "page", **known})  # noqa: S102
+    code = compile(block.text, str(block), "exec", dont_inherit=True)
+    exec(code, {"__name__": "page", **known})  # noqa: S102
 
 
 def check_commands(block: Block, _folder: Path) -> None:
@@ -258,3 +259,11 @@ def test_commands_stand_in_blocks_with_a_language(page: str) -> None:
     """Indented code has no language, and so nobody checks it."""
     text = FENCED.sub("", (ROOT / page).read_text())
     assert re.findall(r"^\n(?:    |\t)(?:pip|kafka-etl|make|python) .*", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", SITE)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    folders = "tests|docs|deploy|examples|requirements|kafka_etl"
+    files = rf"`((?:{folders})/[\w./-]+)`(?!:\n)"  # with a colon, it is for the reader to write
+    named = re.findall(files, (ROOT / page).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
