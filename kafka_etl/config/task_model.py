@@ -44,6 +44,16 @@ class LimitsSpec(Settings):
     cpu: Duration | None = Field(default=None, ge=1)
 
 
+class TaskRetrySpec(RetrySpec):
+    """The retry policy of a task pipeline, whose attempts take longer than those of a stream.
+
+    Attributes:
+        max_attempts: Number of attempts, including the first.
+    """
+
+    max_attempts: int = Field(default=3, ge=1, le=1000)
+
+
 class TaskOperatorSpec(UseSettings):
     """The operator of a task pipeline.
 
@@ -67,7 +77,7 @@ class TaskOperatorSpec(UseSettings):
     concurrency: int = Field(default=1, ge=1, le=1024)
     timeout: Duration = Field(default=3600.0, gt=0, le=7 * _DAY)
     stop_grace: Duration = Field(default=10.0, ge=0, le=3600)
-    retry: RetrySpec | None = None
+    retry: TaskRetrySpec | None = None
     idempotent: bool = True
     lost_after: Duration | None = Field(default=None, ge=10, le=3600)
     max_result: Size = Field(default=MAX_RESULT, ge=1024, le=_MOST_RESULT)
@@ -224,7 +234,7 @@ class TaskSpec(Settings):
     on_failure: Annotated[
         tuple[FailureSpec, ...], BeforeValidator(_one_needs_no_list), Field(min_length=1)
     ]
-    retry: RetrySpec = RetrySpec(max_attempts=3)
+    retry: TaskRetrySpec = TaskRetrySpec()
     history: HistorySpec = HistorySpec()
     topics: TaskTopicsSpec = TaskTopicsSpec()
     workers: int = Field(default=1, ge=1, le=256)
