@@ -45,7 +45,9 @@ def pipeline_file() -> str:
     begin = (
         f"{_MADE}\nDurations are written as `500ms`, `10s`, `5m`, `1h` or `7d`, sizes as `64KiB`. "
         "`source` and `sink` have `use`, the name of a plug-in, and `with`, its "
-        "[settings](plug-ins.md). `${NAME}` is a variable of the environment.\n"
+        "[settings](plug-ins.md). `${NAME}` is a variable of the environment: "
+        "[other forms](../how-to/tls-and-secrets.md). `kafka-etl schema` says the same to "
+        "[an editor](../how-to/while-you-write.md).\n"
     )
     tables = {title: _table(model) for title, model in parts.items()}
     first, *others = tables.items()
@@ -56,7 +58,11 @@ def pipeline_file() -> str:
 
 def plug_ins() -> str:
     registry = PluginRegistry.installed()
-    found = [f"# Plug-ins\n\n`kafka-etl plugins NAME` says the same of those of others. {_MADE}"]
+    found = [
+        f"# Plug-ins\n\n`kafka-etl plugins NAME` says the same of those of others. {_MADE}\n"
+        "More about [sinks](../sinks/README.md), [operators](../operators.md) and "
+        "[codecs](../schema-registry.md).\n"
+    ]
     for kind in ("sources", "sinks", "operators", "codecs"):
         for plugin in registry:
             if plugin.kind == kind and plugin.name not in _INNER:
@@ -87,6 +93,7 @@ def metrics() -> str:
     ]
     begin = (
         "# Metrics\n\n`GET /metrics` of the daemon, in Prometheus' text format. "
+        "[Where the time goes](../performance.md#where-the-time-goes) reads some of them. "
         f"{_MADE}\n| metric | kind | labels | |\n|---|---|---|---|\n"
     )
     return begin + "".join(rows)
@@ -96,7 +103,8 @@ def commands() -> str:
     group = typer.main.get_command(app)
     context = group.context_class(group, info_name="kafka-etl")
     found = "\n".join(_section(context, command) for context, command in _leaves(context, group))
-    return f"# Commands\n\n{_MADE}\n{found}"
+    begin = f"# Commands\n\nWhat they end with: [exit codes](../exit-codes.md). {_MADE}"
+    return f"{begin}\n{found}"
 
 
 def _leaves(context: Any, command: Any) -> Iterator[tuple[Any, Any]]:
