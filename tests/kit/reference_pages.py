@@ -58,11 +58,12 @@ def pipeline_file() -> str:
 
 def plug_ins() -> str:
     registry = PluginRegistry.installed()
-    found = [
+    begin = (
         f"# Plug-ins\n\n`kafka-etl plugins NAME` says the same of those of others. {_MADE}\n"
         "More about [sinks](../sinks/README.md), [operators](../operators.md) and "
         "[codecs](../schema-registry.md).\n"
-    ]
+    )
+    found = [begin]
     for kind in ("sources", "sinks", "operators", "codecs"):
         for plugin in registry:
             if plugin.kind == kind and plugin.name not in _INNER:

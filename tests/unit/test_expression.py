@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import threading
 import timeit
@@ -13,7 +14,15 @@ from pydantic import ValidationError
 
 from kafka_etl import DROP, Record
 from kafka_etl.contracts import Settings
-from kafka_etl.expression import MAX_DEPTH, MAX_LENGTH, NAMES, Expression, ExpressionError
+from kafka_etl.expression import (
+    _FUNCTIONS,
+    MAX_DEPTH,
+    MAX_LENGTH,
+    NAMES,
+    Expression,
+    ExpressionError,
+)
+from tests.kit.pages import ROOT
 
 ORDER = {
     "id": 7,
@@ -536,3 +545,16 @@ def test_its_schema_is_a_string_both_ways() -> None:
         assert schema["properties"]["where"] == {"title": "expression", "type": "string"}
     model = Where(where=Expression("value.a == 1"))
     assert model.model_dump_json() == '{"where":"value.a == 1"}'
+
+
+def test_the_page_lists_what_expressions_may_hold() -> None:
+    page = (ROOT / "docs/reference/expressions.md").read_text()
+    functions = page.split("| function | |\n")[1].split("\n\n")[0]
+    assert set(re.findall(r"\b(\w+)\(", functions)) == set(_FUNCTIONS)
+    rows = page.split("\n| | |\n")[1].split("\n\n")[0].splitlines()[1:]
+    of_row = {row.split(" | ")[0].strip("| "): re.findall(r"`([^`]+)`", row) for row in rows}
+    for sign in (*of_row["compare"], *of_row["compute"][:-1]):
+        right = "" if "null" in sign else "[1, 2]" if "in" in sign else "2"
+        Expression(f"value.a {sign} {right}".strip())
+    for whole in of_row["write"]:
+        Expression(whole)
