@@ -143,10 +143,20 @@ def write_functions(folder: Path, page: str, pipeline: str) -> None:
 
 
 def check_manifest(data: Mapping[str, object]) -> None:
-    """A Kubernetes object: its container's command parses, and its volumes are all there."""
+    """A StatefulSet: its command parses, its volumes are there, and its image's user may write.
+
+    The state folder is the one in which the image's commands look for the daemon.
+    """
     spec = data["spec"]["template"]["spec"]  # type: ignore[index]
     (container,) = spec["containers"]
     assert mistake_in([PROGRAM, *map(str, container["args"])]) is None
+    image = (ROOT / "deploy/Dockerfile").read_text()
+    assert f"USER {spec['securityContext']['fsGroup']}\n" in image
+    (state,) = [
+        mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "state"
+    ]
+    assert f"VOLUME {state}\n" in image
+    assert container["args"][container["args"].index("--state-dir") + 1] == state
     claimed = data["spec"].get("volumeClaimTemplates", [])  # type: ignore[attr-defined]
     volumes = {volume["name"] for volume in spec["volumes"]}
     volumes |= {claim["metadata"]["name"] for claim in claimed}
