@@ -72,8 +72,9 @@ class KafkaSourceSettings(SourceSettings):
         group: The consumer group; default: the pipeline's name.
         start: First records to read of a topic in which the group has no offset: the earliest, the
             latest, or the records from a time on (UTC without a time zone).
-        membership: `static`: a restarted worker gets its partitions back without a rebalance.
-            `dynamic`: after the session timeout the partitions of a worker move to other workers.
+        membership: `static`: a worker that is back within the session timeout (10 s) gets its
+            partitions back without a rebalance; until then they rest. `dynamic`: the partitions of
+            a worker that stops move to others at once.
     """
 
     topics: tuple[str, ...] = Field(min_length=1, examples=[["orders"]])
