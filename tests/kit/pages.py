@@ -13,7 +13,8 @@ SITE = sorted(
     for path in [
         *(ROOT / "docs").rglob("*.md"),
         *ROOT.glob("*.md"),
-        *(ROOT / name / "README.md" for name in ("deploy", "examples")),
+        *(ROOT / name / "README.md" for name in ("deploy", "examples", "requirements")),
+        *ROOT.glob("examples/*/README.md"),
     ]
 )
 """All pages of the site, and the README, as paths in the repository."""
