@@ -270,6 +270,13 @@ def test_extras_are_named_right(page: str) -> None:
     assert {extra for names in named for extra in names.split(",")} <= extras
 
 
+def test_each_extra_is_on_the_page_about_them() -> None:
+    text = (ROOT / "docs/install.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    named = {extra for row in rows for extra in re.findall(r"`(\w+)`", row)}
+    assert named == set(metadata("kafka-etl").get_all("Provides-Extra") or [])
+
+
 @pytest.mark.parametrize("page", SITE)
 def test_commands_stand_in_blocks_with_a_language(page: str) -> None:
     """Indented code has no language, and so nobody checks it."""
