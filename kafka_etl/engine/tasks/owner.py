@@ -23,7 +23,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
-from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -39,6 +38,7 @@ from kafka_etl.engine.tasks.measures import Measures
 from kafka_etl.engine.tasks.reading import read_word
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.engine.tasks.takeover import TakeOver
+from kafka_etl.engine.tasks.turns import in_turn
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
@@ -66,8 +66,6 @@ _MOST_GRANTS: Final = 500
 
 
 TaskChange = tuple[Partition, HeadChange]
-_Waiting = tuple[int, str, Partition]
-"""Offset of a task's submission, its id, and its partition."""
 
 
 class _Commit(NamedTuple):
@@ -330,33 +328,15 @@ class OwnerSink:
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        waiting: list[_Waiting] = []
-        if self._keeper.free > 0:
-            for tp, book in self._books.items():
-                for suspect in (True, False):
-                    _push_next(waiting, tp, book, suspect=suspect)
+        waiting = in_turn(self._books, self._keeper.has_room_for)
         for _ in range(_MOST_GRANTS):
-            if self._keeper.free <= 0 or not waiting:
+            found = next(waiting, None) if self._keeper.free > 0 else None
+            if found is None:
                 return
-            _, task, tp = heappop(waiting)
-            book = self._books[tp]
-            head = book.head(task)
-            if head is None:
-                continue
-            if head.is_suspect and not self._keeper.has_room_for(head):
-                # Other suspects wait behind it, or its turn would never come; the rest goes on.
-                waiting = [each for each in waiting if not self._is_suspect(each)]
-                heapify(waiting)
-                continue
+            tp, head = found
             has_input = self._inputs.get(tp, head) is not None
             word = self._keeper.grant(head) if has_input else w.InputLost()
-            book.take(task, word, Moment(now))
-            _push_next(waiting, tp, book, suspect=head.is_suspect)
-
-    def _is_suspect(self, waiting: _Waiting) -> bool:
-        _, task, tp = waiting
-        head = self._books[tp].head(task)
-        return head is not None and head.is_suspect
+            self._books[tp].take(head.id, word, Moment(now))
 
     def _grant_elsewhere(self, tp: Partition, book: Book, now: int) -> None:
         """Give what still waits to the executors of other hosts that offer slots.
@@ -586,12 +566,6 @@ class OwnerSink:
         self._moves.clear()
         self._rejects.void()
         self._keeper.void()
-
-
-def _push_next(waiting: list[_Waiting], tp: Partition, book: Book, *, suspect: bool) -> None:
-    """Add the task of a partition that waits longest, of the suspects or of the others."""
-    if (head := book.next_waiting(suspect=suspect)) is not None:
-        heappush(waiting, (head.seq, head.id, tp))
 
 
 def _waits(head: Head | None) -> bool:
