@@ -12,7 +12,7 @@ from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 import msgspec
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, RootModel, TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,33 @@ def is_typed(hint: object) -> TypeGuard[type]:
     )
 
 
+def reads_only_mappings(cls: type) -> bool:
+    """Whether objects of a class for which `is_typed` holds are made of mappings only, for sure.
+
+    Classes that read other values have code for that: validators, or a schema of their own.
+    """
+    if _is_struct(cls):
+        return not cls.__struct_config__.array_like
+    if issubclass(cls, RootModel) or "__get_pydantic_core_schema__" in _own_names(cls):
+        return False
+    decorators = getattr(cls, "__pydantic_decorators__", None)
+    config: Any = getattr(cls, "model_config", getattr(cls, "__pydantic_config__", None)) or {}
+    return not (decorators and decorators.model_validators) and not config.get("from_attributes")
+
+
 @cache
 def typed(cls: type) -> Typed:
     """The ways in and out of a class for which `is_typed` holds."""
     return _struct(cls) if _is_struct(cls) else _validated(cls)
 
 
-def _is_struct(cls: type) -> bool:
+def _is_struct(cls: type) -> TypeGuard[type[msgspec.Struct]]:
     return issubclass(cls, msgspec.Struct)
+
+
+def _own_names(cls: type) -> set[str]:
+    """The names that a class has itself, or from a class that is not pydantic's own."""
+    return {name for each in cls.__mro__ if each not in BaseModel.__mro__ for name in vars(each)}
 
 
 def _struct(cls: type) -> Typed:

@@ -12,7 +12,8 @@ from kafka_etl.config.report import Loc
 from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
 from kafka_etl.errors import Code
 from kafka_etl.functions.bind import BoundOperator
-from kafka_etl.functions.signature import TABLES, Takes
+from kafka_etl.functions.signature import TABLES
+from kafka_etl.functions.value_types import fits, shown
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 from kafka_etl.kafka.topic_pattern import is_pattern, matches
 
@@ -24,15 +25,19 @@ class Find(Protocol):
 
 
 def check_operators(operators: Sequence[BoundOperator], find: Find) -> None:
-    """Check that an operator after the first takes bytes or text only from an operator's output."""
+    """Check that no operator takes other types than the one before gives.
+
+    Only what is certain counts: annotations that leave a doubt fit everything.
+    """
     for index, (before, after) in enumerate(pairwise(operators), 1):
-        wanted, given = after.shape.takes, before.shape.gives
-        if wanted in (Takes.BYTES, Takes.TEXT) and given not in (None, wanted):
+        if not fits(before.gives, after.accepts):
             find(
-                Code.OPERATORS_DO_NOT_FIT,
-                f"operator {after.name} takes {wanted}, but {before.name} before it returns "
-                f"{given}",
+                Code.OPERATOR_TYPES_DIFFER,
+                f"operator {after.name} takes {shown(after.accepts)}, but {before.name} before it "
+                f"gives {shown(before.gives)}",
                 ("operators", index, "use"),
+                hint="change one of their annotations, or put an operator between them that makes "
+                "one of the other",
             )
 
 

@@ -24,7 +24,9 @@ from kafka_etl.functions.signature import (
     settings_model,
     shape_of,
     takes_anything,
+    value_types,
 )
+from kafka_etl.functions.value_types import ValueTypes
 
 
 class Order(StrEnum):
@@ -49,6 +51,8 @@ class BoundOperator:
     Attributes:
         name: Name of the operator in the pipeline.
         call: Takes one argument of the kind that `shape` describes.
+        accepts: Types of the values that the operator takes, as its annotation names them.
+        gives: Types of the values that the operator gives, likewise.
         context: Filled in by the engine before each attempt; the operator may keep the object.
         open: Called once in the worker before the first record; may be a coroutine function.
         close: Called once when the worker stops in good order; likewise.
@@ -70,6 +74,8 @@ class BoundOperator:
     concurrency: int = 1
     order: Order = Order.KEY
     isolation: Isolation = Isolation.NONE
+    accepts: ValueTypes = None
+    gives: ValueTypes = None
 
     @property
     def is_async(self) -> bool:
@@ -133,6 +139,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         )
     declared = _declared(target, operator, call)
     shape = shape_of(call, declared, name)
+    accepts, gives = value_types(call, shape, name)
     return BoundOperator(
         name=name,
         call=prefilled(call, values, context, name),
@@ -145,6 +152,8 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         concurrency=concurrency,
         order=order,
         isolation=isolation,
+        accepts=accepts,
+        gives=gives,
     )
 
 

@@ -17,6 +17,7 @@ from kafka_etl.contracts import Settings
 from kafka_etl.errors import OperatorSignatureError
 from kafka_etl.functions.context import Context
 from kafka_etl.functions.declare import META_COLUMNS, Declaration
+from kafka_etl.functions.value_types import ValueTypes, types_of, types_of_outputs
 from kafka_etl.record import Record
 from kafka_etl.value_classes import is_typed
 
@@ -45,7 +46,6 @@ class Shape:
         nullable: Whether the operator is called for null values; else null values pass unchanged.
         may_drop: Whether a returned None drops the record; else None is an error.
         mixes: Whether the outputs of a batch belong to all records of the batch.
-        gives: Kind of the result, where the annotation is plain; None: unknown.
         cls: Class with fields of which values become objects; None: plain data.
         container: `dict` or `list`, if the annotation asks for one of them.
         is_async: Whether the operator is a coroutine function or an async generator.
@@ -58,7 +58,6 @@ class Shape:
     nullable: bool = False
     may_drop: bool = False
     mixes: bool = False
-    gives: Takes | None = None
     cls: type | None = None
     container: type | None = None
     is_async: bool = False
@@ -107,7 +106,6 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
             f"operator {name} says mixes=True but takes one record at a time",
             f"Annotate `{first.name}` with `list[...]`: only a batch operator can mix rows.",
         )
-    gives = _gives(hints.get("return", Any))
     hint = hints.get(first.name) if takes is Takes.VALUE else None
     return Shape(
         takes,
@@ -115,13 +113,27 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         nullable,
         may_drop=_may_drop(hints, name),
         mixes=declared.mixes,
-        gives=gives,
         cls=_class(hint),
         container=_container(hint, batch=batch),
         is_async=is_async(function),
         columns=_columns(declared, takes, name),
         reads_only=declared.reads_only,
     )
+
+
+def value_types(
+    function: Callable[..., Any], shape: Shape, name: str
+) -> tuple[ValueTypes, ValueTypes]:
+    """The types of the values that a callable of this shape takes, and of those it gives."""
+    hints = _hints(function, name)
+    given = hints.get("return", Any)
+    gives = types_of(dict) if _table(_without_none(given)[0]) else types_of_outputs(given)
+    if shape.takes in TABLES or shape.takes is Takes.RECORD:
+        return None, gives
+    taken, _ = _without_none(hints.get(_positional(function)[0].name, Any))
+    if shape.batch:
+        taken = typing.get_args(taken)[0] if typing.get_origin(taken) is list else Any
+    return types_of(taken), gives
 
 
 def _columns(declared: Declaration, takes: Takes, name: str) -> tuple[str, ...]:
@@ -327,12 +339,6 @@ def _container(hint: Any, *, batch: bool) -> type | None:
     if kind in (dict, Mapping) or typing.is_typeddict(hint):
         return dict
     return list if kind is list else None
-
-
-def _gives(hint: Any) -> Takes | None:
-    """Kind of the result, where the annotation leaves no doubt."""
-    hint = _innermost(hint)
-    return None if hint in (Any, object, Record) else _table(hint) or _element(hint)
 
 
 def _innermost(hint: Any) -> Any:

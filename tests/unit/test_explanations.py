@@ -37,7 +37,8 @@ def files(folder: Path, parts: Sequence[Example]) -> list[Path]:
     for part in parts:
         if part.language == "python":
             (folder / file_name(part, "")).write_text(part.text)
-            given.append(Example("yaml", "operators: [shop:to_eur]\n"))
+            if not any("shop:" in other.text for other in given):
+                given.append(Example("yaml", "operators: [shop:to_eur]\n"))
     paths = [folder / file_name(part, "pipeline.yaml") for part in given]
     for path, part in zip(paths, given, strict=True):
         path.write_text(pipeline(SINK, *BLOCK.findall(part.text)))

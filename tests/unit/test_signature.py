@@ -132,9 +132,7 @@ def test_annotations_may_be_strings() -> None:
     def op(value: "Record | None") -> "dict":  # noqa: UP037
         return {}
 
-    assert shape_of(op, Declaration(), "op") == Shape(
-        Takes.RECORD, nullable=True, gives=Takes.VALUE
-    )
+    assert shape_of(op, Declaration(), "op") == Shape(Takes.RECORD, nullable=True)
 
 
 @pytest.mark.parametrize(
@@ -214,33 +212,6 @@ def test_the_decorator_returns_the_function_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "gives"),
-    [
-        (dict, Takes.VALUE),
-        (str, Takes.TEXT),
-        (bytes | None, Takes.BYTES),
-        (list[str], Takes.TEXT),
-        (list[bytes] | None, Takes.BYTES),
-        (list[dict], Takes.VALUE),
-        (Any, None),
-        (object, None),
-        (Record, None),
-        (list[Record], None),
-        (Iterator[str], None),
-        (Customer, None),
-    ],
-)
-def test_the_return_annotation_says_what_the_next_one_is_given(
-    annotation: Any, gives: Takes | None
-) -> None:
-    def op(value):
-        return value
-
-    op.__annotations__["return"] = annotation
-    assert shape_of(op, Declaration(), "op").gives is gives
-
-
-@pytest.mark.parametrize(
     ("annotation", "may_drop"),
     [(dict | None, True), (Optional[int], True), (dict, False), (Any, False)],  # noqa: UP045
 )
@@ -277,7 +248,7 @@ def test_a_context_and_defaults_are_welcome() -> None:
     def op(order: dict, context: Context, rate: float = 1.0) -> dict:
         return order
 
-    assert shape_of(op, Declaration(), "op") == Shape(gives=Takes.VALUE, container=dict)
+    assert shape_of(op, Declaration(), "op") == Shape(container=dict)
 
 
 def test_a_function_without_positional_parameters_builds_the_operator() -> None:

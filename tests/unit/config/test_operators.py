@@ -225,11 +225,11 @@ FITTING = [
     "[ops:unannotated, ops:text]",
 ]
 MISFITS = [
-    ("[ops:raw, »ops:text]", "operator text takes text, but raw before it returns bytes"),
-    ("[ops:text, »ops:raw]", "operator raw takes bytes, but text before it returns text"),
+    ("[ops:raw, »ops:text]", "operator text takes str, but raw before it gives bytes"),
+    ("[ops:text, »ops:raw]", "operator raw takes bytes, but text before it gives str"),
     (
         "[{use: ops:convert, with: {rate: 1}}, {use: »ops:text}]",
-        "operator text takes text, but convert before it returns value",
+        "operator text takes str, but convert before it gives dict",
     ),
 ]
 
@@ -243,7 +243,8 @@ def test_operators_that_fit_pass(folder: Path, operators: str) -> None:
 def test_operators_that_do_not_fit_are_named(folder: Path, operators: str, says: str) -> None:
     text = pipeline(f"operators: {operators}")
     (finding,) = findings_in(folder, text)
-    assert (finding.code, finding.message) == (Code.OPERATORS_DO_NOT_FIT, says)
+    assert (finding.code, finding.message) == (Code.OPERATOR_TYPES_DIFFER, says)
+    assert "change one of their annotations" in finding.hint
     assert [place_of(finding)] == places(text)
 
 
