@@ -37,19 +37,13 @@ def types_of(hint: Any) -> ValueTypes:
     hint = _resolved(hint)
     if _is_union(hint):
         return _joined(types_of(option) for option in typing.get_args(hint))
-    if hint is types.NoneType:
-        return frozenset()
     if typing.get_origin(hint) is typing.Literal:
         return _joined(types_of(type(it)) for it in typing.get_args(hint) if it is not DROP)
     kind = typing.get_origin(hint) or hint
-    if kind in _MAPPINGS or typing.is_typeddict(kind):
-        return frozenset((dict,))
-    if not isinstance(kind, type) or kind is Record:
-        return None
-    if is_typed(kind):
-        return frozenset((kind,))
-    plain = next((plain for plain in _PLAIN if issubclass(kind, plain)), None)
-    return None if plain is None else frozenset((plain,))
+    if kind is types.NoneType:
+        return frozenset()
+    found = _type_of(kind)
+    return None if found is None else frozenset((found,))
 
 
 def types_of_outputs(hint: Any) -> ValueTypes:
@@ -73,6 +67,17 @@ def fits(given: ValueTypes, wanted: ValueTypes) -> bool:
 def shown(named: ValueTypes) -> str:
     """Show types as they are written in annotations: `dict | str`."""
     return " | ".join(sorted(kind.__name__ for kind in named or ()))
+
+
+def _type_of(kind: Any) -> type | None:
+    """The type of values that a plain annotation names; None: unknown."""
+    if kind in _MAPPINGS or typing.is_typeddict(kind):
+        return dict
+    if not isinstance(kind, type) or kind is Record:
+        return None
+    if is_typed(kind):
+        return kind
+    return next((plain for plain in _PLAIN if issubclass(kind, plain)), None)
 
 
 def _fits(given: type, wanted: type) -> bool:

@@ -1,4 +1,4 @@
-"""The types that two operators' annotations name, and whether the second takes what the first gives."""
+"""The types that annotations of operators name, and whether one operator fits behind another."""
 
 from __future__ import annotations
 
