@@ -180,6 +180,18 @@ class PluginRegistry:
                 return missing
         return None
 
+    def require(self, kind: Kind, name: str) -> None:
+        """Check that what a plug-in needs is installed.
+
+        Raises:
+            ExtraMissing: It is not.
+            UnknownPlugin: There is no such plug-in.
+            BrokenPlugin: The plug-in cannot be loaded.
+        """
+        missing = self.lacks(self._find(kind, name))
+        if missing is not None:
+            raise missing
+
     def named(self, name: str) -> list[Plugin]:
         """Return the plug-ins of this name, one of each kind at most; raises UnknownPlugin."""
         found = [plugin for plugin in self if plugin.name == name]

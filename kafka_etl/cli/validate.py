@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,8 +12,6 @@ import typer
 from kafka_etl.cli.options import Paths, Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
-    from kafka_etl.config.build import Pipeline
-    from kafka_etl.config.document import Document
     from kafka_etl.config.report import Finding
 
 _LOOK_EVERY: Final = 0.3
@@ -28,7 +26,7 @@ class Format(StrEnum):
     GITHUB = "github"
 
 
-def validate(
+def validate(  # noqa: PLR0913 - one parameter per option
     paths: Paths,
     *,
     form: Annotated[
@@ -40,62 +38,50 @@ def validate(
     watch: Annotated[
         bool, typer.Option("-w", "--watch", help="Check again when a file changes; ends by Ctrl-C.")
     ] = False,
+    imports: Annotated[
+        bool,
+        typer.Option(
+            "--import/--no-import",
+            help="Import operators, or leave out what only an import can tell.",
+        ),
+    ] = True,
+    patience: Annotated[
+        str | None,
+        typer.Option(
+            "--import-timeout", metavar="DURATION", help="What one import may take; default: 30s."
+        ),
+    ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
     """Check pipeline files without Kafka; name all problems at once.
+
+    Operators are imported in a process of its own: one that hangs or dies is a problem, too.
 
     Example: kafka-etl validate pipelines --format github
     """
     if watch:
         _watch(paths)
         return
-    findings, lines = _check(paths, parse_sets(sets))
+    from kafka_etl.runtime.examination import PATIENCE, ExaminationTask, examined
+
+    task = ExaminationTask(tuple(paths), parse_sets(sets), imports)
+    found = examined(task, PATIENCE if patience is None else _seconds(patience))
     if form is not Format.TEXT:
-        _write(form, findings)
+        _write(form, found.findings)
     else:
-        for line in lines:
+        for line in found.lines:
             typer.echo(line)
-    if findings:
-        _fail(findings, told=form is not Format.TEXT)
+    if found.findings:
+        _fail(found.findings, told=form is not Format.TEXT)
 
 
-def _check(paths: Sequence[Path], overrides: Mapping[str, str]) -> tuple[list[Finding], list[str]]:
-    """The problems, and a line about each pipeline that has none."""
-    import contextlib
-    import os
-    import sys
+def _seconds(duration: str) -> float:
+    from kafka_etl.units import parse_duration
 
-    from kafka_etl.config.build import Pipeline, examine, same_names
-    from kafka_etl.config.load import load
-    from kafka_etl.config.task_documents import all_documents, notes_of, task_spec
-    from kafka_etl.config.task_summary import summary
-    from kafka_etl.plugins import PluginRegistry, importable
-
-    loaded = load(paths, env=os.environ, overrides=overrides)
-    registry = PluginRegistry.installed()
-    findings = loaded.findings
-    sound: list[tuple[Document, Pipeline]] = []
-    lines: list[str] = []
-    for document in loaded.documents:
-        parts, before = all_documents(document, findings), len(sound)
-        for part in parts:
-            # Standard output is for the results: prints of operators go to standard error.
-            with importable(part.folder), contextlib.redirect_stdout(sys.stderr):
-                pipeline = examine(part, registry)
-            if isinstance(pipeline, Pipeline):
-                sound.append((part, pipeline))
-            else:
-                findings += [finding for finding in pipeline if finding not in findings]
-        built, spec = [pipeline for _, pipeline in sound[before:]], task_spec(document)
-        if spec is None:
-            lines += [_line(document, pipeline) for pipeline in built]
-        elif len(built) == len(parts):
-            lines.append(summary(document, spec, {each.spec.name: each.label for each in built}))
-    findings += same_names((document, pipeline.spec) for document, pipeline in sound)
-    for document in loaded.documents:
-        name = document.data.get("name")
-        lines += [f"{document.path}: {name}: {note}" for note in notes_of(document)]
-    return findings, lines
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--import-timeout") from None
 
 
 def _write(form: Format, findings: Sequence[Finding]) -> None:
@@ -146,8 +132,3 @@ def _changes(paths: Sequence[Path]) -> dict[Path, int]:
         for file in folder.glob(f"*.{ending}")
     )
     return {file: file.stat().st_mtime_ns for file in files}
-
-
-def _line(document: Document, pipeline: Pipeline) -> str:
-    operators = ", ".join(operator.name for operator in pipeline.operators) or "none"
-    return f"{document.path}: {pipeline.spec.name}: {pipeline.label}; operators: {operators}"

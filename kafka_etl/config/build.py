@@ -10,11 +10,14 @@ from typing import Any, Final, Literal, TypeVar
 
 from kafka_etl.config.check import check
 from kafka_etl.config.compatibility import (
+    check_concurrency,
     check_conversion,
     check_decoded,
+    check_guarantee,
     check_operators,
     check_tables,
     check_topics,
+    takes_letters,
 )
 from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
@@ -36,7 +39,7 @@ from kafka_etl.contracts import (
     SourceSettings,
     UseSettings,
 )
-from kafka_etl.errors import Code, ConfigError, KafkaEtlError
+from kafka_etl.errors import Code, ConfigError, ExtraMissing, KafkaEtlError
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.context import Context
 from kafka_etl.kafka.task_settings import TaskDeliverySettings
@@ -47,6 +50,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Settings)
 Side = Literal["source", "sink"]
 Part = Literal["value", "key"]
+MayImport = Callable[[Document, str, Loc], bool]
+"""Whether `use`, at a place of a document, may be imported."""
 
 _JSON: Final = UseSettings(use="json")
 
@@ -131,8 +136,22 @@ def build(document: Document, registry: PluginRegistry) -> Pipeline:
     return pipeline
 
 
-def examine(document: Document, registry: PluginRegistry) -> Pipeline | list[Finding]:
-    """Build the pipeline of a file, or return all findings; imports plug-ins and operators."""
+def examine(
+    document: Document,
+    registry: PluginRegistry,
+    may_import: MayImport | None = None,
+    *,
+    with_extras: bool = False,
+) -> Pipeline | list[Finding]:
+    """Build the pipeline of a file, or return all findings; imports plug-ins and operators.
+
+    Args:
+        document: The pipeline file.
+        registry: Registry of plug-ins.
+        may_import: Asked before each import of an operator, or of an exception class. What may not
+            be imported is missing in the pipeline, which then is not for running.
+        with_extras: Whether a sink whose packages are not installed is a finding.
+    """
     findings: list[Finding] = []
     spec = read_spec(document)
     if not isinstance(spec, PipelineSpec):
@@ -141,8 +160,10 @@ def examine(document: Document, registry: PluginRegistry) -> Pipeline | list[Fin
         if sound is None:
             return findings
         spec = sound
-    builder = _Builder(document, spec, registry, findings)
+    builder = _Builder(document, spec, registry, findings, may_import)
     pipeline = builder.build()
+    if with_extras:
+        builder.require_extras()
     known = [finding.loc for finding in findings if finding.loc]
     findings += [f for f in builder.findings if not any(overlap(f.loc, loc) for loc in known)]
     return pipeline if pipeline is not None and not findings else findings
@@ -216,6 +237,7 @@ class _Builder:
         spec: Model of the file, or of its valid part.
         registry: Registry of plug-ins.
         known: Earlier findings of the file; consulted for the section `registry` only.
+        may_import: See `examine`.
     """
 
     def __init__(
@@ -224,11 +246,13 @@ class _Builder:
         spec: PipelineSpec,
         registry: PluginRegistry,
         known: Sequence[Finding] = (),
+        may_import: MayImport | None = None,
     ) -> None:
         self._document = document
         self._spec = spec
         self._registry = registry
         self._known = known
+        self._may_import = may_import
         self.findings: list[Finding] = []
 
     def build(self) -> Pipeline | None:
@@ -241,7 +265,8 @@ class _Builder:
         sink = self._try(("sink", "use"), lambda: self._registry.sink(spec.sink.use))
         sink_settings = sink and self._plugin_settings("sinks", sink.settings, spec.sink, ("sink",))
         operators = tuple(self._operators())
-        if len(operators) == len(spec.operators):
+        whole = len(operators) == len(spec.operators)
+        if whole:
             check_operators(operators, self._find)
         retry = self._retry(spec.retry, ("retry",))
         retries = {
@@ -252,17 +277,16 @@ class _Builder:
         if not (source and source_settings and sink and sink_settings):
             return None
         letters, letters_settings = self._letters(sink)
-        takes_letters = (
-            isinstance(source_settings, TaskDeliverySettings) and source_settings.notices
-        )
-        if takes_letters:
-            self._takes_letters(sink, spec.sink.use, ("sink", "use"))
-        label = self._label(sink, sink_settings, takes_letters=takes_letters)
+        delivers = isinstance(source_settings, TaskDeliverySettings) and source_settings.notices
+        if delivers:
+            takes_letters(sink, spec.sink.use, ("sink", "use"), self._find)
+        label = self._label(sink, sink_settings, delivers=delivers)
         check_topics(source_settings, sink_settings, spec.dead_letter, self._find)
         codecs = self._codecs(source_settings, sink_settings)
         if codecs is None or label is None:
             return None
-        check_tables(operators, codecs.source_value, self._find)
+        if whole:
+            check_tables(operators, codecs.source_value, self._find)
         if not spec.operators and isinstance(sink_settings, ByteSinkSettings):
             check_conversion(codecs.source_value, codecs.sink_value, self._find)
             if "value" in sink_settings.model_fields_set:
@@ -285,6 +309,20 @@ class _Builder:
             letters=letters,
             letters_settings=letters_settings,
         )
+
+    def require_extras(self) -> None:
+        """Find the sinks whose packages are not installed."""
+        letters = self._spec.dead_letter
+        uses: list[tuple[str, Loc]] = [(self._spec.sink.use, ("sink", "use"))]
+        if letters is not None and letters.use is not None:
+            uses.append((letters.use, ("dead_letter", "use")))
+        for use, at in uses:
+            try:
+                self._registry.require("sinks", use)
+            except ExtraMissing as missing:
+                self._object(missing, at)
+            except KafkaEtlError:
+                pass  # a finding already
 
     def operator(self, name: str) -> BoundOperator | None:
         """Build the operator of this name, and no other part."""
@@ -337,7 +375,7 @@ class _Builder:
         plugin = self._try(at, lambda: self._registry.sink(use))
         if plugin is None:
             return None, None
-        if not self._takes_letters(plugin, use, at):
+        if not takes_letters(plugin, use, at, self._find):
             return None, None
         if "set" in spec.with_:
             self._find(
@@ -349,41 +387,18 @@ class _Builder:
         given = UseSettings.model_validate({"use": use, "with": spec.with_})
         return plugin, self._plugin_settings("sinks", plugin.settings, given, ("dead_letter",))
 
-    def _takes_letters(self, plugin: SinkPlugin[Any], use: str, at: Loc) -> bool:
-        """Whether a sink takes dead letters; one that does not is a finding."""
-        if plugin.letters == "table":
-            return True
-        if not issubclass(plugin.settings, ByteSinkSettings):
-            self._find(
-                Code.INVALID_VALUE,
-                f"sink {use} has no table for dead letters",
-                at,
-                hint="name a queue, `http`, or a store that has one, such as `postgres`",
-            )
-            return False
-        if "offsets" in plugin.settings.model_fields:
-            self._find(
-                Code.INVALID_VALUE,
-                f"sink {use} keeps offsets beside its rows, so that nothing else is written there",
-                at,
-                hint="write to a topic, and from there to "
-                f"{use} with a pipeline of its own: `dead_letter: {{topic: NAME}}`",
-            )
-            return False
-        return True
-
     def _label(
-        self, sink: SinkPlugin[Any], settings: SinkSettings, *, takes_letters: bool
+        self, sink: SinkPlugin[Any], settings: SinkSettings, *, delivers: bool
     ) -> Label | None:
         """The guarantee of the pipeline; None: the sink does not say its own."""
         use = self._spec.sink.use
         own = self._try(("sink", "use"), lambda: self._registry.label(use, settings))
         if own is None:
             return None
-        if takes_letters and sink.letters == "table":
+        if delivers and sink.letters == "table":
             own = Label(Guarantee.AT_LEAST_ONCE, "failures are written before offsets move")
         label = combined(own, letters_apart=self._letters_apart(sink))
-        self._check_guarantee(label)
+        check_guarantee(self._spec, label, self._find)
         return label
 
     def _letters_apart(self, sink: SinkPlugin[Any]) -> bool:
@@ -395,7 +410,7 @@ class _Builder:
 
     # Findings
 
-    def _find(self, code: Code, message: str, loc: Loc, **more: Any) -> None:
+    def _find(self, code: str, message: str, loc: Loc, **more: Any) -> None:
         self.findings.append(self._document.finding(code, message, loc, **more))
 
     def _try(self, loc: Loc, make: Callable[[], T]) -> T | None:
@@ -406,7 +421,7 @@ class _Builder:
             return None
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
-        code = Code(error.code) if error.code in set(Code) else Code.INVALID_VALUE
+        code = Code.INVALID_VALUE if error.code == ConfigError.code else error.code
         told = error.next_step != ConfigError.advice  # the advice is to validate, as done here
         self._find(code, error.what, loc, hint=error.next_step if told else "")
 
@@ -426,6 +441,9 @@ class _Builder:
 
         return self._try((*at, "use"), checked)
 
+    def _is_allowed(self, use: str, loc: Loc) -> bool:
+        return self._may_import is None or self._may_import(self._document, use, loc)
+
     # Parts
 
     def _labelled(self) -> Iterator[tuple[str, OperatorUseSpec]]:
@@ -442,6 +460,8 @@ class _Builder:
                 yield operator
 
     def _operator(self, label: str, use: OperatorUseSpec, at: Loc) -> BoundOperator | None:
+        if not self._is_allowed(use.use, (*at, "use")):
+            return None
         try:
             target, version = self._registry.operator(use.use)
             model = settings_of(target, label)
@@ -467,7 +487,7 @@ class _Builder:
                 order=use.order,
                 isolation=use.isolation,
             )
-            self._check_concurrency(bound, use, at)
+            check_concurrency(bound, use, at, self._find)
             return bound
         except KafkaEtlError as error:
             self._object(error, (*at, "use"))
@@ -557,6 +577,8 @@ class _Builder:
 
     def _exception(self, name: str, loc: Loc) -> type[BaseException] | None:
         module, _, attribute = name.replace(":", ".").rpartition(".")
+        if module and not self._is_allowed(f"{module}:{attribute}", loc):
+            return None
         try:
             found = import_object(f"{module or 'builtins'}:{attribute}")
         except KafkaEtlError as error:
@@ -567,27 +589,6 @@ class _Builder:
         message = f"`{name}` is not an exception class"
         self._find(Code.INVALID_VALUE, message, loc, hint="write `module:Class`")
         return None
-
-    # Checks across parts
-
-    def _check_concurrency(self, bound: BoundOperator, use: OperatorUseSpec, at: Loc) -> None:
-        if use.concurrency > 1 and bound.shape.batch:
-            message = f"operator {bound.name} takes a batch: it is called once for all its records"
-            hint = "leave `concurrency` out, or let it take one record at a time"
-            self._find(Code.INVALID_VALUE, message, (*at, "concurrency"), hint=hint)
-        if use.concurrency == 1 and "order" in use.model_fields_set:
-            message = "`order` means nothing without `concurrency`: records run one after the other"
-            self._find(Code.INVALID_VALUE, message, (*at, "order"))
-
-    def _check_guarantee(self, label: Label) -> None:
-        wanted = self._spec.guarantee
-        if wanted is not None and wanted.strength > label.guarantee.strength:
-            self._find(
-                Code.GUARANTEE_NOT_HELD,
-                f"guarantee {wanted} cannot be held: sink {self._spec.sink.use} holds {label}",
-                ("guarantee",),
-                hint="leave `guarantee` out to run with what the parts hold, or change the sink",
-            )
 
 
 def _hash(document: Document) -> str:

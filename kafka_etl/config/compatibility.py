@@ -7,9 +7,16 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from kafka_etl.codecs.plain import BYTES, TEXT
-from kafka_etl.config.model import DeadLetterSpec
+from kafka_etl.config.model import DeadLetterSpec, OperatorUseSpec, PipelineSpec
 from kafka_etl.config.report import Loc
-from kafka_etl.contracts import Codec, SinkSettings, SourceSettings
+from kafka_etl.contracts import (
+    ByteSinkSettings,
+    Codec,
+    Label,
+    SinkPlugin,
+    SinkSettings,
+    SourceSettings,
+)
 from kafka_etl.errors import Code
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.functions.signature import TABLES
@@ -79,6 +86,53 @@ def check_decoded(part: Literal["value", "key"], source: Codec, sink: Codec, fin
             ("sink", "with", part),
             hint=f"name what the bytes are under source.with.{part}, such as `{sink.name}`; or "
             f"leave `{part}` out of the sink, and the bytes go through as they are",
+        )
+
+
+def takes_letters(plugin: SinkPlugin[Any], use: str, at: Loc, find: Find) -> bool:
+    """Whether a sink takes dead letters; one that does not is a finding."""
+    if plugin.letters == "table":
+        return True
+    if not issubclass(plugin.settings, ByteSinkSettings):
+        find(
+            Code.INVALID_VALUE,
+            f"sink {use} has no table for dead letters",
+            at,
+            hint="name a queue, `http`, or a store that has one, such as `postgres`",
+        )
+        return False
+    if "offsets" in plugin.settings.model_fields:
+        find(
+            Code.INVALID_VALUE,
+            f"sink {use} keeps offsets beside its rows, so that nothing else is written there",
+            at,
+            hint="write to a topic, and from there to "
+            f"{use} with a pipeline of its own: `dead_letter: {{topic: NAME}}`",
+        )
+        return False
+    return True
+
+
+def check_concurrency(bound: BoundOperator, use: OperatorUseSpec, at: Loc, find: Find) -> None:
+    """Check that an operator can have the `concurrency` and `order` that are given."""
+    if use.concurrency > 1 and bound.shape.batch:
+        message = f"operator {bound.name} takes a batch: it is called once for all its records"
+        hint = "leave `concurrency` out, or let it take one record at a time"
+        find(Code.INVALID_VALUE, message, (*at, "concurrency"), hint=hint)
+    if use.concurrency == 1 and "order" in use.model_fields_set:
+        message = "`order` means nothing without `concurrency`: records run one after the other"
+        find(Code.INVALID_VALUE, message, (*at, "order"))
+
+
+def check_guarantee(spec: PipelineSpec, label: Label, find: Find) -> None:
+    """Check that the parts of a pipeline hold the guarantee that the file asks for."""
+    wanted = spec.guarantee
+    if wanted is not None and wanted.strength > label.guarantee.strength:
+        find(
+            Code.GUARANTEE_NOT_HELD,
+            f"guarantee {wanted} cannot be held: sink {spec.sink.use} holds {label}",
+            ("guarantee",),
+            hint="leave `guarantee` out to run with what the parts hold, or change the sink",
         )
 
 

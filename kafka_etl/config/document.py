@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from kafka_etl.config.report import Finding, Loc, Mark, excerpt
-from kafka_etl.errors import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Document:
 
     def finding(  # noqa: PLR0913 - a finding has that many parts
         self,
-        code: Code,
+        code: str,
         message: str,
         loc: Loc = (),
         *,

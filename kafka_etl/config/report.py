@@ -72,7 +72,7 @@ class Finding:
     """One problem in one pipeline file.
 
     Attributes:
-        code: Code of the problem.
+        code: Code of the problem: a `Code`, or the code of an error of its own.
         message: Text of the problem.
         path: Path of the file.
         loc: Place in the document.
@@ -84,7 +84,7 @@ class Finding:
         override: Option that gave the value, up to its `=`; empty: the file gave the value.
     """
 
-    code: Code
+    code: str
     message: str
     path: Path
     loc: Loc = ()
