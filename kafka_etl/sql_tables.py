@@ -142,7 +142,7 @@ def check_tables(
     *,
     example: str,
     columns_of: Callable[[str], tuple[Column, ...]],
-    run: Callable[[str], object],
+    run: Callable[[str], object] | None,
     check: Callable[[AnyFileSettings], None],
 ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
     """Check every table before the start, and make what is missing and may be made.
@@ -151,11 +151,12 @@ def check_tables(
         settings: Settings of the sink.
         example: A column and its type, for the message.
         columns_of: Reads the columns of a table; none: there is no such table.
-        run: Runs a statement.
+        run: Runs a statement; None: no statement is run, and a table that lacks columns is not
+            checked.
         check: Checks what is the database's own; raises SinkFailed.
 
     Returns:
-        The columns, and the statements that were run.
+        The columns, and the statements that were run, or would be.
 
     Raises:
         SinkFailed: A table is missing, or does not fit.
@@ -164,9 +165,15 @@ def check_tables(
     columns: tuple[Column, ...] = ()
     for one in settings.each_table():
         names = {column.name for column in columns_of(one.table)}
-        for statement in _ddl(one, names, example):
-            run(statement)
-            made.append(statement)
+        statements = _ddl(one, names, example)
+        for statement in statements:
+            if run is None:
+                made.append(f"would run: {statement}")
+            else:
+                run(statement)
+                made.append(statement)
+        if run is None and statements:
+            continue
         found = columns_of(one.table)
         columns = columns or found
         check_alike(settings.table, columns, one.table, found)

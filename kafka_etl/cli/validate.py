@@ -45,6 +45,12 @@ def validate(  # noqa: PLR0913 - one parameter per option
             help="Import operators, or leave out what only an import can tell.",
         ),
     ] = True,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect", help="Also look at the servers of the pipelines; nothing is changed there."
+        ),
+    ] = False,
     patience: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +70,7 @@ def validate(  # noqa: PLR0913 - one parameter per option
         return
     from kafka_etl.runtime.examination import PATIENCE, ExaminationTask, examined
 
-    task = ExaminationTask(tuple(paths), parse_sets(sets), imports)
+    task = ExaminationTask(tuple(paths), parse_sets(sets), imports, connect)
     found = examined(task, PATIENCE if patience is None else _seconds(patience))
     if form is not Format.TEXT:
         _write(form, found.findings)

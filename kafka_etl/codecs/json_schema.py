@@ -75,6 +75,7 @@ def _codec(
         decode_with=None if in_payload else decoder.decode_with,
         names_schema=True,
         headed=None if in_payload else headed,
+        look=written.look,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),

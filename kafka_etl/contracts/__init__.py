@@ -4,7 +4,14 @@ A plug-in's package imports this module, `kafka_etl` and `kafka_etl.errors`, not
 `kafka_etl.testing` has the suites that every implementation must pass, built-in ones included.
 """
 
-from kafka_etl.contracts.codec import Codec, CodecContext, CodecPlugin, TableCodec, Unavailable
+from kafka_etl.contracts.codec import (
+    Codec,
+    CodecContext,
+    CodecPlugin,
+    Fields,
+    TableCodec,
+    Unavailable,
+)
 from kafka_etl.contracts.deployment import Abandoned, ClientSettings, Deployment, Pulse
 from kafka_etl.contracts.doors import (
     TAKEN,
@@ -70,6 +77,7 @@ __all__ = [
     "Conflict",
     "Deployment",
     "Duration",
+    "Fields",
     "Guarantee",
     "Kind",
     "Label",

@@ -31,6 +31,10 @@ class Unavailable(Exception):
         self.of_record = of_record
 
 
+Fields = Mapping[str, frozenset[type] | None]
+"""Name of a field -> types of its values without None; None: unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableCodec:
     """A codec's conversion between bytes and Arrow tables, without a Python object per record.
@@ -77,6 +81,10 @@ class Codec:
         names_schema: Whether records of this codec name the schema of their bytes. If any codec of
             a pipeline has this set, a header that names the schema of the source's bytes is dropped
             from outputs with other bytes.
+        look: Asks other systems for what the codec needs of them, and changes nothing there; raises
+            `Unavailable` or a `KafkaEtlError`. None: the codec needs no other system.
+        fields_of: Topic of the source -> fields of its values, by their latest schema; asks and
+            raises likewise. Gives None for values without fields.
         headed: Splits encoded bytes into such a header and a payload; None: no header.
     """
 
@@ -92,6 +100,8 @@ class Codec:
     decode_with: Callable[[bytes, Headers], Any] | None = None
     names_schema: bool = False
     headed: Callable[[bytes], tuple[bytes, bytes]] | None = None
+    look: Callable[[], object] | None = None
+    fields_of: Callable[[str], Fields | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Deployment:
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
         accounts: Records that move with the source's offsets; None: there are none.
+        looks_only: For checks: whether they only look, for `validate --connect`. Then they make no
+            topic, table, file or offset, and say among their notes what would be made.
         pulse: For a sink of the framework's own; see `Pulse`. The three doors need none.
     """
 
@@ -82,4 +84,5 @@ class Deployment:
     folder: Path = Path()
     stdout: int = 1
     accounts: Accounts | None = None
+    looks_only: bool = False
     pulse: Pulse = _silent

@@ -60,7 +60,8 @@ class SourcePlugin(Generic[SourceS]):
     Attributes:
         settings: Model of the `with:` block.
         build: Makes the source in a worker.
-        check: Preflight, in a process of its own: reach, rights, start offsets, end offsets.
+        check: Preflight, in a process of its own: reach, rights, start offsets, end offsets. Heeds
+            `Deployment.looks_only`.
         summary: One line for `kafka-etl plugins`.
         accounts: Makes the records that move with the offsets of this source, from its settings and
             those of a consumer; None: there are none.
@@ -85,7 +86,8 @@ class SinkPlugin(Generic[SinkS]):
         label: The guarantee that the sink holds with these settings, together with a Kafka source.
         build: Makes the sink in a worker: one of the three doors. Connects to nothing.
         summary: One line for `kafka-etl plugins`.
-        check: Checks the target before any worker runs, in a process of its own.
+        check: Checks the target before any worker runs, in a process of its own. Heeds
+            `Deployment.looks_only`.
         letters: Where the sink can write dead letters in the transaction of its rows: a `topic` of
             the pipeline's cluster, or a `table` (`Deployment.letter_table`); None: nowhere.
         require: Raises `ExtraMissing` if a package that the sink needs is not installed.

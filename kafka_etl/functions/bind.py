@@ -26,7 +26,7 @@ from kafka_etl.functions.signature import (
     takes_anything,
     value_types,
 )
-from kafka_etl.functions.value_types import ValueTypes
+from kafka_etl.functions.value_types import ValueTypes, types_of
 
 
 class Order(StrEnum):
@@ -51,8 +51,8 @@ class BoundOperator:
     Attributes:
         name: Name of the operator in the pipeline.
         call: Takes one argument of the kind that `shape` describes.
-        accepts: Types of the values that the operator takes, as its annotation names them.
-        gives: Types of the values that the operator gives, likewise.
+        argument: Annotation of the values that the operator takes.
+        gives: Types of the values that the operator gives, as its annotation names them.
         context: Filled in by the engine before each attempt; the operator may keep the object.
         open: Called once in the worker before the first record; may be a coroutine function.
         close: Called once when the worker stops in good order; likewise.
@@ -74,8 +74,13 @@ class BoundOperator:
     concurrency: int = 1
     order: Order = Order.KEY
     isolation: Isolation = Isolation.NONE
-    accepts: ValueTypes = None
+    argument: Any = Any
     gives: ValueTypes = None
+
+    @property
+    def accepts(self) -> ValueTypes:
+        """Types of the values that the operator takes, as its annotation names them."""
+        return types_of(self.argument)
 
     @property
     def is_async(self) -> bool:
@@ -139,7 +144,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         )
     declared = _declared(target, operator, call)
     shape = shape_of(call, declared, name)
-    accepts, gives = value_types(call, shape, name)
+    argument, gives = value_types(call, shape, name)
     return BoundOperator(
         name=name,
         call=prefilled(call, values, context, name),
@@ -152,7 +157,7 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         concurrency=concurrency,
         order=order,
         isolation=isolation,
-        accepts=accepts,
+        argument=argument,
         gives=gives,
     )
 

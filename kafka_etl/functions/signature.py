@@ -121,19 +121,17 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
     )
 
 
-def value_types(
-    function: Callable[..., Any], shape: Shape, name: str
-) -> tuple[ValueTypes, ValueTypes]:
-    """The types of the values that a callable of this shape takes, and of those it gives."""
+def value_types(function: Callable[..., Any], shape: Shape, name: str) -> tuple[Any, ValueTypes]:
+    """The annotation of the values that a callable takes, and the types of those it gives."""
     hints = _hints(function, name)
     given = hints.get("return", Any)
     gives = types_of(dict) if _table(_without_none(given)[0]) else types_of_outputs(given)
     if shape.takes in TABLES or shape.takes is Takes.RECORD:
-        return None, gives
+        return Any, gives
     taken, _ = _without_none(hints.get(_positional(function)[0].name, Any))
     if shape.batch:
         taken = typing.get_args(taken)[0] if typing.get_origin(taken) is list else Any
-    return types_of(taken), gives
+    return taken, gives
 
 
 def _columns(declared: Declaration, takes: Takes, name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
@@ -35,6 +36,8 @@ _CREATE_OR_CORRECT: Final = (
 def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Preflight:
     """Check that the source's topics can be read, and set the group's first offsets.
 
+    With `looks_only` no offset is set, and a note says where the group would begin.
+
     Raises:
         KafkaEtlError: A topic is missing, a right is missing, no broker answers, or the client
             refuses its settings.
@@ -49,7 +52,8 @@ def check_source(settings: KafkaSourceSettings, deployment: Deployment) -> Prefl
     partitions = [Partition(topic, n) for topic, count in topics.items() for n in range(count)]
     noted = admin.committed(group, partitions)
     committed = {tp: at.offset for tp, at in noted.items()}
-    notes = _apply_start(settings, admin, group, partitions, committed)
+    start = _look_at_start if deployment.looks_only else _apply_start
+    notes = start(settings, admin, group, partitions, committed)
     ends = admin.latest(partitions)
     begins = admin.earliest([tp for tp in partitions if tp not in committed])
     limits = admin.settings_of(list(topics)).values()
@@ -74,6 +78,8 @@ def check_topics(
     largest: int = 0,
 ) -> Preflight:
     """Check that topics can be written, and create missing topics if the pipeline says so.
+
+    With `looks_only` no topic is created, and notes name those that would be.
 
     Args:
         topics: Names of the topics.
@@ -101,13 +107,35 @@ def check_topics(
         partitions = create.partitions or max(deployment.partitions.values(), default=1)
         room = {"max.message.bytes": largest} if largest > _DEFAULT_LIMIT else {}
         for name in missing:
+            if deployment.looks_only:
+                notes.append(would_create(name, partitions))
+                continue
             config = {**room, **create.config}
             admin.create_topic(name, partitions, create.replication_factor, config)
             notes.append(f"created topic {name} with {partitions} partitions")
-        existing = wait_until_visible(admin, names)
+        if not deployment.looks_only:
+            existing = wait_until_visible(admin, names)
+    found = _look_at_topics(existing, admin, largest)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def would_create(topic: str, partitions: int) -> str:
+    """The note on a topic that a start would create."""
+    return f"topic {topic} would be created with {partitions} partition{'s' * (partitions != 1)}"
+
+
+def _look_at_topics(existing: Mapping[str, int], admin: Admin, largest: int) -> Preflight:
+    """Look at the settings of topics that are written.
+
+    Args:
+        existing: Topic -> number of partitions.
+        admin: Client to ask with.
+        largest: Bytes of the largest record that should fit.
+    """
+    names = list(existing)
     settings = admin.settings_of(names)
     limits = {name: largest_record(settings[name]) for name in names}
-    notes += [
+    notes = [
         f"topic {name} is compacted: records without a key will be refused"
         for name in names
         if "compact" in settings[name].get("cleanup.policy", "")
@@ -217,17 +245,44 @@ def _apply_start(
     Returns:
         Notes for the user.
     """
-    known = {tp.topic for tp in committed}
-    ignored = _ignored_start(settings, group, sorted(known))
-    fresh = [tp for tp in partitions if tp.topic not in known]
+    fresh, ignored = _fresh(settings, group, partitions, committed)
     if not fresh:
         return ignored
     begins = _begins(settings.start, admin, fresh)
     if not admin.commit(group, begins):
         return ignored  # a member has joined after its own preflight
     committed.update(begins)
-    topics = listed(sorted({tp.topic for tp in fresh}))
-    return (f"group {group} begins in {topics} at {settings.start}", *ignored)
+    return (f"group {group} begins in {_topics_of(fresh)} at {settings.start}", *ignored)
+
+
+def _look_at_start(
+    settings: KafkaSourceSettings,
+    _admin: Admin,
+    group: str,
+    partitions: Sequence[Partition],
+    committed: Mapping[Partition, int],
+) -> tuple[str, ...]:
+    """Tell what `_apply_start` would do."""
+    fresh, ignored = _fresh(settings, group, partitions, committed)
+    if not fresh:
+        return ignored
+    return (f"group {group} would begin in {_topics_of(fresh)} at {settings.start}", *ignored)
+
+
+def _fresh(
+    settings: KafkaSourceSettings,
+    group: str,
+    partitions: Sequence[Partition],
+    committed: Mapping[Partition, int],
+) -> tuple[list[Partition], tuple[str, ...]]:
+    """Partitions of topics without any committed offset, and notes about the other topics."""
+    known = {tp.topic for tp in committed}
+    fresh = [tp for tp in partitions if tp.topic not in known]
+    return fresh, _ignored_start(settings, group, sorted(known))
+
+
+def _topics_of(partitions: Iterable[Partition]) -> str:
+    return listed(sorted({tp.topic for tp in partitions}))
 
 
 def _ignored_start(

@@ -15,6 +15,7 @@ from kafka_etl.kafka.preflight import (
     check_source,
     check_topics,
     wait_until_visible,
+    would_create,
 )
 from kafka_etl.kafka.task_meta import read_meta, write_meta
 from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
@@ -39,11 +40,26 @@ DELIVERIES: Final[Mapping[str, str]] = {"cleanup.policy": "delete"}
 def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Preflight:
     """Make or check inbox and journal, then check the inbox as any source.
 
+    With `looks_only` what is missing is not made, but named in notes.
+
     Raises:
         TaskTopicsUnfit: A topic has another number of partitions, or other settings.
         TaskHistoryLost: A topic is gone, or was made anew, while the other one was in use.
         KafkaEtlError: A right is missing, or no broker answers.
     """
+    found = _check_own(settings, deployment)
+    for written in _written(settings, deployment):
+        found = replace(
+            found,
+            partitions={**found.partitions, **written.partitions},
+            size_limits={**found.size_limits, **written.size_limits},
+            notes=found.notes + written.notes,
+        )
+    return found
+
+
+def _check_own(settings: TaskInboxSettings, deployment: Deployment) -> Preflight:
+    """Make or check the topics that belong to the tasks alone; raises as `check_tasks`."""
     admin = Admin(admin_settings(deployment))
     admin.reach()
     names = {
@@ -53,6 +69,9 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
     there = admin.topics(names, "WRITE")
     if settings.journal not in there:
         _require_unused(admin, settings, there.get(settings.inbox, 0))
+    if deployment.looks_only and len(there) < len(names):
+        missing = (name for name in names if name not in there)
+        return Preflight(notes=_would_create(missing, settings.partitions))
     for name, config in names.items():
         if name not in there:
             admin.create_topic(name, settings.partitions, settings.replication, config)
@@ -64,31 +83,24 @@ def check_tasks(settings: TaskInboxSettings, deployment: Deployment) -> Prefligh
         check_meta(settings, counts, admin.topic_ids, meta)
     _check(settings.inbox, counts, configs, INBOX, settings.partitions)
     _check(settings.journal, counts, configs, JOURNAL, settings.partitions)
-    if meta is None:
+    if meta is None and not deployment.looks_only:
         writer = {**deployment.kafka, **deployment.producer}
         write_meta(writer, settings, admin.topic_ids)
     made = [place.topic for place in settings.outside]
+    would: tuple[str, ...] = ()
     if made:
-        _make_deliveries(made, settings.inbox_config, settings, deployment)
-    if settings.logs:
+        would = _make_deliveries(made, settings.inbox_config, settings, deployment)
+    if settings.logs and not deployment.looks_only:
         counts |= _check_logs(admin, settings)
     found = check_source(settings, deployment)
-    notes = (*found.notes, *notes_on_results(settings, found.largest_record))
+    notes = (*found.notes, *would, *notes_on_results(settings, found.largest_record))
     ids = {settings.journal: admin.topic_ids.get(settings.journal, "")}
-    found = replace(
+    return replace(
         found,
         notes=notes,
         partitions={**found.partitions, **counts},
         topic_ids={**found.topic_ids, **ids},
     )
-    for written in _written(settings, deployment):
-        found = replace(
-            found,
-            partitions={**found.partitions, **written.partitions},
-            size_limits={**found.size_limits, **written.size_limits},
-            notes=found.notes + written.notes,
-        )
-    return found
 
 
 def notes_on_results(settings: TaskInboxSettings, limit: int) -> list[str]:
@@ -114,8 +126,8 @@ def check_deliveries(settings: TaskDeliverySettings, deployment: Deployment) -> 
 
     Raises: as `check_tasks`.
     """
-    _make_deliveries(settings.topics, settings.config, settings, deployment)
-    return check_source(settings, deployment)
+    would = _make_deliveries(settings.topics, settings.config, settings, deployment)
+    return Preflight(notes=would) if would else check_source(settings, deployment)
 
 
 def _written(settings: TaskInboxSettings, deployment: Deployment) -> Iterator[Preflight]:
@@ -133,8 +145,11 @@ def _make_deliveries(
     config: Mapping[str, str],
     settings: TaskInboxSettings | TaskDeliverySettings,
     deployment: Deployment,
-) -> None:
+) -> tuple[str, ...]:
     """Make or check topics of what is on its way, with as many partitions as the inbox.
+
+    Returns:
+        With `looks_only`, notes on the topics that would be made.
 
     Raises: as `check_tasks`.
     """
@@ -142,13 +157,20 @@ def _make_deliveries(
     admin.reach()
     wanted = list(names)
     there = admin.topics(wanted, "WRITE")
-    for name in wanted:
-        if name not in there:
-            admin.create_topic(name, settings.partitions, settings.replication, config)
+    missing = [name for name in wanted if name not in there]
+    if deployment.looks_only and missing:
+        return _would_create(missing, settings.partitions)
+    for name in missing:
+        admin.create_topic(name, settings.partitions, settings.replication, config)
     counts = wait_until_visible(admin, wanted)
     configs = admin.settings_of(list(there))
     for name in wanted:
         _check(name, counts, configs, DELIVERIES, settings.partitions)
+    return ()
+
+
+def _would_create(names: Iterable[str], partitions: int) -> tuple[str, ...]:
+    return tuple(would_create(name, partitions) for name in names)
 
 
 def _check_logs(admin: Admin, settings: TaskInboxSettings) -> Mapping[str, int]:

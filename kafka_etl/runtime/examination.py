@@ -46,6 +46,7 @@ class ExaminationTask:
         paths: Pipeline files, and folders of them.
         overrides: Place in the files -> YAML text of the value.
         imports: Whether operators are imported.
+        connects: Whether the servers of pipelines are looked at.
         deadly: Subject of a `Begun` -> what became of the process during that step.
         trace: Descriptor of a file in which the process notes where it was when it died.
     """
@@ -53,6 +54,7 @@ class ExaminationTask:
     paths: tuple[Path, ...]
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     imports: bool = True
+    connects: bool = False
     deadly: Mapping[str, str] = field(default_factory=dict[str, str])
     trace: int = 2
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from kafka_etl.config.build import Pipeline, examine, same_names
 from kafka_etl.config.document import Document
 from kafka_etl.config.load import load
-from kafka_etl.config.report import Finding, Loc
-from kafka_etl.config.task_documents import ACCEPT, all_documents, notes_of, task_spec
+from kafka_etl.config.report import Finding, Loc, show_loc
+from kafka_etl.config.task_documents import (
+    ACCEPT,
+    all_documents,
+    notes_of,
+    stream_documents,
+    task_spec,
+)
 from kafka_etl.config.task_summary import summary
 from kafka_etl.errors import Code
 from kafka_etl.plugins import PluginRegistry, importable
@@ -24,6 +30,7 @@ _NOT_ALIVE: Final = (
     "see what runs when the module is imported: definitions belong at its top level, and work into "
     "functions; `--no-import` checks everything else"
 )
+_NO_ANSWER: Final = "see whether the server answers; without `--connect` it is not asked"
 
 
 def main() -> None:
@@ -73,6 +80,11 @@ class Examination:
         self._left_out.clear()
         parts = all_documents(document, self._findings)
         sound = [(part, pipeline) for part in parts if (pipeline := self._part(part)) is not None]
+        if self.task.connects:
+            running = len(stream_documents(document, []))
+            sound = [
+                (part, each) for part, each in sound if self._connects(part, each, parts[:running])
+            ]
         yield from sound
         spec = task_spec(document)
         if spec is None:
@@ -96,6 +108,25 @@ class Examination:
         self._add(found)
         return None
 
+    def _connects(self, part: Document, pipeline: Pipeline, running: Sequence[Document]) -> bool:
+        """Look at the servers of a pipeline that a daemon would run; whether nothing is wrong."""
+        if part not in running:
+            return True
+        from kafka_etl.runtime.servers import Look  # noqa: PLC0415 - imports the Kafka client
+
+        known = len(self._findings)
+
+        def may_ask(loc: Loc) -> bool:
+            subject = f"{part.path}#{part.data.get('name')}: {show_loc(loc)}"
+            return self._survives(part, subject, "looking at the server", loc, hint=_NO_ANSWER)
+
+        look = Look(part, pipeline, may_ask)
+        look.run()
+        self._add(look.findings)
+        name = f"{part.path}: {part.data.get('name')}"
+        self._lines += [f"{name}: {note}" for note in look.notes]
+        return len(self._findings) == known
+
     def _may_import(self, document: Document, use: str, loc: Loc) -> bool:
         if use == ACCEPT:
             return True
@@ -105,14 +136,16 @@ class Examination:
             return False
         return self._survives(document, f"{document.folder}:{module}", f"importing {use}", loc)
 
-    def _survives(self, document: Document, subject: str, what: str, loc: Loc) -> bool:
+    def _survives(
+        self, document: Document, subject: str, what: str, loc: Loc, hint: str = _NOT_ALIVE
+    ) -> bool:
         """Begin a step; False, with a finding: the process has not survived the step before."""
         how = self.task.deadly.get(subject)
         if how is None:
             self.begin(Begun(subject))
             return True
         self._is_whole = False
-        self._add([document.finding(Code.BROKEN_PLUGIN, f"{what} {how}", loc, hint=_NOT_ALIVE)])
+        self._add([document.finding(Code.BROKEN_PLUGIN, f"{what} {how}", loc, hint=hint)])
         return False
 
     def _add(self, found: Iterable[Finding]) -> None:

@@ -148,6 +148,18 @@ class Written:
             )
         return head_of(schema_id), schema
 
+    def look(self) -> None:
+        """Ask whether the schema is there, without registering it.
+
+        Raises: as `find`.
+        """
+        if self._given is None:
+            self._registry.latest(self._subject, by_guid=self._by_guid)
+        elif not self._settings.register_:
+            self._registry.schema_id(
+                self._subject, self._given, register=False, by_guid=self._by_guid
+            )
+
 
 def _subject(settings: SchemaSettings, place: CodecContext, name: str) -> str:
     """Return the sink's subject, in the form that Confluent's serializers use."""

@@ -244,6 +244,20 @@ def test_every_table_is_made(made: MakeFile) -> None:
     assert file.execute("SELECT id, n FROM t UNION ALL SELECT id, n FROM u") == []
 
 
+def test_a_look_makes_no_table_and_no_file(made: MakeFile) -> None:
+    file = made("CREATE TABLE other (id INTEGER)")
+    types = {"create": True, "types": {"id": "INTEGER"}}
+    (said,) = file.look(letters="dead", **types).notes
+    assert said.startswith("would run: CREATE TABLE")
+    assert file.execute("SELECT count(*) FROM other") == [(0,)]
+    assert file.look(letters="dead", path="new.db", **types).notes == (
+        f"the file {file.path.parent / 'new.db'} would be made",
+    )
+    assert not (file.path.parent / "new.db").exists()
+    with pytest.raises(SinkFailed, match="no table t"):
+        file.look()
+
+
 def test_a_view_is_refused_before_the_start(made: MakeFile) -> None:
     file = made("CREATE TABLE u (id INTEGER)", "CREATE VIEW t AS SELECT * FROM u")
     with pytest.raises(SinkFailed, match="t is a view"):

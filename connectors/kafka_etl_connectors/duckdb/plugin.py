@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from kafka_etl.contracts import (
@@ -37,16 +38,18 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
     from kafka_etl_connectors.duckdb import schema  # noqa: PLC0415
 
     path = settings.file_below(deployment.folder)
+    if deployment.looks_only and not Path(path).exists():
+        return Preflight(notes=(f"the file {path} would be made",))
     try:
-        connection: Any = duckdb.connect(path)
+        connection: Any = duckdb.connect(path, read_only=deployment.looks_only)
         try:
-            if deployment.letter_table is not None:
+            if deployment.letter_table is not None and not deployment.looks_only:
                 connection.execute(schema.letters_ddl(deployment.letter_table))
             found, made = check_tables(
                 settings,
                 example="id: BIGINT",
                 columns_of=partial(schema.columns_of, connection),
-                run=connection.execute,
+                run=None if deployment.looks_only else connection.execute,
                 check=partial(schema.check_table, connection),
             )
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from kafka_etl.contracts import Deployment, Preflight, Unreachable
@@ -19,6 +21,8 @@ _LIST: Final = "The account needs to list objects, and the store needs to list w
 def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -> Preflight:
     """Write an object twice, and expect the second to be refused.
 
+    With `looks_only` objects are listed, and none is written.
+
     A store that is away makes the pipeline wait, not fail; so that is a note here.
 
     Raises:
@@ -27,7 +31,12 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
     _check_spool(settings, deployment)
     notes: list[str] = []
     try:
-        _probe(Bucket(settings, deployment.folder), settings.url)
+        if not deployment.looks_only:
+            _probe(Bucket(settings, deployment.folder), settings.url)
+        elif _is_missing(settings.url):
+            notes.append(f"folder {settings.url} would be made")
+        else:
+            Bucket(settings, deployment.folder).paths(f"{_PROBES}/")
     except Unreachable as error:
         if error.mend:
             raise SinkFailed(
@@ -41,6 +50,12 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
         notes.append(small)
     columns = settings.table_columns if isinstance(settings, ParquetSettings) else ()
     return Preflight(columns=columns, notes=tuple(notes))
+
+
+def _is_missing(url: str) -> bool:
+    """Whether a URL is one of a local folder that does not exist."""
+    parts = urlsplit(url)
+    return parts.scheme == "file" and not Path(unquote(parts.path)).exists()
 
 
 def _probe(bucket: Bucket, url: str) -> None:

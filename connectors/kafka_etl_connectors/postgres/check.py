@@ -34,6 +34,8 @@ _LOCK: Final = 0x6B61666B
 """Key of the advisory lock under which tables are made; `kafk` in ASCII."""
 _RACES: Final = frozenset({"23505", "42P07", "42701", "42710"})
 """Another preflight has made the same table or column at this moment."""
+_Run = Callable[[Connection, list[sql.Composed], Callable[[], bool]], list[str]]
+"""Runs statements, and returns what to say about them."""
 _RIGHTS: Final = {
     "insert": ("INSERT",),
     "upsert": ("SELECT", "INSERT", "UPDATE"),
@@ -43,6 +45,8 @@ _RIGHTS: Final = {
 
 def check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
     """Connect, make what is missing and may be made, and read the columns.
+
+    With `looks_only` nothing is made, and notes hold the statements that would be run.
 
     Raises:
         Unreachable: The server is away.
@@ -72,19 +76,24 @@ def _checked(
     offsets = OffsetTable(
         settings.offsets.table, settings.offsets.name or deployment.group, deployment.cluster
     )
-    made = _own_table(connection, settings.offsets.table, offsets.ddl())
+    run = _would_run if deployment.looks_only else _run
+    made = _own_table(connection, settings.offsets.table, offsets.ddl(), run)
+    has_offsets = not (made and deployment.looks_only)
     if deployment.letter_table is not None:
         _check_letters(deployment.letter_table)
         made += _own_table(
-            connection, deployment.letter_table, letters_ddl(deployment.letter_table)
+            connection, deployment.letter_table, letters_ddl(deployment.letter_table), run
         )
     columns: tuple[Column, ...] = ()
     for one in settings.each_table():
-        made += _target_table(connection, one)
+        changes = _target_table(connection, one, run)
+        made += changes
+        if changes and deployment.looks_only:
+            continue
         found = _checked_table(connection, one)
         columns = columns or found
         check_alike(settings.table, columns, one.table, found)
-    other = offsets.other_cluster(connection) if deployment.cluster else ""
+    other = offsets.other_cluster(connection) if deployment.cluster and has_offsets else ""
     if other:
         raise SinkFailed(
             f"the offsets in {settings.offsets.table} are of another Kafka cluster, {other}; this "
@@ -117,14 +126,14 @@ def _check_letters(table: str) -> None:
         raise SinkFailed(f"dead_letter.table: {error}", "Correct it.") from None
 
 
-def _own_table(connection: Connection, name: str, ddl: sql.Composed) -> list[str]:
+def _own_table(connection: Connection, name: str, ddl: sql.Composed, run: _Run) -> list[str]:
     """Make a table of the store's own, if it is missing; return what was run."""
     if columns_of(connection, name):
         return []
-    return _run(connection, [ddl], lambda: bool(columns_of(connection, name)))
+    return run(connection, [ddl], lambda: bool(columns_of(connection, name)))
 
 
-def _target_table(connection: Connection, settings: PostgresSettings) -> list[str]:
+def _target_table(connection: Connection, settings: PostgresSettings, run: _Run) -> list[str]:
     """Make the table, or add its missing columns, where the settings say so."""
     present = {column.name for column in columns_of(connection, settings.table)}
     table = identifier(settings.table)
@@ -136,7 +145,7 @@ def _target_table(connection: Connection, settings: PostgresSettings) -> list[st
             keys = identifiers(settings.key_columns)
             fields.append(sql.SQL("PRIMARY KEY ({})").format(keys))
         ddl = sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(fields))
-        return _run(connection, [ddl], lambda: bool(columns_of(connection, settings.table)))
+        return run(connection, [ddl], lambda: bool(columns_of(connection, settings.table)))
     new = [name for name in settings.types if name not in present] if settings.evolve else []
     statements = [
         sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(table, _field(name, settings.types[name]))
@@ -146,7 +155,7 @@ def _target_table(connection: Connection, settings: PostgresSettings) -> list[st
     def are_there() -> bool:
         return set(new) <= {column.name for column in columns_of(connection, settings.table)}
 
-    return _run(connection, statements, are_there)
+    return run(connection, statements, are_there)
 
 
 def _field(name: str, kind: str) -> sql.Composed:
@@ -185,6 +194,13 @@ def _run(
             "Run it as a user who may, or correct sink.with.",
         ) from error
     return shown
+
+
+def _would_run(
+    connection: Connection, statements: list[sql.Composed], _is_done: Callable[[], bool]
+) -> list[str]:
+    """What `_run` would run."""
+    return [f"would run: {statement.as_string(connection).strip()}" for statement in statements]
 
 
 def _no_table(connection: Connection, settings: PostgresSettings) -> SinkFailed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from kafka_etl.contracts import Deployment, Guarantee, Label, Preflight, SinkPlugin, Unreachable
@@ -23,16 +24,18 @@ def _build(settings: SqliteSettings, deployment: Deployment) -> SqliteStore:
 
 def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
     path = settings.file_below(deployment.folder)
+    if deployment.looks_only and not Path(path).exists():
+        return Preflight(notes=(f"the file {path} would be made",))
     try:
         connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
         try:
-            if deployment.letter_table is not None:
+            if deployment.letter_table is not None and not deployment.looks_only:
                 connection.execute(letters_ddl(deployment.letter_table))
             found, made = check_tables(
                 settings,
                 example="id: INTEGER",
                 columns_of=partial(columns_of, connection),
-                run=connection.execute,
+                run=None if deployment.looks_only else connection.execute,
                 check=partial(check_table, connection),
             )
         finally:

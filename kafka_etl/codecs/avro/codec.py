@@ -8,10 +8,11 @@ from io import BytesIO
 from typing import Any, Final
 
 from kafka_etl.codecs.avro.columns import table_codec
+from kafka_etl.codecs.avro.fields import fields_of
 from kafka_etl.codecs.avro.read import value_reader
 from kafka_etl.codecs.avro.schema import document_of, full_name, parsed
 from kafka_etl.codecs.avro.write import value_writer
-from kafka_etl.contracts import Codec, CodecContext, CodecPlugin
+from kafka_etl.contracts import Codec, CodecContext, CodecPlugin, Fields
 from kafka_etl.record import Headers
 from kafka_etl.schema_registry.client import Schema, SchemaRegistry, registry_for, require
 from kafka_etl.schema_registry.codec_settings import (
@@ -47,6 +48,12 @@ def _codec(
     def document(schema_id: SchemaId) -> Any:
         return document_of(of_kind(registry.schema(schema_id), "AVRO", _NAME))
 
+    def described(topic: str) -> Fields | None:
+        if own is not None:
+            return fields_of(own)
+        _, schema = registry.latest(f"{topic}-{place.part}")
+        return fields_of(document_of(of_kind(schema, "AVRO", _NAME)))
+
     own = None if given is None else document_of(given)
     written = Written(registry, settings, place, given, full_name(own))
     read_as = own if place.side == "source" else None
@@ -61,6 +68,8 @@ def _codec(
         decode_with=None if in_payload else decode_with,
         names_schema=True,
         headed=None if in_payload else headed,
+        look=written.look,
+        fields_of=described,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given)
         ),

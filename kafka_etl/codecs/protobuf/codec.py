@@ -103,6 +103,7 @@ def _codec(
         decode_with=None if in_payload else decode_with,
         names_schema=True,
         headed=None if in_payload else _headed,
+        look=written.look,
         encode=_Encoder(written, settings.message, own).encode,
         for_topic=for_topics(
             lambda topic: _codec(registry, settings, replace(place, topic=topic), given, own)

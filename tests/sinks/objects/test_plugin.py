@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,16 @@ def test_the_check_leaves_nothing_and_knows_the_columns(tmp_path):
     ]
     assert found.notes == ()
     assert Bucket(settings, tmp_path).paths("") == []
+
+
+def test_a_look_writes_nothing(tmp_path, monkeypatch):
+    look = replace(deployment(tmp_path), looks_only=True)
+    settings = parquet(url=f"file://{tmp_path}/new", types={"id": "int64"})
+    assert PARQUET.check(settings, look).notes == (f"folder file://{tmp_path}/new would be made",)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(Bucket, "create", None)
+    there = settings.model_copy(update={"url": f"file://{tmp_path}"})
+    assert PARQUET.check(there, look).notes == ()
 
 
 def test_a_store_that_ignores_conditions_is_refused(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -69,6 +70,21 @@ def refused(database: Database, **more) -> str:
     with pytest.raises(SinkFailed) as failed:
         database.check(**more)
     return str(failed.value)
+
+
+def test_a_look_runs_nothing(database: Database):
+    database.letter_table = "dead"
+    create = {"create": True, "types": {"id": "int"}}
+    look = replace(database.deployment(), looks_only=True)
+    said = SINK.check(database.settings(**create), look).notes
+    assert len(said) == 3
+    assert all(note.startswith("would run: CREATE TABLE") for note in said)
+    assert database.run("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
+    database.run("CREATE TABLE t (id int)")
+    evolve = {"evolve": True, "types": {"id": "int", "n": "text"}}
+    assert 'ADD COLUMN "n" text' in SINK.check(database.settings(**evolve), look).notes[-1]
+    with pytest.raises(SinkFailed, match="no table u"):
+        SINK.check(database.settings(table="u"), look)
 
 
 def test_a_missing_table_names_the_nearest(database: Database):
