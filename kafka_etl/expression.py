@@ -406,7 +406,9 @@ def _explained(error: SyntaxError, text: str) -> ExpressionError:
     elif "escape" in error.msg:
         hint = f"{error.msg}; write the text as r'...' to keep its backslashes"
     else:
-        hint = error.msg if word else "the expression ends too early"
+        said = "this is not how an expression goes on; one is `value.amount > 10 and key != 'a'`"
+        hint = said if error.msg == "invalid syntax" else error.msg
+        hint = hint if word else "the expression ends too early"
     return ExpressionError(hint, min(column, len(text) + 1))
 
 

@@ -44,6 +44,8 @@ _SETTINGS: Final[Mapping[Kind, type[Settings]]] = {
     "sinks": SinkSettings,
     "codecs": Settings,
 }
+_INTERNAL: Final = frozenset(("dead_letters", "task_deliveries", "task_inbox"))
+"""Sources that no pipeline file names: the framework's own."""
 _FUNCTIONS: Final = ("build", "check", "label", "require")
 
 
@@ -219,7 +221,7 @@ class PluginRegistry:
         found = self._plugins.get((kind, name))
         if found is not None:
             return found
-        names = sorted(n for k, n in self._plugins if k == kind)
+        names = sorted(n for k, n in self._plugins if k == kind and n not in _INTERNAL)
         raise UnknownPlugin(
             f"there is no {kind[:-1]} called `{name}`; installed: {', '.join(names)}",
             did_you_mean(name, names),

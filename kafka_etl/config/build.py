@@ -236,7 +236,7 @@ class _Builder:
         document: The pipeline file.
         spec: Model of the file, or of its valid part.
         registry: Registry of plug-ins.
-        known: Earlier findings of the file; consulted for the section `registry` only.
+        known: Earlier findings of the file, whose places are missing in `spec`.
         may_import: See `examine`.
     """
 
@@ -441,6 +441,9 @@ class _Builder:
 
         return self._try((*at, "use"), checked)
 
+    def _has_finding(self, loc: Loc) -> bool:
+        return any(finding.loc == loc for finding in self._known)
+
     def _is_allowed(self, use: str, loc: Loc) -> bool:
         return self._may_import is None or self._may_import(self._document, use, loc)
 
@@ -487,7 +490,8 @@ class _Builder:
                 order=use.order,
                 isolation=use.isolation,
             )
-            check_concurrency(bound, use, at, self._find)
+            if not self._has_finding((*at, "concurrency")):
+                check_concurrency(bound, use, at, self._find)
             return bound
         except KafkaEtlError as error:
             self._object(error, (*at, "use"))

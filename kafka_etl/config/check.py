@@ -15,6 +15,7 @@ from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import CLIENTS, Finding, Loc, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
+from kafka_etl.kafka.allowed_settings import is_known
 from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import parse_duration, show_duration
 
@@ -58,12 +59,31 @@ def check(
         An instance of `model`, or the findings.
     """
     try:
-        return model.model_validate(dict(data))
+        checked = model.model_validate(dict(data))
     except ValidationError as error:
         return [
             _finding(model, document, at, problems)
             for problems in _by_place(_Problem(details, data) for details in error.errors())
         ]
+    findings = [
+        document.finding(Code.INVALID_VALUE, f"{_name(loc)} should be {wanted}", (*at, *loc))
+        for loc, wanted in _switches_as_numbers(checked, data)
+    ]
+    return findings or checked
+
+
+def _switches_as_numbers(checked: Any, given: Any, at: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """Yield where `true` or `false` stands for a number, which pydantic allows; and what for."""
+    if isinstance(checked, BaseModel) and is_mapping(given):
+        for name, info in type(checked).model_fields.items():
+            key = info.alias or name
+            if key in given:
+                yield from _switches_as_numbers(getattr(checked, name), given[key], (*at, key))
+    elif isinstance(checked, tuple) and is_list(given):
+        for index, (one, of_one) in enumerate(zip(checked, given, strict=False)):
+            yield from _switches_as_numbers(one, of_one, (*at, index))
+    elif isinstance(given, bool) and type(checked) in (int, float):
+        yield at, _WANTED["int_type" if type(checked) is int else "float_type"]
 
 
 class _Problem:
@@ -115,7 +135,7 @@ class _Problem:
         if self.type == "value_error":
             return [self.message.removeprefix("Value error, ")]
         message = self.message.replace(" after validation", "")
-        return [re.sub(r"^(Input|String|Tuple|List|Dictionary) should", "should", message)]
+        return [re.sub(r"^(Input|String|Tuple|List|Dictionary|Value) should", "should", message)]
 
 
 def _by_place(problems: Iterable[_Problem]) -> Iterator[Sequence[_Problem]]:
@@ -154,7 +174,7 @@ def _finding(
         Code.INVALID_VALUE,
         f"{name}{_objection(problems)}",
         place,
-        hint=did_you_mean(str(problem.given), choices),
+        hint=did_you_mean(problem.given, choices) if isinstance(problem.given, str) else "",
     )
 
 
@@ -184,6 +204,8 @@ def _astray_in_client(document: Document, problem: _Problem, place: Loc) -> Find
     home = home_of(str(key), (section,))
     inner = next(iter(problem.given), "…")
     hint = home or f"the names of clients' settings have dots in them: `{key}.{inner}: …`"
+    if is_known(str(key)):
+        hint = "give it one value"
     message = f"unknown key {_name(place)}" if home else f"{_name(place)} is a mapping"
     code = Code.UNKNOWN_KEY if home else Code.INVALID_VALUE
     return document.finding(code, message, place, at_key=True, hint=hint)

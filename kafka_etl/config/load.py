@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,9 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
 def _read(path: Path, findings: list[Finding]) -> Document | None:
     try:
         text = _text_of(path)
+    except UnicodeDecodeError as error:
+        findings.append(_not_utf8(path, error))
+        return None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         message = f"the file cannot be read: {reason}"
@@ -88,7 +92,8 @@ def _read(path: Path, findings: list[Finding]) -> Document | None:
         return Document(path, parsed.data, parsed.keys, parsed.values, lines)
     if not parsed.problems:
         message = "a pipeline file holds one mapping: name, source, operators, sink"
-        findings.append(Finding(Code.INVALID_YAML, message, path, (), Mark(1, 1)))
+        hint = "`kafka-etl init DIR` writes one to begin with"
+        findings.append(Finding(Code.INVALID_YAML, message, path, (), Mark(1, 1), hint=hint))
     return None
 
 
@@ -101,11 +106,17 @@ def _without_notes(document: Document) -> Document:
 def _text_of(path: Path) -> str:
     if path.stat().st_size > _MAX_FILE:
         raise ValueError(f"it is larger than {_MAX_FILE:,} bytes")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"byte {error.start + 1:,}, in line {line}, is not UTF-8") from error
+    return path.read_text(encoding="utf-8")
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> Finding:
+    before = error.object[: error.start]
+    line = before.count(b"\n") + 1
+    mark = Mark(line, len(before) - (before.rfind(b"\n") + 1) + 1)
+    is_utf16 = error.object.startswith((BOM_UTF16_BE, BOM_UTF16_LE))
+    what = "it is UTF-16" if is_utf16 else f"byte {error.start + 1:,}, in line {line}, is not UTF-8"
+    message = f"the file cannot be read: {what}"
+    return Finding(Code.UNREADABLE_FILE, message, path, (), mark, hint="save it as UTF-8")
 
 
 def override(document: Document, overrides: Mapping[str, str], findings: list[Finding]) -> Document:

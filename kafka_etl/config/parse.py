@@ -39,6 +39,47 @@ _SCALARS: Final = frozenset(
 
 _NAMES: Final = re.compile(r"(undefined (?:alias|tag handle)) '.*'")
 
+_TYPOGRAPHIC: Final = re.compile("[\u201c\u201d\u201e\u2018\u2019]")
+_NO_COLON: Final = "could not find expected ':'"
+_INDENTED: Final = (
+    "this line is indented differently from those it belongs to",
+    "the lines of one mapping or list begin in the same column",
+)
+_IN_WORDS: Final = (
+    ("'\\t'", ("a tab cannot stand here", "YAML indents with spaces, not tabs")),
+    (
+        "another document",
+        (
+            "another document begins here",
+            "one file holds one pipeline: take out the `---`, or make two files",
+        ),
+    ),
+    (_NO_COLON, ("no `:` follows this word", "write `key: value`, with a space after the `:`")),
+    (
+        "mapping values are not allowed here",
+        (
+            "there is a second `:`, or the line is indented differently from the one above",
+            "put a space after each `:`, text with `: ` in quotes, lines of a mapping in one column",
+        ),
+    ),
+    ("expected <block end>, but found '<block mapping start>'", _INDENTED),
+    ("expected <block end>, but found '<block sequence start>'", _INDENTED),
+    ("expected <block end>, but found '-'", _INDENTED),
+    ("expected <block end>, but found '?'", _INDENTED),
+    (
+        "expected <block end>, but found '<scalar>'",
+        ("a value has ended before this", "put the whole value in quotes, or take out the rest"),
+    ),
+    (
+        "expected <block end>, but found ','",
+        (
+            "this `,` is in no brackets",
+            "put a space after the `:` in front of the brackets, or the whole value in quotes",
+        ),
+    ),
+)
+"""(part of the library's error, (the same in words, advice))."""
+
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN: Final = {
     text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")
@@ -98,7 +139,7 @@ def parse(text: str) -> Parsed:
     except ReaderError as error:
         problem = _unprintable(text, error)
     except MarkedYAMLError as error:
-        problem = _unclosed(text, error) or _malformed(error)
+        problem = _unclosed(text, error) or _malformed(text, error)
     except (YAMLError, ValueError) as error:
         problem = Problem(f"not YAML: {error}")
     return Parsed(problems=[problem])
@@ -149,6 +190,9 @@ class _Reader:
                 merged += self._merged(value, loc)
             elif not isinstance(key.value, str):
                 self._complain("a key should be text", key, loc)
+            elif key.style is None and key.value.strip() != key.value:
+                hint = "indent with plain spaces"
+                self._complain("this key has a space that is not plain", key, loc, hint)
             elif key.value in seen:
                 message = f"`{key.value}` stands here twice, first in line {seen[key.value]}"
                 self._complain(message, key, (*loc, key.value), "keep one of them")
@@ -259,20 +303,21 @@ def _at(mark: Any) -> Mark:
     return Mark(mark.line + 1, mark.column + 1)
 
 
-def _malformed(error: Any) -> Problem:
-    unfinished = "end of stream" in (error.problem or "")  # then the beginning helps more
-    at = error.context_mark if unfinished and error.context_mark else error.problem_mark
-    at = at or error.context_mark
+def _malformed(text: str, error: Any) -> Problem:
+    """Make the problem of a text that is no YAML, in words for people who write YAML."""
+    met = error.problem or ""
+    unfinished = "end of stream" in met  # then the beginning helps more
+    at = error.context_mark if unfinished or _NO_COLON in met else None
+    at = at or error.problem_mark or error.context_mark
     mark = _at(at) if at else None
-    what = " ".join(part for part in (error.context, error.problem) if part)
-    hint = ""
+    what = " ".join(part for part in (error.context, met) if part)
+    said = next((words for part, words in _IN_WORDS if part in what), (what, ""))
+    what, hint = said
     if name := _NAMES.search(what):  # hidden: the name may be an unquoted password
         what = what.replace(name[0], name[1])
         hint = "put text that begins with * or ! in quotes"
-    elif "'\\t'" in what:
-        hint = "YAML indents with spaces, not tabs"
     elif what.endswith(("but found ']'", "but found '}'")):
         what = f"the `{what[-2]}` closes nothing"
-    elif "another document" in what:
-        hint = "one file holds one pipeline: take out the `---`, or make two files"
+    if mark and _TYPOGRAPHIC.search("".join(text.splitlines()[mark.line - 1 : mark.line])):
+        hint = "write plain quotes, \" or ': YAML knows no others"
     return Problem(f"not YAML: {what}", mark, (), hint)

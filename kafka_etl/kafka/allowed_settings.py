@@ -148,6 +148,7 @@ _DEBUG: Final = (
 _ON_OR_OFF: Final = frozenset(["true", "false", "t", "f", "1", "0"])
 _FRACTIONS: Final = frozenset(["linger.ms", "queue.buffering.max.ms"])
 _COUNTS: Final = frozenset(["log_level", "broker.address.ttl", "compression.level", "batch.size"])
+_MAY_BE_NEGATIVE: Final = frozenset(["compression.level", "topic.metadata.refresh.interval.ms"])
 _UNITS: Final = (".ms", ".bytes", ".kbytes", ".messages")
 _FRACTION: Final = re.compile(r"[-+]?\d+(\.\d*)?")
 _WHOLE: Final = re.compile(r"\s*([-+]?\d+(\.0*)?|0x[0-9a-fA-F]+)")
@@ -200,10 +201,21 @@ def value_objection(name: str, value: str | float) -> str | None:
         return None if known else f"`debug` should be some of {', '.join(_DEBUG)}"
     if name in _SWITCHES:
         return None if text.lower() in _ON_OR_OFF else f"`{name}` should be true or false"
+    is_count = name.endswith(_UNITS) and name in ALLOWED["consumer"] | _PRODUCER
+    if name in _FRACTIONS | _COUNTS or is_count:
+        return _number_objection(name, text)
+    if name == "bootstrap.servers" and not isinstance(value, str):
+        return "`bootstrap.servers` should be text, such as localhost:9092"
+    return None
+
+
+def _number_objection(name: str, text: str) -> str | None:
     if name in _FRACTIONS:
         return None if _FRACTION.fullmatch(text) else f"`{name}` should be a number"
-    if name in _COUNTS or (name.endswith(_UNITS) and name in ALLOWED["consumer"] | _PRODUCER):
-        return None if _WHOLE.fullmatch(text) else f"`{name}` should be a whole number"
+    if not _WHOLE.fullmatch(text):
+        return f"`{name}` should be a whole number"
+    if text.strip().startswith("-") and name not in _MAY_BE_NEGATIVE:
+        return f"`{name}` should be at least 0"
     return None
 
 

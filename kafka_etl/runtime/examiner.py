@@ -15,6 +15,7 @@ from kafka_etl.config.report import Finding, Loc, show_loc
 from kafka_etl.config.task_documents import (
     ACCEPT,
     all_documents,
+    is_task_mode,
     notes_of,
     stream_documents,
     task_spec,
@@ -30,6 +31,7 @@ _NOT_ALIVE: Final = (
     "see what runs when the module is imported: definitions belong at its top level, and work into "
     "functions; `--no-import` checks everything else"
 )
+_OPERATORS: Final = ("operators",)
 _NO_ANSWER: Final = "see whether the server answers; without `--connect` it is not asked"
 
 
@@ -79,7 +81,9 @@ class Examination:
         """Examine a file, and yield the pipelines without a problem that it stands for."""
         self._left_out.clear()
         parts = all_documents(document, self._findings)
+        known = len(self._findings)
         sound = [(part, pipeline) for part in parts if (pipeline := self._part(part)) is not None]
+        self._findings[known:] = without_inner(document, self._findings[known:])
         if self.task.connects:
             running = len(stream_documents(document, []))
             sound = [
@@ -150,6 +154,15 @@ class Examination:
 
     def _add(self, found: Iterable[Finding]) -> None:
         self._findings += [finding for finding in found if finding not in self._findings]
+
+
+def without_inner(document: Document, findings: Sequence[Finding]) -> Sequence[Finding]:
+    """Leave out what the operator that accepts tasks says of the settings that were made for it.
+
+    A mistake in the file is also found where the file has it.
+    """
+    found = [each for each in findings if not is_task_mode(document) or each.loc[:1] != _OPERATORS]
+    return found or findings
 
 
 def _name(document: Document) -> str:

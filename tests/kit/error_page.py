@@ -17,8 +17,9 @@ _BEGIN = """# Errors
 Each has a code that stays, says what happened with the names involved, and what to do next.
 `kafka-etl explain CODE` says more about one, and this page about all of them.
 
-`validate` finds E100 to E203 without Kafka, all at once, with their lines. A running pipeline that
-meets one of the others waits until it is over, pauses until `kafka-etl resume NAME`, or stops, and
+`validate` finds E100 to E203 and E603 without Kafka, all at once, with their lines; `--connect`
+finds those of the others that show without a change. A running pipeline that meets one of them
+waits until it is over, pauses until `kafka-etl resume NAME`, or stops, and
 `kafka-etl status` shows which and why. The daemon's other pipelines run on, and `kafka-etl restart
 NAME` starts one again. With the last of them the daemon ends, too, and says why: then it is for
 `kafka-etl run`. What is wrong with single records has no code: it stands in their dead letters.

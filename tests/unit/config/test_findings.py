@@ -346,7 +346,7 @@ PLUGINS = [
     Mistake(
         "source: {use: »kafak, with: {}}",
         Code.UNKNOWN_PLUGIN,
-        "there is no source called `kafak`; installed: dead_letters, kafka",
+        "there is no source called `kafak`; installed: kafka",
         "did you mean `kafka`?",
     ),
     Mistake(
@@ -501,7 +501,54 @@ RETRIES = [
     ),
 ]
 
+TYPES = [
+    Mistake("workers: »true", Code.INVALID_VALUE, "`workers` should be a whole number"),
+    Mistake("retry: {backoff: {factor: »true}}", Code.INVALID_VALUE, "`factor` should be a number"),
+    Mistake(
+        "source: {use: kafka, with: {topics: [orders], batch: {max_records: »yes}}}",
+        Code.INVALID_VALUE,
+        "`max_records` should be a whole number",
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [orders], batch: {max_records: »true}}}",
+        Code.INVALID_VALUE,
+        "`max_records` should be a whole number",
+    ),
+    Mistake(
+        "kafka: {bootstrap.servers: »9092}",
+        Code.INVALID_VALUE,
+        "`bootstrap.servers` should be text, such as localhost:9092",
+    ),
+    Mistake(
+        "consumer: {fetch.min.bytes: »-1}",
+        Code.INVALID_VALUE,
+        "`fetch.min.bytes` should be at least 0",
+    ),
+    Mistake(
+        "consumer: {»fetch.min.bytes: {}}",
+        Code.INVALID_VALUE,
+        "`fetch.min.bytes` is a mapping",
+        "give it one value",
+    ),
+    Mistake(
+        "retry: {backoff: {jitter: »[none]}}",
+        Code.INVALID_VALUE,
+        "`jitter` should be full or none",
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: 'true'}, order: key, concurrency: »none}]",
+        Code.INVALID_VALUE,
+        "`concurrency` should be a whole number",
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: »value a}}]",
+        Code.INVALID_VALUE,
+        "one is `value.amount > 10 and key != 'a'`",
+    ),
+]
+
 ALL = [
+    *TYPES,
     *UNKNOWN_KEYS,
     *ELSEWHERE,
     *MISSING_KEYS,

@@ -53,7 +53,7 @@ def test_operators_are_looked_for_beside_the_file(
 
 UNREADABLE = [
     (b"a: 1\nb: \xff\n", "byte 9, in line 2, is not UTF-8"),
-    ("a: 1".encode("utf-16"), "byte 1, in line 1, is not UTF-8"),
+    ("a: 1".encode("utf-16"), "it is UTF-16"),
     (b"a: " + b"x" * 1024 * 1024, "it is larger than 1,048,576 bytes"),
 ]
 

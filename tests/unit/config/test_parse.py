@@ -140,10 +140,17 @@ PROBLEMS: list[tuple[str, tuple[int, int], str]] = [
     ("a: 1\nb: 2\na: 3", (3, 1), "`a` stands here twice, first in line 1"),
     ("x:\n  a: 1\n  a: 2", (3, 3), "`a` stands here twice, first in line 2"),
     ("1: a\n'1': b", (2, 1), "`1` stands here twice"),
-    ("a:\n\tb: 1", (2, 1), "cannot start any token"),
-    ("a: 1\n---\nb: 1", (2, 1), "another document"),
-    ("a: b: c", (1, 5), "mapping values are not allowed here"),
-    ("a:\n  b: 1\n c: 2", (3, 2), "expected <block end>"),
+    ("a:\n\tb: 1", (2, 1), "a tab cannot stand here"),
+    ("a: 1\n---\nb: 1", (2, 1), "another document begins here"),
+    ("a: b: c", (1, 5), "there is a second `:`"),
+    ("a:\n  b: 1\n c: 2", (3, 2), "indented differently"),
+    ("a:\n  - b\n - c", (3, 2), "indented differently"),
+    ("a:\n   b: 1\n  - c", (3, 3), "indented differently"),
+    ("a: 1\nb:2\nc: 3", (2, 1), "no `:` follows this word"),
+    ('a: {b: 1}"\nc: 1', (1, 10), "the quote that begins here is not closed"),
+    ("a: 'b' c\nd: 1", (1, 8), "a value has ended before this"),
+    ('a:{b: "c", d: e}', (1, 10), "this `,` is in no brackets"),
+    ("a:\n\u00a0\u00a0b: 1", (2, 1), "a space that is not plain"),
     (
         "a: [1, 2\nb: 3",
         (1, 4),
@@ -187,6 +194,23 @@ def test_tabs_and_several_documents_come_with_advice() -> None:
     (second,) = parse("a: 1\n---\nb: 1").problems
     assert tab.hint == "YAML indents with spaces, not tabs"
     assert "two files" in second.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("a: b: c", "text with `: ` in quotes"),
+        ("a:\n  b: 1\n c: 2", "begin in the same column"),
+        ("a: 1\nb:2\nc: 3", "with a space after the `:`"),
+        ("a: 'b' c\nd: 1", "put the whole value in quotes"),
+        ('a:{b: "c", d: e}', "put a space after the `:`"),
+        ("a:\n\u00a0\u00a0b: 1", "indent with plain spaces"),
+        ("a: [\u201cb, c\u201d, {d: e} f]", "write plain quotes"),
+    ],
+)
+def test_what_is_no_yaml_comes_with_advice(text: str, advice: str) -> None:
+    (problem,) = parse(text).problems
+    assert advice in problem.hint
 
 
 def test_all_duplicates_are_named_at_once() -> None:

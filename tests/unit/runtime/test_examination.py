@@ -107,6 +107,35 @@ def test_a_sink_whose_packages_are_missing_is_named_with_the_command(
     assert result.lines == []
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{topics: »[A B], value: json}", "`topics` should be a topic name"),
+        ("{topics: [a], value: »jsn}", "there is no codec called `jsn`"),
+        ("{topics: [a], »valeu: json}", "unknown key `valeu`"),
+    ],
+)
+def test_a_mistake_in_the_source_of_tasks_is_told_once(
+    tmp_path: Path, source: str, says: str
+) -> None:
+    (tmp_path / "ops.py").write_text("def work(task: dict) -> dict:\n    return task\n")
+    text = f"""
+name: films
+mode: task
+kafka: {{bootstrap.servers: "localhost:1"}}
+source: {{use: kafka, with: {source}}}
+operator: ops:work
+id: value.film
+on_success: {{use: kafka, with: {{topic: films.ready}}}}
+on_failure: {{topic: films.failed}}
+"""
+    result, _ = run(written(tmp_path, text))
+    (finding,) = result.findings
+    assert says in finding.message
+    assert "\n" not in finding.message
+    assert [place_of(finding)] == places(text)
+
+
 def without_packages(name: str) -> PluginRegistry:
     """The installed plug-ins, of which one sink lacks a package."""
 
