@@ -59,7 +59,7 @@ _IN_WORDS: Final = (
         "mapping values are not allowed here",
         (
             "there is a second `:`, or the line is indented differently from the one above",
-            "put a space after each `:`, text with `: ` in quotes, lines of a mapping in one column",
+            "put a space after each `:`, text with `: ` in quotes, and a mapping in one column",
         ),
     ),
     ("expected <block end>, but found '<block mapping start>'", _INDENTED),

@@ -185,7 +185,7 @@ BAD = [
     ("value.a ==", 11, "ends too early"),
     ("value.a[", 8, "never closed"),
     ("value.a == 'x", 12, "unterminated"),
-    ("value.a == 1;", 13, "invalid syntax"),
+    ("value.a == 1;", 13, "this is not how an expression goes on"),
     ("value.a = 1", 9, "write `==`"),
     ("value.a && value.b", 10, "write `and`"),
     ("value.a || value.b", 10, "write `or`"),
