@@ -22,6 +22,7 @@ from kafka_etl.config.compatibility import (
 from kafka_etl.config.connections import check_connections
 from kafka_etl.config.document import Document
 from kafka_etl.config.guarantee import combined
+from kafka_etl.config.mode import mode_finding
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec, RetrySpec
 from kafka_etl.config.report import Finding, Loc, config_error, overlap
 from kafka_etl.config.salvage import sound_part
@@ -121,7 +122,8 @@ class Pipeline:
 
 def read_spec(document: Document) -> PipelineSpec | list[Finding]:
     """Return the model of a pipeline file, or the findings of the file; imports no plug-in."""
-    return check(PipelineSpec, document.data, document)
+    wrong = mode_finding(document)
+    return check(PipelineSpec, document.data, document) if wrong is None else [wrong]
 
 
 def build(document: Document, registry: PluginRegistry) -> Pipeline:

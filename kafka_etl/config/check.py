@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from kafka_etl.config.document import Document
 from kafka_etl.config.homes import home_of, models_of
@@ -170,9 +171,11 @@ def _finding(
     if (lost := _astray_in_client(document, problem, place)) is not None:
         return lost
     choices = [choice for problem in problems for choice in problem.choices]
+    example = _example(model, loc) if problem.type == "string_pattern_mismatch" else None
+    objection = _objection(problems) if example is None else f" should look like `{example}`"
     return document.finding(
         Code.INVALID_VALUE,
-        f"{name}{_objection(problems)}",
+        f"{name}{objection}",
         place,
         hint=did_you_mean(problem.given, choices) if isinstance(problem.given, str) else "",
     )
@@ -263,6 +266,14 @@ def _model_at(model: type[BaseModel], loc: Loc) -> type[BaseModel] | None:
         )
         current = next(models_of(hint), None)
     return current
+
+
+def _example(model: type[BaseModel], loc: Loc) -> Any:
+    """An example of the value at a place of the data, if its field has one; else None."""
+    fields: Mapping[str, FieldInfo] = getattr(_model_at(model, loc[:-1]), "model_fields", {})
+    found = (info for name, info in fields.items() if loc[-1:] == (info.alias or name,))
+    info = next(found, None)
+    return info.examples[0] if info and info.examples else None
 
 
 def _keys(model: type[BaseModel] | None) -> set[str]:

@@ -142,7 +142,11 @@ class HookSpec(Settings):
         only: The notices that are sent; None: all.
     """
 
-    url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#@]+([/?]\S*)?$")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+([/?]\S*)?$",
+        examples=["https://hooks.example/dead-letters"],
+    )
     topic: Topic | None = None
     only: tuple[Notice, ...] | None = Field(default=None, min_length=1)
 
@@ -180,7 +184,11 @@ class DeadLetterSpec(Settings):
     with_: dict[str, Any] = Field(default_factory=dict[str, Any], alias="with")
     format: Literal["raw", "envelope"] | None = None
     compat: Literal["connect"] | None = None
-    claim_check: str | None = Field(default=None, pattern=r"^(file:///|(s3|gs|az)://)[^?#]+$")
+    claim_check: str | None = Field(
+        default=None,
+        pattern=r"^(file:///|(s3|gs|az)://)[^?#]+$",
+        examples=["s3://bucket/dead-letters"],
+    )
     create: CreateSettings | Literal[False] = CreateSettings()
     limit: LimitSpec = LimitSpec()
     hooks: tuple[HookSpec, ...] = ()

@@ -67,6 +67,10 @@ _IN_WORDS: Final = (
     ("expected <block end>, but found '-'", _INDENTED),
     ("expected <block end>, but found '?'", _INDENTED),
     (
+        "expected '<document start>'",
+        ("this does not go on with what stands above", "begin each line of the top with `key:`"),
+    ),
+    (
         "expected <block end>, but found '<scalar>'",
         ("a value has ended before this", "put the whole value in quotes, or take out the rest"),
     ),
@@ -318,6 +322,9 @@ def _malformed(text: str, error: Any) -> Problem:
         hint = "put text that begins with * or ! in quotes"
     elif what.endswith(("but found ']'", "but found '}'")):
         what = f"the `{what[-2]}` closes nothing"
+        hint = "take it out, or put text with brackets in quotes"
+    elif "but got" in what:
+        hint = "put a `,` between two entries, and text with brackets in quotes"
     if mark and _TYPOGRAPHIC.search("".join(text.splitlines()[mark.line - 1 : mark.line])):
         hint = "write plain quotes, \" or ': YAML knows no others"
     return Problem(f"not YAML: {what}", mark, (), hint)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
+from kafka_etl.config.mode import TASK
 from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import Finding, Loc
 from kafka_etl.config.task_destinations import (
@@ -59,7 +60,7 @@ _LOST_LEAST, _LOST_MOST = 60.0, 600.0
 
 def is_task_mode(document: Document) -> bool:
     """Whether the file says `mode: task`."""
-    return document.data.get("mode") == "task"
+    return document.data.get("mode") == TASK
 
 
 def task_spec(document: Document) -> TaskSpec | None:

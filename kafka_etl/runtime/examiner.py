@@ -31,7 +31,6 @@ _NOT_ALIVE: Final = (
     "see what runs when the module is imported: definitions belong at its top level, and work into "
     "functions; `--no-import` checks everything else"
 )
-_OPERATORS: Final = ("operators",)
 _NO_ANSWER: Final = "see whether the server answers; without `--connect` it is not asked"
 
 
@@ -157,11 +156,12 @@ class Examination:
 
 
 def without_inner(document: Document, findings: Sequence[Finding]) -> Sequence[Finding]:
-    """Leave out what the operator that accepts tasks says of the settings that were made for it.
+    """Leave out findings in what the file does not have, but in what it stands for in task mode.
 
     A mistake in the file is also found where the file has it.
     """
-    found = [each for each in findings if not is_task_mode(document) or each.loc[:1] != _OPERATORS]
+    own = {(), *((key,) for key in document.data)}
+    found = [each for each in findings if not is_task_mode(document) or each.loc[:1] in own]
     return found or findings
 
 

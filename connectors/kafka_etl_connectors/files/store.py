@@ -59,7 +59,7 @@ class FilesSettings(ByteSinkSettings):
     """
 
     folder: Path = Field(examples=["lines"])
-    suffix: str = Field(default=".jsonl", pattern=r"^\.[\w.]{1,20}$")
+    suffix: str = Field(default=".jsonl", pattern=r"^\.[\w.]{1,20}$", examples=[".jsonl"])
     sync: bool = True
     offsets: OffsetSettings = OffsetSettings()
 

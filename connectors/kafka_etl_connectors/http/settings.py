@@ -81,7 +81,7 @@ class BasicAuth(Settings):
         password: Password.
     """
 
-    user: str = Field(pattern=r"^[^:\x00-\x1f\x7f]*$")
+    user: str = Field(pattern=r"^[^:\x00-\x1f\x7f]*$", examples=["shop"])
     password: SecretStr
 
 
@@ -145,7 +145,7 @@ class CheckSettings(Settings):
     """
 
     method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
-    path: str = Field(default="/", pattern=r"^/[!-~]*$")
+    path: str = Field(default="/", pattern=r"^/[!-~]*$", examples=["/health"])
 
 
 class HttpSettings(RoutedSettings, ByteSinkSettings):
@@ -187,7 +187,9 @@ class HttpSettings(RoutedSettings, ByteSinkSettings):
     path: Expression | None = None
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     headers: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
-    content_type: str | None = Field(default=None, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    content_type: str | None = Field(
+        default=None, pattern=r"^[!-~]([ -~]*[!-~])?$", examples=["application/json"]
+    )
     key_header: str | None = None
     auth: AuthSettings | None = None
     tls: TlsSettings = TlsSettings()

@@ -49,7 +49,7 @@ class ProtobufSettings(SchemaSettings):
             first type of the schema.
     """
 
-    message: str = Field(default="", pattern=r"^[\w.:]*$")
+    message: str = Field(default="", pattern=r"^[\w.:]*$", examples=["shop.Order"])
 
 
 def _require() -> None:

@@ -502,6 +502,13 @@ RETRIES = [
 ]
 
 TYPES = [
+    Mistake("mode: »tsak", Code.INVALID_VALUE, "`mode` should be task", "did you mean `task`?"),
+    Mistake("mode: »stream", Code.INVALID_VALUE, "`mode` should be task", "leave it out"),
+    Mistake(
+        "dead_letter: {topic: d, hooks: [{url: »hooks.example}]}",
+        Code.INVALID_VALUE,
+        "`url` should look like `https://hooks.example/dead-letters`",
+    ),
     Mistake("workers: »true", Code.INVALID_VALUE, "`workers` should be a whole number"),
     Mistake("retry: {backoff: {factor: »true}}", Code.INVALID_VALUE, "`factor` should be a number"),
     Mistake(
@@ -572,6 +579,15 @@ def test_a_mistake_is_one_finding_that_says_it_all(tmp_path: Path, mistake: Mist
     assert mistake.hint in finding.hint if mistake.hint else "did you mean" not in finding.hint
     if mistake.allowed or mistake.code in {Code.UNKNOWN_KEY, Code.MISSING_KEY}:
         assert list(finding.allowed) == mistake.allowed
+
+
+def test_tasks_without_their_mode_are_one_finding(tmp_path: Path) -> None:
+    text = without("sink") + "operator: ops:f\n»on_success: {use: kafka, with: {topic: a}}\n"
+    (finding,) = findings_in(tmp_path, text)
+    assert finding.code == Code.MISSING_KEY
+    assert finding.message == "`mode` is missing: `on_success` is for tasks"
+    assert "`mode: task`" in finding.hint
+    assert [place_of(finding)] == places(text)
 
 
 GOOD = [

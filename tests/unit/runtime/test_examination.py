@@ -136,6 +136,23 @@ on_failure: {{topic: films.failed}}
     assert [place_of(finding)] == places(text)
 
 
+def test_a_mistake_in_a_destination_of_tasks_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "ops.py").write_text("def work(task: dict) -> dict:\n    return task\n")
+    text = """
+name: films
+mode: task
+kafka: {bootstrap.servers: "localhost:1"}
+source: {use: kafka, with: {topics: [uploads], value: json}}
+operator: ops:work
+on_success: {use: kafka, with: {topic: »A B}}
+on_failure: {topic: films.failed}
+"""
+    result, _ = run(written(tmp_path, text))
+    (finding,) = result.findings
+    assert finding.message.startswith("`topic` should be a topic name")
+    assert [place_of(finding)] == places(text)
+
+
 def without_packages(name: str) -> PluginRegistry:
     """The installed plug-ins, of which one sink lacks a package."""
 
