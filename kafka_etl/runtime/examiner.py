@@ -61,6 +61,7 @@ class Examination:
     _findings: list[Finding] = field(default_factory=list[Finding])
     _lines: list[str] = field(default_factory=list[str])
     _is_whole: bool = True
+    _notes: list[str] = field(default_factory=list[str])
     _left_out: dict[str, None] = field(default_factory=dict[str, None])
 
     def run(self) -> Examined:
@@ -79,6 +80,7 @@ class Examination:
     def _file(self, document: Document) -> Iterator[tuple[Document, Pipeline]]:
         """Examine a file, and yield the pipelines without a problem that it stands for."""
         self._left_out.clear()
+        self._notes.clear()
         parts = all_documents(document, self._findings)
         known = len(self._findings)
         sound = [(part, pipeline) for part in parts if (pipeline := self._part(part)) is not None]
@@ -95,6 +97,7 @@ class Examination:
         elif len(sound) == len(parts):
             labels = {pipeline.spec.name: pipeline.label for _, pipeline in sound}
             self._lines.append(summary(document, spec, labels))
+        self._lines += self._notes
         if self._left_out:
             names = ", ".join(self._left_out)
             self._lines.append(f"{_name(document)}: not imported, so not checked: {names}")
@@ -126,8 +129,7 @@ class Examination:
         look = Look(part, pipeline, may_ask)
         look.run()
         self._add(look.findings)
-        name = f"{part.path}: {part.data.get('name')}"
-        self._lines += [f"{name}: {note}" for note in look.notes]
+        self._notes += [f"{_name(part)}: {note}" for note in look.notes]
         return len(self._findings) == known
 
     def _may_import(self, document: Document, use: str, loc: Loc) -> bool:
