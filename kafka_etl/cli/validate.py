@@ -77,6 +77,8 @@ def validate(  # noqa: PLR0913 - one parameter per option
     else:
         for line in found.lines:
             typer.echo(line)
+    for line in found.left_out:
+        typer.echo(line, err=form is not Format.TEXT)
     if found.findings:
         _fail(found.findings, told=form is not Format.TEXT)
 

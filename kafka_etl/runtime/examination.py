@@ -76,11 +76,13 @@ class Examined:
 
     Attributes:
         findings: All problems.
-        lines: Lines for people about pipelines without a problem, and about what was left out.
+        lines: Lines for people about pipelines without a problem.
+        left_out: Lines about what was not checked.
     """
 
     findings: list[Finding]
     lines: list[str]
+    left_out: list[str]
 
 
 def examined(task: ExaminationTask, patience: float = PATIENCE) -> Examined:

@@ -62,7 +62,8 @@ class Examination:
     _lines: list[str] = field(default_factory=list[str])
     _is_whole: bool = True
     _notes: list[str] = field(default_factory=list[str])
-    _left_out: dict[str, None] = field(default_factory=dict[str, None])
+    _left_out: list[str] = field(default_factory=list[str])
+    _not_imported: dict[str, None] = field(default_factory=dict[str, None])
 
     def run(self) -> Examined:
         """Examine all files."""
@@ -75,11 +76,11 @@ class Examination:
         self._findings += same_names((document, pipeline.spec) for document, pipeline in sound)
         for document in loaded.documents:
             self._lines += [f"{_name(document)}: {note}" for note in notes_of(document)]
-        return Examined(self._findings, self._lines)
+        return Examined(self._findings, self._lines, self._left_out)
 
     def _file(self, document: Document) -> Iterator[tuple[Document, Pipeline]]:
         """Examine a file, and yield the pipelines without a problem that it stands for."""
-        self._left_out.clear()
+        self._not_imported.clear()
         self._notes.clear()
         parts = all_documents(document, self._findings)
         known = len(self._findings)
@@ -98,9 +99,9 @@ class Examination:
             labels = {pipeline.spec.name: pipeline.label for _, pipeline in sound}
             self._lines.append(summary(document, spec, labels))
         self._lines += self._notes
-        if self._left_out:
-            names = ", ".join(self._left_out)
-            self._lines.append(f"{_name(document)}: not imported, so not checked: {names}")
+        if self._not_imported:
+            names = ", ".join(self._not_imported)
+            self._left_out.append(f"{_name(document)}: not imported, so not checked: {names}")
 
     def _part(self, part: Document) -> Pipeline | None:
         subject = f"{part.path}#{part.data.get('name')}"
@@ -137,7 +138,7 @@ class Examination:
             return True
         module = use.partition(":")[0]
         if ":" in use and not self.task.imports:
-            self._left_out[use] = None
+            self._not_imported[use] = None
             return False
         return self._survives(document, f"{document.folder}:{module}", f"importing {use}", loc)
 

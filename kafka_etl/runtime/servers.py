@@ -150,7 +150,8 @@ class Look:
         self._add(self.document.finding(error.code, error.what, loc, hint=error.next_step))
 
     def _add(self, finding: Finding) -> None:
-        if finding not in self.findings:
+        # Parts that ask the same cluster may all be told the same.
+        if (finding.code, finding.message) not in ((f.code, f.message) for f in self.findings):
             self.findings.append(finding)
 
 

@@ -192,6 +192,7 @@ def test_without_a_command_it_explains_itself(tmp_path: Path) -> None:
         (("validate",), "Missing argument 'PATH"),
         (("validate", "--nope", "."), "No such option: --nope"),
         (("validate", "--set", "x", "."), "`x` is not KEY=VALUE"),
+        (("validate", "--import-timeout", "5", "."), "Invalid value for --import-timeout"),
         (("run", "--workers", "0", "."), "Invalid value for '--workers'"),
         (("run", "--workers", "many", "."), "Invalid value for '--workers'"),
         (("run", "--log-level", "loud", "."), "`loud`: a level is debug, info, warning, error"),
@@ -278,6 +279,18 @@ def test_one_bad_file_says_that_the_good_ones_were_not_started(tmp_path: Path) -
     assert "  --> bad.yaml:1:4" in done.stderr
     assert "Nothing was started, good.yaml included." in done.stderr
     assert_readable(done)
+
+
+def test_what_is_not_imported_is_named_beside_what_programs_read(tmp_path: Path) -> None:
+    written(tmp_path, pipeline("operators: [ops:work]"))
+    done = command("validate", ".", "--no-import", "--format", "json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "pipeline.yaml: orders-eur: not imported, so not checked: ops:work\n"
+    done = command("validate", ".", "--no-import", cwd=tmp_path)
+    assert done.stdout.splitlines() == [
+        f"pipeline.yaml: orders-eur: {KAFKA_LABEL}; operators: work",
+        "pipeline.yaml: orders-eur: not imported, so not checked: ops:work",
+    ]
 
 
 def test_two_pipelines_of_one_name_are_named(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def test_without_imports_the_rest_is_checked_and_the_line_says_what_is_not(folde
     task = written(folder, TEXT + f"workers: 0\n{block}\n")
     result, begun = run(replace(task, imports=False))
     assert told(result.findings) == ["`workers` should be at least 1"]
-    (line,) = result.lines
+    assert result.lines == []
+    (line,) = result.left_out
     assert line.endswith(
         "orders-eur: not imported, so not checked: good:f, hangs:f, dies:f, quits:f, shop:Bad"
     )

@@ -12,7 +12,13 @@ import pytest
 from kafka_etl.config.build import Pipeline, examine
 from kafka_etl.config.load import load
 from kafka_etl.contracts import Preflight, Unavailable, Unreachable
-from kafka_etl.errors import BrokersUnreachable, SchemaMissing, SinkFailed, TopicMissing
+from kafka_etl.errors import (
+    BrokersUnreachable,
+    NotAuthorized,
+    SchemaMissing,
+    SinkFailed,
+    TopicMissing,
+)
 from kafka_etl.plugins import importable
 from kafka_etl.runtime.servers import Look
 from kafka_etl.runtime.worker import patience, preflight
@@ -91,6 +97,11 @@ def test_brokers_that_are_away_are_told_once(tmp_path: Path) -> None:
     look = looked(tmp_path, source=away, sink=away)
     assert told(look) == [("E301", "nobody answers")]
     assert look.findings[0].loc == ("kafka",)
+
+
+def test_what_several_parts_are_told_stands_once(tmp_path: Path) -> None:
+    denied = raising(NotAuthorized("the login fails"))
+    assert told(looked(tmp_path, source=denied, sink=denied)) == [("E303", "the login fails")]
 
 
 def test_a_target_that_stays_away_is_not_waited_for(
