@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,8 @@ SECRET_NAME: Final = re.compile(
     r"pass|pwd|secret|token|credential|user\.?info|jaas|auth|api.?key|private|\.pem|dsn",
     re.IGNORECASE,
 )
+_SECRETS: Final = ("password", "passphrase", "secret", "token", "credentials")
+_NEAR: Final = 0.8
 _KEY: Final = re.compile(r"([\w.-]+)[\"']?\s*:")
 _LOGIN: Final = re.compile(r"://.*@")
 _NO_SECRETS: Final = "|".join(
@@ -182,7 +185,7 @@ def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
     """Whether the line at the mark can hold no secret."""
     line = lines[mark.line - 1]
     names = [*_KEY.findall(line), *(part for part in loc if isinstance(part, str))]
-    if _LOGIN.search(line) or any(SECRET_NAME.search(name) for name in names):
+    if _LOGIN.search(line) or any(map(_is_secret, names)):
         return False
     above = (_FIRST_WORD.match(lines[index]) for index in range(mark.line - 1, -1, -1))
     section = next((found[1].strip("\"'") for found in above if found), "name")
@@ -199,6 +202,13 @@ def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
         and not SECRET_NAME.search(line)
         and "://" not in line
     )
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a key is one of a secret, perhaps misspelt."""
+    last = name.rpartition(".")[2].lower()
+    near = get_close_matches(last, _SECRETS, n=1, cutoff=_NEAR)
+    return SECRET_NAME.search(name) is not None or bool(near)
 
 
 def _covered(line: str, column: int, loc: Loc) -> str:

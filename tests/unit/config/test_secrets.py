@@ -76,6 +76,8 @@ LITERAL = [
     "registry: {url: u:S3cret}",
     "registry: u:S3cret",
     "kafka:\n  bootstrap.servers: x\n  sasl.passwordd: S3cret",
+    "source:\n  use: kafka\n  with: {topics: [a]}\n  pasword: S3cret",
+    "sink:\n  use: kafka\n  with:\n    topic: a\n    sercet: [S3cret]",
     "kafka:\n  bootstrap.servers: x\n  sasl.password: {a: S3cret}",
     "kafka:\n  bootstrap.servers: x\n  sasl.password: *S3cret",
     "kafka:\n  bootstrap.servers: x\n  sasl.password: !S3cret",
