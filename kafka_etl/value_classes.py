@@ -49,7 +49,7 @@ def reads_only_mappings(cls: type) -> bool:
     """
     if _is_struct(cls):
         return not cls.__struct_config__.array_like
-    if issubclass(cls, RootModel) or "__get_pydantic_core_schema__" in _own_names(cls):
+    if RootModel in cls.__mro__ or "__get_pydantic_core_schema__" in _own_names(cls):
         return False
     decorators = getattr(cls, "__pydantic_decorators__", None)
     config: Any = getattr(cls, "model_config", getattr(cls, "__pydantic_config__", None)) or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -80,7 +80,7 @@ def _switches_as_numbers(checked: Any, given: Any, at: Loc = ()) -> Iterator[tup
             key = info.alias or name
             if key in given:
                 yield from _switches_as_numbers(getattr(checked, name), given[key], (*at, key))
-    elif isinstance(checked, tuple) and is_list(given):
+    elif _is_tuple(checked) and is_list(given):
         for index, (one, of_one) in enumerate(zip(checked, given, strict=False)):
             yield from _switches_as_numbers(one, of_one, (*at, index))
     elif isinstance(given, bool) and type(checked) in (int, float):
@@ -137,6 +137,10 @@ class _Problem:
             return [self.message.removeprefix("Value error, ")]
         message = self.message.replace(" after validation", "")
         return [re.sub(r"^(Input|String|Tuple|List|Dictionary|Value) should", "should", message)]
+
+
+def _is_tuple(checked: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(checked, tuple)
 
 
 def _by_place(problems: Iterable[_Problem]) -> Iterator[Sequence[_Problem]]:

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from pydantic import AliasChoices, AliasPath, BaseModel
@@ -46,7 +46,10 @@ def misfits(annotation: Any, given: Fields) -> Iterator[str]:
         annotation: A class with fields, or a TypedDict; other annotations ask for nothing.
         given: The fields of the mappings, and their types.
     """
-    wanted = _fields(annotation)
+    try:
+        wanted = _fields(annotation)
+    except NameError:  # annotations of fields that resolve for type checkers only
+        return
     known: set[str] = set()
     for field in wanted or ():
         known.update(field.names)
@@ -75,19 +78,20 @@ def _fields(annotation: Any) -> list[Field] | None:
         return list(_fields_of_dict(annotation))
     if not is_typed(annotation) or not reads_only_mappings(annotation):
         return None
-    if issubclass(annotation, msgspec.Struct):
-        found = msgspec.structs.fields(annotation)
+    cls: Any = annotation
+    if issubclass(cls, msgspec.Struct):
+        found = msgspec.structs.fields(cls)
         return [Field((one.encode_name,), one.type, one.required) for one in found]
-    of_pydantic = getattr(annotation, "__pydantic_fields__", None)
+    of_pydantic = getattr(cls, "__pydantic_fields__", None)
     if of_pydantic is not None:
         return [
-            Field(_names(annotation, name, info), _annotation(info), info.is_required())
+            Field(_names(cls, name, info), _annotation(info), info.is_required())
             for name, info in of_pydantic.items()
         ]
-    hints = typing.get_type_hints(annotation)
+    hints = typing.get_type_hints(cls)
     return [
         Field((one.name,), hints[one.name], _has_no_default(one))
-        for one in dataclasses.fields(cast("Any", annotation))
+        for one in dataclasses.fields(cls)
         if one.init
     ]
 

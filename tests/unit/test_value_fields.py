@@ -115,6 +115,11 @@ class Reads(pydantic.BaseModel):
         return given
 
 
+@dataclass
+class Unresolved:
+    price: Nowhere  # noqa: F821
+
+
 class Typed(TypedDict):
     id: str
     price: float
@@ -130,6 +135,7 @@ class Typed(TypedDict):
         (Fits | None, []),
         (Reads, []),
         (Either, []),
+        (Unresolved, []),
         (Data, ["field `id` is int, not list", "field `price` is missing"]),
         (Checked, ["field `cost` is missing"]),
         (
