@@ -443,9 +443,6 @@ class _Builder:
 
         return self._try((*at, "use"), checked)
 
-    def _has_finding(self, loc: Loc) -> bool:
-        return any(finding.loc == loc for finding in self._known)
-
     def _is_allowed(self, use: str, loc: Loc) -> bool:
         return self._may_import is None or self._may_import(self._document, use, loc)
 
@@ -492,7 +489,7 @@ class _Builder:
                 order=use.order,
                 isolation=use.isolation,
             )
-            if not self._has_finding((*at, "concurrency")):
+            if not any(finding.loc == (*at, "concurrency") for finding in self._known):
                 check_concurrency(bound, use, at, self._find)
             return bound
         except KafkaEtlError as error:
