@@ -58,6 +58,8 @@ class Deployment:
         folder: Folder of the pipeline file, for paths among the settings.
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
+        looks_only: Whether a check of a sink only looks, as `kafka-etl doctor` does: what it makes
+            at the target is gone when it returns, and a target that is away is `Unreachable`.
         accounts: Records that move with the source's offsets; None: there are none.
         pulse: For a sink of the framework's own; see `Pulse`. The three doors need none.
     """
@@ -81,5 +83,6 @@ class Deployment:
     offsets_in_sink: bool = False
     folder: Path = Path()
     stdout: int = 1
+    looks_only: bool = False
     accounts: Accounts | None = None
     pulse: Pulse = _silent

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kafka_etl.contracts import Deployment, SinkPlugin, StoredOffset
+from kafka_etl.contracts import Deployment, Preflight, SinkPlugin, StoredOffset
 from kafka_etl.envelope import Provenance
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoreSystem
@@ -37,14 +37,22 @@ class DatabaseFile:
 
     def store(self, letters: str | None = None, **settings: Any) -> Any:
         """A store that is not connected, after the sink's check."""
+        checked, deployment = self._given(letters, settings)
+        found = self.plugin.check(checked, deployment)
+        return self.plugin.build(checked, replace(deployment, columns=found.columns))
+
+    def look(self, letters: str | None = None, **settings: Any) -> Preflight:
+        """The sink's check, which only looks."""
+        checked, deployment = self._given(letters, settings)
+        return self.plugin.check(checked, replace(deployment, looks_only=True))
+
+    def _given(self, letters: str | None, settings: dict[str, Any]) -> tuple[Any, Deployment]:
         given = {"path": self.path.name, "table": "t", **settings}
-        checked = self.plugin.settings.model_validate(given)
         deployment = Deployment(
             "p", "m", {}, {}, {}, _PROVENANCE,
             group="g", folder=self.path.parent, letter_table=letters,
         )  # fmt: skip
-        found = self.plugin.check(checked, deployment)
-        return self.plugin.build(checked, replace(deployment, columns=found.columns))
+        return self.plugin.settings.model_validate(given), deployment
 
     def opened(self, **settings: Any) -> Any:
         """A connected store that stands at the beginning of `P0`."""

@@ -69,6 +69,20 @@ def made(name: str, tmp_path: Path) -> MakeFile:
     return make
 
 
+def test_a_check_that_only_looks_makes_nothing(name: str, made: MakeFile) -> None:
+    new = {"create": True, "types": {"id": "INTEGER"}}
+    file = made()
+    assert file.look("letters", **new).notes == ()
+    assert not file.path.exists()
+    file.execute("CREATE TABLE other (id INTEGER)")
+    found = file.look("letters", **new)
+    assert ([column.name for column in found.columns], found.notes) == (["id"], ())
+    with pytest.raises(SinkFailed, match="has no table t"):
+        file.look("letters")
+    tables = "SELECT name FROM sqlite_master" if name == "sqlite" else "SHOW TABLES"
+    assert file.execute(tables) == [("other",)]
+
+
 def stands(file: DatabaseFile, *batches: Any, **settings: Any) -> list[Any]:
     """What the table has after batches of (key, row or None)."""
     store = file.opened(**settings)

@@ -37,9 +37,13 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
     from kafka_etl_connectors.duckdb import schema  # noqa: PLC0415
 
     path = settings.file_below(deployment.folder)
+    if deployment.looks_only and not path.exists():
+        return Preflight()
     try:
         connection: Any = duckdb.connect(path)
         try:
+            if deployment.looks_only:
+                connection.execute("BEGIN")  # never committed
             if deployment.letter_table is not None:
                 connection.execute(schema.letters_ddl(deployment.letter_table))
             found, made = check_tables(
@@ -56,7 +60,7 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
         if schema.is_held(said):
             raise Unreachable(f"DuckDB: {said}") from error
         raise SinkFailed(f"{path} cannot be used: {said}", "Correct `path`.") from error
-    return replace(Preflight(), columns=found, notes=made)
+    return replace(Preflight(), columns=found, notes=() if deployment.looks_only else made)
 
 
 def _require_library() -> None:

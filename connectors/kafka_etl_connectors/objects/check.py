@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from kafka_etl.contracts import Deployment, Preflight, Unreachable
@@ -19,15 +21,20 @@ _LIST: Final = "The account needs to list objects, and the store needs to list w
 def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -> Preflight:
     """Write an object twice, and expect the second to be refused.
 
-    A store that is away makes the pipeline wait, not fail; so that is a note here.
+    A store that is away makes the pipeline wait, not fail; so that is a note here. A check that
+    only looks lists objects, and writes none.
 
     Raises:
+        Unreachable: The store is away, and the check only looks.
         SinkFailed: The store refuses the account, or ignores conditions; open files have no place.
     """
     _check_spool(settings, deployment)
     notes: list[str] = []
     try:
-        _probe(Bucket(settings, deployment.folder), settings.url)
+        if not deployment.looks_only:
+            _probe(Bucket(settings, deployment.folder), settings.url)
+        elif not _is_folder_to_be(settings.url):
+            Bucket(settings, deployment.folder).paths(f"{_PROBES}/")
     except Unreachable as error:
         if error.mend:
             raise SinkFailed(
@@ -35,12 +42,20 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
                 "Check `url`, `endpoint`, `region` and `credentials`; the account needs to list, "
                 "read, write and delete objects there.",
             ) from error
+        if deployment.looks_only:
+            raise
         notes.append(f"{settings.url} cannot be reached now: {error.reason}; records wait")
     small = _smallness(settings, deployment)
     if small:
         notes.append(small)
     columns = settings.table_columns if isinstance(settings, ParquetSettings) else ()
     return Preflight(columns=columns, notes=tuple(notes))
+
+
+def _is_folder_to_be(url: str) -> bool:
+    """Whether the store is a folder that the pipeline makes when it starts."""
+    parts = urlsplit(url)
+    return parts.scheme == "file" and not Path(unquote(parts.path)).exists()
 
 
 def _probe(bucket: Bucket, url: str) -> None:

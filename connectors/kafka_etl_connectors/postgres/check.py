@@ -54,7 +54,10 @@ def check(settings: PostgresSettings, deployment: Deployment) -> Preflight:
         raise _final(error) from error
     try:
         with connection:
-            return _checked(connection, settings, deployment)
+            if not deployment.looks_only:
+                return _checked(connection, settings, deployment)
+            with connection.transaction(force_rollback=True):  # tables are made in transactions
+                return _checked(connection, settings, deployment)
     except psycopg.Error as error:
         raise _final(unreachable(error)) from error
 
@@ -91,12 +94,13 @@ def _checked(
             f"one is {deployment.cluster}",
             "Give this pipeline offsets of its own: sink.with.offsets.name.",
         )
-    made += [
+    unlogged = [
         f"table {table} is UNLOGGED: a crash of the server empties it, and the offsets stay"
         for table in (settings.table, *settings.routes)
         if is_unlogged(connection, table)
     ]
-    return Preflight(columns=columns, notes=tuple(made))
+    notes = unlogged if deployment.looks_only else made + unlogged
+    return Preflight(columns=columns, notes=tuple(notes))
 
 
 def _checked_table(connection: Connection, settings: PostgresSettings) -> tuple[Column, ...]:

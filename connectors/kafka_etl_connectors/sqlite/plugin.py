@@ -23,9 +23,13 @@ def _build(settings: SqliteSettings, deployment: Deployment) -> SqliteStore:
 
 def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
     path = settings.file_below(deployment.folder)
+    if deployment.looks_only and not path.exists():
+        return Preflight()
     try:
         connection = sqlite3.connect(path, timeout=settings.lock_timeout, isolation_level=None)
         try:
+            if deployment.looks_only:
+                connection.execute("BEGIN")  # never committed
             if deployment.letter_table is not None:
                 connection.execute(letters_ddl(deployment.letter_table))
             found, made = check_tables(
@@ -43,7 +47,7 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
         raise SinkFailed(
             f"{path} cannot be used: {error}", "Correct `path`, or its rights, or free the file."
         ) from error
-    return replace(Preflight(), columns=found, notes=made)
+    return replace(Preflight(), columns=found, notes=() if deployment.looks_only else made)
 
 
 SINK: Final = SinkPlugin(

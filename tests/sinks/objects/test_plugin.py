@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from kafka_etl.contracts import Deployment, Guarantee, Kind, Move, StoredOffset
+from kafka_etl.contracts import Deployment, Guarantee, Kind, Move, StoredOffset, Unreachable
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import ExtraMissing, SinkFailed
 from kafka_etl_connectors.objects import PARQUET, SINK
 from kafka_etl_connectors.objects.bucket import Bucket
 from kafka_etl_connectors.objects.errors import unreachable
 from kafka_etl_connectors.objects.read import committed_objects
+from tests.kit.daemon import free_port
 from tests.sinks.objects.system import OTHER, TP, World, nothing, take
 
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"
@@ -133,6 +134,20 @@ def test_clients_of_all_providers_are_made(tmp_path, url, credentials, shown):
     made = Bucket(lines(url=url, credentials=credentials), tmp_path)
     assert repr(made._small).startswith(shown)
     assert made._small.prefix == "a/b"
+
+
+def test_a_check_that_only_looks_makes_no_folder_and_asks_a_server(tmp_path):
+    looking = deployment(tmp_path, looks_only=True)
+    assert SINK.check(lines(url=f"file://{tmp_path}/new"), looking).notes == ()
+    assert list(tmp_path.iterdir()) == []
+    away = lines(
+        url="s3://bucket/x",
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        allow_http=True,
+        credentials={"access_key_id": "k", "secret_access_key": "s"},
+    )
+    with pytest.raises(Unreachable):
+        SINK.check(away, looking)
 
 
 def test_the_check_leaves_nothing_and_knows_the_columns(tmp_path):

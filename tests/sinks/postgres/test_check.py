@@ -118,6 +118,16 @@ def test_a_table_is_made_from_types(database: Database):
     assert database.check(evolve=True, types={"more": "text"}).notes == ()
 
 
+def test_a_check_that_only_looks_makes_nothing(database: Database):
+    database.letter_table = "letters"
+    found = database.look(create=True, types={"id": "bigint"})
+    assert ([column.name for column in found.columns], found.notes) == (["id"], ())
+    with pytest.raises(SinkFailed, match="there is no table t"):
+        database.look()
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert database.run(tables) == []
+
+
 def test_many_preflights_at_once_make_one_table(database: Database):
     failed = []
 
