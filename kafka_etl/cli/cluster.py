@@ -23,7 +23,7 @@ KafkaOption = Annotated[
 PipelineOption = Annotated[
     Path | None,
     typer.Option(
-        "--pipeline", metavar="FILE", help="Take client settings (SASL, TLS, …) from this file."
+        "--pipeline", metavar="FILE", help="Take client settings (SASL, TLS) from this file."
     ),
 ]
 

@@ -12,6 +12,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption
 from kafka_etl.cli.options import Sets, StateDir, parse_sets
+from kafka_etl.terminal import is_narrow
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.config.build import Pipeline
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.doctor.facts import Facts
     from kafka_etl.plugins import PluginRegistry
 
-_NARROWEST: Final = 60
+_LEAST: Final = 30
 _WIDEST: Final = 120
 _OF_KAFKA: Final = frozenset({"kafka", "task_inbox", "task_deliveries"})
 _ANY_INSTANCE: Final = "INSTANCE"
@@ -82,7 +83,7 @@ def doctor(  # noqa: PLR0913 - one parameter per option
         found = [_as_json(pipeline, result) for pipeline, result in results]
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
-        width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
+        width = max(_LEAST, min(shutil.get_terminal_size().columns, _WIDEST))
         for line in rendered(list(dict.fromkeys(result for _, result in results)), width):
             typer.echo(line)
     if any(result.status == "fail" for _, result in results):
@@ -90,11 +91,18 @@ def doctor(  # noqa: PLR0913 - one parameter per option
 
 
 def rendered(results: list[Result], width: int) -> Iterator[str]:
-    """Yield the lines of a table: status, check, what was found; and below it what to do."""
-    column = max(len(result.check) for result in results)
-    indent = " " * (len("warn") + column + 4)
+    """Yield the lines of a table: status, check, what was found; and below it what to do.
+
+    On a narrow terminal, what was found is below the name of its check.
+    """
+    narrow = is_narrow(width)
+    column = 0 if narrow else max(len(result.check) for result in results)
+    indent = " " * (len("warn") + 2 + (0 if narrow else column + 2))
     for result in results:
         head = f"{result.status:<4}  {result.check:<{column}}  "
+        if narrow:
+            yield head.rstrip()
+            head = indent
         first, *others = result.what.splitlines()  # excerpts of a file keep their columns
         yield from textwrap.wrap(
             first,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from kafka_etl.terminal import is_narrow
+
+_LEAST: Final = 30
+_MOST: Final = 80
 _PLAIN: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": None,  # importing rich would delay the help
@@ -15,11 +20,43 @@ _PLAIN: dict[str, Any] = {
 }
 
 
+_Context: Any = TyperGroup.context_class
+_Formatter: Any = _Context.formatter_class
+
+
+class Formatter(_Formatter):
+    """The form of help, for narrow terminals too: click's own takes 50 columns at least."""
+
+    def __init__(self, *_: Any, **_of_click: Any) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(width=max(_LEAST, min(columns, _MOST)) - 2)
+
+    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write options with their texts: beside them, or below those that are long."""
+        beside = self.width // 4 if is_narrow(self.width + 2) else col_max
+        super().write_dl(rows, beside, col_spacing)
+
+
+class Context(_Context):
+    """The context of any command."""
+
+    formatter_class = Formatter
+
+
 class Group(TyperGroup):
     """A group of commands, whose own options are flags.
 
     A flag that is not given is False, and not None, which typer would import pydantic to check.
     """
+
+    context_class = Context
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by its name."""
+        command: Any = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.context_class = Context
+        return command
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options, `--help` included."""
@@ -46,7 +83,9 @@ class Unloaded(TyperCommand):
             app = typer.Typer(**_PLAIN)
             app.command()(found)
             found = app
-        return typer.main.get_command(found)
+        command: Any = typer.main.get_command(found)
+        command.context_class = Context
+        return command
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
