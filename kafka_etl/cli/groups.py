@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar, Final
 
@@ -20,27 +21,23 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-_Context: Any = TyperGroup.context_class
-_Formatter: Any = _Context.formatter_class
+def _help_of(command: Any, context: Any) -> str:
+    """The help of a command, in the width of the terminal: click's own has 50 columns at least."""
+    columns = max(_LEAST, min(shutil.get_terminal_size().columns, _MOST))
+    formatter = context.make_formatter()
+    formatter.width = columns - 2
+    if is_narrow(columns):  # texts of options with long names go below them
+        formatter.write_dl = partial(formatter.write_dl, col_max=columns // 4)
+    command.format_help(context, formatter)
+    return str(formatter.getvalue()).rstrip("\n")
 
 
-class Formatter(_Formatter):
-    """The form of help, for narrow terminals too: click's own takes 50 columns at least."""
+class Command(TyperCommand):
+    """A command whose help also fits a narrow terminal."""
 
-    def __init__(self, *_: Any, **_of_click: Any) -> None:
-        columns = shutil.get_terminal_size().columns
-        super().__init__(width=max(_LEAST, min(columns, _MOST)) - 2)
-
-    def write_dl(self, rows: Any, col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write options with their texts: beside them, or below those that are long."""
-        beside = self.width // 4 if is_narrow(self.width + 2) else col_max
-        super().write_dl(rows, beside, col_spacing)
-
-
-class Context(_Context):
-    """The context of any command."""
-
-    formatter_class = Formatter
+    def get_help(self, ctx: Any) -> str:
+        """The whole help."""
+        return _help_of(self, ctx)
 
 
 class Group(TyperGroup):
@@ -49,14 +46,9 @@ class Group(TyperGroup):
     A flag that is not given is False, and not None, which typer would import pydantic to check.
     """
 
-    context_class = Context
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command by its name."""
-        command: Any = super().get_command(ctx, cmd_name)
-        if command is not None:
-            command.context_class = Context
-        return command
+    def get_help(self, ctx: Any) -> str:
+        """The whole help."""
+        return _help_of(self, ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options, `--help` included."""
@@ -81,11 +73,9 @@ class Unloaded(TyperCommand):
         found = getattr(import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(**_PLAIN)
-            app.command()(found)
+            app.command(cls=Command)(found)
             found = app
-        command: Any = typer.main.get_command(found)
-        command.context_class = Context
-        return command
+        return typer.main.get_command(found)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
