@@ -194,7 +194,7 @@ def _of_pipeline(surroundings: _Surroundings, document: Document) -> Facts:
 def _with_targets(facts: Facts, pipeline: Pipeline, member: str) -> Facts:
     from kafka_etl.contracts import Preflight
     from kafka_etl.doctor.gather import with_targets
-    from kafka_etl.runtime.worker.assemble import deployment_of, letter_deployment
+    from kafka_etl.runtime.worker.deployments import deployment_of, letter_deployment
 
     partitions = {topic.name: topic.partitions for topic in facts.topics if "source" in topic.uses}
     deployment = deployment_of(pipeline, member, Preflight(partitions=partitions))
