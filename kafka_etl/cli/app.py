@@ -63,7 +63,9 @@ def root(
 def run_app() -> None:
     """Run the command line; a `KafkaEtlError` ends the process with its text and exit status."""
     from kafka_etl.errors import KafkaEtlError
+    from kafka_etl.terminal import escape_unknown_characters
 
+    escape_unknown_characters()
     try:
         app()
     except KafkaEtlError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.groups import group
+from kafka_etl.cli.groups import Command, group
 
 if TYPE_CHECKING:
     from kafka_etl.broker import Progress
@@ -21,7 +21,7 @@ Folder = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def start(folder: Folder = None) -> None:
     """Start the broker, downloading Kafka the first time; prints its address."""
     from kafka_etl.broker import local
@@ -31,7 +31,7 @@ def start(folder: Folder = None) -> None:
     typer.echo(broker.bootstrap)
 
 
-@app.command()
+@app.command(cls=Command)
 def stop(folder: Folder = None) -> None:
     """Stop the broker; its data stays."""
     from kafka_etl.broker import local
@@ -40,7 +40,7 @@ def stop(folder: Folder = None) -> None:
     typer.echo("stopped" if stopped else "no broker runs", err=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def status(folder: Folder = None) -> None:
     """Print the broker's address; exit 1 if none runs."""
     from kafka_etl.broker import local

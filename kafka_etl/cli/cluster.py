@@ -23,7 +23,7 @@ KafkaOption = Annotated[
 PipelineOption = Annotated[
     Path | None,
     typer.Option(
-        "--pipeline", metavar="FILE", help="Take client settings (SASL, TLS, …) from this file."
+        "--pipeline", metavar="FILE", help="Take client settings (SASL, TLS) from this file."
     ),
 ]
 
@@ -46,7 +46,10 @@ class Cluster:
 
 
 def find_cluster(
-    kafka: str | None, pipeline: Path | None, overrides: Mapping[str, str] | None = None
+    kafka: str | None,
+    pipeline: Path | None,
+    overrides: Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> Cluster:
     """Make the client settings of a command.
 
@@ -55,11 +58,12 @@ def find_cluster(
             file, `$KAFKA` and the default address.
         pipeline: Pipeline file with further client settings, if any.
         overrides: Place in the pipeline file -> YAML text of its value.
+        name: Name of a pipeline of the file; None: the file's first.
 
     Raises:
         ConfigError: The pipeline file is not valid.
     """
-    spec = None if pipeline is None else read_one(pipeline, overrides or {})
+    spec = None if pipeline is None else read_one(pipeline, overrides or {}, name)
     # Our own errors report the failures that the client would log.
     settings: dict[str, Any] = {"log_level": 0, **(spec.kafka if spec else {})}
     if kafka is not None:
@@ -80,11 +84,17 @@ def is_file(given: str) -> bool:
     return given.endswith((".yaml", ".yml")) or "/" in given or path.is_file() or bool(pipelines)
 
 
-def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
+def read_one(path: Path, overrides: Mapping[str, str], name: str | None = None) -> PipelineSpec:
     """Read the one pipeline of a file or folder; imports no plug-in.
 
+    Args:
+        path: File or folder.
+        overrides: Place in the pipeline file -> YAML text of its value.
+        name: Name of the pipeline; None: the first, which accepts tasks if the file has two.
+
     Raises:
-        ConfigError: The file is not valid, or the folder holds several pipelines.
+        ConfigError: The file is not valid, the folder holds several pipelines, or the file none of
+            this name.
     """
     from kafka_etl.cli.run import read_pipelines
     from kafka_etl.errors import ConfigError
@@ -94,7 +104,12 @@ def read_one(path: Path, overrides: Mapping[str, str]) -> PipelineSpec:
     if len(files) > 1:
         names = ", ".join(map(str, sorted(files)))
         raise ConfigError(f"{path} holds several pipelines: {names}", "Name one of these files.")
-    return read[0][1]
+    specs = {spec.name: spec for _, spec in read}
+    if name is None:
+        return next(iter(specs.values()))
+    if name not in specs:
+        raise ConfigError(f"{path} holds {', '.join(specs)}, and no pipeline `{name}`")
+    return specs[name]
 
 
 def accepts_tasks(spec: PipelineSpec | None) -> bool:

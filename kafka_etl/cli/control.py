@@ -29,9 +29,10 @@ def status(
     """Show the pipelines of a daemon as a table; exit 1 if one has failed."""
     import orjson
 
+    from kafka_etl.cli.daemon_address import ask
     from kafka_etl.cli.status_table import FAILED
 
-    answer = _ask(http, state_dir, "GET", "/pipelines")
+    answer = ask(http, state_dir, "GET", "/pipelines")
     pipelines = answer["pipelines"]
     if json:
         typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
@@ -55,6 +56,7 @@ def top(
 
     Example: kafka-etl top --every 5
     """
+    from kafka_etl.cli.daemon_address import ask
     from kafka_etl.cli.full_screen import FullScreen
     from kafka_etl.errors import DaemonUnreachable
 
@@ -62,7 +64,7 @@ def top(
     try:
         while True:
             try:
-                lines = _shown(_ask(http, state_dir, "GET", "/pipelines")["pipelines"])
+                lines = _shown(ask(http, state_dir, "GET", "/pipelines")["pipelines"])
             except DaemonUnreachable as error:
                 lines = [str(error)]
             screen.show([time.strftime("%Y-%m-%d %H:%M:%S"), "", *lines])
@@ -112,10 +114,11 @@ def _order(http: str | None, state_dir: Path | None, name: str, verb: str, wait:
     """
     from urllib.parse import quote
 
+    from kafka_etl.cli.daemon_address import ask
     from kafka_etl.errors import OutcomeOpen
 
     give_up_at = time.monotonic() + wait
-    order = _ask(http, state_dir, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
+    order = ask(http, state_dir, "POST", f"/pipelines/{quote(name, safe='')}/{verb}")
     said = ""
     while not order["settled"]:
         if order["progress"] != said:
@@ -123,45 +126,7 @@ def _order(http: str | None, state_dir: Path | None, name: str, verb: str, wait:
             typer.echo(f"{name}: {said}", err=True)
         if time.monotonic() > give_up_at:
             raise OutcomeOpen(f"`{verb} {name}` is still under way after {wait:g} s: {said}")
-        order = _ask(http, state_dir, "GET", f"/orders/{order['id']}")
+        order = ask(http, state_dir, "GET", f"/orders/{order['id']}")
     for note in order["notes"]:
         typer.echo(f"{name}: {note}", err=True)
     typer.echo(f"{name}: {order['progress']}", err=True)
-
-
-def _ask(http: str | None, state_dir: Path | None, method: str, path: str) -> Any:
-    """Send a request to the daemon and return the answer as data.
-
-    Raises:
-        DaemonUnreachable: No daemon answers at the address.
-        KafkaEtlError: The daemon answered with an error, which is raised here.
-    """
-    from http.client import HTTPException
-
-    import orjson
-
-    from kafka_etl.cli.daemon_address import connect
-    from kafka_etl.errors import DaemonUnreachable, Problem, error_of
-
-    address, connection = connect(http, state_dir)
-    stranger = f"something else than a daemon answers at {address}"
-    try:
-        connection.request(method, path)
-        answer = connection.getresponse().read()
-    except OSError as error:
-        raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
-    except HTTPException as error:
-        raise DaemonUnreachable(stranger) from error
-    finally:
-        connection.close()
-    try:
-        data = orjson.loads(answer)
-    except orjson.JSONDecodeError:
-        data = None
-    match data:
-        case {"pipelines": list()} | {"pipeline": str(), "id": str(), "settled": bool()}:
-            return data
-        case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
-            raise error_of(Problem(code, what, next_step))
-        case _:  # any program may listen on the port
-            raise DaemonUnreachable(stranger)

@@ -1,15 +1,17 @@
-"""Finds the address of the daemon that a command is meant for, and connects to the daemon."""
+"""Finds the daemon that a command is meant for, and sends requests to the daemon."""
 
 from __future__ import annotations
 
 import socket
 import time
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from kafka_etl.cli.options import DEFAULT_HTTP, parse_address
-from kafka_etl.errors import DaemonUnreachable
+from kafka_etl.errors import ConfigError, DaemonUnreachable, Problem, UnknownPipeline, error_of
 from kafka_etl.runtime.daemon.control_socket import address_of, path_in
 from kafka_etl.runtime.daemon.state_folder import default_folder
 
@@ -31,6 +33,57 @@ class _ControlConnection(HTTPConnection):
         self.sock.settimeout(_ANSWERS_WITHIN)
         with address_of(self._path) as address:
             self.sock.connect(address)
+
+
+def ask(http: str | None, state_dir: Path | None, method: str, path: str) -> Any:
+    """Send a request to the daemon and return the answer as data.
+
+    Raises:
+        DaemonUnreachable: No daemon answers at the address.
+        KafkaEtlError: The daemon answered with an error, which is raised here.
+    """
+    address, connection = connect(http, state_dir)
+    stranger = f"something else than a daemon answers at {address}"
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse().read()
+    except OSError as error:
+        raise DaemonUnreachable(f"no daemon answers at {address}: {error}") from error
+    except HTTPException as error:
+        raise DaemonUnreachable(stranger) from error
+    finally:
+        connection.close()
+    try:
+        data = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        data = None
+    match data:
+        case {"pipelines": list()} | {"pipeline": str(), "id": str(), "settled": bool()}:
+            return data
+        case {"error": {"code": str(code), "what": str(what), "next_step": str(next_step)}}:
+            raise error_of(Problem(code, what, next_step))
+        case _:  # any program may listen on the port
+            raise DaemonUnreachable(stranger)
+
+
+def file_of(name: str, http: str | None, state_dir: Path | None) -> Path:
+    """Return the file of a pipeline that runs in a daemon.
+
+    Raises:
+        UnknownPipeline: The daemon runs no pipeline of this name.
+        ConfigError: The file is not on this machine.
+        DaemonUnreachable: No daemon answers at the address.
+    """
+    pipelines = ask(http, state_dir, "GET", "/pipelines")["pipelines"]
+    files = {pipeline["name"]: Path(pipeline["file"]) for pipeline in pipelines}
+    if name not in files:
+        raise UnknownPipeline(f"the daemon runs no pipeline `{name}`, but {', '.join(files)}")
+    if not files[name].is_file():
+        raise ConfigError(
+            f"the daemon reads {name} from {files[name]}, which is not on this machine",
+            "Name a copy of the file instead of the pipeline.",
+        )
+    return files[name]
 
 
 def connect(http: str | None, state_dir: Path | None) -> tuple[str, HTTPConnection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, TextIO
 
 _BEGIN: Final = "\x1b[?1049h\x1b[?25l"
@@ -27,10 +28,11 @@ class FullScreen:
             stream.write(_BEGIN)
 
     def show(self, lines: Sequence[str]) -> None:
-        """Draw these lines; those that find no room are left out."""
+        """Draw these lines, long ones on several; those that find no room are left out."""
         if self._draws:
             size = shutil.get_terminal_size()
-            cut = (line[: size.columns] for line in lines[: size.lines - 1])
+            parts = (part for line in lines for part in _parts(line, size.columns))
+            cut = islice(parts, size.lines - 1)
             self._stream.write(_HOME + "".join(f"{line}{_END_OF_LINE}\n" for line in cut) + _BELOW)
         else:
             self._stream.write("".join(f"{line}\n" for line in [*lines, ""]))
@@ -41,3 +43,8 @@ class FullScreen:
         if self._draws:
             self._stream.write(_END)
             self._stream.flush()
+
+
+def _parts(line: str, width: int) -> list[str]:
+    """A line in parts that fit: a terminal that wraps it itself would count another number."""
+    return [line[at : at + width] for at in range(0, max(1, len(line)), width)]

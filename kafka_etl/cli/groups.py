@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from kafka_etl.terminal import is_narrow
+
+_LEAST: Final = 30
+_MOST: Final = 80
 _PLAIN: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": None,  # importing rich would delay the help
@@ -15,11 +21,34 @@ _PLAIN: dict[str, Any] = {
 }
 
 
+def _help_of(command: Any, context: Any) -> str:
+    """The help of a command, in the width of the terminal: click's own has 50 columns at least."""
+    columns = max(_LEAST, min(shutil.get_terminal_size().columns, _MOST))
+    formatter = context.make_formatter()
+    formatter.width = columns - 2
+    if is_narrow(columns):  # texts of options with long names go below them
+        formatter.write_dl = partial(formatter.write_dl, col_max=columns // 4)
+    command.format_help(context, formatter)
+    return str(formatter.getvalue()).rstrip("\n")
+
+
+class Command(TyperCommand):
+    """A command whose help also fits a narrow terminal."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The whole help."""
+        return _help_of(self, ctx)
+
+
 class Group(TyperGroup):
     """A group of commands, whose own options are flags.
 
     A flag that is not given is False, and not None, which typer would import pydantic to check.
     """
+
+    def get_help(self, ctx: Any) -> str:
+        """The whole help."""
+        return _help_of(self, ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options, `--help` included."""
@@ -44,7 +73,7 @@ class Unloaded(TyperCommand):
         found = getattr(import_module(module), attribute)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(**_PLAIN)
-            app.command()(found)
+            app.command(cls=Command)(found)
             found = app
         return typer.main.get_command(found)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, find_cluster, is_file
-from kafka_etl.cli.groups import group
+from kafka_etl.cli.groups import Command, group
 from kafka_etl.cli.options import Sets, parse_sets
 from kafka_etl.cli.stored_offsets import Keeper, as_kept, keeper_of, place
 
@@ -45,7 +45,7 @@ class Group(NamedTuple):
     source: Sequence[Partition]
 
 
-@app.command()
+@app.command(cls=Command)
 def show(  # noqa: PLR0913 - one parameter per option
     where: Where,
     *,
@@ -79,7 +79,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     typer.echo(f"group {group.name} has members now: {len(members)}", err=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def reset(  # noqa: PLR0913 - one parameter per option
     where: Where,
     *,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import socket
 
 DEFAULT_HTTP = "127.0.0.1:8321"
 _LAST_PORT = 65_535
@@ -42,6 +44,13 @@ def show_address(listener: socket.socket) -> str:
     """Return HOST:PORT of a listening socket; the port is the real one, also for port 0."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def random_id(size: int) -> str:
+    """Return a name of `size` random bytes, in hexadecimal digits."""
+    import secrets
+
+    return secrets.token_hex(size)
 
 
 def program() -> str:

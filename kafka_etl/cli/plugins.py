@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kafka_etl.terminal import columns, is_narrow, wrapped
+
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.plugins import Plugin, PluginRegistry
 
@@ -33,14 +35,28 @@ def plugins(
 def _list(registry: PluginRegistry) -> None:
     from kafka_etl.errors import KafkaEtlError
 
-    for plugin in registry:
+    listed = list(registry)
+    sizes = [
+        max((len(text) for text in texts), default=0)
+        for texts in zip(*map(_cells, listed), strict=True)
+    ]
+    width = columns()
+    for plugin in listed:
         try:
             note, missing = registry.summary(plugin), registry.lacks(plugin)
         except KafkaEtlError as error:
             note, missing = f"BROKEN: {error.what}", None
         if missing is not None:
             note += f". {missing.next_step}"
-        typer.echo(f"{plugin.kind:<10} {plugin.name:<12} {plugin.distribution:<12} {note}")
+        if width is not None and is_narrow(width):
+            typer.echo("\n".join([" ".join(_cells(plugin)), *wrapped(note, width, "  ")]))
+        else:
+            cells = map(str.ljust, _cells(plugin), sizes)
+            typer.echo(f"{'  '.join(cells)}  {note}")
+
+
+def _cells(plugin: Plugin) -> tuple[str, str, str]:
+    return plugin.kind, plugin.name, plugin.distribution
 
 
 def _show(registry: PluginRegistry, name: str) -> None:

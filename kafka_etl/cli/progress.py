@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from typing import Any, Final
@@ -12,7 +10,7 @@ from kafka_etl.cli.status_table import look
 from kafka_etl.log import get_logger
 from kafka_etl.runtime.daemon.daemon import Rates, View
 from kafka_etl.runtime.daemon.pipelines import PipelineStatus
-from kafka_etl.terminal import WIPE, overwrites
+from kafka_etl.terminal import WIPE, overwrite, overwrites
 
 _SHOWN_CAUSES: Final = 3
 _LOG_EVERY: Final = 10.0
@@ -39,8 +37,7 @@ class Progress:
             texts = [
                 self._line(status, view.rates[name]) for name, status in view.pipelines.items()
             ]
-            sys.stderr.write(WIPE + " | ".join(texts)[: _columns() - 1])
-            sys.stderr.flush()
+            overwrite(" | ".join(texts))
         elif time.monotonic() - self._logged_at >= _LOG_EVERY:
             self._logged_at = time.monotonic()
             for name, status in view.pipelines.items():
@@ -99,15 +96,6 @@ def _causes_as_fields(status: PipelineStatus) -> dict[str, Any]:
 def _look(status: PipelineStatus) -> str:
     """Return the command that shows a dead letter of the commonest cause."""
     return look(status.file, status.letters, status.causes[0].example.id)
-
-
-def _columns() -> int:
-    """Return the width of the terminal on standard error, since standard output may be a pipe."""
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except OSError:
-        columns = 0
-    return columns or shutil.get_terminal_size().columns
 
 
 def _numbers(status: PipelineStatus, view: View) -> dict[str, object]:

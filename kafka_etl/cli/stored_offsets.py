@@ -52,7 +52,8 @@ def keeper_of(
     from kafka_etl.engine.sinks.connection import said
     from kafka_etl.errors import KafkaEtlError, SinkFailed
     from kafka_etl.plugins import PluginRegistry, importable
-    from kafka_etl.runtime.worker.assemble import deployment_of, identity_of
+    from kafka_etl.runtime.worker.assemble import identity_of
+    from kafka_etl.runtime.worker.deployments import deployment_of
 
     (document,) = load([path], env=os.environ, overrides=overrides).documents
     with importable(document.folder), redirect_stdout(stderr):

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.cluster import KafkaOption, find_cluster
-from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.cli.cluster import Cluster, KafkaOption, find_cluster, is_file
+from kafka_etl.cli.options import HttpOfDaemon, Sets, StateDir, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
-    from kafka_etl.config.model import PipelineSpec
     from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.tail import Tail
     from kafka_etl.record import Partition, SourceRecord
 
 
 def tap(  # noqa: PLR0913 - one parameter per option
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline file.")],
+    given: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME", help="A pipeline file, or a pipeline that runs in a daemon."
+        ),
+    ],
     *,
     count: Annotated[int | None, typer.Option("-n", min=1, help="End after so many.")] = None,
     seconds: Annotated[
@@ -40,23 +44,30 @@ def tap(  # noqa: PLR0913 - one parameter per option
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006
+    http: HttpOfDaemon = None,
+    state_dir: StateDir = None,
 ) -> None:
     """Show records that go into a pipeline, its outputs and dead letters, as they come.
 
-    The command reads the topics of the file, joins no group and writes nothing to Kafka. A fixture
-    has records as `show --json` prints them; fields whose names sound like secrets are hidden.
+    The command reads the topics of the file, joins no group and writes nothing to Kafka. A name
+    stands for the file that the daemon reads; where the daemon has got `--set` or variables of the
+    environment, give them here too. A fixture has records as `show --json` prints them; fields
+    whose names sound like secrets are hidden.
 
     Example: kafka-etl tap pipeline.yaml -n 20 --record orders.jsonl --redact email
     """
+    from kafka_etl.cli.daemon_address import file_of
     from kafka_etl.kafka.admin import reached
     from kafka_etl.kafka.tail import Tail
     from kafka_etl.readable import as_text
 
-    cluster = find_cluster(kafka, file, parse_sets(sets))
-    if cluster.spec is None:
-        raise typer.BadParameter(f"{file} holds no pipeline", param_hint="FILE")
+    if is_file(given):
+        file, name = Path(given), None
+    else:
+        file, name = file_of(given, http, state_dir), given
+    cluster = find_cluster(kafka, file, parse_sets(sets), name)
     admin = reached(cluster.admin)
-    kinds = _kinds(cluster.spec, admin)
+    kinds = _kinds(cluster, admin)
     begins = _ends(admin, kinds)
     until = None if seconds is None else time.monotonic() + seconds
     typer.echo(f"tapping {', '.join(sorted(kinds))}", err=True)
@@ -81,10 +92,13 @@ def _keep(fixture: Path, record: SourceRecord, redact: Collection[str]) -> None:
         file.write(kept + b"\n")
 
 
-def _kinds(spec: PipelineSpec, admin: Admin) -> dict[str, str]:
-    """Topic -> `in`, `out` or `dead`."""
+def _kinds(cluster: Cluster, admin: Admin) -> dict[str, str]:
+    """Topic of the cluster's pipeline -> `in`, `out` or `dead`."""
     from kafka_etl.kafka import topic_pattern
 
+    spec = cluster.spec
+    if spec is None:
+        return {}
     given = spec.source.with_.get("topics", [])
     sources = [given] if isinstance(given, str) else list(given)
     if sources and topic_pattern.is_pattern(sources[0]):

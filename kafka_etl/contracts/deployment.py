@@ -59,8 +59,9 @@ class Deployment:
         stdout: Descriptor of the real standard output. Descriptor 1 may be user code's own, whose
             prints must not get between the lines of a sink.
         accounts: Records that move with the source's offsets; None: there are none.
-        looks_only: For checks: whether they only look, for `validate --connect`. Then they make no
-            topic, table, file or offset, and say among their notes what would be made.
+        looks_only: For checks: whether they only look, for `doctor` and `validate --connect`. Then
+            they make no topic, table, file or offset, say among their notes what would be made, and
+            raise `Unreachable` for a target that is away.
         pulse: For a sink of the framework's own; see `Pulse`. The three doors need none.
     """
 

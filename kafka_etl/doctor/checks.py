@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from kafka_etl.doctor.facts import Facts, TopicFacts
-from kafka_etl.units import show_duration, show_size
+from kafka_etl.doctor.facts import Facts, TopicFacts, TopicNeeds
+from kafka_etl.kafka.acls import Grant
+from kafka_etl.units import show_duration
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -29,6 +30,7 @@ _NEEDED: Final[Mapping[tuple[int, int], str]] = {
 }
 """(number of a request, version) -> what kafka-etl uses it for."""
 
+_PARTITIONS_FIX: Final = "set `topics.partitions` to the number that the topic has"
 _RELEASES: Final = (
     ("4.0", 0, 12),
     ("3.9", 1, 17),
@@ -40,7 +42,21 @@ _RELEASES: Final = (
 )
 """(release of Kafka, number of a request, version that came with the release), newest first."""
 
-_RIGHTS: Final[Mapping[str, str]] = {"source": "READ", "sink": "WRITE", "dead letters": "WRITE"}
+_READ, _WRITE, _BOTH = frozenset({"READ"}), frozenset({"WRITE"}), frozenset({"READ", "WRITE"})
+_RIGHTS: Final[Mapping[str, frozenset[str]]] = {
+    "source": _READ,
+    "sink": _WRITE,
+    "dead letters": _WRITE,
+    "inbox": _BOTH,
+    "journal": _BOTH,
+    "deliveries": _BOTH,
+    "logs": _WRITE,
+}
+_TASKS: Final[Mapping[str, str]] = {
+    "inbox": "the inputs and orders of tasks",
+    "deliveries": "outcomes that their target has not taken yet",
+}
+"""Topic of tasks, by its use -> what is in it as long as a task is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +84,20 @@ class Check:
         judge: Yields what the check finds.
         name: Name of a check that yields only what is wrong; empty: it also says what is well.
         fine: What such a check says if nothing is wrong with topics whose settings are known.
+        of_tasks: Whether the check is about topics of tasks only.
     """
 
     judge: Callable[[Facts], Iterator[Result]]
     name: str = ""
     fine: str = ""
+    of_tasks: bool = False
 
     def results(self, facts: Facts) -> list[Result]:
         found = list(self.judge(facts))
-        if found or not self.name or not any(topic.settings for topic in facts.topics):
+        known = [topic for topic in facts.topics if topic.settings]
+        if self.of_tasks:
+            known = [topic for topic in known if topic.needs != TopicNeeds()]
+        if found or not self.name or not known:
             return found
         return [Result(self.name, "ok", self.fine)]
 
@@ -190,7 +211,7 @@ def check_rights(facts: Facts) -> Iterator[Result]:
         if topic.rights is None or (not topic.partitions and topic.rights):
             continue
         told = True
-        needed = {_RIGHTS[use] for use in topic.uses}
+        needed = {right for use in topic.uses for right in _RIGHTS[use]}
         lacking += [_lacks(right, f"topic {topic.name}") for right in sorted(needed - topic.rights)]
     group = facts.group
     if group is not None and group.rights is not None:
@@ -199,8 +220,24 @@ def check_rights(facts: Facts) -> Iterator[Result]:
             lacking.append(_lacks("READ", f"group {group.name}"))
     yield from lacking
     if told and not lacking:
-        unasked = " (transactional ids: not asked)" if facts.atomic else ""
-        yield Result("rights", "ok", f"to its topics and its group{unasked}")
+        yield Result("rights", "ok", "to its topics and its group")
+
+
+def check_transactional_id(facts: Facts) -> Iterator[Result]:
+    """This user may write with the transactional ids of the pipeline, as far as the ACLs tell."""
+    name = "transactional id"
+    wanted = f"WRITE on transactional id {facts.transactional_id}"
+    fix = f"grant WRITE on transactional ids that begin with kafka-etl.{facts.pipeline}."
+    match facts.grant:
+        case Grant.UNKNOWN:
+            return
+        case Grant.OPEN | Grant.GRANTED:
+            yield Result(name, "ok", facts.grant.value)
+        case Grant.DENIED:
+            yield Result(name, "fail", f"{wanted}: {facts.grant.value}", fix)
+        case Grant.MISSING | Grant.HIDDEN:
+            what = f"{wanted} cannot be known: {facts.grant.value}"
+            yield Result(name, "warn", what, f"without it, {fix}")
 
 
 def check_retention(facts: Facts) -> Iterator[Result]:
@@ -216,6 +253,51 @@ def check_retention(facts: Facts) -> Iterator[Result]:
         if "dead letters" in topic.uses and keeps < _WEEK_MS:
             what = f"{kept}, dead letters that nobody has seen included"
             yield Result("retention", "warn", what, "raise its retention.ms to a week or more")
+
+
+def check_task_topics(facts: Facts) -> Iterator[Result]:
+    """The topics of tasks have the partitions and the settings without which no owner starts."""
+    for topic in facts.topics:
+        if not topic.partitions:
+            continue
+        wanted = topic.needs.partitions
+        if wanted and topic.partitions != wanted:
+            what = (
+                f"topic {topic.name} ({_uses(topic)}) has {topic.partitions:,} partitions, and the "
+                f"pipeline wants {wanted:,}: tasks are found by that number"
+            )
+            yield Result("task topics", "fail", what, _PARTITIONS_FIX)
+        for setting, value in topic.needs.settings.items():
+            found = topic.settings.get(setting, value)
+            if found != value:
+                what = f"topic {topic.name} ({_uses(topic)}) has {setting}={found}"
+                yield Result("task topics", "fail", what, f"set its {setting} to {value}")
+
+
+def check_history(facts: Facts) -> Iterator[Result]:
+    """The topics of tasks are those with which the pipeline began, with partitions as then."""
+    if facts.history is not None:
+        yield Result("task history", "fail", facts.history.what, facts.history.next_step)
+
+
+def check_task_retention(facts: Facts) -> Iterator[Result]:
+    """What is in the topics of tasks stays as long as the pipeline's history and open tasks."""
+    for topic in facts.topics:
+        needed = topic.needs.keeps_ms
+        keeps, room = topic.number("retention.ms"), topic.number("retention.bytes")
+        held = next((held for use, held in _TASKS.items() if use in topic.uses), "its records")
+        if needed and keeps is not None and 0 <= keeps < needed:
+            what = (
+                f"topic {topic.name} keeps {held} for {show_duration(keeps / 1000)}, and the "
+                f"pipeline needs them for {show_duration(needed / 1000)}: open tasks lose theirs"
+            )
+            yield Result("task retention", "warn", what, f"set its retention.ms to {needed}")
+        if needed and room is not None and room >= 0:
+            what = (
+                f"topic {topic.name} keeps {room:,} bytes of {held} in each partition: "
+                "open tasks lose theirs when there are more"
+            )
+            yield Result("task retention", "warn", what, "set its retention.bytes to -1")
 
 
 def check_compaction(facts: Facts) -> Iterator[Result]:
@@ -249,7 +331,7 @@ def check_min_insync(facts: Facts) -> Iterator[Result]:
     """`min.insync.replicas` protects acknowledged records, and leaves room for a restart."""
     for topic in facts.topics:
         least = topic.number("min.insync.replicas")
-        if least is None or not topic.uses & {"sink", "dead letters"} or not topic.replicas:
+        if least is None or not _is_written(topic) or not topic.replicas:
             continue
         name, said = topic.name, f"min.insync.replicas={least} with {topic.replicas} replicas"
         if topic.in_sync < least:
@@ -273,11 +355,36 @@ def check_sizes(facts: Facts) -> Iterator[Result]:
     for topic in facts.topics:
         if topic.settings and "source" not in topic.uses and _limit(topic) < largest:
             what = (
-                f"topic {topic.name} takes records of {show_size(_limit(topic))} bytes, and the "
-                f"source's have up to {show_size(largest)}"
+                f"topic {topic.name} takes records of {_limit(topic):,} bytes, and the source's "
+                f"have up to {largest:,}"
             )
             fix = f"set its max.message.bytes to {largest}"
             yield Result("record sizes", "warn", what, fix)
+
+
+def check_result_sizes(facts: Facts) -> Iterator[Result]:
+    """The largest results of tasks fit into the inbox, through which they come back."""
+    for topic in facts.topics:
+        needed = topic.needs.largest
+        if topic.settings and _limit(topic) < needed:
+            what = (
+                f"topic {topic.name} takes records of {_limit(topic):,} bytes, and that of a "
+                f"result may have {needed:,}"
+            )
+            fix = f"set its max.message.bytes to {needed}, or lower `max_result` of the operator"
+            yield Result("result sizes", "warn", what, fix)
+
+
+def check_targets(facts: Facts) -> Iterator[Result]:
+    """The targets of outputs and dead letters outside of Kafka are there, and fit."""
+    for target in facts.targets:
+        if target.problem is not None:
+            what = f"{target.name}: {target.problem.what}"
+            yield Result("targets", "fail", what, target.problem.next_step)
+        elif not target.notes:
+            yield Result("targets", "ok", f"{target.name}: ready")
+        for note in target.notes:
+            yield Result("targets", "warn", f"{target.name}: {note}")
 
 
 def check_clocks(facts: Facts) -> Iterator[Result]:
@@ -325,18 +432,28 @@ CHECKS: Final = (
     Check(check_broker_version),
     Check(check_topics),
     Check(check_rights),
+    Check(check_transactional_id),
     Check(check_group),
+    Check(check_task_topics, "task topics", "partitions and settings as needed", of_tasks=True),
+    Check(check_history, "task history", "whole, as far as the topics tell", of_tasks=True),
+    Check(check_task_retention, "task retention", "open tasks lose nothing", of_tasks=True),
     Check(check_retention, "retention", "records stay long enough"),
     Check(check_compaction, "compaction", "no topic that is written is compacted"),
     Check(check_replication, "replication", "no topic has one copy on several brokers"),
     Check(check_min_insync, "in-sync replicas", "enough for a commit"),
     Check(check_sizes, "record sizes", "what is read fits into what is written"),
+    Check(check_result_sizes, "result sizes", "the largest result fits", of_tasks=True),
+    Check(check_targets),
     Check(check_clocks, "clocks", "no record is from the future"),
 )
 
 
 def _answers(facts: Facts) -> bool:
     return facts.cluster is not None and facts.cluster.problem is None
+
+
+def _is_written(topic: TopicFacts) -> bool:
+    return any("WRITE" in _RIGHTS[use] for use in topic.uses)
 
 
 def _uses(topic: TopicFacts) -> str:

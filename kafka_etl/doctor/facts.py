@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kafka_etl.errors import Problem
+from kafka_etl.kafka.acls import Grant
 
-Use = Literal["source", "sink", "dead letters"]
+Use = Literal["source", "sink", "dead letters", "inbox", "journal", "deliveries", "logs"]
+"""What a pipeline does with a topic; the last four are topics of tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,23 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicNeeds:
+    """What a pipeline needs of a topic of its tasks.
+
+    Attributes:
+        partitions: Number of partitions; 0: any.
+        settings: Settings that the topic must have.
+        keeps_ms: Milliseconds that records must stay; 0: any.
+        largest: Bytes of the largest record that the pipeline writes; 0: unknown.
+    """
+
+    partitions: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    keeps_ms: int = 0
+    largest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TopicFacts:
     """Facts about one topic that a pipeline uses.
 
@@ -50,6 +69,7 @@ class TopicFacts:
         rights: What this user may do with the topic; None: the brokers do not tell.
         settings: Settings of the topic; empty: this user may not read them.
         newest_ms: Time of the newest record, in milliseconds since the epoch; None: unknown.
+        needs: What the pipeline needs of the topic.
     """
 
     name: str
@@ -61,6 +81,7 @@ class TopicFacts:
     rights: frozenset[str] | None = None
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     newest_ms: int | None = None
+    needs: TopicNeeds = TopicNeeds()
 
     def number(self, setting: str) -> int | None:
         """The number that a setting has; None: it is unknown."""
@@ -89,6 +110,21 @@ class GroupFacts:
     rights: frozenset[str] | None = None
     deleted: int = 0
     beyond: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """Facts about a target outside of Kafka.
+
+    Attributes:
+        name: What goes there and the sink, such as "outputs to postgres".
+        problem: Why the target cannot be used; None: it can.
+        notes: Remarks about it.
+    """
+
+    name: str
+    problem: Problem | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +157,10 @@ class Facts:
         atomic: Whether outputs are written in Kafka transactions.
         topics: Facts about the topics that the pipeline uses.
         group: Facts about its group; None: unknown.
+        targets: Facts about the targets of its outputs and dead letters that are not in Kafka.
+        transactional_id: Transactional id of its first worker; empty: unknown.
+        grant: What the cluster's ACLs tell about the right to that id.
+        history: What is wrong with the history of its tasks; None: nothing, or there are no tasks.
     """
 
     now_ms: int
@@ -131,3 +171,7 @@ class Facts:
     atomic: bool = False
     topics: tuple[TopicFacts, ...] = ()
     group: GroupFacts | None = None
+    targets: tuple[TargetFacts, ...] = ()
+    transactional_id: str = ""
+    grant: Grant = Grant.UNKNOWN
+    history: Problem | None = None

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import Field, create_model
@@ -167,6 +168,11 @@ def settings_model(function: Callable[..., Any], name: str, told: str = "") -> t
     Fields are called `set_<name>` inside and `<name>` outside, so that a setting may have any
     name (`schema`, `json`, `copy` are taken in pydantic models).
     """
+    plain = isinstance(function, types.FunctionType)  # any other callable may have no hash
+    return (_known_model if plain else _model)(function, name, told)
+
+
+def _model(function: Callable[..., Any], name: str, told: str) -> type[Settings]:
     hints = _hints(function, name, extras=True)  # `Annotated[int, Field(ge=1)]` means its limit
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
@@ -189,6 +195,10 @@ def settings_model(function: Callable[..., Any], name: str, told: str = "") -> t
             "Use plain types, pydantic types or models for keyword-only parameters.",
         ) from error
     return model
+
+
+_known_model = lru_cache(maxsize=1000)(_model)
+"""Likewise, made once: cases build the same operators again and again."""
 
 
 def arguments(settings: Settings) -> dict[str, Any]:

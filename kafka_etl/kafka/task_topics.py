@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TaskHistoryLost, TaskTopicsUnfit
@@ -101,6 +101,33 @@ def _check_own(settings: TaskInboxSettings, deployment: Deployment) -> Preflight
         partitions={**found.partitions, **counts},
         topic_ids={**found.topic_ids, **ids},
     )
+
+
+def look_at_history(admin: Admin, reader: Mapping[str, Any], settings: TaskInboxSettings) -> None:
+    """Check inbox and journal against what they were when the tasks began; makes nothing.
+
+    Args:
+        admin: Client of a cluster that answers.
+        reader: Settings of a consumer.
+        settings: Settings of the owner.
+
+    Raises:
+        TaskTopicsUnfit: They have, or the settings say, another number of partitions or order.
+        TaskHistoryLost: A topic is gone, or was made anew, while the other one was in use.
+        KafkaEtlError: A right is missing, or no broker answers.
+    """
+    there = admin.topics([settings.inbox, settings.journal], "READ")
+    if settings.journal not in there:
+        _require_unused(admin, settings, there.get(settings.inbox, 0))
+        return
+    meta = read_meta(admin, reader, settings.journal)
+    if meta is not None and settings.inbox in there:
+        check_meta(settings, there, admin.topic_ids, meta)
+    elif meta is not None and meta.inbox:
+        raise TaskHistoryLost(
+            f"topic {settings.inbox} is gone, and {settings.journal} knows of tasks whose inputs "
+            "were there"
+        )
 
 
 def notes_on_results(settings: TaskInboxSettings, limit: int) -> list[str]:

@@ -21,7 +21,8 @@ from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import Invocation, Outcome, Settlement
 from kafka_etl.plugins import PluginRegistry, importable
 from kafka_etl.record import Batch, SourceRecord, next_offsets
-from kafka_etl.runtime.worker.assemble import deployment_of, make_chain
+from kafka_etl.runtime.worker.chains import make_chain
+from kafka_etl.runtime.worker.deployments import deployment_of
 from kafka_etl.settle import settle
 from kafka_etl.trial.clock import Clock
 
@@ -57,7 +58,7 @@ def building(
         document: The document; `build` raises ConfigError for its findings.
         registry: Plug-ins; None: those that are installed.
     """
-    harmless = registering_nothing(document)
+    harmless = _without_cases(registering_nothing(document))
     plugins = registry or PluginRegistry.installed()
     with importable(document.folder):
         yield lambda: build(harmless, plugins)
@@ -155,6 +156,12 @@ def _patiently(run: Callable[[], Outcome], clock: Clock) -> Outcome:
             if tries > _PATIENCE:
                 raise TryEnded(away.reason) from away
             clock.wait(1, away.reason)
+
+
+def _without_cases(document: Document) -> Document:
+    """The document without its cases, which would be checked once more for each pipeline."""
+    data = {name: value for name, value in document.data.items() if name != "tests"}
+    return replace(document, data=data)
 
 
 def registering_nothing(document: Document) -> Document:

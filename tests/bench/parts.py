@@ -31,7 +31,8 @@ from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.signature import TABLES
 from kafka_etl.kafka.produce import produce_outputs
 from kafka_etl.plugins import PluginRegistry
-from kafka_etl.runtime.worker import assemble
+from kafka_etl.runtime.worker.chains import make_chain
+from kafka_etl.runtime.worker.deployments import deployment_of
 from tests.bench import report
 from tests.bench.libraries import columns
 from tests.bench.loops import ALLOCATOR, SCHEMAS, batch_of
@@ -132,8 +133,8 @@ def chain_of(scenario: Scenario, folder: Path, registry: str) -> Chain:
     finally:
         sys.path.remove(str(folder))
     pools = Pools(pipeline.operators, lambda: None)
-    place = assemble.deployment_of(pipeline, "parts", Preflight())
-    return assemble.make_chain(pipeline, place, lambda _stage: None, pools)
+    place = deployment_of(pipeline, "parts", Preflight())
+    return make_chain(pipeline, place, lambda _stage: None, pools)
 
 
 def record(scenario: Scenario, number: int) -> Message:

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from kafka_etl.broker import Cluster
+from kafka_etl.kafka.acls import Grant, ask_grant
 from tests.kit.daemon import COMMAND, Daemon, command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.listener import tls_listener
@@ -267,6 +268,26 @@ def test_a_topic_by_pattern_that_may_not_be_written_pauses_until_it_may(
         daemon.until(lambda _: len(kafka.read(eu)) == 1, 30)
         assert len(kafka.read(project.sink)) == 2
         daemon.stop()
+
+
+def test_what_acls_tell_of_a_transactional_id(guarded: Cluster, kafka: Kafka) -> None:
+    admin = Kafka(guarded.bootstrap, guarded.client_settings("admin"))
+    user = Kafka(guarded.bootstrap, guarded.client_settings("etl")).client
+
+    def is_told(grant: Grant) -> bool:
+        deadline = time.monotonic() + 10  # a broker hears of a new ACL a moment later
+        while (found := ask_grant(user, "kafka-etl.told.one.0")) is not grant:
+            if time.monotonic() > deadline:
+                raise AssertionError(found)
+        return True
+
+    assert is_told(Grant.HIDDEN)
+    allow(admin, ResourceType.BROKER, "kafka-cluster", AclOperation.DESCRIBE)
+    assert is_told(Grant.MISSING)
+    allow(admin, ResourceType.TRANSACTIONAL_ID, "kafka-etl.told.one.0", AclOperation.WRITE)
+    assert is_told(Grant.GRANTED)
+    assert ask_grant(admin.client, "kafka-etl.told.two.0") is Grant.OPEN
+    assert ask_grant(kafka.client, "kafka-etl.told.one.0") is Grant.OPEN
 
 
 def test_each_missing_right_is_named_and_with_all_of_them_it_runs(

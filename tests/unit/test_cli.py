@@ -129,7 +129,7 @@ finally:
     print(*sorted(sys.modules), file=sys.stderr)
 """
 CLIENTS = {"asyncio", "confluent_kafka", "fastavro", "orjson", "pyarrow", "msgspec"}
-SLOW = CLIENTS | {"pydantic", "rich", "structlog", "tenacity"}
+SLOW = CLIENTS | {"pydantic", "rich", "secrets", "structlog", "tenacity"}
 
 
 def imported_for(*words: str) -> set[str]:
@@ -142,7 +142,7 @@ def imported_for(*words: str) -> set[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        *((), ("run",), ("test",), ("try",), ("init",), ("tasks", "list")),
+        *((), ("run",), ("test",), ("try",), ("init",), ("tasks", "list"), ("tasks", "retry")),
         *(("dlq", "replay"), ("dlq", "drop")),
     ],
     ids=" ".join,

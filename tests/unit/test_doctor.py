@@ -11,11 +11,24 @@ from typing import Any
 import pytest
 
 from kafka_etl.cli.doctor import rendered
+from kafka_etl.contracts import Deployment, Preflight, Unreachable
 from kafka_etl.doctor import checks
 from kafka_etl.doctor.checks import Result, diagnose
-from kafka_etl.doctor.facts import ClusterFacts, Facts, GroupFacts, HostFacts, TopicFacts
-from kafka_etl.errors import Problem
+from kafka_etl.doctor.facts import (
+    ClusterFacts,
+    Facts,
+    GroupFacts,
+    HostFacts,
+    TargetFacts,
+    TopicFacts,
+    TopicNeeds,
+)
+from kafka_etl.doctor.gather import _target
+from kafka_etl.errors import Problem, SinkFailed
+from kafka_etl.kafka.acls import Acl, Grant, Told, grant_of, user_of
 from kafka_etl.kafka.api_versions import ask_versions
+from kafka_etl.testing import deployment
+from kafka_etl_connectors.sqlite import SINK as SQLITE
 from tests.kit.daemon import command, free_port
 from tests.kit.listener import plain_listener
 from tests.kit.pages import blocks
@@ -49,7 +62,20 @@ GOOD = Facts(
     atomic=True,
     topics=(IN, OUT, DEAD),
     group=GroupFacts("orders", rights=frozenset({"READ"})),
+    targets=(TargetFacts("dead letters to http"),),
+    transactional_id="kafka-etl.orders.host.0",
+    grant=Grant.GRANTED,
 )
+NEEDS = TopicNeeds(4, {"cleanup.policy": "delete"}, 8 * DAY, 1_000_000)
+KEEPS = {"retention.ms": str(8 * DAY), "retention.bytes": "-1"}
+INBOX = topic("orders.inbox", "inbox", settings=KEEPS, needs=NEEDS)
+JOURNAL = topic(
+    "orders.journal",
+    "journal",
+    settings={"cleanup.policy": "compact"},
+    needs=TopicNeeds(4, {"cleanup.policy": "compact"}),
+)
+GOOD_TASKS = replace(GOOD, topics=(INBOX, JOURNAL, OUT, DEAD))
 
 
 def judged(check: Callable[[Facts], Iterator[Result]], facts: Facts) -> list[tuple[str, str]]:
@@ -76,10 +102,14 @@ def with_group(**facts: Any) -> Facts:
 
 
 def test_nothing_is_wrong_where_all_is_well() -> None:
-    results = diagnose(GOOD)
-    assert {result.status for result in results} == {"ok"}
-    assert [result.fix for result in results if result.fix] == []
-    assert len({result.check for result in results}) == len(checks.CHECKS)
+    of_tasks = {check.name for check in checks.CHECKS if check.of_tasks}
+    for facts, expected in ((GOOD, len(checks.CHECKS) - 4), (GOOD_TASKS, len(checks.CHECKS))):
+        results = diagnose(facts)
+        assert {result.status for result in results} == {"ok"}
+        assert [result.fix for result in results if result.fix] == []
+        said = {result.check for result in results}
+        assert len(said) == expected
+        assert said & of_tasks == (set() if facts is GOOD else of_tasks)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +200,87 @@ def test_rights() -> None:
     assert judged(checks.check_rights, silent) == []
 
 
+@pytest.mark.parametrize(
+    ("grant", "status"),
+    [
+        (Grant.OPEN, "ok"),
+        (Grant.GRANTED, "ok"),
+        (Grant.DENIED, "fail"),
+        (Grant.MISSING, "warn"),
+        (Grant.HIDDEN, "warn"),
+    ],
+)
+def test_transactional_id(grant: Grant, status: str) -> None:
+    (found,) = checks.check_transactional_id(replace(GOOD, grant=grant))
+    assert found.status == status
+    named = "WRITE on transactional id kafka-etl.orders.host.0" in found.what
+    assert named == (status != "ok")
+    fix = "grant WRITE on transactional ids that begin with kafka-etl.orders."
+    assert found.fix.endswith(fix) == (status != "ok")
+    assert judged(checks.check_transactional_id, replace(GOOD, grant=Grant.UNKNOWN)) == []
+
+
+def test_rights_to_topics_of_tasks() -> None:
+    reader = replace(JOURNAL, rights=frozenset({"READ"}))
+    assert judged(checks.check_rights, with_topic(reader)) == [
+        ("fail", "grant WRITE on topic orders.journal")
+    ]
+
+
+def test_task_topics() -> None:
+    other = replace(INBOX, partitions=5)
+    assert judged(checks.check_task_topics, with_topic(other)) == [
+        ("fail", "set `topics.partitions` to the number that the topic has")
+    ]
+    forgets = replace(JOURNAL, settings=SETTINGS)
+    assert judged(checks.check_task_topics, with_topic(forgets)) == [
+        ("fail", "set its cleanup.policy to compact")
+    ]
+    unread = replace(JOURNAL, settings={})
+    assert judged(checks.check_task_topics, with_topic(unread)) == []
+    to_be_made = replace(INBOX, partitions=0, settings={}, creates=True)
+    assert judged(checks.check_task_topics, with_topic(to_be_made)) == []
+    assert judged(checks.check_topics, with_topic(to_be_made)) == []
+
+
+def test_history() -> None:
+    lost = replace(GOOD_TASKS, history=Problem("E409", "topic orders.journal is gone", "Restore."))
+    assert judged(checks.check_history, lost) == [("fail", "Restore.")]
+
+
+def test_task_retention() -> None:
+    brief = replace(INBOX, settings=SETTINGS | KEEPS | {"retention.ms": str(DAY)})
+    (found,) = checks.check_task_retention(with_topic(brief))
+    assert (found.status, found.fix) == ("warn", f"set its retention.ms to {8 * DAY}")
+    assert "the inputs and orders of tasks for 1d, and the pipeline needs them for 8d" in found.what
+    small = replace(INBOX, settings=SETTINGS | KEEPS | {"retention.bytes": "1048576"})
+    assert judged(checks.check_task_retention, with_topic(small)) == [
+        ("warn", "set its retention.bytes to -1")
+    ]
+    forever = replace(INBOX, settings=SETTINGS | KEEPS | {"retention.ms": "-1"})
+    assert judged(checks.check_task_retention, with_topic(forever)) == []
+
+
+def test_result_sizes() -> None:
+    large = replace(INBOX, needs=replace(NEEDS, largest=5_000_000))
+    (found,) = checks.check_result_sizes(with_topic(large))
+    assert found.status == "warn"
+    assert found.fix.startswith("set its max.message.bytes to 5000000")
+
+
+def test_targets() -> None:
+    away = Problem("", "connection refused", "Start it.")
+    facts = replace(
+        GOOD,
+        targets=(TargetFacts("outputs to postgres", away), TargetFacts("x", notes=("unlogged",))),
+    )
+    found = list(checks.check_targets(facts))
+    assert [(each.status, each.what, each.fix) for each in found] == [
+        ("fail", "outputs to postgres: connection refused", "Start it."),
+        ("warn", "x: unlogged", ""),
+    ]
+
+
 def test_retention() -> None:
     brief = {"retention.ms": str(DAY // 2)}
     assert judged(
@@ -254,6 +365,74 @@ def test_group() -> None:
 def test_every_check_has_a_test() -> None:
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {check.judge.__name__.removeprefix("check_") for check in checks.CHECKS} <= tested
+
+
+# What ACLs tell
+
+MAY = Acl("User:etl", "WRITE", allows=True)
+MAY_NOT = Acl("User:etl", "ALL", allows=False)
+ALL_MAY = Acl("User:*", "ALL", allows=True)
+
+
+READER = frozenset({"DESCRIBE"})
+BROKER = READER | {"CLUSTER_ACTION"}
+
+
+@pytest.mark.parametrize(
+    ("told", "grant"),
+    [
+        (Told("etl", READER, (MAY,)), Grant.GRANTED),
+        (Told("etl", READER, (ALL_MAY,)), Grant.GRANTED),
+        (Told("etl", READER, (ALL_MAY, MAY_NOT)), Grant.DENIED),
+        (Told("other", READER, (MAY,)), Grant.MISSING),
+        (Told("etl", READER, (Acl("User:etl", "DESCRIBE", allows=True),)), Grant.MISSING),
+        (Told("etl", READER), Grant.MISSING),
+        (Told("etl", frozenset()), Grant.HIDDEN),
+        (Told(None, READER, (MAY,)), Grant.HIDDEN),
+        (Told(None, READER, (ALL_MAY,)), Grant.GRANTED),
+        (Told(None, READER, (ALL_MAY, MAY_NOT)), Grant.HIDDEN),
+        (Told(None, BROKER), Grant.OPEN),
+        (Told("etl", BROKER, acls_of_cluster=(MAY,)), Grant.MISSING),
+        (Told("admin", BROKER, (MAY,), (MAY,)), Grant.OPEN),
+    ],
+)
+def test_what_acls_grant(told: Told, grant: Grant) -> None:
+    assert grant_of(told) is grant
+
+
+def test_a_user_has_a_name_where_the_login_says_it() -> None:
+    assert user_of({"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "etl"}) == "etl"
+    assert user_of({"sasl.mechanism": "OAUTHBEARER", "sasl.username": "etl"}) is None
+    assert user_of({"ssl.certificate.location": "me.pem"}) is None
+
+
+# What a target tells
+
+
+def target_of(check: Callable[..., Preflight]) -> TargetFacts:
+    plugin = replace(SQLITE, check=check)
+    settings = SQLITE.settings.model_validate({"path": "x.db", "table": "t"})
+    return _target("outputs to x", plugin, settings, deployment())
+
+
+def test_what_the_check_of_a_sink_raises_is_told() -> None:
+    def fails(raised: Exception) -> TargetFacts:
+        def check(_settings: object, given: Deployment) -> Preflight:
+            assert given.looks_only
+            raise raised
+
+        return target_of(check)
+
+    wrong = fails(SinkFailed("there is no table t", "Create it."))
+    assert wrong.problem is not None
+    assert (wrong.problem.what, wrong.problem.next_step) == ("there is no table t", "Create it.")
+    away = fails(Unreachable("connection refused"))
+    assert away.problem is not None
+    assert away.problem.what == "connection refused"
+    bug = fails(ZeroDivisionError("x"))
+    assert bug.problem is not None
+    assert "ZeroDivisionError" in bug.problem.what
+    assert target_of(lambda *_: Preflight(notes=("slow",))).notes == ("slow",)
 
 
 # How results are shown

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from kafka_etl.cli import control
+from kafka_etl.cli import control, daemon_address
 from kafka_etl.cli.full_screen import FullScreen
 from kafka_etl.errors import DaemonUnreachable
 
@@ -29,8 +29,8 @@ def test_what_finds_no_room_is_left_out_and_the_shell_gets_its_screen_back() -> 
     screen.close()
     shown = terminal.getvalue()
     assert shown.startswith("\x1b[?1049h")
-    assert "\x1b[Htoo l\x1b[K\nb\x1b[K\n\x1b[J" in shown
-    assert "c" not in shown
+    assert "\x1b[Htoo l\x1b[K\nong\x1b[K\n\x1b[J" in shown
+    assert "b" not in shown
     assert shown.endswith("\x1b[?1049l")
 
 
@@ -57,7 +57,7 @@ def test_top_waits_for_a_daemon_that_goes_away(
             raise answer
         return answer
 
-    monkeypatch.setattr(control, "_ask", ask)
+    monkeypatch.setattr(daemon_address, "ask", ask)
     control.top(every=0.01)
     shown = capsys.readouterr().out
     assert shown.count("NAME") == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from kafka_etl.contracts import Again, Preflight, Refused, Unreachable
+from kafka_etl.contracts import Again, Deployment, Preflight, Refused, Unreachable
 from kafka_etl.errors import SinkFailed
 from kafka_etl_connectors.http.credentials import Credentials, tls_context
 from kafka_etl_connectors.http.exchange import Exchange, knock, proxy_for
@@ -21,23 +21,28 @@ from kafka_etl_connectors.http.settings import CheckSettings, HttpSettings
 _OK: Final = frozenset(range(200, 300))
 
 
-def check(settings: HttpSettings, folder: Path) -> Preflight:
+def check(settings: HttpSettings, deployment: Deployment) -> Preflight:
     """Check the files that settings name, and look whether the server is there.
 
     Raises:
+        Unreachable: The server is away, and the check only looks.
         SinkFailed: A file cannot be read, or the server refuses the request of `check`.
     """
+    folder = deployment.folder
     try:
         context = tls_context(settings.tls, folder)
         Credentials(settings.auth, folder).load()
     except Unreachable as error:
         raise SinkFailed(error.reason, "Mend the file, and start the pipeline again.") from error
     notes = [] if settings.tls.verify else ["`tls.verify: false`: anybody can be the server"]
+    away: list[str] = []
     if settings.check is not None:
-        notes += asyncio.run(_ask(settings, settings.check, folder))
+        away = asyncio.run(_ask(settings, settings.check, folder))
     elif proxy_for(settings.url) is None:
-        notes += asyncio.run(_knock(settings.url, context))
-    return Preflight(notes=tuple(notes))
+        away = asyncio.run(_knock(settings.url, context))
+    if away and deployment.looks_only:
+        raise Unreachable(away[0])
+    return Preflight(notes=(*notes, *away))
 
 
 async def _knock(url: str, context: ssl.SSLContext) -> list[str]:

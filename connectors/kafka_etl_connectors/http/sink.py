@@ -49,7 +49,7 @@ def _check(settings: HttpSettings, deployment: Deployment) -> Preflight:
     _require_client()
     from kafka_etl_connectors.http.check import check  # noqa: PLC0415 - likewise
 
-    return check(settings, deployment.folder)
+    return check(settings, deployment)
 
 
 SINK: Final = SinkPlugin(

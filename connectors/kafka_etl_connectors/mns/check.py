@@ -11,10 +11,15 @@ from kafka_etl_connectors.mns.client import ServiceError, Target
 from kafka_etl_connectors.mns.settings import MnsSettings
 
 
-def check(settings: MnsSettings) -> Preflight:
+def check(settings: MnsSettings, *, looks_only: bool = False) -> Preflight:
     """Look at the target's attributes.
 
+    Args:
+        settings: Settings of the sink.
+        looks_only: See `Deployment.looks_only`.
+
     Raises:
+        Unreachable: The service is away, and the check only looks.
         SinkFailed: The service refuses: a wrong key, no right, no such queue.
         ExtraMissing: The client is not installed.
     """
@@ -28,6 +33,8 @@ def check(settings: MnsSettings) -> Preflight:
                 f"{settings.target} at {settings.endpoint}: {judged.reason}", _next_step(judged)
             ) from error
         reason = getattr(judged, "reason", str(judged))
+        if looks_only:
+            raise Unreachable(reason) from error
         return Preflight(notes=(f"{settings.target}: {reason}; records wait until it answers",))
     finally:
         target.close()

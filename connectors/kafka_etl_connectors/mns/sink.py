@@ -25,8 +25,8 @@ def _build(settings: MnsSettings, deployment: Deployment) -> MnsWriter:
     return MnsWriter(settings, deployment.provenance)
 
 
-def _check(settings: MnsSettings, _deployment: Deployment) -> Preflight:
-    return check(settings)
+def _check(settings: MnsSettings, deployment: Deployment) -> Preflight:
+    return check(settings, looks_only=deployment.looks_only)
 
 
 SINK: Final = SinkPlugin(

@@ -26,6 +26,7 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
     A store that is away makes the pipeline wait, not fail; so that is a note here.
 
     Raises:
+        Unreachable: The store is away, and the check only looks.
         SinkFailed: The store refuses the account, or ignores conditions; open files have no place.
     """
     _check_spool(settings, deployment)
@@ -44,6 +45,8 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
                 "Check `url`, `endpoint`, `region` and `credentials`; the account needs to list, "
                 "read, write and delete objects there.",
             ) from error
+        if deployment.looks_only:
+            raise
         notes.append(f"{settings.url} cannot be reached now: {error.reason}; records wait")
     small = _smallness(settings, deployment)
     if small:

@@ -6,9 +6,6 @@ and of what is to happen to them, and letters that come later are not part of th
 
 from __future__ import annotations
 
-import getpass
-import secrets
-import socket
 import sys
 import time
 from collections import Counter
@@ -21,6 +18,7 @@ import typer
 
 from kafka_etl.cli.dlq.filters import opened_index, parse_where
 from kafka_etl.cli.dlq.finding import LetterTopic, find_topic, parse_id
+from kafka_etl.cli.options import random_id
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
@@ -331,7 +329,7 @@ def new_action(
     from kafka_etl.dead_letters.statuses import BulkAction
 
     return BulkAction(
-        id=secrets.token_hex(4),
+        id=random_id(4),
         kind=kind,
         state=state,
         begun_ms=now_ms(),
@@ -366,6 +364,9 @@ def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
 
 def actor() -> str:
     """Who gives the command: `USER@HOST`."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

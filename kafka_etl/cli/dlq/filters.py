@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import typer
 
-from kafka_etl.terminal import WIPE, overwrites
+from kafka_etl.terminal import WIPE, overwrite, overwrites
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.cli.dlq.finding import LetterFolder, LetterTopic
@@ -79,8 +79,7 @@ class ProgressLine:
     def show(self, line: str) -> None:
         if self._terminal and time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY
-            sys.stderr.write(WIPE + line)
-            sys.stderr.flush()
+            overwrite(line)
 
     def clear(self) -> None:
         if self._terminal:

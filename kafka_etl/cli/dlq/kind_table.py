@@ -11,19 +11,21 @@ import orjson
 
 from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.readable import shown, time_of
+from kafka_etl.terminal import fitting, is_narrow, wrapped
 
 if TYPE_CHECKING:
     from kafka_etl.dlq.index import Kind
     from kafka_etl.dlq.rows import LetterRow
 
-_TITLES: Final = f"{'LETTERS':>9}  {'SHARE':>6}  {'FINGERPRINT':<16}  {'FIRST':<19}  LAST"
+_TITLES: Final = f"{'LETTERS':>9}  {'SHARE':>6}  FINGERPRINT"
+_TIMES: Final = f"       {'FIRST':<19}  LAST"
 _INDENT: Final = " " * 11
 _FAILURE: Final = 300
 _PERCENT: Final = 100
 
 
 def table(kinds: Iterable[Kind], total: int, topic: str, width: int | None) -> Iterator[str]:
-    """Yield a line of titles, then three lines for each kind.
+    """Yield a line of titles, then three lines for each kind; more on a narrow terminal.
 
     Args:
         kinds: The kinds that are shown.
@@ -31,22 +33,32 @@ def table(kinds: Iterable[Kind], total: int, topic: str, width: int | None) -> I
         topic: The dead-letter topic.
         width: Width of the terminal, to which failures are cut; None: the output is no terminal.
     """
-    yield _TITLES
+    narrow = is_narrow(width)
+    yield _TITLES if narrow else _TITLES + _TIMES
     for kind in kinds:
         share = f"{_PERCENT * kind.letters / total:.1f}%"
-        times = f"{_second(kind.first_ms):<19}  {_second(kind.last_ms)}"
-        yield f"{kind.letters:>9,}  {share:>6}  {_plain(kind.fingerprint):<16}  {times}"
-        yield _fitting(f"{_INDENT}{failure_of(kind.example)}", width)
+        first, last = _second(kind.first_ms), _second(kind.last_ms)
+        head = f"{kind.letters:>9,}  {share:>6}  {_plain(kind.fingerprint):<16}"
+        failure = failure_of(kind.example)
+        if width is not None and narrow:
+            yield head.rstrip()
+            yield from wrapped(f"{first} to {last}", width, _INDENT)
+            yield from wrapped(failure, width, _INDENT)
+        else:
+            yield f"{head}  {first:<19}  {last}"
+            yield fitting(f"{_INDENT}{failure}", width)
         states = [f"{count:,} {status}" for status, count in sorted(kind.counts.items())]
         some = f" ({', '.join(states)})" if set(kind.counts) != {LetterStatus.OPEN} else ""
         yield f"{_INDENT}for example {place_of(kind.example, topic)}{some}"
 
 
 def letter_line(row: LetterRow, topic: str, width: int | None) -> str:
-    """Render a dead letter on one line: ID, time, status unless open, failure."""
+    """Render a dead letter: ID, time, status unless open, failure; a narrow terminal gets lines."""
     status = "" if row.status == LetterStatus.OPEN else f"{row.status}  "
-    line = f"{place_of(row, topic)}  {_second(row.written_ms)}  {status}{failure_of(row)}"
-    return _fitting(line, width)
+    place, facts = place_of(row, topic), f"{_second(row.written_ms)}  {status}{failure_of(row)}"
+    if width is not None and is_narrow(width):
+        return "\n".join([place, *wrapped(facts, width, "  ")])
+    return fitting(f"{place}  {facts}", width)
 
 
 def place_of(row: LetterRow, topic: str) -> str:
@@ -128,7 +140,3 @@ def _second(ms: int) -> str:
 
 def _plain(text: str) -> str:
     return shown(text.encode())
-
-
-def _fitting(line: str, width: int | None) -> str:
-    return line if width is None or len(line) <= width else line[: width - 1] + "…"

@@ -90,7 +90,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     where it was: give the same command again, or `--resume`. A record that fails again becomes a
     dead letter with its whole history.
 
-    Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c… --dry-run
+    Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c9a8e7d6b5a43
     """
     from msgspec.structs import replace
 

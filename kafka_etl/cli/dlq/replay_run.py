@@ -19,7 +19,7 @@ import msgspec
 
 from kafka_etl.cli.dlq.bulk import Letters, now_ms, tell
 from kafka_etl.log import get_logger
-from kafka_etl.terminal import WIPE, overwrites
+from kafka_etl.terminal import WIPE, overwrite, overwrites
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.config.document import Document
@@ -64,8 +64,7 @@ class ReplayProgress:
         if not self._is_shown:
             return
         if overwrites():
-            sys.stderr.write(f"{WIPE}{line}"[: shutil.get_terminal_size().columns - 1])
-            sys.stderr.flush()
+            overwrite(line)
         elif time.monotonic() - self._shown_at >= _LOG_EVERY:
             self._shown_at = time.monotonic()
             tell(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption
 from kafka_etl.cli.dlq.bulk import actor, tell
-from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.cli.options import Sets, parse_sets, random_id
 from kafka_etl.cli.tasks.choosing import Chosen, Request, confirm, preview
 from kafka_etl.cli.tasks.finding import Given, WhereOption, find_pipeline, opened_index
 from kafka_etl.cli.tasks.inputs import read_input
@@ -80,7 +79,7 @@ def stop(  # noqa: PLR0913 - one parameter per option
     """
     from kafka_etl.task_history.orders import stop_order
 
-    batch = "" if ids else secrets.token_hex(4)
+    batch = "" if ids else random_id(4)
     order = stop_order(actor(), reason, force=force, quiet=quiet, batch=batch)
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))
     _give(found, order, Request(ids, where, states, plan), Manner(dry_run, yes, json))
@@ -123,7 +122,7 @@ def retry(  # noqa: PLR0913 - one parameter per option
     """
     from kafka_etl.task_history.orders import new_input, retry_order
 
-    batch = "" if ids else secrets.token_hex(4)
+    batch = "" if ids else random_id(4)
     value = None if text is None and file is None else read_input(text, file, "--input")
     if value is not None and (len(ids) != 1 or deliver):
         said = "another input is for one task, which is named by its id and runs once more"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
 from kafka_etl.cli.dlq.bulk import actor, tell
-from kafka_etl.cli.options import Sets, parse_sets
+from kafka_etl.cli.options import Sets, parse_sets, random_id
 from kafka_etl.cli.tasks.finding import Given, find_pipeline
 from kafka_etl.cli.tasks.inputs import read_input
 from kafka_etl.cli.tasks.outcomes import LEFT_ALONE, no_error_looks_like_an_outcome
@@ -65,7 +64,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     elif is_file(given):
         name = _by_file(Path(given), overrides, body)
     else:
-        name = secrets.token_hex(8)
+        name = random_id(8)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
         found = find_pipeline(given, kafka, pipeline, overrides)
         new = _New(name, body, None if key is None else key.encode("utf-8", "surrogateescape"))
@@ -114,7 +113,7 @@ def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
     operators = read_one(file, overrides).operators
     settings = next((each.with_ for each in operators if each.use == ACCEPT), None)
     if settings is None or "id" not in settings:
-        return secrets.token_hex(8)
+        return random_id(8)
     folder = file if file.is_dir() else file.parent
     try:
         found = id_by_hand(Expression(settings["id"]), settings["source"], folder, body)

@@ -8,6 +8,7 @@ from typing import Final
 from kafka_etl.readable import plain, time_of
 from kafka_etl.task_history.rows import Task
 from kafka_etl.tasks.states import State
+from kafka_etl.terminal import fitting, is_narrow, wrapped
 
 _LONGEST_ID: Final = 40
 _NOTE: Final = 200
@@ -31,16 +32,22 @@ def table(tasks: Sequence[Task], width: int | None) -> Iterator[str]:
         tasks: The tasks.
         width: Width of the terminal, to which lines are cut; None: the output is no terminal.
     """
+    if width is not None and is_narrow(width):
+        for task in tasks:
+            yield plain(task.row.id)
+            facts = (str(task.row.state), _changed(task), _took(task), note_of(task))
+            yield from wrapped("  ".join(facts), width, "  ")
+        return
     longest = max((len(plain(task.row.id)) for task in tasks), default=0)
     size = max(len("ID"), longest if width is None else min(longest, _LONGEST_ID))
     titles = f"{'ID':<{size}}  {'STATE':<10}  {'CHANGED':<{_SECOND}}  {'TOOK':>7}  NOTE"
-    yield _fitting(titles, width)
+    yield fitting(titles, width)
     for task in tasks:
         row = task.row
-        name = _fitting(plain(row.id), size)
-        changed, took = (time_of(row.changed_ms) or "-")[:_SECOND].replace("T", " "), _took(task)
-        line = f"{name:<{size}}  {row.state:<10}  {changed:<{_SECOND}}  {took:>7}  {note_of(task)}"
-        yield _fitting(line.rstrip(), width)
+        name = fitting(plain(row.id), size)
+        changed = f"{_changed(task):<{_SECOND}}"
+        line = f"{name:<{size}}  {row.state:<10}  {changed}  {_took(task):>7}  {note_of(task)}"
+        yield fitting(line.rstrip(), width)
 
 
 def note_of(task: Task) -> str:
@@ -73,6 +80,11 @@ def progress_of(task: Task) -> str:
     return f"{task.fraction:.0%} {task.text}".rstrip()
 
 
+def _changed(task: Task) -> str:
+    """The time of the last change, without its fraction, in UTC."""
+    return (time_of(task.row.changed_ms) or "-")[:_SECOND].replace("T", " ")
+
+
 def _took(task: Task) -> str:
     """How long the last attempt of a task that has ended took, about."""
     row = task.row
@@ -92,7 +104,3 @@ def duration(ms: int) -> str:
         if amount or parts:
             parts.append(f"{amount}{unit}")
     return "".join(parts[:2])
-
-
-def _fitting(line: str, width: int | None) -> str:
-    return line if width is None or len(line) <= width else line[: width - 1] + "…"

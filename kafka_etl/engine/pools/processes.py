@@ -21,7 +21,6 @@ from kafka_etl.engine.rows.mapping import FAILED, Mapped
 from kafka_etl.errors import OperatorDied, OperatorTimeout
 from kafka_etl.functions.bind import BoundOperator
 from kafka_etl.invocation import ErrorInfo
-from kafka_etl.log import get_logger
 from kafka_etl.units import show_duration
 
 _MOST_RECORDS: Final = 1024
@@ -73,6 +72,8 @@ class ProcessPool:
             _OperatorProcess(operator.name, spawn) for _ in range(operator.concurrency)
         ]
         self._at_once = 1
+        from kafka_etl.log import get_logger  # noqa: PLC0415 - slow, and most pools need no log
+
         self._log = get_logger("engine")
 
     def open(self) -> None:

@@ -52,7 +52,7 @@ class StateFolder:
             )
         try:
             base.mkdir(parents=True, exist_ok=True)
-            default = instance or _kept_name(base / "instance")
+            default = instance or _kept_name(base)
             lock = self._take(base, default)
             for number in range(2, _MOST if or_next and instance is None else 2):
                 lock = lock or self._take(base, f"{default}-{number}")
@@ -85,18 +85,32 @@ class StateFolder:
         self._lock.close()
 
 
-def _kept_name(path: Path) -> str:
+def kept_instance(base: Path) -> str | None:
+    """Return the default name of an instance that has started before; None: none has.
+
+    Raises:
+        StateFolderUnusable: The file with the name holds something else.
+    """
+    path = base / "instance"
+    if not path.exists():
+        return None
+    kept = path.read_bytes().decode(errors="replace").strip()
+    if not _NAME.fullmatch(kept):
+        raise StateFolderUnusable(
+            f"{path} should hold this daemon's instance name, and does not",
+            "Write the name into it, or delete it to start under a new one.",
+        )
+    return kept
+
+
+def _kept_name(base: Path) -> str:
     """Return the default name of the instance, made at the first start and kept in a file."""
-    if path.exists():
-        kept = path.read_bytes().decode(errors="replace").strip()
-        if not _NAME.fullmatch(kept):
-            raise StateFolderUnusable(
-                f"{path} should hold this daemon's instance name, and does not",
-                "Write the name into it, or delete it to start under a new one.",
-            )
+    kept = kept_instance(base)
+    if kept is not None:
         return kept
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:50] or "host"
     name = f"{host}-{secrets.token_hex(3)}"
+    path = base / "instance"
     # The rename keeps a full disk from leaving half a name; the pid keeps two first starts apart.
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(name + "\n")

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import random
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +12,6 @@ from kafka_etl.config.model import LimitSpec
 from kafka_etl.contracts import (
     Deployment,
     Guarantee,
-    Preflight,
     Pulse,
     Reconnect,
     Sender,
@@ -28,19 +21,12 @@ from kafka_etl.contracts import (
     Store,
     Writer,
 )
-from kafka_etl.engine.attempt.chain import Chain, LastStage
-from kafka_etl.engine.attempt.decode import decode_for
-from kafka_etl.engine.attempt.encode import Encode
 from kafka_etl.engine.attempt.invoker import Invoker
-from kafka_etl.engine.attempt.operate import operate_all
-from kafka_etl.engine.attempt.output_fields import LookUp
-from kafka_etl.engine.attempt.routing import Routing
 from kafka_etl.engine.poison.breaker import Breaker, BreakerLimits
 from kafka_etl.engine.poison.crash_suspects import CrashSuspects, Evidence
 from kafka_etl.engine.poison.kinds import Kinds
 from kafka_etl.engine.poison.quarantine import Quarantine
 from kafka_etl.engine.pools.pools import Pools
-from kafka_etl.engine.shape.shape import Shape
 from kafka_etl.engine.sinks.claim_check import ClaimCheck
 from kafka_etl.engine.sinks.flaws import flaws_of
 from kafka_etl.engine.sinks.followed import FollowedSink
@@ -48,193 +34,23 @@ from kafka_etl.engine.sinks.lanes import Lanes
 from kafka_etl.engine.sinks.letters import LetterDelivery, LetterTable
 from kafka_etl.engine.sinks.stored import StoredSink, StoreIdentity
 from kafka_etl.engine.stream.pace import Pace
-from kafka_etl.envelope import Encoded, Provenance, encode_failure, encode_letter
+from kafka_etl.envelope import Encoded, encode_failure, encode_letter
 from kafka_etl.errors import BrokenPlugin, BrokersUnreachable, KafkaEtlError, SinkFailed
 from kafka_etl.invocation import DeadLetter
-from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
-from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.ledger import Ledger
-from kafka_etl.kafka.settings import KafkaSinkSettings, OutputSettings, ReplaySettings
 from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import SourceRecord, offset_of, partition_of
-from kafka_etl.routed_settings import RowSettings
 from kafka_etl.runtime.tasks.deliverer import make_deliverer, outcomes_of
 from kafka_etl.runtime.tasks.owner import make_owner
+from kafka_etl.runtime.worker.chains import make_chain
+from kafka_etl.runtime.worker.deployments import letter_deployment
 from kafka_etl.runtime.worker.notices import Notices, make_hook
-from kafka_etl.table_settings import TableSettings, mapped_columns
 from kafka_etl.units import show_duration
 
 _SLICE: Final = 1.0
 _ANY_SIZE: Final = 2**31
-
-
-def deployment_of(
-    pipeline: Pipeline,
-    member: str,
-    preflight: Preflight,
-    stdout: int = 1,
-    pulse: Pulse | None = None,
-) -> Deployment:
-    """Make the deployment of a worker: its ids, client settings, and the results of preflight.
-
-    Args:
-        pipeline: The worker's pipeline.
-        member: Member id in the group, and transactional id.
-        preflight: Results of preflight; empty while preflight itself runs.
-        stdout: Descriptor of the real standard output.
-        pulse: Called several times a second while a sink of the framework's own waits; None: no
-            sink is made.
-    """
-    spec = pipeline.spec
-    timeouts = [operator.timeout or 0.0 for operator in pipeline.operators]
-    letters = spec.dead_letter
-    make_accounts = pipeline.source.accounts
-    return Deployment(
-        pipeline=spec.name,
-        member=member,
-        kafka=spec.kafka,
-        consumer={MAX_POLL: poll_interval(timeouts), **spec.consumer},
-        producer=spec.producer,
-        provenance=Provenance(
-            pipeline=spec.name,
-            config_hash=pipeline.config_hash,
-            group=group_of(pipeline),
-            worker=member,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            kafka_etl=_release(),
-            python=platform.python_version(),
-            versions={operator.name: operator.version for operator in pipeline.operators},
-        ),
-        dead_letter_topic=letters.topic if letters else None,
-        letter_format=letters.written_as if letters else "raw",
-        letter_table=_letter_table(pipeline),
-        size_limits=preflight.size_limits,
-        partitions=preflight.partitions,
-        group=group_of(pipeline),
-        replay=_replay_of(pipeline),
-        cluster=preflight.cluster,
-        topic_ids=preflight.topic_ids,
-        columns=preflight.columns,
-        folder=pipeline.folder,
-        stdout=stdout,
-        accounts=(
-            make_accounts(pipeline.source_settings, {**spec.kafka, **spec.consumer})
-            if make_accounts
-            else None
-        ),
-        pulse=pulse or (lambda _reason: None),
-    )
-
-
-@cache
-def _release() -> str:
-    """The installed release; reading it takes a millisecond, and tests make many deployments."""
-    return version("kafka-etl")
-
-
-def delivers_notices(pipeline: Pipeline) -> bool:
-    """Whether what the sink gets are tasks that have failed, as dead letters."""
-    settings = pipeline.source_settings
-    return isinstance(settings, TaskDeliverySettings) and settings.notices
-
-
-def _letter_table(pipeline: Pipeline) -> str | None:
-    """The store's table of dead letters; None: they go elsewhere."""
-    letters, settings = pipeline.spec.dead_letter, pipeline.sink_settings
-    if delivers_notices(pipeline) and isinstance(settings, TableSettings):
-        return settings.table
-    return letters.table if letters else None
-
-
-def group_of(pipeline: Pipeline) -> str:
-    """Return the consumer group of a pipeline."""
-    return str(getattr(pipeline.source_settings, "group", None) or pipeline.spec.name)
-
-
-def _replay_of(pipeline: Pipeline) -> str:
-    settings = pipeline.source_settings
-    return settings.action if isinstance(settings, ReplaySettings) else ""
-
-
-def make_chain(
-    pipeline: Pipeline,
-    deployment: Deployment,
-    entering: Callable[[int], None],
-    pools: Pools,
-    last_stage: LastStage | None = None,
-) -> Chain:
-    """Make the chain of the pipeline: decoding, the operators, encoding.
-
-    Args:
-        pipeline: The pipeline.
-        deployment: Where the pipeline runs.
-        entering: Called with the number of a stage before the stage begins.
-        pools: The pools in which operators with concurrency or isolation run.
-        last_stage: The last stage; None: that of the pipeline's sink.
-    """
-    codecs = pipeline.codecs
-    is_table = isinstance(pipeline.sink_settings, TableSettings)
-    routing = routing_of(pipeline)
-    return Chain(
-        decode=decode_for(
-            pipeline.operators,
-            codecs.source_value,
-            codecs.source_key,
-            converts=codecs.converts or is_table,
-            converts_keys=codecs.converts_keys or is_table,
-            wants_values=routing is not None and routing.needs_values,
-            wants_keys=routing is not None and routing.needs_keys,
-        ),
-        operators=operate_all(pipeline.operators, pools),
-        encode=last_stage or make_last_stage(pipeline, deployment),
-        entering=entering,
-    )
-
-
-def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
-    """Make the last stage: rows for a sink of a table, else encoded values.
-
-    Before anybody has looked at the table, as in `kafka-etl try`, values are encoded as they came.
-    """
-    settings, codecs = pipeline.sink_settings, pipeline.codecs
-    operator = pipeline.operators[-1].name if pipeline.operators else ""
-    if isinstance(settings, TableSettings) and deployment.columns:
-        columns = mapped_columns(settings, deployment.columns)
-        return Shape(settings, columns, operator, routing_of(pipeline))
-    topics, limits = settings.topics, deployment.size_limits
-    size_limits = {topic: limits[topic] for topic in topics if topic in limits}
-    partitions = dict(deployment.partitions)
-    look_up: LookUp | None = None
-    if isinstance(settings, KafkaSinkSettings) and settings.patterns:
-        found = FoundTopics(settings, pipeline.source_settings, deployment, size_limits, partitions)
-        look_up = found.refused
-    return Encode(
-        value=codecs.sink_value,
-        key=codecs.sink_key,
-        topic=topics[0] if topics else None,
-        routes=frozenset(topics[1:]),
-        places=settings.destinations,
-        look_up=look_up,
-        size_limits=size_limits,
-        source_timestamp=settings.source_timestamp,
-        operator=operator,
-        schema_ids=codecs.name_schemas,
-        routing=routing_of(pipeline),
-        partitions=partitions,
-    )
-
-
-def routing_of(pipeline: Pipeline) -> Routing | None:
-    """Return the expressions for topic, key, partition and headers; None: there are none."""
-    wanted = getattr(pipeline.sink_settings, "set", None)
-    if isinstance(wanted, RowSettings):
-        return Routing(wanted.to)
-    if isinstance(wanted, OutputSettings):
-        return Routing(wanted.topic, wanted.key, wanted.partition, wanted.headers)
-    return None
 
 
 def make_invoker(
@@ -466,13 +282,6 @@ def make_sink(
         encode_letter=letter_encoder(deployment) if deployment.letter_table else None,
     )
     return sink
-
-
-def letter_deployment(pipeline: Pipeline, deployment: Deployment) -> Deployment:
-    """Return the deployment for the sink of dead letters: in a store they are not rows."""
-    settings = pipeline.letters_settings
-    table = settings.table if isinstance(settings, TableSettings) else None
-    return replace(deployment, letter_table=table, columns=())
 
 
 def make_letter_door(

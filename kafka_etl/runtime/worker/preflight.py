@@ -13,11 +13,11 @@ from kafka_etl.errors import SinkFailed
 from kafka_etl.kafka.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
-from kafka_etl.runtime.worker.assemble import (
+from kafka_etl.runtime.worker.assemble import make_letter_door
+from kafka_etl.runtime.worker.deployments import (
     delivers_notices,
     deployment_of,
     letter_deployment,
-    make_letter_door,
 )
 from kafka_etl.runtime.worker.patience import until_reached
 from kafka_etl.runtime.worker.store_offsets import prepare

@@ -13,7 +13,8 @@ from kafka_etl.contracts import Deployment, Preflight, Pulse, Store, StoredOffse
 from kafka_etl.engine.sinks.stored import StoreIdentity
 from kafka_etl.errors import StoreOffsetsUnclear
 from kafka_etl.record import Partition
-from kafka_etl.runtime.worker.assemble import delivers_notices, identity_of, make_door
+from kafka_etl.runtime.worker.assemble import identity_of, make_door
+from kafka_etl.runtime.worker.deployments import delivers_notices
 from kafka_etl.runtime.worker.patience import until_reached
 
 

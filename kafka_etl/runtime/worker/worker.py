@@ -36,6 +36,7 @@ from kafka_etl.runtime.recorder import Recorder
 from kafka_etl.runtime.trouble import Trouble
 from kafka_etl.runtime.worker import assemble
 from kafka_etl.runtime.worker.commit_thread import CommitThread
+from kafka_etl.runtime.worker.deployments import deployment_of
 from kafka_etl.runtime.worker.fencing import Fencing
 from kafka_etl.runtime.worker.operator_process import isolated
 from kafka_etl.runtime.worker.standing import StandingKeeper
@@ -95,9 +96,7 @@ class Worker:
         self._looked_at = 0.0
         self._source: Source | None = None
         self._engine: StreamEngine | None = None
-        self._deployment = assemble.deployment_of(
-            pipeline, task.member, task.preflight, stdout, self._pulse
-        )
+        self._deployment = deployment_of(pipeline, task.member, task.preflight, stdout, self._pulse)
         self._sink = assemble.make_sink(
             pipeline,
             self._deployment,

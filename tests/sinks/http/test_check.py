@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from kafka_etl.contracts import Unreachable
 from kafka_etl.errors import ExtraMissing, SinkFailed
 from kafka_etl_connectors.http import SINK, exchange
 from tests.kit.http_target import HANGS, Reply
@@ -51,6 +54,16 @@ def test_a_server_that_is_away_is_a_note(check, server, given):
     server.stop()
     (note,) = check(**given).notes
     assert "records wait until it" in note
+
+
+@pytest.mark.parametrize("given", [{}, HEALTH], ids=["no request", "request"])
+def test_a_check_that_only_looks_does_not_pass_a_server_that_is_away(server, deployment, given):
+    settings = SINK.settings.model_validate({"url": f"{server.url}/in", **given})
+    looking = replace(deployment, looks_only=True)
+    assert SINK.check(settings, looking).notes == ()
+    server.stop()
+    with pytest.raises(Unreachable):
+        SINK.check(settings, looking)
 
 
 def test_a_host_without_an_address_is_a_note(check):

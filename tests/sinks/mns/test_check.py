@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -44,6 +46,8 @@ def test_a_service_that_is_away_is_a_note(settings, deployment):
     (note,) = found.notes
     assert "queue orders" in note
     assert "wait" in note
+    with pytest.raises(Unreachable):
+        SINK.check(settings(endpoint="http://127.0.0.1:1"), replace(deployment, looks_only=True))
 
 
 @pytest.mark.parametrize(

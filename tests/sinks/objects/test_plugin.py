@@ -16,6 +16,7 @@ from kafka_etl_connectors.objects import PARQUET, SINK
 from kafka_etl_connectors.objects.bucket import Bucket
 from kafka_etl_connectors.objects.errors import unreachable
 from kafka_etl_connectors.objects.read import committed_objects
+from tests.kit.daemon import free_port
 from tests.sinks.objects.system import OTHER, TP, World, nothing, take
 
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"
@@ -157,6 +158,17 @@ def test_a_look_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Bucket, "create", None)
     there = settings.model_copy(update={"url": f"file://{tmp_path}"})
     assert PARQUET.check(there, look).notes == ()
+
+
+def test_a_look_at_a_store_that_is_away_says_so(tmp_path):
+    away = lines(
+        url="s3://bucket/x",
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        allow_http=True,
+        credentials={"access_key_id": "k", "secret_access_key": "s"},
+    )
+    with pytest.raises(Unreachable):
+        SINK.check(away, deployment(tmp_path, looks_only=True))
 
 
 def test_a_store_that_ignores_conditions_is_refused(monkeypatch):

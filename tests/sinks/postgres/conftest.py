@@ -79,6 +79,10 @@ class Database:
     def check(self, **more: Any) -> Any:
         return SINK.check(self.settings(**more), self.deployment())
 
+    def look(self, **more: Any) -> Any:
+        """The sink's check, which only looks."""
+        return SINK.check(self.settings(**more), replace(self.deployment(), looks_only=True))
+
     def store(self, *, seeded: bool = True, connected: bool = True, **more: Any) -> Any:
         settings = self.settings(**more)
         direct = settings.model_copy(update={"port": self.server.port})

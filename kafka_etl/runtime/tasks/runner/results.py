@@ -13,7 +13,8 @@ from kafka_etl.engine.attempt.invoker import Invoker
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.messages import RunnerTask
-from kafka_etl.runtime.worker.assemble import deployment_of, make_chain, make_last_stage
+from kafka_etl.runtime.worker.chains import make_chain, make_last_stage
+from kafka_etl.runtime.worker.deployments import deployment_of
 
 
 def make_invoker_of(
