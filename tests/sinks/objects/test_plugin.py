@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from kafka_etl.contracts import Deployment, Guarantee, Kind, Move, StoredOffset
+from kafka_etl.contracts import Deployment, Guarantee, Kind, Move, StoredOffset, Unreachable
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import ExtraMissing, SinkFailed
 from kafka_etl_connectors.objects import PARQUET, SINK
