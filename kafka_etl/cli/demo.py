@@ -148,7 +148,7 @@ def _run(folder: Path, bootstrap: str) -> None:
     with tempfile.TemporaryDirectory() as state:
         done = subprocess.run(  # noqa: S603 - our own program
             [
-                *(sys.executable, "-m", "kafka_etl", *arguments),
+                *(sys.executable, "-P", "-m", "kafka_etl", *arguments),
                 *("--state-dir", state, "--log-level", "warning"),
             ],
             env={**os.environ, "KAFKA": bootstrap},

@@ -24,7 +24,7 @@ _LONG: Final = "wrong.mov"
 _PATIENCE: Final = 120.0
 _LOOK_EVERY: Final = 0.3
 _STOPS_WITHIN: Final = 30.0
-_PIPELINE: Final = [sys.executable, "-m", "kafka_etl"]
+_PIPELINE: Final = [sys.executable, "-P", "-m", "kafka_etl"]
 
 
 class TaskDemo:

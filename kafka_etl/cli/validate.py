@@ -126,7 +126,7 @@ def _watch(paths: Sequence[Path]) -> None:
         if found != seen:
             seen = found
             typer.echo(f"-- {time.strftime('%H:%M:%S')}", err=True)
-            subprocess.run([sys.executable, "-m", "kafka_etl", *again], check=False)  # noqa: S603
+            subprocess.run([sys.executable, "-P", "-m", "kafka_etl", *again], check=False)  # noqa: S603
         time.sleep(_LOOK_EVERY)
 
 

@@ -37,7 +37,9 @@ def environment_of_child(family: str) -> dict[str, str]:
 
 
 class _Process:
-    """A process that runs `python -m module`, and waits for its task once its imports are done.
+    """A process that runs `python -P -m module`, and waits for its task once its imports are done.
+
+    Modules in the current folder do not count: a `queue.py` there would take the place of Python's.
 
     The process is never a fork: a fork would share the Kafka client's sockets, but not the client's
     threads. The process has a session and a process group of its own: Ctrl-C then reaches the
@@ -53,7 +55,7 @@ class _Process:
         self._family = process_family.member()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", module, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=environment_of_child(self._family),
                 pass_fds=[theirs.fileno(), *shared],

@@ -206,3 +206,14 @@ def test_records_that_all_fail_are_tried_again_together(tmp_path: Path, kafka: K
     done = run_to_end(tmp_path, str(project.file), seconds=60)
     assert done.process.returncode == 0, done.said()[-3000:]
     assert len(kafka.read(project.spec["dead_letter"]["topic"])) == 3000
+
+
+def test_a_file_named_like_a_module_of_python_is_in_nobodys_way(
+    tmp_path: Path, kafka: Kafka
+) -> None:
+    project = project_of(tmp_path, kafka, "def op(order: dict):\n    return order\n")
+    for name in ("random", "queue", "types", "nt"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    done = run_to_end(tmp_path, str(project.file))
+    assert done.process.returncode == 0, done.said()[-3000:]
+    assert len(project.outputs()) == 100

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from kafka_etl.broker.ports import free_ports
 
-COMMAND = [sys.executable, "-m", "kafka_etl"]
+COMMAND = [sys.executable, "-P", "-m", "kafka_etl"]
 
 
 class Daemon:

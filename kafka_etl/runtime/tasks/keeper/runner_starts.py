@@ -112,7 +112,7 @@ def _spawn(module: str, files: Mapping[int, int]) -> int:
     """
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", module, str(CONNECTION)],
+        [sys.executable, "-P", "-m", module, str(CONNECTION)],
         environment_of_child(process_family.member()),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
