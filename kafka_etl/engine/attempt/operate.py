@@ -221,7 +221,6 @@ class _BatchCall:
                 raise
             raise group_fault(self._flow, self._operator, error) from error
         if outputs is DROP or (outputs is None and self._operator.shape.may_drop):
-            self._flow.dropped += len(entries)
             return []
         if not _is_list(outputs):
             wrong = TypeError(f"a batch operator returns a list; got {type(outputs).__name__}")
@@ -240,6 +239,13 @@ class _BatchCall:
         spread.finish()
 
     def _made_from(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:
+        """The entry behind each output; an entry without an output is counted as dropped."""
+        made_from = self._entries_behind(entries, outputs)
+        if None not in made_from:
+            self._flow.dropped += len(entries) - len(set(made_from))
+        return made_from
+
+    def _entries_behind(self, entries: list[int], outputs: list[Any]) -> _MadeFrom:
         """The entry behind each output; None for an output that belongs to all entries.
 
         The origin of a `Record` is its `source`. The origin of any other output is known by its

@@ -168,7 +168,7 @@ def test_outputs_without_one_origin_belong_to_all_and_have_no_key() -> None:
         return [value for value in values if value > 1]
 
     ran = run(op, 1, 2, 3)
-    assert (ran.values, ran.origins) == ([2, 3], [SHARED, SHARED])
+    assert (ran.values, ran.origins, ran.outcome.dropped) == ([2, 3], [SHARED, SHARED], 0)
     assert ran.outputs.keys == [None, None]
 
 
@@ -182,6 +182,21 @@ def test_records_keep_their_origin_whatever_their_place() -> None:
     as_many_by_chance = run(op, 2, 0, 1)
     assert (as_many_by_chance.values, as_many_by_chance.origins) == ([2, 2, 1], [0, 0, 2])
     assert as_many_by_chance.outputs.keys == [b"k0", b"k0", b"k2"]
+
+
+def test_records_that_are_left_out_are_dropped_and_counted() -> None:
+    def op(records: list[Record]) -> list[Record]:
+        return [records[2], records[0], records[2]]
+
+    ran = run(op, 1, 2, 3, 4)
+    assert (ran.values, ran.origins, ran.outcome.dropped) == ([3, 1, 3], [2, 0, 2], 2)
+
+
+def test_an_empty_list_drops_the_batch() -> None:
+    def op(values: list[int]) -> list[int]:
+        return []
+
+    assert run(op, 1, 2).outcome.dropped == 2
 
 
 def test_records_made_anew_are_told_by_their_place() -> None:
