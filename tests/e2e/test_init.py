@@ -75,6 +75,9 @@ def test_the_plugins_are_known_once_installed(projects: Path, installed: str) ->
     listed = run(projects, installed, "kafka_etl", "plugins")
     assert re.search(r"^sinks +my-sink +my-sink +lines of a file$", listed, re.MULTILINE)
     assert re.search(r"^operators +my-operator +my-operator +Replace fields", listed, re.MULTILINE)
+    shown = run(projects, installed, "kafka_etl", "plugins", "my-sink")
+    assert "guarantee: at_least_once (a set may be written again)" in shown
+    assert 'path: "/tmp/orders.log"' in shown
 
 
 def test_each_has_ci_a_readme_and_what_git_ignores(projects: Path) -> None:

@@ -47,6 +47,8 @@ def environment(tmp_path: Path) -> Path:
                 "pipeline.yaml",
                 "acme_tail/sets.py",
                 "tests/test_sets.py",
+                "acme_tail/stored.py",
+                "tests/test_stored.py",
             ],
         ),
         (

@@ -20,6 +20,7 @@ from kafka_etl.contracts import (
     Unreachable,
     Writer,
 )
+from pydantic import Field
 
 __all__ = ["SINK", "LineSettings", "LineWriter"]
 
@@ -31,7 +32,7 @@ class LineSettings(ByteSinkSettings):
         path: The file, whose folder must exist.
     """
 
-    path: Path
+    path: Path = Field(examples=["/tmp/orders.log"])
 
 
 class LineWriter(Writer):
