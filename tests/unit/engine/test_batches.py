@@ -274,6 +274,42 @@ def test_a_later_failure_of_an_output_of_all_halves_the_group() -> None:
     assert ran.values == [3, 4]
 
 
+def test_a_later_failure_costs_a_record_that_was_given_back_only_itself() -> None:
+    """Docs: operators.md, Batches."""
+    seen: list[int] = []
+
+    def distinct(records: list[Record]) -> list[Record]:
+        return list({record.value: record for record in records}.values())
+
+    def flaky(value: int) -> int:
+        seen.append(value)
+        if value == 3:
+            raise OSError
+        if value == 2 and seen.count(2) == 1:
+            raise OSError
+        return value
+
+    ran = run(chain_of(distinct, flaky), 1, 2, 1, 3)
+    assert (ran.values, list(ran.failed)) == ([2, 1], [3])
+    assert ran.outputs.keys == [b"k1", b"k2"]
+    assert seen.count(1) == 1, "a record that has passed is not run again"
+
+
+def test_a_later_failure_of_an_output_of_all_undoes_what_was_left_out() -> None:
+    """Docs: operators.md, Batches."""
+
+    def distinct(values: list[int]) -> list[int]:
+        return list(dict.fromkeys(values))
+
+    def check(value: int) -> int:
+        if value == 3:
+            raise Permanent("three")
+        return value
+
+    ran = run(chain_of(distinct, check), 1, 2, 1, 3)
+    assert (ran.values, list(ran.failed)) == ([1, 2, 1], [3])
+
+
 def test_record_by_record_and_batch_operators_mix() -> None:
     def split(value: int) -> list[int]:
         return [value, value + 1]
