@@ -304,3 +304,13 @@ def test_the_pages_pipeline_runs(tmp_path: Path, kafka: Kafka, name: str) -> Non
         found = connection.execute("SELECT id FROM orders ORDER BY id").fetchall()
         letters = connection.execute("SELECT count(*) FROM orders_dead").fetchone()
     assert (found, letters) == ([(n,) for n in range(100)], (1,))
+
+
+def test_dead_letters_in_the_table_are_looked_at_as_the_page_says(made: MakeFile) -> None:
+    (query,) = blocks("docs/dead-letters/README.md", "sql")
+    file = made(TABLE)
+    store = file.opened(letters="orders_dead")
+    letters = [b'{"error":{"type":"KeyError"}}', b'{"error":{"type":"KeyError"}}']
+    store.commit(rows(), {P0: Move(0, 2)}, letters)
+    store.close()
+    assert [row[:2] for row in file.execute(query)] == [("KeyError", 2)]

@@ -477,5 +477,5 @@ def test_the_page_shows_what_the_command_prints() -> None:
     sink = topic("paid-orders", "sink", settings={"min.insync.replicas": "1"})
     facts = replace(GOOD, topics=(source, sink))
     found = [result for result in diagnose(facts) if result.status == "warn"]
-    (block,) = blocks("docs/how-to/while-you-write.md", "text")
+    _, block = blocks("docs/how-to/while-you-write.md", "text")
     assert block.split() == " ".join(rendered(found, 100)).split()

@@ -27,6 +27,7 @@ RUN_BY = {
     ("examples/07-train-nightly/README.md", "console"): "tests/e2e/test_task_examples.py",
     ("examples/08-slow-queries-of-a-fleet/README.md", "console"): "tests/e2e/test_task_examples.py",
     ("docs/dead-letters/breaker.md", "json"): "tests/integration/test_breaker.py",
+    ("docs/dead-letters/README.md", "sql"): "tests/sinks/test_database_files.py",
     ("docs/dead-letters/list.md", "console"): "tests/integration/test_dlq_list.py",
     ("docs/dead-letters/look.md", "text"): "tests/integration/test_look.py",
     ("docs/dead-letters/replay.md", "console"): "tests/integration/test_replay_page.py",

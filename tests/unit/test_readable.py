@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import typer
@@ -16,6 +17,7 @@ from kafka_etl.dead_letters import StoredLetter
 from kafka_etl.dead_letters.raw import decode_raw
 from kafka_etl.readable import as_json, as_text, shown, time_of, value_of
 from kafka_etl.testing import StoredRecord
+from tests.kit.pages import blocks
 from tests.unit.test_dead_letters import in_topic
 from tests.unit.test_envelope import encode, letter
 
@@ -74,6 +76,20 @@ def test_a_record_as_text() -> None:
         "    two",
         "    lines",
     ]
+
+
+def test_the_page_shows_records_as_tap_prints_them() -> None:
+    """`kafka-etl tap` in docs/how-to/while-you-write.md."""
+    block, _ = blocks("docs/how-to/while-you-write.md", "text")
+    lines = block.splitlines()
+    record = StoredRecord(
+        lines[1].strip().encode(),
+        b"c1",
+        topic="orders",
+        offset=7,
+        timestamp_ms=int(datetime(2026, 11, 28, 10, tzinfo=UTC).timestamp() * 1000),
+    )
+    assert f"{'in':<4} {as_text(record)}".splitlines() == lines[:2]
 
 
 @pytest.mark.parametrize("ms", [-1, None])
