@@ -47,8 +47,8 @@ def pipeline_file() -> str:
         "`source` and `sink` have `use`, the name of a plug-in, and `with`, its "
         "[settings](plug-ins.md). `${NAME}` is a variable of the environment: "
         "[other forms](../how-to/tls-and-secrets.md). `kafka-etl schema` says the same to "
-        "[an editor](../how-to/while-you-write.md). Keys of the top level that begin with `x-` are free, "
-        "for parts that YAML aliases refer to.\n"
+        "[an editor](../how-to/while-you-write.md). Keys of the top level that begin with `x-` are "
+        "free, for parts that YAML aliases refer to.\n"
     )
     tables = {title: _table(model) for title, model in parts.items()}
     first, *others = tables.items()
