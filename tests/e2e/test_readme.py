@@ -45,7 +45,6 @@ def script(listed: list[Command]) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.usefixtures("usual_port")
 def test_the_first_pipeline_works_as_written(tmp_path: Path) -> None:
     write_files(tmp_path)
     venv = tmp_path / ".venv"
