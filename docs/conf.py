@@ -14,16 +14,13 @@ author = "The kafka-etl authors"
 copyright = author  # noqa: A001 - Sphinx's name
 version = release = version_of("kafka-etl")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser"]
 root_doc = "index"
 html_theme = "furo"
 html_title = f"kafka-etl {version}"
 html_show_sphinx = html_copy_source = False
 
 myst_heading_anchors = 3
-autodoc_typehints = "description"
-autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True}
 suppress_warnings = [
     "misc.highlighting_failure",  # DuckDB's SQL is more than the highlighter's
 ]

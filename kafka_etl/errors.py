@@ -137,6 +137,10 @@ class RecordErrors(Exception):
     """Raised by a batch operator: the records at these positions are bad, the others are not.
 
     The batch is run again without the named records.
+
+    Args:
+        errors: Position of a record in the batch, from 0 -> the record's error, which also decides
+            whether the record is tried again.
     """
 
     def __init__(self, errors: Mapping[int, BaseException]) -> None:
@@ -391,6 +395,8 @@ class OffsetsUnclear(KafkaEtlError):
 
 
 class TryEnded(KafkaEtlError):
+    """Raised by a run on records in memory: a system that the pipeline needs is away."""
+
     code = "E336"
     advice = "Nothing was written. Try again when what is named above answers."
 
@@ -485,6 +491,8 @@ class WorkerUnstable(KafkaEtlError):
 
 
 class SinkFailed(KafkaEtlError):
+    """Raised by a sink: nobody but a person can mend this; the pipeline stops."""
+
     code = "E406"
     advice = "The offsets have not moved; mend the sink and start the pipeline again."
 

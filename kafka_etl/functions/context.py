@@ -68,7 +68,8 @@ class Context:
         task: Id of the task; empty: the pipeline has no tasks.
         generation: How often the task was begun by hand or anew, from 1.
         deadline: When the attempt is ended, in seconds since the epoch; None: never.
-        stopped: Whether the attempt has been told to stop.
+        stopped: Whether the attempt has been told to stop: `stopped.is_set()`, and
+            `stopped.wait(SECONDS)`, which ends early.
         listener: Hears of progress; set by the framework.
         scratch: Where `folder` is made; set by the framework.
     """

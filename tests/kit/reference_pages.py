@@ -18,6 +18,7 @@ from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.contracts import Settings
 from kafka_etl.metrics import METRICS
 from kafka_etl.plugins import PluginRegistry
+from tests.kit.python_page import python_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 _MADE = "This page is made from the code: `python -m tests.kit.reference_pages`.\n"
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics(),
         "pipeline-file.md": pipeline_file(),
         "plug-ins.md": plug_ins(),
+        "python.md": python_page(_MADE),
     }
 
 
