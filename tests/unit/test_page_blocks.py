@@ -35,6 +35,8 @@ RUN_BY = {
     ("docs/errors.md", "console"): "tests/unit/test_explanations.py",
     ("docs/errors.md", "python"): "tests/unit/test_explanations.py",
     ("docs/errors.md", "yaml"): "tests/unit/test_explanations.py",
+    ("docs/how-to/route.md", "console"): "tests/unit/trial/test_route.py",
+    ("docs/how-to/route.md", "python"): "tests/unit/trial/test_route.py",
     ("docs/how-to/while-you-write.md", "console"): "tests/e2e/test_while_you_write.py",
     ("docs/how-to/while-you-write.md", "text"): "tests/unit/test_doctor.py",
     **{
