@@ -19,7 +19,7 @@ def explode(
     """Give one output for each element of a top-level list field, with all other fields.
 
     A record whose list is empty gives no output: the record is dropped and counted. A record
-    without the field, or whose field holds no list, fails.
+    without the field, or whose field is null or no list, fails and becomes a dead letter.
 
     Args:
         field: Name of the list field.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from kafka_etl.cli.plugin_page import Setting, settings_of
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec
 from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.contracts import Settings
+from kafka_etl.docstrings import summary_of
 from kafka_etl.metrics import METRICS
-from kafka_etl.plugins import PluginRegistry
+from kafka_etl.plugins import Plugin, PluginRegistry
 from tests.kit.python_page import python_page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -71,10 +73,16 @@ def plug_ins() -> str:
         for plugin in registry:
             if plugin.kind == kind and plugin.name not in _INNER:
                 title = f"## {kind[:-1].capitalize()} `{plugin.name}`"
-                about = registry.summary(plugin).split("\n")[0]
+                about = _summary(plugin, registry)
                 table = _table(registry.settings(plugin)) or "There are no settings.\n"
                 found.append(f"{title}\n\n{about}\n\n{table}")
     return "\n".join(found)
+
+
+def _summary(plugin: Plugin, registry: PluginRegistry) -> str:
+    if plugin.kind != "operators":
+        return registry.summary(plugin)
+    return summary_of(inspect.getdoc(registry.operator(plugin.name)[0]) or "")
 
 
 def _table(model: type[Settings]) -> str:
