@@ -30,7 +30,6 @@ suppress_warnings = [
 _PAGES = {
     "DESIGN.md": "design.md",
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
     "CHANGELOG.md": "changes.md",
     "examples/README.md": "examples.md",
     "deploy/README.md": "deploy.md",

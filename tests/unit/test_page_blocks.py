@@ -99,7 +99,7 @@ NAMES: Mapping[tuple[str, str], Mapping[str, object]] = {
 DIRECTIVES = {"{toctree}"}  # run by Sphinx: tests/e2e/test_docs.py
 OTHER_PROGRAMS = {
     *("curl", "docker", "echo", "export", "grep", "kill", "kubectl", "pytest", "sed", "source"),
-    *("install", "ls", "mv", "pip", "psql", "python", "python3", "systemctl", "useradd"),
+    *("install", "ln", "ls", "mv", "pip", "psql", "python", "python3", "systemctl", "useradd"),
     *("/opt/kafka-etl/bin/pip", ".venv/bin/python", "kafka-console-producer.sh"),
 }
 _TOP = re.compile(r"^(\w+):.*\n(?:[ #\n-].*\n?|\n)*", re.MULTILINE)
