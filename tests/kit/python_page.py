@@ -43,6 +43,7 @@ def python_page(made: str) -> str:
         "kafka_etl: for operators": _exported("kafka_etl"),
         "kafka_etl.errors: those that code raises or catches": _named("kafka_etl.errors", _ERRORS),
         "kafka_etl.contracts: for sinks, sources and codecs": _exported("kafka_etl.contracts"),
+        "kafka_etl.table_settings: for sinks of tables": _public("kafka_etl.table_settings"),
         "kafka_etl.testing: for tests": _exported("kafka_etl.testing"),
     }
     begin = (
@@ -79,6 +80,12 @@ def _exported(package: str) -> list[_Found]:
     )
     names = sorted(exported, key=str.lower)
     return [found for name in names for found in _named(homes[name], (name,))]
+
+
+def _public(module: str) -> list[_Found]:
+    """The classes and functions of a module without `__all__`, in their order."""
+    body = _names(_module(module))
+    return _named(module, tuple(name for name, _, _ in body if not name.startswith("_")))
 
 
 def _named(module: str, names: tuple[str, ...]) -> list[_Found]:
