@@ -208,23 +208,28 @@ def _found(row: LetterRow) -> Found:
     return Found(row.place, source, row.fingerprint, failure_of(row)[:_FAILURE])
 
 
-def preview(letters: Letters, selection: Selection, verb: str, *details: str) -> str:
-    """Show what an action is for; return its plan."""
+def preview(letters: Letters, selection: Selection, verb: str, *details: str, dry_run: bool) -> str:
+    """Show what an action is for; return its plan.
+
+    A preview is the result of a dry run, on stdout with the plan on the last line. Before an action
+    the preview is beside the data.
+    """
+    say = typer.echo if dry_run else tell
     count = len(selection.letters)
-    tell(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
+    say(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
     for reason, number in sorted(selection.left_out.items()):
-        tell(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
+        say(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
     kinds = Counter(found.fingerprint for found in selection.letters)
     texts = {found.fingerprint: found.failure for found in selection.letters}
     for kind, number in kinds.most_common(_KINDS):
-        tell(f"  {number:>7,}  {kind}  {texts[kind]}")
+        say(f"  {number:>7,}  {kind}  {texts[kind]}")
     if len(kinds) > _KINDS:
-        tell(f"           and {len(kinds) - _KINDS} more kinds")
+        say(f"           and {len(kinds) - _KINDS} more kinds")
     for found in _sample(selection.letters):
-        tell(f"  such as  {letters.topic}/{found.at}  of {found.source}")
+        say(f"  such as  {letters.topic}/{found.at}  of {found.source}")
     plan = selection.plan(verb, *details)
     if count:
-        tell(f"plan: {plan}")
+        say(f"plan: {plan}")
     return plan
 
 

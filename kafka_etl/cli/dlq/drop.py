@@ -56,7 +56,7 @@ def drop(  # noqa: PLR0913 - one parameter per option
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
     wanted = Request(ids, where, tuple(fingerprint), again=again, plan=plan)
     selection = wanted.select(letters, letters.statuses.read())
-    digest = preview(letters, selection, "drop")
+    digest = preview(letters, selection, "drop", dry_run=dry_run)
     if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
         return
     action = new_action("drop", selection, digest, reason, ActionState.DONE)
