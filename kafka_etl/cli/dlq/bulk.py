@@ -6,6 +6,7 @@ and of what is to happen to them, and letters that come later are not part of th
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -234,7 +235,9 @@ def preview(letters: Letters, selection: Selection, verb: str, *details: str, dr
 
 
 def _remedy(reason: str) -> str:
-    return " (--again takes them)" if reason in {"REPLAYED", "DROPPED"} else ""
+    if reason == "CLAIMED":
+        return " (`kafka-etl dlq actions` says how each goes on)"
+    return " (--again takes them)"
 
 
 def _sample(found: Sequence[Found]) -> Sequence[Found]:
@@ -365,6 +368,24 @@ def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
             f"replay {action} is of pipeline {account.pipeline}", "Name that pipeline's file."
         )
     return account
+
+
+def go_on(letters: Letters, action: BulkAction) -> str:
+    """The command that goes on with a replay that was stopped."""
+    target = () if action.to == "pipeline" else ("--to", action.to)
+    operators = [part for operator in action.transform for part in ("--transform", operator)]
+    options = ["--resume", action.id, *target, *operators]
+    return shlex.join(["kafka-etl", "dlq", "replay", _file(letters), *options])
+
+
+def give_back(letters: Letters, action: BulkAction) -> str:
+    """The command that opens the letters of a replay again that was stopped."""
+    return shlex.join(["kafka-etl", "dlq", "release", _file(letters), action.id])
+
+
+def _file(letters: Letters) -> str:
+    """The pipeline file, or a word for the file where the user has named a topic."""
+    return letters.given if letters.pipeline else "FILE"
 
 
 def actor() -> str:

@@ -97,6 +97,8 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
                 _tell_next(found, given, kinds[0])
             if form is Format.TABLE and test is None and fingerprint is None:
                 _tell_share_of_read(index, found, given)
+        if wanted is LetterStatus.REPLAYING and form is Format.TABLE:
+            typer.echo(f"Their replays: kafka-etl dlq actions {quote(given)}", err=True)
         if test is not None and test.unfit:
             said = f"{test.unfit:,} letters have no such field, or one of another type: left out"
             typer.echo(said, err=True)
