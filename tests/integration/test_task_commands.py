@@ -212,7 +212,10 @@ on_failure: {{topic: failed}}
     assert (done.returncode, done.stdout) == (0, "a.mov\n"), done.stderr
     done = command("tasks", "submit", "films.yaml", "-d", '{"flm": "a.mov"}', cwd=folder)
     assert done.returncode == 2
-    assert "Give the id itself" in done.stderr
+    assert "Invalid value for -d: the file's `id` is not for this input" in done.stderr
+    nowhere = command("tasks", "submit", "..", "-d", "1", cwd=folder)
+    assert nowhere.returncode == 1
+    assert "no pipeline file in `..`, nor a pipeline of that name" in nowhere.stderr
     assert [key for key, _, _ in topics.words()] == ["a.mov"]
 
 

@@ -215,9 +215,11 @@ def preview(letters: Letters, selection: Selection, verb: str, *details: str, dr
     A preview is the result of a dry run, on stdout with the plan on the last line. Before an action
     the preview is beside the data.
     """
+    from kafka_etl.readable import counted
+
     say = typer.echo if dry_run else tell
     count = len(selection.letters)
-    say(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
+    say(f"{verb} {counted(count, 'dead letter')} of {letters.topic}: {selection.words}")
     for reason, number in sorted(selection.left_out.items()):
         say(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
     kinds = Counter(found.fingerprint for found in selection.letters)

@@ -141,6 +141,7 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     limit: int | None,
 ) -> list[Kind]:
     from kafka_etl.cli.dlq.kind_table import kind_fields, table
+    from kafka_etl.readable import counted
 
     kinds = index.kinds(where, fingerprint, status)
     total = sum(kind.letters for kind in kinds)
@@ -152,11 +153,12 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     if not kinds:
         typer.echo(f"{index.topic} has no {state}dead letters that fit", err=True)
         return kinds
-    typer.echo(f"{index.topic}: {total:,} {state}dead letters of {len(kinds):,} kinds")
+    letters = counted(total, f"{state}dead letter")
+    typer.echo(f"{index.topic}: {letters} of {counted(len(kinds), 'kind')}")
     for line in table(shown, total, index.topic, columns()):
         typer.echo(line)
     if len(shown) < len(kinds):
-        typer.echo(f"{len(kinds) - len(shown):,} more kinds: -n {len(kinds)}", err=True)
+        typer.echo(f"{counted(len(kinds) - len(shown), 'more kind')}: -n {len(kinds)}", err=True)
     return kinds
 
 

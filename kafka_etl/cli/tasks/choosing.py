@@ -96,9 +96,9 @@ class Request:
 
 def preview(pipeline: str, verb: str, chosen: Chosen, say: Callable[[str], None] = tell) -> None:
     """Show what an order by filter is for."""
-    from kafka_etl.readable import plain
+    from kafka_etl.readable import counted, plain
 
-    say(f"{verb} {len(chosen.rows):,} tasks of {pipeline}: {chosen.words}")
+    say(f"{verb} {counted(len(chosen.rows), 'task')} of {pipeline}: {chosen.words}")
     for reason, number in Counter(reason for _, reason in chosen.left).most_common():
         say(f"  {number:,} more are left alone: {reason}")
     kinds = Counter(f"{row.state}  {row.error_type}".rstrip() for row in chosen.rows)

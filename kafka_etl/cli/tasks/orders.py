@@ -214,11 +214,11 @@ def _planned(found: TaskPipeline, order: Order, request: Request, manner: Manner
         confirm(chosen, yes=manner.yes)
         return chosen
     preview(found.name, order.verb, chosen, tell if manner.json else typer.echo)
-    plan = save(Plan(found.name, meant, chosen.words, chosen.rows)) if chosen.rows else None
+    name = save(Plan(found.name, meant, chosen.words, chosen.rows)) if chosen.rows else None
     if manner.json:
-        typer.echo(_json({"plan": plan, "tasks": len(chosen.rows)}))
-    elif plan is not None:
-        typer.echo(f"plan: {plan}")
+        typer.echo(_json({"plan": name, "tasks": len(chosen.rows)}))
+    elif name is not None:
+        typer.echo(f"plan: {name}")
     return chosen
 
 
