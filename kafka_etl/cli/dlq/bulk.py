@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,9 +223,13 @@ def preview(letters: Letters, selection: Selection, verb: str, *details: str, dr
     for reason, number in sorted(selection.left_out.items()):
         say(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
     kinds = Counter(found.fingerprint for found in selection.letters)
-    texts = {found.fingerprint: found.failure for found in selection.letters}
+    texts: dict[str, set[str]] = defaultdict(set)
+    for found in selection.letters:
+        texts[found.fingerprint].add(found.failure)
     for kind, number in kinds.most_common(_KINDS):
-        say(f"  {number:>7,}  {kind}  {texts[kind]}")
+        first, others = min(texts[kind]), len(texts[kind]) - 1
+        more = f"; and {counted(others, 'other message')}" if others else ""
+        say(f"  {number:>7,}  {kind}  {first}{more}")
     if len(kinds) > _KINDS:
         say(f"           and {len(kinds) - _KINDS} more kinds")
     for found in _sample(selection.letters):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, source_of
-from kafka_etl.cli.dlq.filters import opened_index, parse_where
+from kafka_etl.cli.dlq.filters import StatusChoice, StatusOption, opened_index, parse_where
 from kafka_etl.cli.dlq.finding import (
     GivenOrFiles,
     LetterSource,
@@ -38,16 +38,6 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-class StatusChoice(StrEnum):
-    """Which dead letters are wanted, by what became of them."""
-
-    OPEN = "open"
-    REPLAYING = "replaying"
-    REPLAYED = "replayed"
-    DROPPED = "dropped"
-    ALL = "all"
-
-
 def list_letters(  # noqa: PLR0913 - one parameter per option
     given: GivenOrFiles,
     *,
@@ -60,9 +50,7 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     fingerprint: Annotated[
         str | None, typer.Option("--fingerprint", metavar="F", help="Those of one kind.")
     ] = None,
-    status: Annotated[
-        StatusChoice, typer.Option("--status", help="Those of a status.")
-    ] = StatusChoice.OPEN,
+    status: StatusOption = StatusChoice.OPEN,
     each: Annotated[bool, typer.Option("--each", help="The letters, one a line.")] = False,
     form: Annotated[
         Format, typer.Option("--format", help="json: one object a line.")
@@ -86,7 +74,7 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
 
     test = parse_where(where)
     found = find_source(given, kafka, pipeline, parse_sets(sets))
-    wanted = None if status is StatusChoice.ALL else LetterStatus(status.value)
+    wanted = status.wanted
     limit = _SHOWN if count is None and form is Format.TABLE else count
     with opened_index(found, rebuild=rebuild) as index:
         if each:
