@@ -47,14 +47,14 @@ class Causes:
 
     def __init__(self) -> None:
         self._causes: dict[str, Cause] = {}
-        self._messages: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
     def add(self, letter: DeadLetter) -> Cause | None:
         """Count a dead letter; returns its cause if the cause is new."""
         kind = fingerprint(letter)
         known = self._causes.get(kind)
         if known is not None:
-            others = known.others or letter.failure.error.message != self._messages.get(kind)
+            others = known.others or letter.failure.error.message != self._texts.get(kind)
             self._causes[kind] = msgspec.structs.replace(
                 known, count=known.count + 1, others=others
             )
@@ -62,7 +62,7 @@ class Causes:
         if len(self._causes) >= _CAUSES:
             return None
         self._causes[kind] = cause_of(letter.failure, letter.record)
-        self._messages[kind] = letter.failure.error.message
+        self._texts[kind] = letter.failure.error.message
         return self._causes[kind]
 
     def include(self, causes: Iterable[Cause]) -> None:
