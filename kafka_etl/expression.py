@@ -28,6 +28,7 @@ from pydantic_core import CoreSchema, core_schema
 from kafka_etl.functions.declare import DROP
 from kafka_etl.record import Headers, Record
 from kafka_etl.spelling import did_you_mean
+from kafka_etl.vocabulary import Comparison, Vocabulary
 
 NAMES: Final = ("value", "key", "headers", "topic", "partition", "offset", "timestamp")
 """What an expression may look at."""
@@ -199,35 +200,6 @@ _GLOBALS: Final[Mapping[str, Any]] = {
 """What compiled functions see; an expression can only name those of `_FUNCTIONS`."""
 
 Parameter = Literal["value", "record"]
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The names that expressions of one kind may use, and where a compiled function finds each.
-
-    Attributes:
-        parameters: Parameters of the compiled function, such as "row, payload".
-        places: Name -> Python source of what the name stands for, over the parameters.
-        fields: Name -> its only fields, each with Python source as in `places`. A name that is not
-            among these is looked into when the expression runs.
-        orders: Name -> function from a constant text to the number by which the name is ordered,
-            such as a time, and to a text that means this number for ever (not so "2 hours ago").
-            Its ValueError says which texts would be right.
-    """
-
-    parameters: str
-    places: Mapping[str, str]
-    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
-    orders: Mapping[str, Callable[[str], tuple[int, str]]] = field(
-        default_factory=dict[str, Callable[[str], tuple[int, str]]]
-    )
-
-    def guess(self, word: str) -> str:
-        """A question that names what the unknown word probably means."""
-        owners = [name for name, fields in self.fields.items() if word in fields]
-        if owners:
-            return f"did you mean `{owners[0]}.{word}`?"
-        return did_you_mean(word, self.places) or f"did you mean `value.{word}`?"
 
 
 _VOCABULARIES: Final[Mapping[Parameter, Vocabulary]] = {
@@ -503,7 +475,26 @@ class _Rewriter(ast.NodeTransformer):
                 raise self._error(node, "`is` goes with null only; write `==`")
             self.asks_null |= {left, right} in ({"value", "null"}, {"value", "None"})
         self._resolve(node)
+        compared = list(Comparison.all_in(node))
+        for comparison in compared:
+            unknown = comparison.unknown_word(self._vocabulary)
+            if unknown is not None:
+                raise self._error(*unknown)
+        if len(compared) == 1 and compared[0].is_by_ending(self._vocabulary):
+            return self._by_ending(node, compared[0])
         return self.generic_visit(node)
+
+    def _by_ending(self, node: ast.Compare, comparison: Comparison) -> ast.expr:
+        """The comparison with the last part of a name; beside the whole, if there is a choice."""
+        name = comparison.name
+        ending = self._found(name, self._vocabulary.endings[name])
+        if not comparison.is_choice:
+            return ast.Compare(ending, node.ops, list(comparison.texts))
+        choice = self.visit(node.comparators[0])
+        tests: list[ast.expr] = [
+            ast.Compare(side, node.ops, [choice]) for side in (self.visit(node.left), ending)
+        ]
+        return ast.BoolOp(ast.Or() if isinstance(node.ops[0], ast.In) else ast.And(), tests)
 
     def _resolve(self, node: ast.Compare) -> None:
         """Put numbers in the place of texts to which a name of `orders` is compared."""

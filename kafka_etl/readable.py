@@ -45,6 +45,11 @@ def shown(data: bytes | None, limit: int = 0) -> str:
     return whole
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 dead letter`, `2,000 dead letters`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def plain(text: str) -> str:
     """Text that anybody may have written, without control characters."""
     return shown(text.encode("utf-8", "replace"))

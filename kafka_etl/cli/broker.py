@@ -17,17 +17,29 @@ if TYPE_CHECKING:
 app = group("A real Apache Kafka on this machine, for trying things out.")
 
 Folder = Annotated[
-    Path | None, typer.Option("--dir", metavar="DIR", help="Where it keeps its data.")
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="Where it keeps its data; default: ~/.local/state/kafka-etl/broker.",
+    ),
 ]
 
 
 @app.command(cls=Command)
 def start(folder: Folder = None) -> None:
-    """Start the broker, downloading Kafka the first time; prints its address."""
+    """Start the broker, downloading Kafka the first time; prints its address.
+
+    Its port is the one that it had last, at first 9092; where that is taken, any free one.
+    """
     from kafka_etl.broker import local
 
     with download_progress() as progress:
         broker = local.start(folder, progress)
+    if broker.port != local.USUAL_PORT:
+        said = f"{local.USUAL_PORT} is taken, so {broker.port}"
+        advice = f"For pipelines with ${{KAFKA:-localhost:9092}}: export KAFKA={broker.bootstrap}"
+        typer.echo(f"{said}. {advice}", err=True)
     typer.echo(broker.bootstrap)
 
 

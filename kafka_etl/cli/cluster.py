@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.config.model import PipelineSpec
+    from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.settings import KafkaSourceSettings
 
 DEFAULT_KAFKA = "localhost:9092"
@@ -117,6 +118,17 @@ def accepts_tasks(spec: PipelineSpec | None) -> bool:
     from kafka_etl.config.task_documents import ACCEPT
 
     return spec is not None and any(operator.use == ACCEPT for operator in spec.operators)
+
+
+def has_journal(admin: Admin, name: str) -> bool:
+    """Whether there is a task pipeline of this name, as far as this user may know."""
+    from kafka_etl.errors import NotAuthorized
+    from kafka_etl.tasks.placing import journal_of
+
+    try:
+        return bool(admin.topics({journal_of(name)}, "READ"))
+    except NotAuthorized:
+        return True
 
 
 def source_of(cluster: Cluster, file: object) -> tuple[str, KafkaSourceSettings]:

@@ -22,6 +22,7 @@ class Cause(msgspec.Struct, frozen=True):
     Attributes:
         error: Type and start of the text of the first error, on one line.
         example: The source record of the first one.
+        others: Whether some errors say something else than the first one does.
     """
 
     fingerprint: str
@@ -30,10 +31,15 @@ class Cause(msgspec.Struct, frozen=True):
     error: str
     example: Place
     count: int = 1
+    others: bool = False
 
     def __str__(self) -> str:
         operator = f" in {self.operator}" if self.operator else ""
-        return f"{self.count:,} {self.condition}{operator}: {self.error} (first: {self.example})"
+        others = ", and other messages" if self.others else ""
+        return (
+            f"{self.count:,} {self.condition}{operator}: {self.error}{others} "
+            f"(first: {self.example})"
+        )
 
 
 class Causes:
@@ -41,17 +47,22 @@ class Causes:
 
     def __init__(self) -> None:
         self._causes: dict[str, Cause] = {}
+        self._texts: dict[str, str] = {}
 
     def add(self, letter: DeadLetter) -> Cause | None:
         """Count a dead letter; returns its cause if the cause is new."""
         kind = fingerprint(letter)
         known = self._causes.get(kind)
         if known is not None:
-            self._causes[kind] = msgspec.structs.replace(known, count=known.count + 1)
+            others = known.others or letter.failure.error.message != self._texts.get(kind)
+            self._causes[kind] = msgspec.structs.replace(
+                known, count=known.count + 1, others=others
+            )
             return None
         if len(self._causes) >= _CAUSES:
             return None
         self._causes[kind] = cause_of(letter.failure, letter.record)
+        self._texts[kind] = letter.failure.error.message
         return self._causes[kind]
 
     def include(self, causes: Iterable[Cause]) -> None:
@@ -62,7 +73,9 @@ class Causes:
                 self._causes[cause.fingerprint] = cause
             else:
                 self._causes[cause.fingerprint] = msgspec.structs.replace(
-                    known, count=known.count + cause.count
+                    known,
+                    count=known.count + cause.count,
+                    others=known.others or cause.others or known.error != cause.error,
                 )
 
     def commonest(self) -> tuple[Cause, ...]:

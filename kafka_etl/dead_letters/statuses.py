@@ -106,6 +106,11 @@ class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
     replayed: int = 0
     failed: int = 0
 
+    @property
+    def instance(self) -> str:
+        """The instance that the daemon of a replay runs as."""
+        return f"replay-{self.id}"
+
 
 class Statuses:
     """All statuses and bulk actions of one dead-letter topic, as its status topic tells them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -23,7 +23,7 @@ from kafka_etl.dead_letters.statuses import (
     status_topic,
 )
 from kafka_etl.dlq.rows import LetterRow, Payload, row_of
-from kafka_etl.dlq.store import Counted, Store
+from kafka_etl.dlq.store import SAMPLE, Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
 from kafka_etl.index_files import IndexFiles, damage_explained, default_folder
@@ -54,6 +54,8 @@ class Kind:
         last_ms: When the newest was written.
         example: The newest.
         versions: Versions of the operator that failed.
+        texts: Texts of errors, of those letters that were looked at; at most some hundred.
+        looked_at: Number of these letters: the newest of each version and status.
     """
 
     fingerprint: str
@@ -62,15 +64,32 @@ class Kind:
     last_ms: int
     counts: Counter[LetterStatus] = field(default_factory=Counter[LetterStatus])
     versions: set[str] = field(default_factory=set[str])
+    texts: set[str] = field(default_factory=set[str])
+    looked_at: int = 0
+
+    @property
+    def other_texts(self) -> int:
+        """Number of texts beside that of the example; at least so many, if `is_sampled`."""
+        return len(self.texts - {self.example.error_text})
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether there are letters that were not looked at."""
+        return self.looked_at < self.letters
 
     @property
     def letters(self) -> int:
         """Number of letters of any status."""
         return self.counts.total()
 
-    def include(self, oldest: LetterRow, newest: LetterRow, letters: int) -> None:
-        """Add letters of one status and version."""
+    def include(
+        self, oldest: LetterRow, newest: LetterRow, letters: int, texts: Collection[str]
+    ) -> None:
+        """Add letters of one status and version, with the texts of the newest of them."""
         self.counts[LetterStatus(newest.status)] += letters
+        if len(self.texts) < SAMPLE:
+            self.texts.update(texts)
+            self.looked_at += len(texts)
         self.first_ms = min(self.first_ms, oldest.written_ms)
         self.versions.update(filter(None, [newest.version]))
         if newest.written_ms >= self.last_ms:
@@ -107,25 +126,25 @@ class Index:
         """The kinds of the selected dead letters, the commonest first; see `letters`."""
         kinds: dict[str, Kind] = {}
         with damage_explained(_WHAT):
-            for oldest, newest, count in self._parts(where, fingerprint, status):
+            for oldest, newest, count, texts in self._parts(where, fingerprint, status):
                 kind = kinds.get(newest.fingerprint)
                 if kind is None:
                     kind = Kind(newest.fingerprint, newest, oldest.written_ms, newest.written_ms)
                     kinds[newest.fingerprint] = kind
-                kind.include(oldest, newest, count)
+                kind.include(oldest, newest, count, texts)
         return sorted(kinds.values(), key=lambda kind: (-kind.letters, kind.fingerprint))
 
     def _parts(
         self, where: Where | None, fingerprint: str | None, status: LetterStatus | None
-    ) -> Iterator[tuple[LetterRow, LetterRow, int]]:
-        """Letters of one fingerprint, status and version: the oldest, the newest, how many."""
+    ) -> Iterator[tuple[LetterRow, LetterRow, int, Collection[str]]]:
+        """Letters of one fingerprint, status and version: oldest, newest, how many, some texts."""
         if where is not None and (where.needs_rows or where.needs_payload):
             for row in self.letters(where, fingerprint, status):
-                yield row, row, 1
+                yield row, row, 1, [row.error_text]
             return
         for counted in self._groups(where, fingerprint):
             if status in {None, counted.status}:
-                yield *self._store.ends(counted), counted.letters
+                yield *self._store.ends(counted), counted.letters, self._store.texts(counted)
 
     def letters(
         self,
@@ -156,6 +175,11 @@ class Index:
                 return
             while page := list(islice(rows, _PAGE)):
                 yield from self._read(where, page)
+
+    def newest(self, count: int, status: LetterStatus | None) -> list[LetterRow]:
+        """The newest dead letters of a status, or of any, the newest first."""
+        with damage_explained(_WHAT):
+            return self._store.newest(count, status)
 
     def sources(self) -> list[tuple[str, int, int, int]]:
         """Topic and partition of records, the first offset there, and the number of letters."""
@@ -204,7 +228,7 @@ class Index:
 
     def _read(self, where: Where, page: list[LetterRow]) -> Iterator[LetterRow]:
         """Those of the letters whose payload is selected."""
-        for run in _runs(page):
+        for run in runs_of(page):
             wanted = {row.offset: row for row in run}
             number = run[0].partition
             place = Partition(self.topic, number)
@@ -220,8 +244,12 @@ def _takes(where: Where, row: LetterRow, record: SourceRecord) -> bool:
     return letter is not None and where.takes_payload(row, Payload(letter))
 
 
-def _runs(rows: Iterable[LetterRow]) -> list[list[LetterRow]]:
-    """Letters that lie near each other, by partition."""
+def runs_of(rows: Iterable[LetterRow]) -> list[list[LetterRow]]:
+    """Letters that lie near each other, by partition.
+
+    Args:
+        rows: The letters in the order of (partition, offset).
+    """
     runs: list[list[LetterRow]] = []
     for row in rows:
         last = runs[-1][-1] if runs else None

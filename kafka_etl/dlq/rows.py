@@ -45,6 +45,11 @@ class Group(NamedTuple):
     source_topic: str
     family: str
 
+    @property
+    def error_name(self) -> str:
+        """The class of the error without its module."""
+        return self.error_type.rpartition(".")[2]
+
 
 class Own(NamedTuple):
     """What a dead letter has for itself.
@@ -102,6 +107,11 @@ class LetterRow(NamedTuple):
     def source(self) -> str:
         """The ID of the record that failed."""
         return f"{self.source_topic}/{self.source_partition}/{self.source_offset}"
+
+    @property
+    def error_name(self) -> str:
+        """The class of the error without its module."""
+        return self.error_type.rpartition(".")[2]
 
     @property
     def error(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,8 @@ from kafka_etl.index_files import open_tables
 FORMAT: Final = 1
 """Version of the tables; a file of another version is made anew."""
 
+SAMPLE: Final = 100
+"""The most letters of a group and status whose texts are looked at: a kind may have millions."""
 _PAGE: Final = 5_000
 _SCHEMA: Final = f"""
 CREATE TABLE groups (
@@ -201,13 +204,31 @@ class Store:
         """The oldest and the newest dead letter of a group and status that has any."""
         return self._end(counted, "ASC"), self._end(counted, "DESC")
 
+    def texts(self, counted: Counted) -> list[str]:
+        """The text of each of the newest dead letters of a group and status, at most `SAMPLE`."""
+        return [row.error_text for row in self._first(counted, "DESC", SAMPLE)]
+
+    def newest(self, count: int, status: LetterStatus | None) -> list[LetterRow]:
+        """The newest dead letters of a status, or of any, the newest first."""
+        rows = [
+            row
+            for counted in self.counts()
+            if status in {None, counted.status}
+            for row in self._first(counted, "DESC", count)
+        ]
+        return nlargest(count, rows, key=lambda row: (row.written_ms, row.place))
+
     def _end(self, counted: Counted, order: str) -> LetterRow:
+        (row,) = self._first(counted, order, 1)
+        return row
+
+    def _first(self, counted: Counted, order: str, count: int) -> list[LetterRow]:
         ordered = ", ".join(f"l.{name} {order}" for name in ("written_ms", "partition", "offset"))
         found = self._base.execute(
-            f"{_SELECT} WHERE l.group_id = ? AND l.status = ? ORDER BY {ordered} LIMIT 1",
-            [counted.id, counted.status],
+            f"{_SELECT} WHERE l.group_id = ? AND l.status = ? ORDER BY {ordered} LIMIT ?",
+            [counted.id, counted.status, count],
         )
-        return LetterRow._make(found.fetchone())
+        return list(map(LetterRow._make, found))
 
     def rows(
         self,

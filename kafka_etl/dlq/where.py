@@ -6,15 +6,18 @@ groups of letters have in common, terms over the index, and terms over the paylo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl.dlq.rows import Group, LetterRow, Payload
-from kafka_etl.expression import Bound, Condition, Vocabulary, conditions
+from kafka_etl.expression import Bound, Condition, conditions
+from kafka_etl.invocation import Condition as WhyDead
 from kafka_etl.units import moment
+from kafka_etl.vocabulary import Vocabulary
 
 _PLACES: Final[Mapping[str, str]] = {
     "error": "row.error",
@@ -45,6 +48,11 @@ _FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
         name: {}
         for name in ("condition", "time", "attempts", "pipeline", "fingerprint", "family", "status")
     },
+}
+_ENDINGS: Final[Mapping[str, str]] = {"error.type": "row.error_name"}
+_WORDS: Final[Mapping[str, Collection[str]]] = {
+    "condition": tuple(condition.value for condition in WhyDead),
+    "status": tuple(status.value for status in LetterStatus),
 }
 _OF_GROUP: Final = frozenset(
     {"condition", "operator", "operator.name", "operator.version", "error.type"}
@@ -80,7 +88,7 @@ class Where:
 
     def __post_init__(self) -> None:
         times = {"time": partial(moment, now=self.now)}
-        vocabulary = Vocabulary("row, payload", _PLACES, _FIELDS, times)
+        vocabulary = Vocabulary("row, payload", _PLACES, _FIELDS, times, _ENDINGS, _WORDS)
         text, found = conditions(self.source.strip(), vocabulary)
         payloads = [term for term in found if term.names & _OF_PAYLOAD]
         groups = [term for term in found if term.names <= _OF_GROUP]

@@ -11,7 +11,7 @@ from kafka_etl.doctor.facts import Facts, TopicFacts, TopicNeeds
 from kafka_etl.kafka.acls import Grant
 from kafka_etl.units import show_duration
 
-Status = Literal["ok", "warn", "fail"]
+Status = Literal["ok", "warn", "fail", "skip"]
 
 _OLDEST_CLIENT: Final = (2, 16)
 _FIRST_UNTRIED_CLIENT: Final = (3, 0)
@@ -65,7 +65,8 @@ class Result:
 
     Attributes:
         check: Name of the check.
-        status: Whether all is well, something may hurt, or the pipeline cannot run.
+        status: Whether all is well, something may hurt, the pipeline cannot run, or nothing could
+            be checked.
         what: What was found.
         fix: What to do about it; empty: nothing.
     """
@@ -194,9 +195,12 @@ def check_topics(facts: Facts) -> Iterator[Result]:
     for topic in facts.topics:
         if not topic.partitions and topic.rights != frozenset() and not topic.creates:
             what = f"topic {topic.name} ({_uses(topic)}) does not exist"
-            fix = "create it, or correct its name"
-            if "source" not in topic.uses:
-                fix += "; or `create: {partitions: N}` beside it"
+            near = f" (did you mean {topic.nearest}?)" if topic.nearest else ""
+            fix = f"correct its name{near}, or create it: "
+            if "source" in topic.uses:
+                fix += f"`kafka-etl send {topic.name} FILE --create --partitions N`"
+            else:
+                fix += "`create: {partitions: N}` beside it"
             yield Result("topics", "fail", what, fix)
     there = [topic for topic in facts.topics if topic.partitions]
     if there:
@@ -423,6 +427,18 @@ def check_group(facts: Facts) -> Iterator[Result]:
         yield Result("offsets", "fail", what, fix)
 
 
+def check_skipped(facts: Facts) -> Iterator[Result]:
+    """What could not be checked, and why not."""
+    if facts.problem is not None:
+        yield Result("cluster", "skip", "not looked at: first mend the pipeline file")
+    elif facts.cluster is not None and facts.cluster.problem is not None:
+        yield Result("topics", "skip", "not looked at: first mend what is said of brokers")
+    elif facts.topics and not any(topic.settings for topic in facts.topics):
+        names = ", ".join(check.name for check in CHECKS if check.name and not check.of_tasks)
+        what = f"{names}: the settings of no topic are known"
+        yield Result("further", "skip", what)
+
+
 CHECKS: Final = (
     Check(check_client),
     Check(check_plugins),
@@ -445,6 +461,7 @@ CHECKS: Final = (
     Check(check_result_sizes, "result sizes", "the largest result fits", of_tasks=True),
     Check(check_targets),
     Check(check_clocks, "clocks", "no record is from the future"),
+    Check(check_skipped),
 )
 
 

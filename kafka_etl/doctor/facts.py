@@ -70,6 +70,8 @@ class TopicFacts:
         settings: Settings of the topic; empty: this user may not read them.
         newest_ms: Time of the newest record, in milliseconds since the epoch; None: unknown.
         needs: What the pipeline needs of the topic.
+        nearest: Of a topic that does not exist: the one with the most similar name; empty: none is
+            similar.
     """
 
     name: str
@@ -82,6 +84,7 @@ class TopicFacts:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     newest_ms: int | None = None
     needs: TopicNeeds = TopicNeeds()
+    nearest: str = ""
 
     def number(self, setting: str) -> int | None:
         """The number that a setting has; None: it is unknown."""

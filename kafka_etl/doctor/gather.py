@@ -30,6 +30,7 @@ from kafka_etl.kafka.admin import Admin, reached
 from kafka_etl.kafka.api_versions import ask_versions
 from kafka_etl.kafka.client_settings import client_versions
 from kafka_etl.kafka.offsets import standings
+from kafka_etl.kafka.preflight import nearest
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
 from kafka_etl.kafka.task_topics import DELIVERIES, INBOX, JOURNAL, LOGS, look_at_history
@@ -109,6 +110,7 @@ def with_topics(facts: Facts, pipeline: Pipeline, admin: Admin) -> Facts:
             settings=settings.get(name, {}),
             newest_ms=newest.get(name),
             needs=needs.get(name, TopicNeeds()),
+            nearest="" if name in there else nearest(name, admin),
         )
         for name, of_topic in uses.items()
     ]

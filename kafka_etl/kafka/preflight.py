@@ -28,8 +28,8 @@ _DEFAULT_LIMIT: Final = 1_048_588
 """Bytes: Kafka's own default of `max.message.bytes`."""
 _VISIBLE_AFTER: Final = 15.0
 _CREATE_OR_CORRECT: Final = (
-    "Correct source.with.topics, or create the topic: `kafka-topics --bootstrap-server HOST:PORT "
-    "--create --topic NAME --partitions N`, a tool that comes with Kafka."
+    "Correct source.with.topics, or create the topic with its first records: "
+    "`kafka-etl send NAME FILE --create --partitions N`."
 )
 
 
@@ -100,7 +100,7 @@ def check_topics(
     if missing and create is None:
         raise TopicMissing(
             f"topic {listed(missing)}, which the pipeline writes, does not exist",
-            _nearest(missing[0], admin) + TopicMissing.advice,
+            _question(missing[0], admin) + TopicMissing.advice,
         )
     notes: list[str] = []
     if create is not None and missing:
@@ -219,15 +219,19 @@ def _source_topics(settings: KafkaSourceSettings, admin: Admin) -> dict[str, int
     if missing:
         raise TopicMissing(
             f"source topic {listed(missing)} does not exist",
-            _nearest(missing[0], admin) + _CREATE_OR_CORRECT.replace("NAME", missing[0]),
+            _question(missing[0], admin) + _CREATE_OR_CORRECT.replace("NAME", missing[0]),
         )
     return found
 
 
-def _nearest(name: str, admin: Admin) -> str:
-    """Advice that names the topic with the most similar name; empty: no name is similar."""
-    found = get_close_matches(name, admin.all_topics(), n=1, cutoff=0.6)
-    return f"Did you mean {found[0]}? " if found else ""
+def nearest(name: str, admin: Admin) -> str:
+    """The topic with the most similar name; empty: no name is similar."""
+    return next(iter(get_close_matches(name, admin.all_topics(), n=1, cutoff=0.6)), "")
+
+
+def _question(name: str, admin: Admin) -> str:
+    near = nearest(name, admin)
+    return f"Did you mean {near}? " if near else ""
 
 
 def _apply_start(

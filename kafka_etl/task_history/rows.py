@@ -61,6 +61,11 @@ class TaskRow(NamedTuple):
     who: str
 
     @property
+    def error_name(self) -> str:
+        """The class of the error without its module."""
+        return self.error_type.rpartition(".")[2]
+
+    @property
     def error(self) -> str:
         return f"{self.error_type}: {self.error_text}" if self.error_text else self.error_type
 

@@ -9,10 +9,11 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Final, get_type_hints
 
-from kafka_etl.expression import Bound, Condition, Vocabulary, conditions
+from kafka_etl.expression import Bound, Condition, conditions
 from kafka_etl.task_history.rows import UNREADABLE, Task, TaskRow
 from kafka_etl.tasks.states import State
 from kafka_etl.units import moment
+from kafka_etl.vocabulary import Vocabulary
 
 _TIMES: Final[Mapping[str, str]] = {
     "submitted": "row.submitted_ms",
@@ -49,11 +50,15 @@ _FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "progress": {"fraction": "task.fraction", "text": "task.text"},
 }
+_NAME: Final = "error_name"
 _COLUMNS: Final[Mapping[str, type]] = {
-    name: str if kind is str else int for name, kind in get_type_hints(TaskRow).items()
+    **{name: str if kind is str else int for name, kind in get_type_hints(TaskRow).items()},
+    _NAME: str,
 }
 _STATE: Final = frozenset({"state"})
 _STATES: Final = (*(state.value for state in State), UNREADABLE)
+_ENDINGS: Final[Mapping[str, str]] = {"error.type": f"row.{_NAME}"}
+_WORDS: Final[Mapping[str, Collection[str]]] = {"state": _STATES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ class Where:
 
     def __post_init__(self) -> None:
         times = dict.fromkeys(_TIMES, partial(moment, now=self.now))
-        vocabulary = Vocabulary("row, task", _PLACES, _FIELDS, times)
+        vocabulary = Vocabulary("row, task", _PLACES, _FIELDS, times, _ENDINGS, _WORDS)
         text, found = conditions(self.source.strip(), vocabulary)
         for name, value in (
             ("text", text),
@@ -100,7 +105,8 @@ class Where:
     def bounds(self) -> Collection[Bound]:
         """What a database can test of the filter, beside `takes`."""
         found = [term.bound(_COLUMNS) for term in self._terms]
-        return [bound for bound in found if bound is not None]
+        bounds = [_of_column(bound) for bound in found if bound is not None]
+        return [bound for bound in bounds if bound is not None]
 
     def takes(self, task: Task) -> bool:
         """Whether a task of one of `states` is selected.
@@ -116,6 +122,13 @@ class Where:
     @property
     def unfit(self) -> int:
         return self._unfit[0]
+
+
+def _of_column(bound: Bound) -> Bound | None:
+    """The bound as one of a column, or one that holds for more; None: the bound is of no column."""
+    if bound.column != _NAME:
+        return bound
+    return Bound("error_type", "LIKE", f"%{bound.constant}") if bound.symbol == "=" else None
 
 
 def _all(terms: Sequence[Condition], row: object, task: Task | None) -> bool | None:

@@ -162,7 +162,7 @@ def tried(trial: Trial, kills: int, *, list_only: bool) -> None:
     told("debug of one, passes", seconds)
     done, seconds = trial.dlq("replay", file, "--fingerprint", fingerprint, "--dry-run")
     assert done.returncode == 0, done.stderr
-    plan = done.stderr.rsplit("plan: ", 1)[1].split()[0]
+    plan = done.stdout.splitlines()[-1].removeprefix("plan: ")
     told("dry run", seconds)
     some = new[0]["letters"] // (3 * kills or 1)
     rate = ("--rate", str(max(100, new[0]["letters"] // 8)))

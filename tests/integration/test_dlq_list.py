@@ -117,7 +117,7 @@ def test_kinds_of_a_pipeline_with_their_share(folder: Path, kafka: Kafka) -> Non
     done = listed("pipeline.yaml")
     assert done.returncode == 0, done.stderr
     title, _, numbers, failure, example = done.stdout.splitlines()
-    assert title == f"{project.letters}: 10 open dead letters of 1 kinds"
+    assert title == f"{project.letters}: 10 open dead letters of 1 kind"
     assert numbers.split()[:2] == ["10", "100.0%"]
     assert failure.split() == ["OperatorError", "in", "picky:", "ValueError:", "no"]
     place = example.split()[-1]
@@ -332,7 +332,7 @@ def test_the_commands_of_the_page(kafka: Kafka) -> None:
     assert [done.returncode for done in found] == [0] * 5, [done.stderr for done in found]
     every, late, versions, statuses, each = [done.stdout.splitlines() for done in found]
     assert every[0] == f"{topic}: 20 open dead letters of 2 kinds"
-    assert late[0] == f"{topic}: 1 open dead letters of 1 kinds"
+    assert late[0] == f"{topic}: 1 open dead letter of 1 kind"
     assert versions[0].startswith("fingerprint,letters,share,")
     assert [json.loads(line)["letters"] for line in statuses] == [15, 5]
     assert len(each) == 20

@@ -117,7 +117,7 @@ def test_an_archive_in_files_is_listed_and_brought_back_for_a_replay(
     for line in block.splitlines()[1:]:
         done.append(command(*shlex.split(line)[1:], cwd=folder))
         assert done[-1].returncode == 0, done[-1].stderr
-    assert "5 open dead letters of 1 kinds" in done[0].stdout
+    assert "5 open dead letters of 1 kind" in done[0].stdout
     assert "kafka-etl dlq import archive -t TOPIC" in done[0].stderr
     assert [line.split()[0] for line in done[1].stdout.splitlines()] == [
         f"archive/0/{line}" for line in (2, 3, 4, 5)
@@ -147,7 +147,7 @@ def test_an_archive_of_objects_is_imported_without_the_sinks_own_files(
     assert archived.process.returncode == 0, archived.said()
     assert list((folder / "archive" / "_offsets").rglob("*.json"))
     listed = dlq(folder, "list", "archive")
-    assert "5 open dead letters of 1 kinds" in listed.stdout
+    assert "5 open dead letters of 1 kind" in listed.stdout
     assert "no dead letters" not in listed.stderr
     again = kafka.topic(1)
     done = dlq(folder, "import", "archive", "-t", again)

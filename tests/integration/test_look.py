@@ -90,6 +90,10 @@ def test_the_status_and_who_changed_it(folder: Path, kafka: Kafka) -> None:
     since = "dropped since 1970-01-01T00:00:00.005Z by ann@host: a test (drop a1)"
     assert f"status     {since}" in show(folder, "3").stdout
     assert "status     open" in show(folder, "13").stdout
+    (brief,) = [line for line in show(folder).stdout.splitlines() if project.letters in line]
+    assert brief.split()[::2][:2] == [f"{project.letters}/0/1", "open"]
+    (one,) = lines(show(folder, "--status", "dropped", "--json"))
+    assert (one["id"], one["status"]["status"]) == (f"{project.letters}/0/0", "dropped")
 
 
 def test_avro_is_decoded_as_the_pipeline_decodes_it(folder: Path, kafka: Kafka) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kafka_etl.dead_letters.statuses import LetterStatus
 from tests.integration.test_replay import THREES, failed, ids, kind, replay, statuses
+from tests.kit.daemon import command
 from tests.kit.kafka import Kafka
 from tests.kit.replaying import Replaying, action_of
 
@@ -60,6 +61,8 @@ def test_a_replay_that_is_stopped_before_its_first_record_says_how_to_go_on(
     assert f"8 are left. Go on: kafka-etl dlq replay {made.file} --resume {action}" in (
         under_way.said()
     )
+    actions = command("dlq", "actions", str(made.file), cwd=tmp_path).stderr
+    assert f"  Go on: kafka-etl dlq replay {made.file} --resume {action}\n" in actions
     done = replay(made, "--resume", action)
     assert done.returncode == 3, done.stderr
     assert ids(made) == [n for n in range(40) if n % 10 != 7]

@@ -133,7 +133,9 @@ def test_an_action_takes_what_its_dry_run_has_shown_and_no_letter_that_came_late
 ) -> None:
     made = failed(tmp_path, kafka, 40)
     shown = replay(made, *ALL, "--dry-run")
-    plan = shown.stderr.rsplit("plan: ", 1)[1].split()[0]
+    lines = shown.stdout.splitlines()
+    assert lines[0].startswith("replay 8 dead letters of ")
+    plan = lines[-1].removeprefix("plan: ")
     made.produce([("9", json.dumps({"id": 9_007}))])
     assert run_to_end(tmp_path, str(made.file)).process.returncode == 0
     refused = replay(made, "--plan", plan, "--to", "source")

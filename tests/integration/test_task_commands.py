@@ -212,7 +212,10 @@ on_failure: {{topic: failed}}
     assert (done.returncode, done.stdout) == (0, "a.mov\n"), done.stderr
     done = command("tasks", "submit", "films.yaml", "-d", '{"flm": "a.mov"}', cwd=folder)
     assert done.returncode == 2
-    assert "Give the id itself" in done.stderr
+    assert "Invalid value for -d: the file's `id` is not for this input" in done.stderr
+    nowhere = command("tasks", "submit", "..", "-d", "1", cwd=folder)
+    assert nowhere.returncode == 1
+    assert "no pipeline file in `..`, nor a pipeline of that name" in nowhere.stderr
     assert [key for key, _, _ in topics.words()] == ["a.mov"]
 
 
@@ -504,9 +507,9 @@ def test_many_are_counted_before_they_are_stopped(topics: TaskTopics) -> None:
     by_filter = ("--where", "startswith(id, 't')", "--reason", "wrong batch")
     dry = tasks("stop", topics, *by_filter, "--dry-run")
     assert dry.returncode == 0
-    assert f"stop 150 tasks of {topics.name}: where startswith(id, 't')" in dry.stderr
-    assert "150 more are left alone: ended before" in dry.stderr
-    assert "150  Enqueued" in dry.stderr
+    assert f"stop 150 tasks of {topics.name}: where startswith(id, 't')" in dry.stdout
+    assert "150 more are left alone: ended before" in dry.stdout
+    assert "150  Enqueued" in dry.stdout
     refused = tasks("stop", topics, *by_filter)
     assert refused.returncode == 2
     assert "error[E338]: 150 tasks need a confirmation" in refused.stderr
@@ -527,7 +530,11 @@ def test_a_plan_is_for_what_the_dry_run_has_shown(topics: TaskTopics) -> None:
     heads = [head(f"t{n:03}", State.ENQUEUED) for n in range(120)]
     topics.write_heads(heads)
     dry = tasks("stop", topics, "--state", "open", "--dry-run")
-    plan = dry.stderr.split("plan: ")[1].split()[0]
+    lines = dry.stdout.splitlines()
+    assert lines[0] == f"stop 120 tasks of {topics.name}: state open"
+    plan = lines[-1].removeprefix("plan: ")
+    again = tasks("stop", topics, "--state", "open", "--dry-run", "--json")
+    assert json.loads(again.stdout) == {"plan": plan, "tasks": 120}
     topics.write_heads([head("later", State.ENQUEUED)])
     for wrong in (("retry", "--plan", plan), ("stop", "--plan", plan, "--force")):
         refused = tasks(wrong[0], topics, *wrong[1:])

@@ -95,8 +95,22 @@ def test_letters_of_one_place_in_the_code_are_one_cause_with_the_first_as_exampl
     assert (commonest.count, other.count) == (2, 1)
     assert commonest.example == Place("orders", 3, 7)
     assert str(commonest) == (
-        "2 OperatorError in to_eur: ValueError: no rate for [31m XAU (first: orders[3]@7)"
+        "2 OperatorError in to_eur: ValueError: no rate for [31m XAU, and other messages "
+        "(first: orders[3]@7)"
     )
+
+
+def test_a_cause_of_one_message_says_nothing_of_others() -> None:
+    causes, total = Causes(), Causes()
+    for n in range(2):
+        causes.add(failed(n, "no rate for XAU"))
+    assert str(causes.commonest()[0]).endswith("no rate for XAU (first: orders[3]@0)")
+    other = Causes()
+    other.add(failed(9, "no rate for XAG"))
+    for each in (causes, other):
+        total.include(each.commonest())
+    (cause,) = total.commonest()
+    assert "no rate for XAU, and other messages" in str(cause)
 
 
 def test_causes_are_bounded_and_their_texts_too() -> None:

@@ -123,6 +123,28 @@ def test_kinds_count_letters_of_all_versions(store: Store) -> None:
     assert (late.letters, late.example.error) == (1, "TimeoutError: no 1")
 
 
+def test_kinds_know_how_many_texts_their_letters_have(store: Store) -> None:
+    eur, late = index(store).kinds()
+    assert (eur.other_texts, eur.is_sampled) == (1, False)  # "no 0" twice, and "no 2"
+    assert late.other_texts == 0
+    (by_rows, _) = index(store).kinds(Where("attempts > 0"))
+    assert (by_rows.other_texts, by_rows.is_sampled) == (1, False)
+    store.add([(LATE, own(3, n)) for n in range(1000)])
+    many = index(store).kinds()[0]
+    assert (many.letters, many.other_texts, many.is_sampled) == (1001, 99, True)
+
+
+def test_the_newest_letters_of_a_status_come_first(store: Store) -> None:
+    def newest(count: int, status: LetterStatus | None) -> list[tuple[int, int]]:
+        return [row.place for row in index(store).newest(count, status)]
+
+    store.set_statuses({at(0, 1): LetterStatus.REPLAYED})
+    assert newest(9, LetterStatus.OPEN) == [(1, 0), (1, 2), (0, 0)]
+    assert newest(3, None) == [(1, 0), (1, 2), (0, 1)]
+    assert newest(9, LetterStatus.REPLAYED) == [(0, 1)]
+    assert newest(9, LetterStatus.DROPPED) == []
+
+
 def test_a_status_moves_a_letter_from_one_count_to_another(store: Store) -> None:
     store.set_statuses({at(1, 0): LetterStatus.REPLAYED, at(0, 1): LetterStatus.DROPPED})
     assert counted(store) == {"aa": {"open": 2, "replayed": 1}, "bb": {"dropped": 1}}

@@ -78,6 +78,9 @@ JOURNAL = topic(
 GOOD_TASKS = replace(GOOD, topics=(INBOX, JOURNAL, OUT, DEAD))
 
 
+CHECKED = [check for check in checks.CHECKS if check.judge is not checks.check_skipped]
+
+
 def judged(check: Callable[[Facts], Iterator[Result]], facts: Facts) -> list[tuple[str, str]]:
     """Status and fix of what a check finds."""
     return [(result.status, result.fix) for result in check(facts)]
@@ -103,7 +106,7 @@ def with_group(**facts: Any) -> Facts:
 
 def test_nothing_is_wrong_where_all_is_well() -> None:
     of_tasks = {check.name for check in checks.CHECKS if check.of_tasks}
-    for facts, expected in ((GOOD, len(checks.CHECKS) - 4), (GOOD_TASKS, len(checks.CHECKS))):
+    for facts, expected in ((GOOD, len(CHECKED) - 4), (GOOD_TASKS, len(CHECKED))):
         results = diagnose(facts)
         assert {result.status for result in results} == {"ok"}
         assert [result.fix for result in results if result.fix] == []
@@ -175,13 +178,28 @@ def test_broker_version(versions: Any, status: str, says: str) -> None:
 def test_topics() -> None:
     missing = TopicFacts("orders-eur", frozenset({"sink"}))
     assert judged(checks.check_topics, with_topic(missing)) == [
-        ("fail", "create it, or correct its name; or `create: {partitions: N}` beside it")
+        ("fail", "correct its name, or create it: `create: {partitions: N}` beside it")
     ]
     assert judged(checks.check_topics, with_topic(replace(missing, creates=True))) == []
-    unread = TopicFacts("orders", frozenset({"source"}))
-    assert judged(checks.check_topics, with_topic(unread)) == [
-        ("fail", "create it, or correct its name")
-    ]
+    unread = TopicFacts("orders", frozenset({"source"}), nearest="s1.orders")
+    ((status, fix),) = judged(checks.check_topics, with_topic(unread))
+    assert status == "fail"
+    assert fix.startswith(
+        "correct its name (did you mean s1.orders?), or create it: `kafka-etl send"
+    )
+
+
+def test_skipped() -> None:
+    problem = Problem("E301", "nobody answers", "Start a broker.")
+    unknown = with_topic(TopicFacts("orders", frozenset({"source"})))
+    for facts, says in (
+        (Facts(0, problem=problem), "first mend the pipeline file"),
+        (on_cluster(problem=problem), "first mend what is said of brokers"),
+        (unknown, "retention, compaction, replication, in-sync replicas, record sizes, clocks: "),
+    ):
+        found = diagnose(facts)[-1]
+        assert found.status == "skip"
+        assert says in found.what
 
 
 def test_rights() -> None:

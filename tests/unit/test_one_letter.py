@@ -71,6 +71,7 @@ def test_text_has_everything_of_either_format(stored: StoredLetter) -> None:
         "record     orders[3]@42, 1970-01-01T00:00:01.700Z",
         "status     open",
         "OperatorError in to_eur: shop.NoRate: no rate for XAU (version 9f)",
+        f"kind       fingerprint {stored.fingerprint}",
         "trace      00-ab-cd-01",
         "attempts   3",
         "  1        1970-01-01T00:00:00.100Z, 50 ms: shop.NoRate: no rate",

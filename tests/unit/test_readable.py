@@ -111,15 +111,15 @@ def stored() -> StoredLetter:
 
 
 def test_a_dead_letter_in_brief() -> None:
-    first, *rest = brief(stored()).splitlines()
-    assert first.startswith("dlq/2/17  1970-01-01T00:00:01.900Z  OperatorError in to_eur: ")
+    first, *rest = brief(stored(), "open").splitlines()
+    assert first.startswith("dlq/2/17  1970-01-01T00:00:01.900Z  open  OperatorError in to_eur: ")
     assert "shop.NoRate: no rate for XAU" in first
     assert rest[0] == "    record  orders[3]@42, 3 attempts"
     assert rest[-1].endswith("… (1,000 bytes)")
 
 
 def test_a_dead_letter_as_json() -> None:
-    parsed = json.loads(letter_as_json(stored()))
+    parsed = json.loads(letter_as_json(stored(), "open"))
     assert parsed["id"] == "dlq/2/17"
     assert parsed["source"] == {"topic": "orders", "partition": 3, "offset": 42}
     assert parsed["context"]["invocation"]["attempts"][0]["number"] == 1

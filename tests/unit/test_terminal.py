@@ -97,7 +97,11 @@ def test_kinds_of_dead_letters_on_a_narrow_terminal_have_whole_errors(tmp_path: 
     assert error in " ".join(" ".join(shown).split())
     assert "a" * 16 in shown[1]
     assert max(map(len, shown)) <= NARROW
-    (row,) = index.letters()
+    assert "other message" not in " ".join(shown)
+    store.add([(group, Own(0, 1, 900, 0, 1, 3, 9, "there is no rate of XAU on this day"))])
+    told = list(table_of_kinds(index.kinds(), 2, "orders.dlq", None))[-1]
+    assert told.strip() == "for example orders.dlq/0/0; and 1 other message"
+    (row, _) = index.letters()
     line = letter_line(row, "orders.dlq", NARROW)
     assert line.splitlines()[0] == "orders.dlq/0/0"
     assert error in " ".join(line.split())

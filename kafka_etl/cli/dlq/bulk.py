@@ -6,9 +6,10 @@ and of what is to happen to them, and letters that come later are not part of th
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,28 +209,41 @@ def _found(row: LetterRow) -> Found:
     return Found(row.place, source, row.fingerprint, failure_of(row)[:_FAILURE])
 
 
-def preview(letters: Letters, selection: Selection, verb: str, *details: str) -> str:
-    """Show what an action is for; return its plan."""
+def preview(letters: Letters, selection: Selection, verb: str, *details: str, dry_run: bool) -> str:
+    """Show what an action is for; return its plan.
+
+    A preview is the result of a dry run, on stdout with the plan on the last line. Before an action
+    the preview is beside the data.
+    """
+    from kafka_etl.readable import counted
+
+    say = typer.echo if dry_run else tell
     count = len(selection.letters)
-    tell(f"{verb} {count:,} dead letters of {letters.topic}: {selection.words}")
+    say(f"{verb} {counted(count, 'dead letter')} of {letters.topic}: {selection.words}")
     for reason, number in sorted(selection.left_out.items()):
-        tell(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
+        say(f"  {number:,} more are left alone: {reason}{_remedy(reason.name)}")
     kinds = Counter(found.fingerprint for found in selection.letters)
-    texts = {found.fingerprint: found.failure for found in selection.letters}
+    texts: dict[str, set[str]] = defaultdict(set)
+    for found in selection.letters:
+        texts[found.fingerprint].add(found.failure)
     for kind, number in kinds.most_common(_KINDS):
-        tell(f"  {number:>7,}  {kind}  {texts[kind]}")
+        first, others = min(texts[kind]), len(texts[kind]) - 1
+        more = f"; and {counted(others, 'other message')}" if others else ""
+        say(f"  {number:>7,}  {kind}  {first}{more}")
     if len(kinds) > _KINDS:
-        tell(f"           and {len(kinds) - _KINDS} more kinds")
+        say(f"           and {len(kinds) - _KINDS} more kinds")
     for found in _sample(selection.letters):
-        tell(f"  such as  {letters.topic}/{found.at}  of {found.source}")
+        say(f"  such as  {letters.topic}/{found.at}  of {found.source}")
     plan = selection.plan(verb, *details)
     if count:
-        tell(f"plan: {plan}")
+        say(f"plan: {plan}")
     return plan
 
 
 def _remedy(reason: str) -> str:
-    return " (--again takes them)" if reason in {"REPLAYED", "DROPPED"} else ""
+    if reason == "CLAIMED":
+        return " (`kafka-etl dlq actions` says how each goes on)"
+    return " (--again takes them)"
 
 
 def _sample(found: Sequence[Found]) -> Sequence[Found]:
@@ -360,6 +374,24 @@ def unfinished(letters: Letters, statuses: Statuses, action: str) -> BulkAction:
             f"replay {action} is of pipeline {account.pipeline}", "Name that pipeline's file."
         )
     return account
+
+
+def go_on(letters: Letters, action: BulkAction) -> str:
+    """The command that goes on with a replay that was stopped."""
+    target = () if action.to == "pipeline" else ("--to", action.to)
+    operators = [part for operator in action.transform for part in ("--transform", operator)]
+    options = ["--resume", action.id, *target, *operators]
+    return shlex.join(["kafka-etl", "dlq", "replay", _file(letters), *options])
+
+
+def give_back(letters: Letters, action: BulkAction) -> str:
+    """The command that opens the letters of a replay again that was stopped."""
+    return shlex.join(["kafka-etl", "dlq", "release", _file(letters), action.id])
+
+
+def _file(letters: Letters) -> str:
+    """The pipeline file, or a word for the file where the user has named a topic."""
+    return letters.given if letters.pipeline else "FILE"
 
 
 def actor() -> str:

@@ -19,6 +19,8 @@ from kafka_etl.cli.dlq.bulk import (
     agreed,
     check_statuses,
     find_letters,
+    give_back,
+    go_on,
     new_action,
     preview,
     tell,
@@ -27,6 +29,7 @@ from kafka_etl.cli.dlq.finding import Given
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.cli.dlq.bulk import Letters
     from kafka_etl.dead_letters.statuses import BulkAction
 
 
@@ -56,7 +59,7 @@ def drop(  # noqa: PLR0913 - one parameter per option
     letters = find_letters(given, parse_sets(sets), kafka=kafka, pipeline=pipeline)
     wanted = Request(ids, where, tuple(fingerprint), again=again, plan=plan)
     selection = wanted.select(letters, letters.statuses.read())
-    digest = preview(letters, selection, "drop")
+    digest = preview(letters, selection, "drop", dry_run=dry_run)
     if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):
         return
     action = new_action("drop", selection, digest, reason, ActionState.DONE)
@@ -85,7 +88,28 @@ def actions(
         if json:
             typer.echo(msgspec.json.encode(action).decode())
         else:
-            typer.echo(_line(action, len(statuses.claimed(action.id))))
+            left = len(statuses.claimed(action.id))
+            typer.echo(_line(action, left))
+            if left and not _runs_here(action):
+                tell(_remedy(letters, action))
+
+
+def _runs_here(action: BulkAction) -> bool:
+    """Whether a process of this host is at a replay, as far as its usual state folder tells."""
+    from kafka_etl.runtime.daemon.state_folder import default_folder, is_running
+
+    return is_running(default_folder(), action.instance)
+
+
+def _remedy(letters: Letters, action: BulkAction) -> str:
+    """How a replay goes on; nobody can tell whether another host is at one that was killed."""
+    from kafka_etl.dead_letters.statuses import ActionState
+
+    stopped = "Stopped? " if action.state is ActionState.RUNNING else ""
+    return (
+        f"  {stopped}Go on: {go_on(letters, action)}\n"
+        f"  Give its letters back: {give_back(letters, action)}"
+    )
 
 
 def _line(action: BulkAction, left: int) -> str:

@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -14,12 +15,33 @@ from kafka_etl.terminal import WIPE, overwrite, overwrites
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.cli.dlq.finding import LetterFolder, LetterTopic
+    from kafka_etl.dead_letters.statuses import LetterStatus
     from kafka_etl.dlq.index import Index
     from kafka_etl.dlq.where import Where
 
 T = TypeVar("T")
 
 _EVERY: Final = 0.2
+
+
+class StatusChoice(StrEnum):
+    """Which dead letters are wanted, by what became of them."""
+
+    OPEN = "open"
+    REPLAYING = "replaying"
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+    ALL = "all"
+
+    @property
+    def wanted(self) -> LetterStatus | None:
+        """The status; None: any."""
+        from kafka_etl.dead_letters.statuses import LetterStatus
+
+        return None if self is StatusChoice.ALL else LetterStatus(self.value)
+
+
+StatusOption = Annotated[StatusChoice, typer.Option("--status", help="Those of a status.")]
 
 
 def parse_where(text: str | None) -> Where | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from kafka_etl.cli.cluster import Cluster, accepts_tasks, find_cluster, is_file
+from kafka_etl.cli.cluster import Cluster, accepts_tasks, find_cluster, has_journal, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
@@ -210,7 +210,7 @@ def tasks_of(found: LetterSource, given: str) -> LettersOfTasks | None:
     spec, ending = found.cluster.spec, undelivered_of("")
     is_file = accepts_tasks(spec)
     name = found.topic.removesuffix(ending)
-    is_undelivered = found.topic.endswith(ending) and (is_file or _has_journal(found.admin, name))
+    is_undelivered = found.topic.endswith(ending) and (is_file or has_journal(found.admin, name))
     if not is_file and not is_undelivered:
         return None
     which = quote(given if is_file else name)
@@ -225,17 +225,6 @@ def tasks_of(found: LetterSource, given: str) -> LettersOfTasks | None:
         f"`kafka-etl tasks retry {which} ID` runs the task once more; or --where and --state in "
         "place of ID.",
     )
-
-
-def _has_journal(admin: Admin, name: str) -> bool:
-    """Whether there is a task pipeline of this name, as far as this user may know."""
-    from kafka_etl.errors import NotAuthorized
-    from kafka_etl.tasks.placing import journal_of
-
-    try:
-        return bool(admin.topics({journal_of(name)}, "READ"))
-    except NotAuthorized:
-        return True
 
 
 def find_source(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from kafka_etl.readable import shown, time_of
+from kafka_etl.readable import counted, shown, time_of
 from kafka_etl.terminal import fitting, is_narrow, wrapped
 
 if TYPE_CHECKING:
@@ -49,7 +49,15 @@ def table(kinds: Iterable[Kind], total: int, topic: str, width: int | None) -> I
             yield fitting(f"{_INDENT}{failure}", width)
         states = [f"{count:,} {status}" for status, count in sorted(kind.counts.items())]
         some = f" ({', '.join(states)})" if set(kind.counts) != {LetterStatus.OPEN} else ""
-        yield f"{_INDENT}for example {place_of(kind.example, topic)}{some}"
+        yield f"{_INDENT}for example {place_of(kind.example, topic)}{some}{_others(kind)}"
+
+
+def _others(kind: Kind) -> str:
+    """How many letters of a kind say something else than the example does."""
+    if not kind.other_texts:
+        return ""
+    least = "at least " if kind.is_sampled else ""
+    return f"; and {least}{counted(kind.other_texts, 'other message')}"
 
 
 def letter_line(row: LetterRow, topic: str, width: int | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, source_of
-from kafka_etl.cli.dlq.filters import opened_index, parse_where
+from kafka_etl.cli.dlq.filters import StatusChoice, StatusOption, opened_index, parse_where
 from kafka_etl.cli.dlq.finding import (
     GivenOrFiles,
     LetterSource,
@@ -38,16 +38,6 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-class StatusChoice(StrEnum):
-    """Which dead letters are wanted, by what became of them."""
-
-    OPEN = "open"
-    REPLAYING = "replaying"
-    REPLAYED = "replayed"
-    DROPPED = "dropped"
-    ALL = "all"
-
-
 def list_letters(  # noqa: PLR0913 - one parameter per option
     given: GivenOrFiles,
     *,
@@ -60,9 +50,7 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     fingerprint: Annotated[
         str | None, typer.Option("--fingerprint", metavar="F", help="Those of one kind.")
     ] = None,
-    status: Annotated[
-        StatusChoice, typer.Option("--status", help="Those of a status.")
-    ] = StatusChoice.OPEN,
+    status: StatusOption = StatusChoice.OPEN,
     each: Annotated[bool, typer.Option("--each", help="The letters, one a line.")] = False,
     form: Annotated[
         Format, typer.Option("--format", help="json: one object a line.")
@@ -86,7 +74,7 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
 
     test = parse_where(where)
     found = find_source(given, kafka, pipeline, parse_sets(sets))
-    wanted = None if status is StatusChoice.ALL else LetterStatus(status.value)
+    wanted = status.wanted
     limit = _SHOWN if count is None and form is Format.TABLE else count
     with opened_index(found, rebuild=rebuild) as index:
         if each:
@@ -97,6 +85,8 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
                 _tell_next(found, given, kinds[0])
             if form is Format.TABLE and test is None and fingerprint is None:
                 _tell_share_of_read(index, found, given)
+        if wanted is LetterStatus.REPLAYING and form is Format.TABLE:
+            typer.echo(f"Their replays: kafka-etl dlq actions {quote(given)}", err=True)
         if test is not None and test.unfit:
             said = f"{test.unfit:,} letters have no such field, or one of another type: left out"
             typer.echo(said, err=True)
@@ -139,6 +129,7 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     limit: int | None,
 ) -> list[Kind]:
     from kafka_etl.cli.dlq.kind_table import kind_fields, table
+    from kafka_etl.readable import counted
 
     kinds = index.kinds(where, fingerprint, status)
     total = sum(kind.letters for kind in kinds)
@@ -150,11 +141,12 @@ def _list_kinds(  # noqa: PLR0913, PLR0917 - the selection, and how it is shown
     if not kinds:
         typer.echo(f"{index.topic} has no {state}dead letters that fit", err=True)
         return kinds
-    typer.echo(f"{index.topic}: {total:,} {state}dead letters of {len(kinds):,} kinds")
+    letters = counted(total, f"{state}dead letter")
+    typer.echo(f"{index.topic}: {letters} of {counted(len(kinds), 'kind')}")
     for line in table(shown, total, index.topic, columns()):
         typer.echo(line)
     if len(shown) < len(kinds):
-        typer.echo(f"{len(kinds) - len(shown):,} more kinds: -n {len(kinds)}", err=True)
+        typer.echo(f"{counted(len(kinds) - len(shown), 'more kind')}: -n {len(kinds)}", err=True)
     return kinds
 
 

@@ -65,7 +65,7 @@ def as_text(every: Everything) -> str:
         f"status     {_status(every)}",
         f"pipeline   {plain(letter.pipeline)}{_process(letter.context)}",
         f"failure    {failure(letter, 0)}{version}",
-        f"cause      {plain(letter.fingerprint)}",
+        f"kind       fingerprint {plain(letter.fingerprint)}",
         *([f"trace      {plain(every.trace)}"] if every.trace else []),
         f"attempts   {letter.attempts}",
         *_attempts(letter.context),

@@ -13,9 +13,9 @@ _PAYLOAD: Final = 300
 _ERROR: Final = 300
 
 
-def brief(letter: StoredLetter) -> str:
-    """Render a dead letter of a topic on a few lines, beginning with its ID and its time."""
-    return f"{letter.at.id}  {time_of(letter.written_ms)}  {briefly(letter)}"
+def brief(letter: StoredLetter, status: str) -> str:
+    """Render a dead letter of a topic on a few lines, beginning with ID, time and status."""
+    return f"{letter.at.id}  {time_of(letter.written_ms)}  {status}  {briefly(letter)}"
 
 
 def briefly(letter: StoredLetter) -> str:
@@ -30,9 +30,9 @@ def briefly(letter: StoredLetter) -> str:
     return "\n".join(lines)
 
 
-def as_json(letter: StoredLetter) -> str:
-    """Render a dead letter as JSON on one line, with its whole context."""
-    return orjson.dumps(parts_of(letter)).decode()
+def as_json(letter: StoredLetter, status: str) -> str:
+    """Render a dead letter as JSON on one line, with its status and its whole context."""
+    return orjson.dumps({**parts_of(letter), "status": {"status": status}}).decode()
 
 
 def parts_of(letter: StoredLetter) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
         selection = wanted.select(letters, statuses)
         edits = edited(letters, selection) if edit else {}
         details = _details(order, edits)
-        digest = preview(letters, selection, "replay", *details)
+        digest = preview(letters, selection, "replay", *details, dry_run=dry_run)
         if transform:
             show_transformed(file, overrides, letters, selection, order)
         if not agreed(letters, selection, digest, dry_run=dry_run, plan=plan, yes=yes):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from kafka_etl.cli.dlq.bulk import Letters, now_ms, tell
+from kafka_etl.cli.dlq.bulk import Letters, give_back, go_on, now_ms, tell
 from kafka_etl.log import get_logger
 from kafka_etl.terminal import WIPE, overwrite, overwrites
 
@@ -117,7 +117,9 @@ def _through_daemon(  # noqa: PLR0913, PLR0917 - the parts of a replay
     sources = sorted({claim.record.topic for claim in claims})
     order = replace(order, sources=sources)
     progress = ReplayProgress(len(claims), shown=not order.release)
-    daemon, folder = _daemon(replay_document(document, spec, order), order, state_dir, progress)
+    daemon, folder = _daemon(
+        replay_document(document, spec, order), order, action, state_dir, progress
+    )
     change = letters.statuses.change()
     change.write(msgspec.structs.replace(action, state=ActionState.RUNNING, run=order.run))
     status = _run(daemon, progress)
@@ -127,7 +129,11 @@ def _through_daemon(  # noqa: PLR0913, PLR0917 - the parts of a replay
 
 
 def _daemon(
-    document: Document, order: ReplayOrder, state_dir: Path | None, progress: ReplayProgress
+    document: Document,
+    order: ReplayOrder,
+    action: BulkAction,
+    state_dir: Path | None,
+    progress: ReplayProgress,
 ) -> tuple[Daemon, Path]:
     """Make the daemon, and return its state folder, too.
 
@@ -154,7 +160,7 @@ def _daemon(
     configure(logs.levels)
     loaded: Loaded = (document, spec)
     folder = state_dir or default_folder()
-    instance = f"replay-{order.action}"
+    instance = action.instance
     options = DaemonOptions(
         run=RunOptions(until_end=True, workers=1, logs=logs),
         state_folder=folder,
@@ -214,8 +220,8 @@ def _sum_up(
     tell(f"replay {action.id}: {replayed:,} of {action.count:,} replayed, {failed:,} failed again")
     if left:
         tell(
-            f"{left:,} are left. Go on: kafka-etl dlq replay {letters.given} --resume {action.id}\n"
-            f"Give them back: kafka-etl dlq release {letters.given} {action.id}"
+            f"{left:,} are left. Go on: {go_on(letters, action)}\n"
+            f"Give them back: {give_back(letters, action)}"
         )
         return status or 1
     left_open = action.count - replayed

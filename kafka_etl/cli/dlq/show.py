@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nlargest
-from operator import attrgetter
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kafka_etl.cli.cluster import KafkaOption, PipelineOption, is_file
+from kafka_etl.cli.dlq.filters import StatusChoice, StatusOption, opened_index
 from kafka_etl.cli.dlq.finding import (
     GivenOrFiles,
     LetterSource,
@@ -23,10 +22,12 @@ from kafka_etl.cli.dlq.forms import Form
 from kafka_etl.cli.options import Sets, parse_sets
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
+    from kafka_etl.cli.dlq.finding import LetterFolder
     from kafka_etl.cli.dlq.one import Everything
     from kafka_etl.contracts import Codec
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.dead_letters.statuses import BulkAction, Status
+    from kafka_etl.dlq.rows import LetterRow
     from kafka_etl.dlq.source_records import Neighbours
 
 
@@ -47,11 +48,12 @@ def show(  # noqa: PLR0913 - one parameter per option
     ] = None,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
+    status: StatusOption = StatusChoice.OPEN,
     count: Annotated[int, typer.Option("-n", min=1, help="How many dead letters.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Show everything about one dead letter, or the newest ones in brief; changes nothing.
+    """Show everything about one dead letter, or the newest open ones in brief; changes nothing.
 
     With a pipeline file, values in Avro and the like are decoded as the pipeline decodes them.
 
@@ -61,7 +63,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     overrides = parse_sets(sets)
     topic = find_source(where, kafka, pipeline, overrides)
     if wanted is None:
-        newest = _show_newest(topic, count, json=json)
+        newest = _show_newest(topic, count, status, json=json)
         if newest is not None and not json:
             all_kinds = f"All kinds: kafka-etl dlq list {quote(where)}"
             all_about_one = f"All about one: kafka-etl dlq show {quote(where)} {newest.at.id}"
@@ -75,30 +77,39 @@ def show(  # noqa: PLR0913 - one parameter per option
     typer.echo(as_json(every) if json else as_text(every))
 
 
-def _show_newest(topic: LetterSource, count: int, *, json: bool) -> StoredLetter | None:
-    """Show the newest dead letters; return the newest one, or None if there is none."""
+def _show_newest(
+    topic: LetterTopic | LetterFolder, count: int, status: StatusChoice, *, json: bool
+) -> StoredLetter | None:
+    """Show the newest dead letters of a status; return the newest one, or None if there is none."""
     from kafka_etl.cli.dlq.rendering import as_json, brief
 
-    letters, others = _newest(topic, count)
-    for letter in letters:
-        typer.echo(as_json(letter) if json else brief(letter))
+    with opened_index(topic) as index:
+        rows = index.newest(count, status.wanted)
+        others = index.strangers
+    letters = _read(topic, rows)
+    for letter, of_letter in letters:
+        typer.echo(as_json(letter, of_letter) if json else brief(letter, of_letter))
     if others:
         typer.echo(f"{others} records there are no dead letters", err=True)
-    elif not letters:
-        typer.echo(f"{topic.topic} has no dead letters", err=True)
-    return letters[0] if letters else None
+    if not rows:
+        kind = "" if status.wanted is None else f"{status} "
+        typer.echo(f"{topic.topic} has no {kind}dead letters", err=True)
+    return letters[0][0] if letters else None
 
 
-def _newest(topic: LetterSource, count: int) -> tuple[list[StoredLetter], int]:
-    """The newest dead letters, the newest first, and the number of other records among them."""
-    from kafka_etl.dead_letters.decode import decode_letter
-    from kafka_etl.kafka.topics import last_records
+def _read(topic: LetterSource, rows: Sequence[LetterRow]) -> list[tuple[StoredLetter, str]]:
+    """Read the letters of some rows of the index, in the order of the rows; each has its status."""
+    from kafka_etl.dlq.index import runs_of
+    from kafka_etl.record import Partition
 
-    if not isinstance(topic, LetterTopic):
-        return nlargest(count, topic.letters(), key=attrgetter("written_ms")), 0
-    newest = last_records(topic.cluster.consumer, topic.ranges, count)
-    letters = [letter for r in reversed(newest) if (letter := decode_letter(r)) is not None]
-    return letters, len(newest) - len(letters)
+    found = {
+        (letter.at.partition, letter.at.offset): letter
+        for run in runs_of(sorted(rows))
+        for letter in topic.letters(
+            {Partition(topic.topic, run[0].partition): (run[0].offset, run[-1].offset + 1)}
+        )
+    }
+    return [(found[row.place], row.status) for row in rows if row.place in found]
 
 
 def _everything(

@@ -94,19 +94,19 @@ class Request:
         return {(task.row.partition, task.row.id): task.row for task in tasks}.values()
 
 
-def preview(pipeline: str, verb: str, chosen: Chosen) -> None:
+def preview(pipeline: str, verb: str, chosen: Chosen, say: Callable[[str], None] = tell) -> None:
     """Show what an order by filter is for."""
-    from kafka_etl.readable import plain
+    from kafka_etl.readable import counted, plain
 
-    tell(f"{verb} {len(chosen.rows):,} tasks of {pipeline}: {chosen.words}")
+    say(f"{verb} {counted(len(chosen.rows), 'task')} of {pipeline}: {chosen.words}")
     for reason, number in Counter(reason for _, reason in chosen.left).most_common():
-        tell(f"  {number:,} more are left alone: {reason}")
+        say(f"  {number:,} more are left alone: {reason}")
     kinds = Counter(f"{row.state}  {row.error_type}".rstrip() for row in chosen.rows)
     for kind, number in kinds.most_common(_KINDS):
-        tell(f"  {number:>9,}  {plain(kind)}")
+        say(f"  {number:>9,}  {plain(kind)}")
     every = max(1, len(chosen.rows) // _SAMPLE)
     for row in chosen.rows[::every][:_SAMPLE]:
-        tell(f"  such as  {plain(row.id)}")
+        say(f"  such as  {plain(row.id)}")
 
 
 def confirm(chosen: Chosen, *, yes: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kafka_etl.cli.cluster import find_cluster, is_file
+from kafka_etl.cli.cluster import find_cluster, has_journal, is_file
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.task_history.index import Index
@@ -62,8 +62,10 @@ def find_pipeline(
 
     Raises:
         ConfigError: The file is not valid.
+        TopicMissing: A folder was given, which has no pipeline file; nor is its name a pipeline's.
         BrokersUnreachable: No broker answers.
     """
+    from kafka_etl.errors import TopicMissing
     from kafka_etl.kafka.admin import reached
     from kafka_etl.task_history.pipeline import TaskPipeline
 
@@ -71,6 +73,9 @@ def find_pipeline(
     cluster = find_cluster(kafka, file or pipeline, overrides)
     name = cluster.spec.name if file is not None and cluster.spec is not None else given
     admin = reached(cluster.admin)
+    if file is None and Path(given).is_dir() and not has_journal(admin, name):
+        said = f"there is no pipeline file in `{given}`, nor a pipeline of that name"
+        raise TopicMissing(said, "Name a pipeline file, or a folder that has one.")
     logs = _logs_topic(file or pipeline, overrides)
     return TaskPipeline(name, cluster.consumer, cluster.producer, admin, logs)
 

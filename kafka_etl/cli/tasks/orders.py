@@ -30,7 +30,11 @@ PlanOption = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
 Confirmed = Annotated[bool, typer.Option("--yes", help="Do not ask, however many there are.")]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object a line: id, state, generation, taken.")
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object a line: id, state, generation, taken. Of a dry run: plan, tasks.",
+    ),
 ]
 
 
@@ -205,11 +209,16 @@ def _planned(found: TaskPipeline, order: Order, request: Request, manner: Manner
         return chosen
     with opened_index(found) as index:
         chosen = request.choose(index, order.objection)
-    preview(found.name, order.verb, chosen)
     if not manner.dry_run:
+        preview(found.name, order.verb, chosen)
         confirm(chosen, yes=manner.yes)
-    elif chosen.rows:
-        tell(f"plan: {save(Plan(found.name, meant, chosen.words, chosen.rows))}")
+        return chosen
+    preview(found.name, order.verb, chosen, tell if manner.json else typer.echo)
+    name = save(Plan(found.name, meant, chosen.words, chosen.rows)) if chosen.rows else None
+    if manner.json:
+        typer.echo(_json({"plan": name, "tasks": len(chosen.rows)}))
+    elif name is not None:
+        typer.echo(f"plan: {name}")
     return chosen
 
 

@@ -60,9 +60,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
     seconds, overrides = parse_timeout(timeout), parse_sets(sets)
     body = read_input(data, file, "-d")
     if task is not None:
-        name = _checked(task)
+        name = _checked(task, "--id")
     elif is_file(given):
-        name = _by_file(Path(given), overrides, body)
+        name = _by_file(Path(given), overrides, body, "-f" if data is None else "-d")
     else:
         name = random_id(8)
     with no_error_looks_like_an_outcome() if wait else nullcontext():
@@ -98,8 +98,14 @@ def _submit(
         return wait_for(watch, {place: state}, seconds) if wait else 0
 
 
-def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
+def _by_file(file: Path, overrides: Mapping[str, str], body: bytes, option: str) -> str:
     """The id that the file's expression gives an input; a random one, if the file has none.
+
+    Args:
+        file: The pipeline file, or its folder.
+        overrides: Place in the pipeline file -> YAML text of its value.
+        body: The input.
+        option: The option that the input comes from.
 
     Raises:
         ConfigError: The file is not valid.
@@ -118,13 +124,17 @@ def _by_file(file: Path, overrides: Mapping[str, str], body: bytes) -> str:
     try:
         found = id_by_hand(Expression(settings["id"]), settings["source"], folder, body)
     except ValueError as error:
-        said = f"the file's `id` is not for this input: {error}. Give the id itself"
-        raise typer.BadParameter(said, param_hint="--id") from error
-    return _checked(found)
+        said = f"the file's `id` is not for this input: {error}. Correct it, or give --id"
+        raise typer.BadParameter(said, param_hint=option) from error
+    return _checked(found, option)
 
 
-def _checked(task: str) -> str:
+def _checked(task: str, option: str) -> str:
     """The id, if it is one.
+
+    Args:
+        task: The id.
+        option: The option that the id comes from.
 
     Raises:
         typer.BadParameter: The text is no id.
@@ -133,7 +143,7 @@ def _checked(task: str) -> str:
 
     problem = id_problem(task)
     if problem is not None:
-        raise typer.BadParameter(f"this cannot be the id of a task: {problem}", param_hint="--id")
+        raise typer.BadParameter(f"this cannot be the id of a task: {problem}", param_hint=option)
     return task
 
 

@@ -85,6 +85,18 @@ class StateFolder:
         self._lock.close()
 
 
+def is_running(base: Path, instance: str) -> bool:
+    """Whether a daemon of this host runs as the instance; False also where that is not known."""
+    try:
+        with (base / instance / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def kept_instance(base: Path) -> str | None:
     """Return the default name of an instance that has started before; None: none has.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.errors import ConfigError, InstanceInUse, StateFolderUnusable
-from kafka_etl.runtime.daemon.state_folder import StateFolder, default_folder
+from kafka_etl.runtime.daemon.state_folder import StateFolder, default_folder, is_running
 
 TAKE = """
 import sys
@@ -51,6 +51,14 @@ def test_a_second_daemon_is_refused_in_another_process(tmp_path: Path) -> None:
     assert take_elsewhere(tmp_path, "green") == "green"
     folder.close()
     assert take_elsewhere(tmp_path, "blue") == "blue"
+
+
+def test_others_see_whether_a_daemon_runs(tmp_path: Path) -> None:
+    assert not is_running(tmp_path, "blue")
+    folder = StateFolder(tmp_path, "blue")
+    assert is_running(tmp_path, "blue")
+    folder.close()
+    assert not is_running(tmp_path, "blue")
 
 
 def test_a_run_beside_a_daemon_has_a_name_of_its_own_and_keeps_it(tmp_path: Path) -> None:

@@ -249,6 +249,7 @@ FILTERED = [
     head("new", S.SUCCEEDED, AT - HOUR, finished_ms=AT - HOUR, result="1"),
     head("bad", S.FAILED, AT - 2 * HOUR, error=Failure("OSError", "disk"), finished_ms=AT),
     head("odd", S.FAILED, AT - HOUR - 1, error=Failure("KeyError", "'x'"), generation=3),
+    head("own", S.FAILED, AT - 3 * HOUR, error=Failure("shop.errors.OSError", "no")),
     head("run", S.RUNNING, AT, token="k", started_ms=AT - HOUR, executor="host-1"),
     head("fed", S.ENQUEUED, AT - 7, origin=Origin("uploads", 1, 5)),
 ]
@@ -257,26 +258,30 @@ FILTERED = [
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("state == 'Failed'", ["odd", "bad"]),
-        ("state in ['Failed', 'Running'] and generation == 1", ["run", "bad"]),
-        ("error.type == 'OSError'", ["bad"]),
+        ("state == 'Failed'", ["odd", "bad", "own"]),
+        ("state in ['Failed', 'Running'] and generation == 1", ["run", "bad", "own"]),
+        ("error.type == 'OSError'", ["bad", "own"]),
+        ("error.type == 'shop.errors.OSError'", ["own"]),
+        ("error.type == 'Error'", []),
+        ("error.type in ('shop.errors.OSError', 'KeyError')", ["odd", "own"]),
+        ("state == 'Failed' and error.type != 'OSError'", ["odd"]),
         ("'disk' in error.message", ["bad"]),
         ("error == 'OSError: disk'", ["bad"]),
         ("changed > '90m ago' and state == 'Succeeded'", ["new"]),
         ("finished < '2h ago'", ["old"]),
-        ("finished == null", ["run", "fed", "odd"]),
+        ("finished == null", ["run", "fed", "odd", "own"]),
         ("progress < 0.5", ["run"]),
         ("progress.text == 'half'", ["run"]),
         ("source.topic == 'uploads' and source.offset == 5", ["fed"]),
         ("source == 'uploads/1/5'", ["fed"]),
         ("executor == 'host-1'", ["run"]),
         ("generation > 1", ["odd"]),
-        ("startswith(id, 'o')", ["odd", "old"]),
+        ("startswith(id, 'o')", ["odd", "own", "old"]),
         ("by == 'ann@host' and state == 'Running'", ["run"]),
         ("size > 12", []),
         ("id == 'a' or state == 'Running'", ["run"]),
         ("state == 'Running' or finished < '2h ago'", ["run", "old"]),
-        ("true", ["run", "fed", "new", "odd", "bad", "old"]),
+        ("true", ["run", "fed", "new", "odd", "bad", "own", "old"]),
     ],
 )
 def test_filters(store: Store, written: Journal, where: str, expected: list[str]) -> None:
@@ -288,7 +293,11 @@ def test_filters(store: Store, written: Journal, where: str, expected: list[str]
 
 def test_a_filter_and_states_must_both_fit(store: Store, written: Journal) -> None:
     take_in(store, written.heads(FILTERED))
-    assert ids(store, "state in ['Failed', 'Running']", "Failed", "Succeeded") == ["odd", "bad"]
+    assert ids(store, "state in ['Failed', 'Running']", "Failed", "Succeeded") == [
+        "odd",
+        "bad",
+        "own",
+    ]
 
 
 def test_tasks_to_which_the_filter_cannot_be_applied_are_counted(
@@ -306,6 +315,7 @@ def test_tasks_to_which_the_filter_cannot_be_applied_are_counted(
         ("stat == 'Failed'", "did you mean `state`?"),
         ("changed > 'yesterday'", "write 2026-11-28"),
         ("error.kind == 'x'", "Fields: error.type, error.message"),
+        ("state == 'runing'", "`runing` is no state; did you mean `Running`?"),
     ],
 )
 def test_a_wrong_filter_is_explained(text: str, said: str) -> None:
@@ -317,10 +327,14 @@ def test_a_wrong_filter_is_explained(text: str, said: str) -> None:
 def test_comparisons_to_constants_are_left_to_the_database() -> None:
     where = Where("error.type == 'OSError' and finished < '2h ago' and 'x' in id and size > 7", NOW)
     assert where.bounds == [
-        Bound("error_type", "=", "OSError"),
+        Bound("error_type", "LIKE", "%OSError"),
         Bound("finished_ms", "<", AT - 2 * HOUR),
         Bound("size", ">", 7),
     ]
+    assert Where("error.type == 'shop.NoRate'", NOW).bounds == [
+        Bound("error_type", "=", "shop.NoRate")
+    ]
+    assert Where("error.type != 'OSError'", NOW).bounds == []
     assert Where("size == 'x' and by == 3 and attempts > 2.5", NOW).bounds == []
 
 
