@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Literal, cast
 
 from kafka_etl.contracts import (
@@ -200,7 +201,7 @@ class PluginRegistry:
         if not found:
             raise UnknownPlugin(
                 f"there is no plug-in called `{name}`",
-                did_you_mean(name, {plugin.name for plugin in self}),
+                _with_colon(name) or did_you_mean(name, {plugin.name for plugin in self}),
             )
         return found
 
@@ -222,10 +223,17 @@ class PluginRegistry:
         if found is not None:
             return found
         names = sorted(n for k, n in self._plugins if k == kind and n not in _INTERNAL)
+        colon = _with_colon(name) if kind == "operators" else ""
         raise UnknownPlugin(
             f"there is no {kind[:-1]} called `{name}`; installed: {', '.join(names)}",
-            did_you_mean(name, names),
+            colon or did_you_mean(name, names),
         )
+
+
+def _with_colon(name: str) -> str:
+    """A question whether `module.function` is meant as `module:function`; empty: hardly."""
+    module, _, attribute = name.rpartition(".")
+    return f"did you mean `{module}:{attribute}`?" if module and attribute.isidentifier() else ""
 
 
 @contextmanager
@@ -326,6 +334,8 @@ def import_object(use: str) -> Any:
     target: Any = module
     for part in attribute.split("."):
         if not hasattr(target, part):
+            if (shadowed := _shadowed(module)) is not None:
+                raise shadowed
             names = [n for n in dir(target) if not n.startswith("_")]
             raise UnknownPlugin(
                 f"module {module_name} has no `{attribute}`",
@@ -333,6 +343,25 @@ def import_object(use: str) -> Any:
             )
         target = getattr(target, part)
     return target
+
+
+def _shadowed(module: ModuleType) -> UnknownPlugin | None:
+    """The error of a file beside the pipeline that another module of its name hides, if so."""
+    name = module.__name__.partition(".")[0]
+    beside = next((p for p in _sources(Path(sys.path[0] or "."), name) if p.is_file()), None)
+    found = getattr(sys.modules.get(name), "__file__", None)
+    if beside is None or (found is not None and Path(found).resolve() == beside.resolve()):
+        return None
+    whose = "Python's own module" if name in sys.stdlib_module_names else "another module"
+    return UnknownPlugin(
+        f"`{name}` is {whose} ({found or 'built in'}), not the file beside the pipeline",
+        f"Rename {beside.name if beside.parent.name != name else f'the folder {name}'} beside the "
+        "pipeline: two modules of one name cannot both be imported.",
+    )
+
+
+def _sources(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.py", folder / name / "__init__.py"
 
 
 def _broken(what: str, error: BaseException) -> BrokenPlugin:

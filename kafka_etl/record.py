@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -109,6 +109,14 @@ class Record(msgspec.Struct, eq=False, gc=False):
     source: SourceRecord | None = None
     stamped: bool = False
     emptied: bool = False
+
+    def __class_getitem__(cls, item: object) -> NoReturn:
+        """Raise TypeError: the value of a record is plain data."""
+        name = getattr(item, "__name__", str(item))
+        raise TypeError(
+            f"Record takes no class: annotate the parameter with `{name}` to be given the value as "
+            f"an object of it; to route such an object, return `Record(it).to(topic)`"
+        )
 
     @classmethod
     def of(cls, source: SourceRecord, value: Any) -> Record:

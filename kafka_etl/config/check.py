@@ -171,7 +171,7 @@ def _finding(
             return document.finding(
                 Code.MISSING_KEY, message, place[:-1], at_key=True, allowed=allowed
             )
-        return _unknown(document, place, allowed)
+        return _unknown(model, document, place, allowed)
     if (lost := _astray_in_client(document, problem, place)) is not None:
         return lost
     choices = [choice for problem in problems for choice in problem.choices]
@@ -185,18 +185,21 @@ def _finding(
     )
 
 
-def _unknown(document: Document, place: Loc, allowed: Sequence[str]) -> Finding:
+def _unknown(
+    model: type[BaseModel], document: Document, place: Loc, allowed: Sequence[str]
+) -> Finding:
     """Make the finding of a key that is unknown at its place: misspelt, or valid elsewhere."""
     key, at = str(place[-1]), place[:-1]
     near, home = did_you_mean(key, allowed), home_of(key, at)
     in_plugin = at[-1:] in {("with",), ("create",)}  # there a misspelling is likelier
+    misplaced = model.misplaced.get(key, "") if issubclass(model, Settings) else ""
     return document.finding(
         Code.UNKNOWN_KEY,
         f"unknown key {_name(place)}",
         place,
         at_key=True,
         allowed=allowed,
-        hint=(near or home) if in_plugin else (home or near),
+        hint=misplaced or ((near or home) if in_plugin else (home or near)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -27,6 +27,9 @@ class Settings(BaseModel):
     """Base of every settings model: unknown keys are errors, values are fixed once loaded."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    misplaced: ClassVar[Mapping[str, str]] = {}
+    """Key that users take for a setting -> hint what to do instead."""
 
 
 class UseSettings(Settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from kafka_etl.functions.signature import (
     contexts,
     is_async,
     prefilled,
+    require_keywords,
     settings_model,
     shape_of,
     takes_anything,
@@ -100,7 +101,9 @@ def settings_of(target: Callable[..., Any], name: str) -> type[Settings]:
             "Name a function `f(value)` or a class with `__call__(self, value)`.",
         )
     try:
-        return settings_model(_constructor(target), name, inspect.getdoc(target) or "")
+        constructor = _constructor(target)
+        require_keywords(constructor, name, dataclass=is_dataclass(target))
+        return settings_model(constructor, name, inspect.getdoc(target) or "")
     except ValueError as error:  # of inspect
         raise OperatorSignatureError(
             f"operator {name} does not tell which parameters it has: {error}",
@@ -138,8 +141,12 @@ def bind(  # noqa: PLR0913 - the policies of one operator; its one caller names 
         values = {}
     call = operator if inspect.isroutine(operator) or not callable(operator) else operator.__call__
     if not callable(call) or not takes_anything(call):
+        made = type(operator).__name__
         raise OperatorSignatureError(
-            f"operator {name} takes no record: {type(operator).__name__} cannot be called with one",
+            f"operator {name}: `{target.__name__}()` has no parameter for the record, and gives no "
+            f"operator: what it returns is of type {made}"
+            if inspect.isfunction(target)
+            else f"operator {name} takes no record: {made} cannot be called with one",
             "Give the function, or the class's `__call__`, a parameter for the record.",
         )
     declared = _declared(target, operator, call)

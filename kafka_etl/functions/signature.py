@@ -92,15 +92,9 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
     Raises:
         OperatorSignatureError: Naming the operator, the parameter and the fix.
     """
+    require_keywords(function, name)
     hints = _hints(function, name)
-    first, *others = _positional(function)
-    for parameter in others:
-        if parameter.default is parameter.empty and hints.get(parameter.name) is not Context:
-            raise OperatorSignatureError(
-                f"operator {name}: parameter `{parameter.name}` has no value",
-                f"Put `*` before it (`*, {parameter.name}`) to make it a setting, or annotate it "
-                "with `Context`.",
-            )
+    first = _positional(function)[0]
     takes, batch, nullable = _takes(hints.get(first.name, Any), declared, name, first.name)
     if declared.mixes and not batch:
         raise OperatorSignatureError(
@@ -120,6 +114,28 @@ def shape_of(function: Callable[..., Any], declared: Declaration, name: str) -> 
         columns=_columns(declared, takes, name),
         reads_only=declared.reads_only,
     )
+
+
+def require_keywords(function: Callable[..., Any], name: str, *, dataclass: bool = False) -> None:
+    """Check that the first positional parameter is the only one that needs a value.
+
+    Args:
+        function: An operator, or the `__init__` of a class, whose first parameter is `self`.
+        name: Name of the operator, for errors.
+        dataclass: Whether the function is the `__init__` that a dataclass has got.
+
+    Raises:
+        OperatorSignatureError: Naming the operator, the parameter and the fix.
+    """
+    for parameter in _further(function, name):
+        if parameter.default is parameter.empty:
+            raise OperatorSignatureError(
+                f"operator {name}: parameter `{parameter.name}` has no value",
+                "Write `@dataclass(kw_only=True)` to make its fields settings."
+                if dataclass
+                else f"Put `*` before it (`*, {parameter.name}`) to make it a setting, or annotate "
+                "it with `Context`.",
+            )
 
 
 def value_types(function: Callable[..., Any], shape: Shape, name: str) -> tuple[Any, ValueTypes]:
@@ -189,6 +205,11 @@ def _model(function: Callable[..., Any], name: str, told: str) -> type[Settings]
         model: type[Settings] = create_model(
             f"{name} settings", __base__=Settings, __doc__=told, **fields
         )
+        model.misplaced = {
+            parameter.name: f"put `*` before `{parameter.name}` in the operator's parameters: only "
+            "what follows a `*` is a setting"
+            for parameter in _further(function, name)
+        }
     except PydanticUserError as error:
         raise OperatorSignatureError(
             f"operator {name}: a setting has a type that cannot be checked: {error.message}",
@@ -259,6 +280,13 @@ def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return [p for p in inspect.signature(function).parameters.values() if _is_positional(p)]
 
 
+def _further(function: Callable[..., Any], name: str) -> Iterator[inspect.Parameter]:
+    """The positional parameters after the first one, without those for a `Context`."""
+    others = _positional(function)[1:]
+    hints = _hints(function, name) if others else {}
+    return (parameter for parameter in others if hints.get(parameter.name) is not Context)
+
+
 def _is_positional(parameter: inspect.Parameter) -> bool:
     return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
 
@@ -272,7 +300,9 @@ def _hints(function: Callable[..., Any], name: str, *, extras: bool = False) -> 
         raise OperatorSignatureError(
             f"operator {name}: the annotation `{broken[1]}` of `{broken[0]}` does not resolve "
             f"({type(error).__name__}: {error})",
-            "Import the name at run time (not under TYPE_CHECKING), or leave the annotation out.",
+            "Import the name at run time (not under TYPE_CHECKING), or leave the annotation out."
+            if isinstance(error, NameError)
+            else "Correct the annotation, or leave it out.",
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.unit.config.project import findings_in, pipeline, place_of, places
 
 OPS = """
     import enum
+    from dataclasses import dataclass
     from kafka_etl import Record
 
     class Colour(enum.Enum):
@@ -61,6 +63,21 @@ OPS = """
             raise SystemExit(0)
 
         def __call__(self, order: dict) -> dict: ...
+
+    class ForRate:
+        def __init__(self, rate: float) -> None: ...
+
+        def __call__(self, order: dict) -> dict: ...
+
+    @dataclass
+    class Fields:
+        rate: float
+
+        def __call__(self, order: dict) -> dict: ...
+
+    def of_orders(record: "Record[Fields]") -> dict: ...
+
+    def with_default(order: dict, rate: float = 1.0) -> dict: ...
 
     class Uncallable:
         def __init__(self) -> None: ...
@@ -112,6 +129,8 @@ USES = [
     Mistake("'.ops:text'", Code.UNKNOWN_PLUGIN, "`.ops:text` is not `module:name`", "a colon"),
     Mistake("ops:text:x", Code.UNKNOWN_PLUGIN, "`ops:text:x` is not `module:name`", "a colon"),
     Mistake("ops", Code.UNKNOWN_PLUGIN, "there is no operator called `ops`; installed: explode"),
+    Mistake("ops.text", Code.UNKNOWN_PLUGIN, "there is no operator", "did you mean `ops:text`?"),
+    Mistake("queue:f", Code.UNKNOWN_PLUGIN, "module queue has no `f`"),
     # the module
     Mistake("typo:f", Code.BROKEN_PLUGIN, "importing module typo failed", "Mend the import"),
     Mistake("raises:f", Code.BROKEN_PLUGIN, "line 2, in <module>: KeyError: 'USD'"),
@@ -122,10 +141,13 @@ USES = [
     Mistake("ops:takes_a_set", Code.OPERATOR_SIGNATURE, "`order` is annotated with set", "dict"),
     Mistake("ops:gives_none", Code.OPERATOR_SIGNATURE, "would drop every record", "DROP"),
     Mistake("ops:two_records", Code.OPERATOR_SIGNATURE, "parameter `other` has no value", "*, oth"),
+    Mistake("ops:ForRate", Code.OPERATOR_SIGNATURE, "parameter `rate` has no value", "*, rate"),
+    Mistake("ops:Fields", Code.OPERATOR_SIGNATURE, "parameter `rate` has no value", "kw_only=True"),
+    Mistake("ops:of_orders", Code.OPERATOR_SIGNATURE, "Record takes no class", "Correct the annot"),
     Mistake("ops:any_settings", Code.OPERATOR_SIGNATURE, "`**settings` cannot be checked"),
     Mistake("ops:makes_one", Code.OPERATOR_SIGNATURE, "without a parameter", "plain function"),
     Mistake("ops:unresolved", Code.OPERATOR_SIGNATURE, "`Nope` of `order` does not resolve"),
-    Mistake("ops:no_operator", Code.OPERATOR_SIGNATURE, "int cannot be called with one"),
+    Mistake("ops:no_operator", Code.OPERATOR_SIGNATURE, "`no_operator()` has no parameter for the record"),
     Mistake("ops:Uncallable", Code.OPERATOR_SIGNATURE, "Uncallable cannot be called with one"),
     Mistake("time:sleep", Code.OPERATOR_SIGNATURE, "no signature found"),
     Mistake("ops:odd", Code.OPERATOR_SIGNATURE, "ops:odd is no operator: ZeroDivisionError"),
@@ -141,6 +163,26 @@ def test_an_operator_that_is_none_is_named_at_use(folder: Path, mistake: Mistake
     assert mistake.hint in finding.hint
     assert [place_of(finding)] == places(text)
     assert "Traceback" not in finding.render()
+
+
+@pytest.mark.parametrize(
+    ("file", "use", "says", "hint"),
+    [
+        ("queue.py", "queue:f", f"`queue` is Python's own module ({queue.__file__})", "queue.py"),
+        ("json/__init__.py", "json:f", "`json` is Python's own module", "the folder json"),
+        ("sys.py", "sys:f", "`sys` is Python's own module (built in)", "sys.py"),
+        ("pydantic.py", "pydantic:f", "`pydantic` is another module", "pydantic.py"),
+    ],
+)
+def test_a_file_that_another_module_hides_is_to_be_renamed(
+    tmp_path: Path, file: str, use: str, says: str, hint: str
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("def f(value: dict) -> dict: ...")
+    (finding,) = findings_in(tmp_path, pipeline(f"operators: [»'{use}']"))
+    assert finding.code == Code.UNKNOWN_PLUGIN
+    assert says in finding.message
+    assert f"Rename {hint} beside the pipeline" in finding.hint
 
 
 def test_a_failed_import_names_the_line_of_the_users_module(folder: Path) -> None:
@@ -159,6 +201,9 @@ class WrongSetting:
 
 SETTINGS = [
     WrongSetting("ops:convert", "{»rat: 1, rate: 2}", "unknown key `rat`", "mean `rate`?"),
+    WrongSetting(
+        "ops:with_default", "{»rate: 2}", "unknown key `rate`", "put `*` before `rate` in the op"
+    ),
     WrongSetting("ops:convert", "{rate: »fast}", "`rate` should be a number"),
     WrongSetting(
         "ops:convert",
@@ -198,6 +243,14 @@ def test_a_wrong_setting_is_named_in_its_place(folder: Path, wrong: WrongSetting
     assert wrong.says in finding.message
     assert wrong.hint in finding.hint
     assert [place_of(finding)] == places(text)
+
+
+@pytest.mark.parametrize("use", ["ops:two_records", "ops:ForRate"])
+def test_a_parameter_that_is_no_setting_is_named_with_settings_too(folder: Path, use: str) -> None:
+    text = pipeline(f"operators:\n  - use: »{use}\n    with: {{other: 1, rate: 2}}")
+    (finding,) = findings_in(folder, text)
+    assert finding.code == Code.OPERATOR_SIGNATURE
+    assert "Put `*` before it" in finding.hint
 
 
 def test_a_pattern_says_what_is_wrong_with_it_and_where(folder: Path) -> None:
