@@ -80,19 +80,25 @@ def keeper_of(
 
 
 def as_kept(keeper: Keeper, found: Sequence[Standing]) -> list[Standing]:
-    """The standings of a group, with the store's offsets in place of the group's."""
+    """The standings of a group, with the store's offsets in place of the group's.
+
+    A partition that the store does not know begins at the group's offset, unless that is a copy
+    of one that the store has lost.
+    """
     from kafka_etl.kafka.admin import Committed
 
     kept = keeper.store.offsets([standing.partition for standing in found])
-    return [
-        replace(
-            standing,
-            committed=Committed(at.next, f"{keeper.identity.mark}, generation {at.generation}")
-            if (at := kept.get(standing.partition)) is not None
-            else None,
-        )
-        for standing in found
-    ]
+    mark = keeper.identity.mark
+
+    def committed(standing: Standing) -> Committed | None:
+        at, of_group = kept.get(standing.partition), standing.committed
+        if at is not None:
+            return Committed(at.next, f"{mark}, generation {at.generation}")
+        if of_group is None or of_group.note.startswith(mark):
+            return None
+        return Committed(of_group.offset, "of the group: the store begins here")
+
+    return [replace(standing, committed=committed(standing)) for standing in found]
 
 
 def place(keeper: Keeper, changes: Sequence[Change]) -> None:

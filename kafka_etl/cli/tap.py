@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from kafka_etl.cli.cluster import Cluster, KafkaOption, find_cluster, is_file
 from kafka_etl.cli.options import HttpOfDaemon, Sets, StateDir, parse_sets
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
+    from kafka_etl.config.model import PipelineSpec
     from kafka_etl.kafka.admin import Admin
     from kafka_etl.kafka.tail import Tail
     from kafka_etl.record import Partition, SourceRecord
@@ -68,9 +69,13 @@ def tap(  # noqa: PLR0913 - one parameter per option
     cluster = find_cluster(kafka, file, parse_sets(sets), name)
     admin = reached(cluster.admin)
     kinds = _kinds(cluster, admin)
-    begins = _ends(admin, kinds)
+    partitions = _partitions(admin, kinds)
+    begins = admin.latest(partitions)
     until = None if seconds is None else time.monotonic() + seconds
     typer.echo(f"tapping {', '.join(sorted(kinds))}", err=True)
+    if cluster.spec is not None:
+        for line in unseen(cluster.spec, kinds, {partition.topic for partition in partitions}):
+            typer.echo(line, err=True)
     with suppress(KeyboardInterrupt), Tail(cluster.consumer, begins) as tail:
         for number, record in enumerate(_records(tail, until), 1):
             kind = kinds[record.topic() or ""]
@@ -112,8 +117,35 @@ def _kinds(cluster: Cluster, admin: Admin) -> dict[str, str]:
     return kinds
 
 
-def _ends(admin: Admin, topics: Collection[str]) -> dict[Partition, int]:
-    """The ends of the partitions of these topics; one that is not there yet is left out."""
+def unseen(
+    spec: PipelineSpec, kinds: Mapping[str, str], existing: Collection[str]
+) -> Iterator[str]:
+    """Yield what of a pipeline's records cannot be shown, and why.
+
+    Args:
+        spec: The pipeline.
+        kinds: Topic -> `in`, `out` or `dead`.
+        existing: The topics among these that exist.
+    """
+    from kafka_etl.kafka.topic_pattern import is_pattern
+
+    sink, letters = spec.sink, spec.dead_letter
+    if "in" not in kinds.values():
+        yield "not shown: what goes in, as no topic fits the source"
+    if sink.use != "kafka":
+        yield f"not shown: outputs, as sink {sink.use} writes them to no Kafka topic"
+    for route in filter(is_pattern, sink.with_.get("routes", []) if sink.use == "kafka" else []):
+        yield f"not shown: outputs to topics that fit {route}, as only names are followed"
+    if letters is None:
+        yield "not shown: dead letters, as the file names no place for them"
+    elif letters.topic is None:
+        yield f"not shown: dead letters, as they go to {letters.place} and no Kafka topic"
+    for topic in sorted(kinds.keys() - existing):
+        yield f"not shown: {topic} ({kinds[topic]}), as there is no such topic yet"
+
+
+def _partitions(admin: Admin, topics: Collection[str]) -> list[Partition]:
+    """The partitions of these topics; a topic that is not there yet is left out."""
     from kafka_etl.errors import TopicMissing
     from kafka_etl.kafka.topics import existing_partitions
 
@@ -121,7 +153,7 @@ def _ends(admin: Admin, topics: Collection[str]) -> dict[Partition, int]:
     for topic in topics:
         with suppress(TopicMissing):
             partitions += existing_partitions(admin, topic)
-    return admin.latest(partitions)
+    return partitions
 
 
 def _records(tail: Tail, until: float | None) -> Iterator[SourceRecord]:

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kafka_etl.cli.stored_offsets import Keeper, as_kept
+from kafka_etl.contracts import StoredOffset
+from kafka_etl.engine.sinks.stored import StoreIdentity
 from kafka_etl.errors import OffsetsUnclear
 from kafka_etl.kafka.admin import Committed
 from kafka_etl.kafka.offsets import Standing, Target, parse_target, planned
 from kafka_etl.record import Partition
+from kafka_etl.testing import MemoryStore, MemoryTarget
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
 HOUR = 3_600_000
@@ -99,3 +103,19 @@ def test_the_effect_is_told() -> None:
 )
 def test_what_is_remarkable(found: Standing, lag: int | None, note: str) -> None:
     assert (found.lag, found.note) == (lag, note)
+
+
+def test_a_store_that_has_not_begun_shows_the_groups_offset() -> None:
+    target = MemoryTarget()
+    store = MemoryStore(target)
+    store.connect()
+    keeper = Keeper(store, StoreIdentity("memory", "g", "g", {}))
+
+    def shown(note: str) -> tuple[int | None, str]:
+        (kept,) = as_kept(keeper, [standing(50, note=note)])
+        return kept.committed and kept.committed.offset, kept.note
+
+    assert shown("") == (50, "of the group: the store begins here")
+    assert shown("store=memory/g") == (None, "nothing committed")
+    target.offsets[TP] = StoredOffset(70, 2, "", "g")
+    assert shown("store=memory/g") == (70, "store=memory/g, generation 2")
