@@ -36,18 +36,22 @@ class RealClock:
 
 
 def print_outputs(outputs: Outputs, topics: Sequence[str], *, json: bool) -> None:
-    """Print outputs to standard output, one a line; `topics` are the sink's."""
+    """Print outputs to standard output, one a line; `topics` are the sink's.
+
+    As text: the value, and where it goes if an operator has routed it elsewhere.
+    """
     import orjson
 
     from kafka_etl.readable import data_of, headers_of, shown, value_of
 
+    own = topics[0] if topics else None
     for i, value in enumerate(outputs.values):
+        topic = (outputs.topics[i] if outputs.topics is not None else None) or own
         if not json:
-            typer.echo(shown(value))
+            typer.echo(shown(value) if topic == own else f"to {topic}: {shown(value)}")
             continue
-        topic = outputs.topics[i] if outputs.topics is not None else None
         parts = {
-            "topic": topic or (topics[0] if topics else None),
+            "topic": topic,
             **data_of("key", outputs.keys[i]),
             **value_of(value),
             "headers": headers_of((outputs.headers[i] if outputs.headers else None) or []),
@@ -62,7 +66,7 @@ def print_dead_letters(pipeline: Pipeline, letters: Sequence[DeadLetter], *, jso
     """
     from kafka_etl.cli.dlq.rendering import briefly
     from kafka_etl.dead_letters.raw import stored
-    from kafka_etl.envelope import encode_letter
+    from kafka_etl.envelope import encode_letter, own_frame
     from kafka_etl.readable import as_json, plain, shown
     from kafka_etl.trial.run import provenance_of
     from kafka_etl.trial.stored_record import StoredRecord
@@ -82,6 +86,8 @@ def print_dead_letters(pipeline: Pipeline, letters: Sequence[DeadLetter], *, jso
             typer.echo(as_json(written), err=True)
             continue
         typer.echo(briefly(stored(letter, about)), err=True)
+        if (at := own_frame(letter.failure.error.traceback)) is not None:
+            typer.echo(f"    at      {at}", err=True)
         if place is None:
             typer.echo("    without `dead_letter`, this stops the pipeline", err=True)
             continue

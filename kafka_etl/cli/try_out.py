@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,6 +17,7 @@ from kafka_etl.cli.trial import RealClock, print_dead_letters, print_dropped, pr
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.config.build import Pipeline
     from kafka_etl.config.document import Document
+    from kafka_etl.engine.attempt.chain import Chain
     from kafka_etl.record import SourceRecord
 
 _COUNT: Final = 10
@@ -76,6 +77,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl try shop:to_eur -f orders.jsonl --with rate=0.92
     """
+    from kafka_etl.trial.one_operator import to_any_topic
     from kafka_etl.trial.run import built_for_trial, run_trial
 
     if file is not None and (count is not None or earliest):
@@ -98,8 +100,9 @@ def try_out(  # noqa: PLR0913 - one parameter per option
         if not records:
             typer.echo("there are no records", err=True)
             return
-        trial = run_trial(pipeline, records, RealClock())
-        rounds = _timed(pipeline, records, repeat) if repeat else []
+        watched = None if is_pipeline else to_any_topic
+        trial = run_trial(pipeline, records, RealClock(), watched)
+        rounds = _timed(pipeline, records, repeat, watched) if repeat else []
     outputs, letters = trial.settlement.outputs, trial.settlement.dead_letters
     print_outputs(outputs, pipeline.sink_settings.topics, json=json)
     print_dropped(trial)
@@ -193,13 +196,18 @@ def _from_kafka(  # noqa: PLR0913, PLR0917 - the options that name records
     return read(cluster.consumer, ranges, count)
 
 
-def _timed(pipeline: Pipeline, records: Sequence[SourceRecord], rounds: int) -> list[float]:
+def _timed(
+    pipeline: Pipeline,
+    records: Sequence[SourceRecord],
+    rounds: int,
+    watched: Callable[[Chain], Chain] | None,
+) -> list[float]:
     """Return the seconds of each round; operators stay open, and retries wait for nothing."""
     from kafka_etl.trial.clock import FakeClock
     from kafka_etl.trial.run import opened
 
     seconds: list[float] = []
-    with opened(pipeline, FakeClock()) as run:
+    with opened(pipeline, FakeClock(), watched) as run:
         for _ in range(rounds):
             began = time.perf_counter()
             run(records)

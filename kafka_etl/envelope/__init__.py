@@ -20,7 +20,7 @@ from kafka_etl.envelope.families import (
     taken_apart,
     told,
 )
-from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised
+from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised, own_frame
 from kafka_etl.envelope.raw import (
     Encoded,
     Provenance,
@@ -48,6 +48,7 @@ __all__ = [
     "is_library",
     "normalised",
     "number_in",
+    "own_frame",
     "taken_apart",
     "told",
 ]

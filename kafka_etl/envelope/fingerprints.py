@@ -15,7 +15,7 @@ _FRAMES: Final = 3
 _LENGTH: Final = 16
 
 _FRAME: Final = re.compile(
-    r'^\s*File "(?P<path>[^"\n]*)", line \d+, in (?P<function>.*)$', re.MULTILINE
+    r'^\s*File "(?P<path>[^"\n]*)", line (?P<line>\d+), in (?P<function>.*)$', re.MULTILINE
 )
 _LIBRARY: Final = re.compile(r"[/\\](?:site-packages|dist-packages|lib[/\\]python3[^/\\]*)[/\\]|^<")
 _NAMES_IN_QUOTES: Final = re.compile(
@@ -69,6 +69,12 @@ def normalised(message: str, error_type: str = "") -> str:
 def is_library(path: str) -> bool:
     """Whether a file of code is a library's, or no file at all, and so not the user's own."""
     return _LIBRARY.search(path) is not None
+
+
+def own_frame(traceback: str) -> str | None:
+    """The innermost frame of the user's own code as `FILE:LINE, in FUNCTION`, if there is one."""
+    own = [found for found in _FRAME.finditer(traceback) if not is_library(found["path"])]
+    return f"{own[-1]['path']}:{own[-1]['line']}, in {own[-1]['function']}" if own else None
 
 
 def _own(traceback: str) -> list[str]:

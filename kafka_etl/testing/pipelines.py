@@ -22,11 +22,12 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.load import load
 from kafka_etl.config.report import config_error
 from kafka_etl.config.task_documents import all_documents, attempt_document
+from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.invocation import Attempt, Condition, DeadLetter
 from kafka_etl.plugins import Plugin, PluginRegistry
 from kafka_etl.record import KEEP, Headers, Record, headers_of
 from kafka_etl.trial.clock import Clock, FakeClock
-from kafka_etl.trial.one_operator import document_with
+from kafka_etl.trial.one_operator import document_with, to_any_topic
 from kafka_etl.trial.payload import decoded, encoded, outputs_of, source_topic
 from kafka_etl.trial.run import building, run_trial
 from kafka_etl.trial.stored_record import StoredRecord
@@ -115,6 +116,8 @@ def run_operator(
 ) -> PipelineRun:
     """Run one operator on records, as a pipeline with this operator alone would.
 
+    The operator may route records to any topic; outputs have it as their `destination`.
+
     Args:
         operator: A function, a class, or what else a pipeline file can name.
         records: As in `run_pipeline`.
@@ -129,7 +132,8 @@ def run_operator(
     name = str(getattr(operator, "__name__", _OPERATOR))
     given = Plugin("operators", name, "this test", "", lambda: operator)
     plugins = PluginRegistry([*PluginRegistry.installed(), given])
-    return _run(document_with(name, settings, codec=codec), records, clock, plugins)
+    made = document_with(name, settings, codec=codec)
+    return _run(made, records, clock, plugins, to_any_topic)
 
 
 def _run(
@@ -137,12 +141,13 @@ def _run(
     records: Iterable[Any],
     clock: Clock | None,
     plugins: PluginRegistry | None = None,
+    watched: Callable[[Chain], Chain] | None = None,
 ) -> PipelineRun:
     timed = clock or FakeClock()
     with building(document, plugins) as built:
         pipeline = built()
         given = [_stored(record, i, pipeline, timed) for i, record in enumerate(records)]
-        trial = run_trial(pipeline, given, timed)
+        trial = run_trial(pipeline, given, timed, watched)
         settlement = trial.settlement
         return PipelineRun(
             list(outputs_of(pipeline, settlement.outputs)),

@@ -1,12 +1,18 @@
-"""The pipeline of a trial that has an operator, and no file."""
+"""The pipeline of a trial that has an operator, and no file: its records may go to any topic."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kafka_etl.config.document import Document
+from kafka_etl.engine.attempt.chain import Chain
+from kafka_etl.engine.attempt.encode import Encode
+from kafka_etl.kafka.settings import KafkaSinkSettings
+
+_ANY: Final = KafkaSinkSettings(topic="out", routes=("^_?[^_]",))
 
 
 def document_with(
@@ -31,3 +37,14 @@ def document_with(
         "sink": {"use": "kafka", "with": {"topic": "out"}},
     }
     return Document(Path(operator), data, {}, {}, ())
+
+
+def to_any_topic(chain: Chain) -> Chain:
+    """Let the records of a chain go to any topic: without a file, nobody has listed routes."""
+    stage = chain.encode
+    return replace(chain, encode=replace(stage, look_up=_refused)) if type(stage) is Encode else chain
+
+
+def _refused(topics: Collection[Any]) -> dict[Any, str]:
+    """Topic -> why no record can go there, for those of the topics that Kafka does not allow."""
+    return {name: "no topic has such a name" for name in topics if not _ANY.fits(str(name))}

@@ -25,6 +25,7 @@ from kafka_etl.runtime.worker.chains import make_chain
 from kafka_etl.runtime.worker.deployments import deployment_of
 from kafka_etl.settle import settle
 from kafka_etl.trial.clock import Clock
+from kafka_etl.trial.exits import exits_told
 
 _PATIENCE: Final = 10
 """The number of further tries, a second apart, while a system that a codec needs is away."""
@@ -60,7 +61,7 @@ def building(
     """
     harmless = _without_cases(registering_nothing(document))
     plugins = registry or PluginRegistry.installed()
-    with importable(document.folder):
+    with importable(document.folder), exits_told():
         yield lambda: build(harmless, plugins)
 
 

@@ -168,3 +168,15 @@ def test_prints_stay_those_of_the_test(capsys: pytest.CaptureFixture[str]) -> No
 
     assert len(run_operator(talks, [1]).dead_letters) == 1
     assert capsys.readouterr().out == "hello\n"
+
+
+def test_an_operator_alone_may_route_to_any_topic() -> None:
+    def op(value: str) -> Record:
+        return Record(value).to(value)
+
+    ran = run_operator(op, ["large", "_own", "no topic", "__consumer_offsets"], codec="text")
+    assert [output.destination for output in ran.outputs] == ["large", "_own"]
+    assert [failed.error_text for failed in ran.dead_letters] == [
+        "`to('no topic')`: no topic has such a name",
+        "`to('__consumer_offsets')`: no topic has such a name",
+    ]

@@ -39,6 +39,25 @@ def test_what_comes_of_the_lines_of_a_file(lines: Path) -> None:
     assert "3 records in, 1 out, 1 dropped, 1 dead letters. Nothing was written.\n" in done.stderr
     assert "3 rounds: " in done.stderr.splitlines()[-1]
     assert done.stderr.count("order 3\n") == 4
+    assert f"    at      {lines / 'shop.py'}:17, in __call__\n" in done.stderr
+
+
+def test_a_routed_output_shows_its_topic(lines: Path) -> None:
+    (lines / "in.jsonl").write_text('{"id": 1, "amount": 101}\n{"id": 2, "amount": 1}\n')
+    done = command("try", "shop:to_eur", "-f", "in.jsonl", "--with", "rate=1", cwd=lines)
+    routed, own = done.stdout.splitlines()
+    assert routed.startswith('to large: {"id":1,')
+    assert json.loads(own)["id"] == 2
+
+
+def test_an_operator_that_ends_the_process_is_told(lines: Path) -> None:
+    code = "import os\ndef leave(order: dict) -> dict:\n    os._exit(0)\n"
+    (lines / "bad.py").write_text(code)
+    done = command("try", "bad:leave", "-f", "in.jsonl", cwd=lines)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"the operator ended the process: os._exit(0) at {lines / 'bad.py'}:3\n"
+    )
 
 
 def test_dead_letters_as_json_are_whole(lines: Path) -> None:
