@@ -11,9 +11,15 @@ from kafka_etl.value_classes import typed
 def _text_only(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
-    raise TypeError(
-        f"the sink's codec is bytes, and the operator returned {type(value).__name__}: "
-        "return bytes or str, or name a codec, for example `value: json`"
+    raise not_bytes(value, "value")
+
+
+def not_bytes(given: object, part: str) -> TypeError:
+    """The error of a value or a key that the codec `bytes` cannot write."""
+    what = "returned" if part == "value" else f"returned a {part} of type"
+    return TypeError(
+        f"the sink's codec is bytes, and the operator {what} {type(given).__name__}: "
+        f"return bytes or str, or name a codec, for example `{part}: json`"
     )
 
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from kafka_etl.config.document import Document
-from kafka_etl.config.homes import home_of, models_of
+from kafka_etl.config.homes import home_of, models_of, owner_of
 from kafka_etl.config.parse import is_list, is_mapping
-from kafka_etl.config.report import CLIENTS, Finding, Loc, show_loc
+from kafka_etl.config.report import CLIENTS, KAFKA_EXAMPLE, Finding, Loc, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import is_known
@@ -163,7 +163,8 @@ def _finding(
     problem = problems[0]
     loc = problem.loc
     place = (*at, *loc)
-    name = _name(place)
+    # Without a text to point at, the name has to say where it is.
+    name = _name(place) if document.lines else f"`{show_loc(loc)}`"
     if problem.type in {"extra_forbidden", "missing"}:
         allowed = sorted(_keys(_model_at(model, loc[:-1])))
         if problem.type == "missing":
@@ -177,12 +178,10 @@ def _finding(
     choices = [choice for problem in problems for choice in problem.choices]
     example = _example(model, loc) if problem.type == "string_pattern_mismatch" else None
     objection = _objection(problems) if example is None else f" should look like `{example}`"
-    return document.finding(
-        Code.INVALID_VALUE,
-        f"{name}{objection}",
-        place,
-        hint=did_you_mean(problem.given, choices) if isinstance(problem.given, str) else "",
-    )
+    hint = did_you_mean(problem.given, choices) if isinstance(problem.given, str) else ""
+    if place == ("kafka",):
+        hint = KAFKA_EXAMPLE
+    return document.finding(Code.INVALID_VALUE, f"{name}{objection}", place, hint=hint)
 
 
 def _unknown(
@@ -193,14 +192,30 @@ def _unknown(
     near, home = did_you_mean(key, allowed), home_of(key, at)
     in_plugin = at[-1:] in {("with",), ("create",)}  # there a misspelling is likelier
     misplaced = model.misplaced.get(key, "") if issubclass(model, Settings) else ""
+    found = (near or home) if in_plugin else (home or near)
+    if owner := owner_of(key, at):
+        found = f"{near} {owner}".strip()
     return document.finding(
         Code.UNKNOWN_KEY,
         f"unknown key {_name(place)}",
         place,
         at_key=True,
         allowed=allowed,
-        hint=misplaced or ((near or home) if in_plugin else (home or near)),
+        hint=misplaced or found or _as_use(document, key, at),
     )
+
+
+def _as_use(document: Document, key: str, at: Loc) -> str:
+    """Return a hint for an unknown key beside `use`, or in its place; empty elsewhere."""
+    if at not in {("source",), ("sink",)} and not (len(at) == 2 and at[0] == "operators"):  # noqa: PLR2004
+        return ""
+    part: Any = document.data
+    for step in at:
+        part = part[step]
+    if "use" in part:
+        return f"settings of `{part['use']}` belong under `with`"
+    inner = "{where: …}" if key == "filter" else "{…}"
+    return f"did you mean `use: {key}, with: {inner}`?"
 
 
 def _astray_in_client(document: Document, problem: _Problem, place: Loc) -> Finding | None:

@@ -162,19 +162,22 @@ def check_topics(
     if dead_letters is not None:
         if dead_letters in sink.topics:
             message = f"dead letters and outputs would mix in topic {dead_letters}"
-            find(Code.TOPIC_LOOP, message, ("dead_letter", "topic"))
+            hint = f"name a topic of their own, such as `{dead_letters}.dlq`"
+            find(Code.TOPIC_LOOP, message, ("dead_letter", "topic"), hint=hint)
         places.append((dead_letters, ("dead_letter", "topic")))
     for number, hook in enumerate(letters.hooks if letters else ()):
         if hook.topic is None:
             continue
         at: Loc = ("dead_letter", "hooks", number, "topic")
         if hook.topic == dead_letters or hook.topic in sink.topics:
-            find(Code.TOPIC_LOOP, f"notices and other records would mix in topic {hook.topic}", at)
+            message = f"notices and other records would mix in topic {hook.topic}"
+            find(Code.TOPIC_LOOP, message, at, hint="name a topic of their own")
         places.append((hook.topic, at))
     for topic, loc in places:
         if source.reads(topic):
             message = f"the source reads topic {topic}, which the pipeline writes"
-            find(Code.TOPIC_LOOP, message, loc)
+            hint = "name another topic: the pipeline would read again what it has written"
+            find(Code.TOPIC_LOOP, message, loc, hint=hint)
     if isinstance(sink, KafkaSinkSettings):
         read = source.topics if isinstance(source, KafkaSourceSettings) else ()
         _check_patterns(sink, read, dead_letters, find)

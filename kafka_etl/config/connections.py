@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
+from kafka_etl.config.report import KAFKA_EXAMPLE
 from kafka_etl.errors import Code
 from kafka_etl.kafka.allowed_settings import (
     ALLOWED,
@@ -50,9 +51,8 @@ def check_connections(spec: PipelineSpec, find: Find) -> None:
                 find(Code.INVALID_VALUE, wrong, (section, name), hint=hint)
         _check_kafka_files(section, spec.kafka, given, find)
     if not spec.kafka.get("bootstrap.servers"):
-        hint = "kafka: {bootstrap.servers: localhost:9092}"
         message = "`bootstrap.servers` is missing under `kafka`"
-        find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=hint)
+        find(Code.MISSING_KEY, message, ("kafka",), at_key=True, hint=KAFKA_EXAMPLE)
     _check_poll_interval(spec, find)
     _check_registry(spec, find)
 

@@ -16,14 +16,23 @@ from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
 def home_of(key: str, at: Loc) -> str:
     """Return a hint at the place of a key that is unknown at `at`.
 
-    The hint is empty if no place, or more than one, has the key.
+    A place within `at` comes first. The hint is empty if no place, or more than one, has the key.
     """
-    homes = [home for home in _HOMES.get(key, []) if home != _without_numbers(at)]
+    here = _without_numbers(at)
+    homes = [home for home in _HOMES.get(key, []) if home != here]
+    if here and (within := [home for home in homes if home[: len(here)] == here]):
+        homes = within
     if () in homes:
         return f"`{key}` belongs at the top of the file"
     if homes == [("operators",)]:
         return f"`{key}` belongs beside the `use` of an operator"
     return f"`{key}` belongs under `{show_loc(homes[0])}`" if len(homes) == 1 else ""
+
+
+def owner_of(key: str, at: Loc) -> str:
+    """Return a hint at the plug-in that has a setting which is unknown at `at`; empty: none."""
+    is_kafkas = at[1:] == ("with",) and at in _HOMES.get(key, [])
+    return f"`{key}` is a setting of {at[0]} `kafka`" if is_kafkas else ""
 
 
 def models_of(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -38,6 +38,8 @@ OPEN: Final = frozenset(
 
 CLIENTS: Final = ("kafka", "consumer", "producer", "registry")
 
+KAFKA_EXAMPLE: Final = "kafka: {bootstrap.servers: localhost:9092}"
+
 SECRET_NAME: Final = re.compile(
     r"pass|pwd|secret|token|credential|user\.?info|jaas|auth|api.?key|private|\.pem|dsn",
     re.IGNORECASE,

@@ -42,7 +42,9 @@ def document_with(
 def to_any_topic(chain: Chain) -> Chain:
     """Let the records of a chain go to any topic: without a file, nobody has listed routes."""
     stage = chain.encode
-    return replace(chain, encode=replace(stage, look_up=_refused)) if type(stage) is Encode else chain
+    return (
+        replace(chain, encode=replace(stage, look_up=_refused)) if type(stage) is Encode else chain
+    )
 
 
 def _refused(topics: Collection[Any]) -> dict[Any, str]:

@@ -9,7 +9,7 @@ from operator import is_, ne
 from types import NoneType
 from typing import Any, Final
 
-from kafka_etl.codecs import of_class
+from kafka_etl.codecs import BYTES, not_bytes, of_class
 from kafka_etl.contracts import Codec
 from kafka_etl.engine.attempt.output_fields import (
     LookUp,
@@ -268,6 +268,8 @@ class Encode:
         for at, error in failed:
             if is_nobodys(error):
                 raise error
+            if self.key is BYTES:
+                error = not_bytes(objects[at], "key")  # noqa: PLW2901 - the same error, of a key
             keys[chosen[at]] = None  # `apply` drops the outputs of failed records at the end
             fault = Fault(error, Condition.ENCODE_ERROR, f"key codec {self.key.name}")
             flow.fail(chosen[at], fault)

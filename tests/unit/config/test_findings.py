@@ -152,6 +152,27 @@ ELSEWHERE = [
         "`sasl` is a mapping",
         "the names of clients' settings have dots in them: `sasl.username: …`",
     ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a], value: json}, »topics: [b]}",
+        Code.UNKNOWN_KEY,
+        "unknown key `topics`",
+        "`topics` belongs under `source.with`",
+        ["use", "with"],
+    ),
+    Mistake(
+        "source: {use: kafka, with: {topics: [a], value: json}, »value: json}",
+        Code.UNKNOWN_KEY,
+        "unknown key `value`",
+        "`value` belongs under `source.with`",
+        ["use", "with"],
+    ),
+    Mistake(
+        "operators: [{use: filter, with: {where: 'true'}, »colour: red}]",
+        Code.UNKNOWN_KEY,
+        "unknown key `colour`",
+        "settings of `filter` belong under `with`",
+        OPERATOR,
+    ),
 ]
 
 MISSING_KEYS = [
@@ -207,6 +228,12 @@ VALUES = [
     Mistake("workers: »{a: 1}", Code.INVALID_VALUE, "`workers` should be a whole number"),
     Mistake("retry: »5", Code.INVALID_VALUE, "`retry` should be a mapping"),
     Mistake("producer: »[a]", Code.INVALID_VALUE, "`producer` should be a mapping"),
+    Mistake(
+        "kafka: »localhost:9092",
+        Code.INVALID_VALUE,
+        "`kafka` should be a mapping",
+        "kafka: {bootstrap.servers: localhost:9092}",
+    ),
     Mistake("operators: »{}", Code.INVALID_VALUE, "`operators` should be a list"),
     Mistake("operators: [»5]", Code.INVALID_VALUE, "`operators[0]` should be a mapping"),
     Mistake("operators: [{use: »5}]", Code.INVALID_VALUE, "`use` should be text"),
@@ -449,11 +476,13 @@ ACROSS_PARTS = [
         "dead_letter: {topic: »orders}",
         Code.TOPIC_LOOP,
         "the source reads topic orders, which the pipeline writes",
+        "name another topic: the pipeline would read again",
     ),
     Mistake(
         "dead_letter: {topic: »orders-eur}",
         Code.TOPIC_LOOP,
         "dead letters and outputs would mix in topic orders-eur",
+        "name a topic of their own, such as `orders-eur.dlq`",
     ),
     Mistake(
         "dead_letter: {topic: d, hooks: [{url: 'http://h'}, {topic: »orders}]}",
@@ -579,6 +608,31 @@ def test_a_mistake_is_one_finding_that_says_it_all(tmp_path: Path, mistake: Mist
     assert mistake.hint in finding.hint if mistake.hint else "did you mean" not in finding.hint
     if mistake.allowed or mistake.code in {Code.UNKNOWN_KEY, Code.MISSING_KEY}:
         assert list(finding.allowed) == mistake.allowed
+
+
+def test_settings_of_another_sink_are_told(tmp_path: Path) -> None:
+    found = findings_in(tmp_path, pipeline("sink: {use: postgres, with: {topic: a, value: json}}"))
+    hints = {finding.message: finding.hint for finding in found}
+    assert hints["unknown key `topic`"] == "`topic` is a setting of sink `kafka`"
+    assert hints["unknown key `value`"] == (
+        "did you mean `table`? `value` is a setting of sink `kafka`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "hint"),
+    [
+        (
+            "operators: [{filter: 'value.x'}]",
+            "did you mean `use: filter, with: {where: …}`?",
+        ),
+        ("sink: {stdout: {}}", "did you mean `use: stdout, with: {…}`?"),
+    ],
+)
+def test_a_plugin_in_place_of_use_is_told(tmp_path: Path, block: str, hint: str) -> None:
+    found = findings_in(tmp_path, pipeline(block))
+    assert [f.code for f in found] == [Code.MISSING_KEY, Code.UNKNOWN_KEY]
+    assert found[1].hint == hint
 
 
 def test_tasks_without_their_mode_are_one_finding(tmp_path: Path) -> None:

@@ -147,7 +147,11 @@ USES = [
     Mistake("ops:any_settings", Code.OPERATOR_SIGNATURE, "`**settings` cannot be checked"),
     Mistake("ops:makes_one", Code.OPERATOR_SIGNATURE, "without a parameter", "plain function"),
     Mistake("ops:unresolved", Code.OPERATOR_SIGNATURE, "`Nope` of `order` does not resolve"),
-    Mistake("ops:no_operator", Code.OPERATOR_SIGNATURE, "`no_operator()` has no parameter for the record"),
+    Mistake(
+        "ops:no_operator",
+        Code.OPERATOR_SIGNATURE,
+        "`no_operator()` has no parameter for the record",
+    ),
     Mistake("ops:Uncallable", Code.OPERATOR_SIGNATURE, "Uncallable cannot be called with one"),
     Mistake("time:sleep", Code.OPERATOR_SIGNATURE, "no signature found"),
     Mistake("ops:odd", Code.OPERATOR_SIGNATURE, "ops:odd is no operator: ZeroDivisionError"),

@@ -162,7 +162,8 @@ def test_another_topic_is_refused(topic: Any) -> None:
         ({"headers": [("a", 5)]}, "headers are a list"),
         ({"headers": [b"a"]}, "headers are a list"),
         ({"headers": 5}, "headers are a list"),
-        ({"key": 5}, "the sink's codec is bytes"),
+        ({"key": 5}, "returned a key of type int: return bytes or str, or name a codec, for exa"),
+        ({"key": 5}, "for example `key: json`"),
     ],
 )
 def test_what_no_sink_could_write_fails_alone(change: dict[str, Any], error: str) -> None:

@@ -136,6 +136,14 @@ def test_wrong_settings_are_an_error() -> None:
         run_operator(double, [], tims=3)
 
 
+def test_a_wrong_setting_is_named_with_its_place() -> None:
+    def op(value: int, *, rates: dict[str, float]) -> float:
+        return value * rates["USD"]
+
+    with pytest.raises(ConfigError, match=r"`rates\.USD` should be a number"):
+        run_operator(op, [], rates={"USD": "much"})
+
+
 def test_an_operator_that_asks_for_another_try_gets_it_at_once() -> None:
     tries: list[int] = []
 

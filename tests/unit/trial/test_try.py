@@ -55,9 +55,7 @@ def test_an_operator_that_ends_the_process_is_told(lines: Path) -> None:
     (lines / "bad.py").write_text(code)
     done = command("try", "bad:leave", "-f", "in.jsonl", cwd=lines)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"the operator ended the process: os._exit(0) at {lines / 'bad.py'}:3\n"
-    )
+    assert done.stderr == (f"the operator ended the process: os._exit(0) at {lines / 'bad.py'}:3\n")
 
 
 def test_dead_letters_as_json_are_whole(lines: Path) -> None:
