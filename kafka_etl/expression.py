@@ -343,6 +343,7 @@ def _function(
     code = f"lambda {vocabulary.parameters}: {form.replace('TEST', f'({test})')}"
     compiled = compile(code, f"<expression {text:.80}>", "eval")
     function = cast("types.FunctionType", eval(compiled, rewriter.globals))  # noqa: S307 - checked
+    function.__dict__["expression"] = rewriter.code  # for the engine, to explain errors
     return function, rewriter
 
 

@@ -11,6 +11,7 @@ from kafka_etl.expression import Expression
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.signature import Takes
 from kafka_etl.plugins import PluginRegistry
+from kafka_etl.testing import run_operator
 from kafka_etl_operators.filter import filter_records
 
 
@@ -105,3 +106,21 @@ def test_it_is_a_plain_function_of_one_argument(where: str) -> None:
     function = filter_records(where=Expression(where))
     assert inspect.isfunction(function)
     assert len(inspect.signature(function).parameters) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        ("value.status == 'a'", [{"status": "a"}], "value is a list, so it has no field `status`"),
+        ("value.a.b > 1", {"a": "text"}, "value.a is text, so it has no field `b`"),
+        ("value.a.b > 1", {"a": None}, "value.a is null, so it has no field `b`"),
+        ("value['a-b'].c", {"a-b": 5}, "value['a-b'] is a number, so it has no field `c`"),
+        ("topic == '' or value.a.b.c", {"a": {"b": []}}, "value.a.b is a list, so it has no field"),
+        ("value.a[0].b", {"a": [1]}, "value.a[0] is a number, so it has no field `b`"),
+        ("value.a.b", {"a": {}}, "'b' is not there"),
+        ("value.a < 1", {"a": "x"}, "'<' not supported between instances of 'str' and 'int'"),
+    ],
+)
+def test_what_has_no_fields_is_told(where: str, value: Any, said: str) -> None:
+    (failed,) = run_operator(filter_records, [value], where=where).dead_letters
+    assert failed.error_text.startswith(said)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeGuard
 
+from kafka_etl.engine.attempt.expressions import explain_of
 from kafka_etl.engine.attempt.results import Spread, are_plain, collect
 from kafka_etl.engine.columns import tables
 from kafka_etl.engine.pools.lanes import Lanes, lanes
@@ -86,7 +87,7 @@ class Operate:
     def _calls(self, flow: Flow) -> Apply:
         call, pool, order = self.operator.call, self.pool, self.operator.order
         if pool is None:
-            return one_by_one(call)
+            return one_by_one(call, explain_of(call))
         sources = flow.sources()
         return lambda entries, values: _mapped(
             pool, values, lanes([sources[e] for e in entries], order)
