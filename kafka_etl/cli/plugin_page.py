@@ -6,16 +6,18 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 
+from kafka_etl.cli.sample_settings import Sample, sample_of
 from kafka_etl.config.parse import is_mapping
 from kafka_etl.config.schema import Schema, settings_schema
 from kafka_etl.contracts import Settings, SinkSettings
 from kafka_etl.docstrings import summary_of
+from kafka_etl.errors import BrokenPlugin
 from kafka_etl.plugins import Plugin, PluginRegistry
 
 _WIDEST: Final = 100
@@ -75,13 +77,13 @@ def page(plugin: Plugin, registry: PluginRegistry, width: int) -> Iterator[str]:
     width = min(width, _WIDEST)
     for paragraph in _summary(plugin, registry).split("\n\n"):
         yield from _wrapped(paragraph, width, "  ")
-    given = _example(model)
-    if plugin.kind == "sinks" and (promise := _promise(plugin, registry, model, given)):
+    sample = sample_of(model)
+    if plugin.kind == "sinks" and (promise := _promise(plugin, registry, model, sample)):
         yield from _wrapped(f"guarantee: {promise}", width, "  ")
     if (missing := registry.lacks(plugin)) is not None:
         yield from _wrapped(f"{missing.what}. {missing.next_step}", width, "  ")
     yield ""
-    yield from _use(plugin, given).splitlines()
+    yield from _use(plugin, sample.settings).splitlines()
     yield ""
     listed = list(settings_of(model))
     yield "Settings, under `with`:" if listed else "There are no settings."
@@ -159,15 +161,6 @@ def _summary(plugin: Plugin, registry: PluginRegistry) -> str:
     return summary_of(inspect.getdoc(registry.operator(plugin.name)[0]) or "")
 
 
-def _example(model: type[Settings]) -> dict[str, Any]:
-    """The settings that have an example of their own."""
-    return {
-        info.alias or name: info.examples[0]
-        for name, info in model.model_fields.items()
-        if info.examples
-    }
-
-
 def _use(plugin: Plugin, given: Mapping[str, Any]) -> str:
     lines = [_PLACES[plugin.kind].format(plugin.name)]
     indent = "    " if plugin.kind == "operators" else "  "
@@ -180,14 +173,18 @@ def _use(plugin: Plugin, given: Mapping[str, Any]) -> str:
 
 
 def _promise(
-    plugin: Plugin, registry: PluginRegistry, model: type[Settings], given: Mapping[str, Any]
+    plugin: Plugin, registry: PluginRegistry, model: type[Settings], sample: Sample
 ) -> str:
-    """The guarantee of a sink with the settings of the example; empty: they are not complete."""
+    """The guarantee of a sink with these settings; empty: they are not good enough."""
     try:
-        settings = model.model_validate(given)
+        settings = model.model_validate(sample.settings)
+        return str(registry.label(plugin.name, cast("SinkSettings", settings)))
     except ValidationError:
         return ""
-    return str(registry.label(plugin.name, settings)) if isinstance(settings, SinkSettings) else ""
+    except BrokenPlugin:
+        if not sample.has_placeholders:
+            raise
+        return ""
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:

@@ -73,14 +73,16 @@ def _show(registry: PluginRegistry, name: str) -> None:
             try:
                 typer.echo("\n".join([*page(plugin, registry, width), ""]))
             except KafkaEtlError as error:
-                typer.echo(f"{plugin}, version {plugin.version}, cannot be used", err=True)
+                version = f", version {plugin.version}," if plugin.version else ""
+                typer.echo(f"{plugin}{version} cannot be used", err=True)
                 typer.echo(str(error.problem), err=True)
                 status = error.exit_status
     raise typer.Exit(status)
 
 
 def _own(use: str) -> Plugin:
-    """The operator `module:function` of the current folder."""
+    """The operator `module:function` of the current folder; raises UnknownPlugin, BrokenPlugin."""
     from kafka_etl.plugins import Plugin, import_object
 
-    return Plugin("operators", use, "this folder", "", lambda: import_object(use))
+    operator = import_object(use)
+    return Plugin("operators", use, "this folder", "", lambda: operator)

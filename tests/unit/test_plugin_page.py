@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema_rs
 import pytest
@@ -12,7 +14,16 @@ from pydantic import Field
 from kafka_etl.cli.plugin_page import Setting, in_words, page, settings_of
 from kafka_etl.config.parse import parse
 from kafka_etl.config.schema import pipeline_schema
-from kafka_etl.contracts import Guarantee, Label, SinkPlugin, SinkSettings, require_extra
+from kafka_etl.contracts import (
+    CodecUse,
+    Guarantee,
+    Label,
+    Settings,
+    SinkPlugin,
+    SinkSettings,
+    require_extra,
+)
+from kafka_etl.expression import Expression
 from kafka_etl.plugins import Plugin, PluginRegistry
 from kafka_etl.units import Duration, Size
 from tests.kit.daemon import command
@@ -74,6 +85,57 @@ def test_a_sink_as_it_is_shown() -> None:
         '  size  size, default "64KiB"\n'
         "      Largest line."
     )
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Part(Settings):
+    host: str
+    port: int = 1
+
+
+class BareSettings(SinkSettings):
+    """Settings without an example."""
+
+    url: str
+    wait: Duration
+    size: Size
+    ratio: float = Field(gt=0, lt=1)
+    batch: int = Field(ge=10)
+    colour: Colour
+    mode: Literal["a", "b"]
+    names: tuple[str, ...] = Field(min_length=1)
+    rates: dict[str, float]
+    part: Part
+    when: datetime
+    fast: bool
+    test: Expression
+    codec: CodecUse
+    pair: tuple[int, str]
+    either: int | None
+    more: int = 5
+
+
+def test_settings_without_examples_have_placeholders_that_are_valid() -> None:
+    lines = shown(sink(settings=BareSettings)).splitlines()
+    assert lines[2] == "  guarantee: at_least_once (lines come again)"
+    sample = parse("\n".join(lines[4 : lines.index("", 4)])).data["sink"]["with"]
+    assert sample["url"] == "URL"
+    assert (sample["wait"], sample["size"], sample["batch"]) == ("20ms", "16MiB", 10)
+    assert (sample["rates"], sample["part"]) == ({"NAME": 1}, {"host": "HOST"})
+    assert "more" not in sample
+    BareSettings.model_validate(sample)
+
+
+def test_placeholders_that_a_plugin_does_not_like_are_shown_without_a_guarantee() -> None:
+    def label(_settings: Any) -> Label:
+        raise ValueError("no such URL")
+
+    lines = shown(sink(settings=BareSettings, label=label)).splitlines()
+    assert '    url: "URL"' in lines
+    assert not any("guarantee" in line for line in lines)
 
 
 def test_what_is_not_installed_is_told_with_the_command_that_installs_it() -> None:
@@ -156,6 +218,17 @@ def test_an_operator_of_ones_own_is_shown_too(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "  Convert an order.\n" in done.stdout
     assert "  rate  number, default 0.92\n      Euros for a dollar.\n" in done.stdout
+
+
+def test_a_required_setting_of_ones_own_operator_has_a_placeholder(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def to_eur(order: dict, *, rate: float) -> dict: ...\n")
+    done = command("plugins", "shop:to_eur", cwd=tmp_path)
+    assert "operators:\n  - use: shop:to_eur\n    with:\n      rate: 1\n" in done.stdout
+    wrong = command("plugins", "shop:to_euro", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines()[0] == "error[E201]: module shop has no `to_euro`"
+    assert "E202" not in wrong.stderr
+    assert "plugins.py" not in wrong.stderr
 
 
 def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
