@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic.errors import PydanticUserError
 
+from kafka_etl.config.parse import is_mapping
 from kafka_etl.config.schema import Schema, settings_schema
 from kafka_etl.contracts import Settings
 
@@ -106,5 +107,5 @@ def _mapping(part: Mapping[str, Any], defs: Mapping[str, Schema]) -> dict[str, A
     inner, required = part.get("properties", {}), part.get("required", ())
     if inner:
         return {name: _placeholder(inner[name], defs, name) for name in required}
-    values = part.get("additionalProperties", {})
-    return {"NAME": _placeholder(values if isinstance(values, dict) else {}, defs, "value")}
+    values = part.get("additionalProperties")
+    return {"NAME": _placeholder(values if is_mapping(values) else {}, defs, "value")}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from kafka_etl.config.client_files import CERTIFICATE, FILES, FOLDERS_TOO, KEY, SYSTEM
 from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import KAFKA_EXAMPLE
@@ -29,14 +30,6 @@ from kafka_etl.kafka.allowed_settings import (
 from kafka_etl.schema_registry import client_settings as registry_settings
 from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import show_duration
-
-_SYSTEM: Final = "probe"
-"""A value of certificate settings: Kafka's client finds the system's certificates itself."""
-
-_FOLDERS_TOO: Final = frozenset({"ssl.ca.location", "ssl.crl.location", "https.ca.location"})
-_CERTIFICATE: Final = "ssl.certificate.location"
-_KEY: Final = "ssl.key.location"
-_FILES: Final = (*_FOLDERS_TOO, _CERTIFICATE, _KEY, "ssl.keystore.location")
 
 
 def check_connections(spec: PipelineSpec, find: Find) -> None:
@@ -97,7 +90,7 @@ def _check_kafka_files(
     settings = {**common, **own}
     if "ssl" in str(settings.get("security.protocol", "")).lower():
         for name, wrong in _file_objections(settings, needs_key=False):
-            if name in own and own[name] != _SYSTEM:
+            if name in own and own[name] != SYSTEM:
                 find(Code.INVALID_VALUE, wrong, (section, name))
 
 
@@ -124,7 +117,7 @@ def _file_objections(settings: Mapping[str, Any], *, needs_key: bool) -> Iterato
             a key.
     """
     sound = set[str]()
-    for name in _FILES:
+    for name in FILES:
         given = settings.get(name)
         if given and isinstance(given, str):
             wrong = _file_objection(name, Path(given))
@@ -132,13 +125,13 @@ def _file_objections(settings: Mapping[str, Any], *, needs_key: bool) -> Iterato
                 sound.add(name)
             else:
                 yield name, f"`{name}`: {given} {wrong}"
-    key = _CERTIFICATE if needs_key and _KEY not in settings else _KEY
-    if {_CERTIFICATE, key} <= sound and not _belong_together(settings, key):
+    key = CERTIFICATE if needs_key and KEY not in settings else KEY
+    if {CERTIFICATE, key} <= sound and not _belong_together(settings, key):
         yield (
             key,
             (
                 f"`{key}`: {settings[key]} does not hold the key of the certificate in "
-                f"{settings[_CERTIFICATE]}, or `ssl.key.password` does not open it"
+                f"{settings[CERTIFICATE]}, or `ssl.key.password` does not open it"
             ),
         )
 
@@ -146,10 +139,10 @@ def _file_objections(settings: Mapping[str, Any], *, needs_key: bool) -> Iterato
 def _file_objection(name: str, path: Path) -> str | None:
     try:
         if path.is_dir():
-            return None if name in _FOLDERS_TOO else "is a folder, not a file"
+            return None if name in FOLDERS_TOO else "is a folder, not a file"
         with path.open("rb"):
             pass
-        if name in {*_FOLDERS_TOO, _CERTIFICATE}:
+        if name in {*FOLDERS_TOO, CERTIFICATE}:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
         return "holds no certificate in PEM"
@@ -162,7 +155,7 @@ def _belong_together(settings: Mapping[str, Any], key: str) -> bool:
     password = str(settings.get("ssl.key.password", ""))  # with None, OpenSSL prompts
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-            settings[_CERTIFICATE], settings[key], password
+            settings[CERTIFICATE], settings[key], password
         )
     except (OSError, ValueError):
         return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kafka_etl.config.client_files import with_whole_paths
 from kafka_etl.config.document import Document
 from kafka_etl.config.parse import is_list, is_mapping, parse
 from kafka_etl.config.report import Finding, Loc, Mark, excerpt
@@ -45,7 +46,9 @@ def load(
         document = _read(file, loaded.findings)
         if document is not None:
             document = override(document, overrides or {}, loaded.findings)
-            loaded.documents.append(interpolate(_without_notes(document), env, loaded.findings))
+            document = interpolate(_without_notes(document), env, loaded.findings)
+            data = with_whole_paths(document.data, document.folder)
+            loaded.documents.append(replace(document, data=data))
     return loaded
 
 

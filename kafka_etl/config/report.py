@@ -53,11 +53,16 @@ _NO_SECRETS: Final = "|".join(
     for name in sorted(frozenset[str]().union(*ALLOWED.values()))
     if not SECRET_NAME.search(name)
 )
-_ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?[\w.:/-]+[\"']?"
+_VALUE: Final = r"(?:[\w.:/-]|\$\{[A-Za-z_]\w*(?::-[\w.:/-]*)?\})+"
+_ENTRY: Final = rf"(?:{_NO_SECRETS})\s*:\s+[\"']?{_VALUE}[\"']?"
 _HARMLESS: Final = re.compile(
     rf"(?:(?:{'|'.join(CLIENTS)})\s*:\s+\{{)?\s*{_ENTRY}(?:,\s+{_ENTRY})*\s*,?\s*\}}?\s*"
 )
 """A line that holds only settings that are no secrets, with values that cannot hold a secret."""
+_REFERENCE: Final = r"[\"']?\$\{(?:[A-Za-z_]\w*|file:[\w./-]+)\}[\"']?"
+_REFERRING: Final = re.compile(rf"[\"']?([\w.-]+)[\"']?\s*:\s+{_REFERENCE}\s*(?=[,}}]|$)")
+"""A key whose value is only a variable without a default: nothing of the value is in the file."""
+_ONLY_REFERENCE: Final = re.compile(rf"\s*(?:-\s+)?{_REFERENCE}\s*")
 _FIRST_WORD: Final = re.compile(r"([^\s#][^\s:]*)")
 
 Loc = tuple[str | int, ...]
@@ -140,7 +145,8 @@ def show_loc(loc: Loc) -> str:
 def excerpt(lines: Sequence[str], mark: Mark, loc: Loc) -> str:
     """Return the line at `mark` with possible secrets hidden; columns up to the mark stay in place.
 
-    A line among client settings is shown if the line holds only settings that are no secrets. Of
+    A value that is only a variable, without a default, is no secret. For the rest, a line among
+    client settings is shown if the line holds only settings that are no secrets. Of
     any other such line, and of a line that looks as if it held a secret, only the section and the
     keys in `loc` are shown. The rest is hidden without being parsed.
     """
@@ -186,7 +192,11 @@ def config_error(findings: Sequence[Finding]) -> ConfigError:
 def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
     """Whether the line at the mark can hold no secret."""
     line = lines[mark.line - 1]
-    names = [*_KEY.findall(line), *(part for part in loc if isinstance(part, str))]
+    if _ONLY_REFERENCE.fullmatch(line):
+        return True
+    line, referring = _without_references(line)
+    places = (part for part in loc if isinstance(part, str) and part not in referring)
+    names = [*_KEY.findall(line), *places]
     if _LOGIN.search(line) or any(map(_is_secret, names)):
         return False
     above = (_FIRST_WORD.match(lines[index]) for index in range(mark.line - 1, -1, -1))
@@ -204,6 +214,24 @@ def _is_open(lines: Sequence[str], mark: Mark, loc: Loc) -> bool:
         and not SECRET_NAME.search(line)
         and "://" not in line
     )
+
+
+def _without_references(line: str) -> tuple[str, set[str]]:
+    """The line with a harmless setting in place of each that is only a variable, and their keys.
+
+    A line with a comment stays as it is: anything may stand there. A comma ends a value only
+    within braces.
+    """
+    keys: set[str] = set()
+
+    def harmless(found: re.Match[str]) -> str:
+        in_braces = "{" in found.string[: found.start()].replace("${", "")
+        if "#" in found.string or not (in_braces or found.end() == len(found.string)):
+            return found[0]
+        keys.add(found[1])
+        return "client.id: x"
+
+    return _REFERRING.sub(harmless, line), keys
 
 
 def _is_secret(name: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from kafka_etl.config.client_files import names_file
 from kafka_etl.config.document import Document
 from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import Finding, Loc
@@ -49,7 +50,8 @@ def interpolate(document: Document, env: Mapping[str, str], findings: list[Findi
                     document.finding(Code.VARIABLE_NOT_SET, str(error), loc, hint=error.hint)
                 )
                 return match[0]
-            if len(value) >= _SECRET_LENGTH and value not in match[0]:
+            may_be_secret = len(value) >= _SECRET_LENGTH and value not in match[0]
+            if may_be_secret and (match[1].startswith("file:") or not names_file(loc, value)):
                 secrets[value] = match[0]
             return value
 

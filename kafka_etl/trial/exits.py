@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Generator
 from typing import Final, NoReturn
 
@@ -23,8 +24,8 @@ def exits_told() -> Generator[None]:
     def told(status: int) -> NoReturn:
         if os.getpid() != process:
             end(status)
-        caller = sys._getframe(1)  # noqa: SLF001 - documented, and cheaper than a stack
-        place = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        caller = traceback.extract_stack(limit=2)[0]
+        place = f"{caller.filename}:{caller.lineno}"
         sys.stdout.flush()
         said = f"the operator ended the process: os._exit({status}) at {place}\n"
         os.write(2, said.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import FunctionType
@@ -13,7 +13,12 @@ from typing import Any, Final
 from kafka_etl.engine.rows.mapping import Explain
 
 _FIELD: Final = re.compile(r"\['(\w+)'\]")
-_KINDS: Final = {list: "a list", str: "text", bool: "a truth value", int: "a number"} | {
+_KINDS: Final[Mapping[type, str]] = {
+    list: "a list",
+    str: "text",
+    bool: "a truth value",
+    int: "a number",
+} | {
     float: "a number",
     type(None): "null",
 }
@@ -35,7 +40,7 @@ def _explained(
         return error
     for owner, field in _fields(code):
         with suppress(Exception):
-            found = _part(call, owner, argument)
+            found: object = _part(call, owner, argument)
             if not hasattr(found, "keys"):
                 kind = _KINDS.get(type(found), f"of type {type(found).__name__}")
                 said = f"{_written(owner)} is {kind}, so it has no field `{field}`"

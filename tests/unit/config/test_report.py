@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.config.report import Finding, Loc, Mark, config_error, show_loc
+from kafka_etl.config.report import Finding, Loc, Mark, config_error, excerpt, show_loc
 from kafka_etl.errors import Code
 
 FILE = Path("pipelines/video.yaml")
@@ -85,3 +85,44 @@ def test_of_a_long_line_the_part_with_the_mistake_is_shown(before: int) -> None:
     _, _, shown, mark = finding.render().splitlines()
     assert len(shown) <= len(" 1 | ") + 100
     assert shown[mark.index("^") :].startswith("wrong")
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("kafka:", "  sasl.password: ${PASSWORD}"),
+        ("kafka:", "  sasl.password: '${file:secrets/password}'"),
+        ("kafka:", "  bootstrap.servers: ${KAFKA:-localhost:9092}"),
+        ("kafka:", "  ssl.ca.location: ${KAFKA_CA}"),
+        ("kafka:", "  ${PASSWORD}"),
+        ("kafka: {}", "kafka: {client.id: a, sasl.password: ${PASSWORD}, sasl.username: u}"),
+        ("sink:", "  with: {dsn: ${DSN}, table: t}"),
+        ("sink:", '  with: {table: t, "api_key": "${KEY}"}'),
+    ],
+)
+def test_a_variable_is_no_secret(section: str, line: str) -> None:
+    key = "sasl.password" if "sasl.password" in line else "with"
+    loc = (section.partition(":")[0], key)
+    assert excerpt([section, line], Mark(2, 3), loc) == line
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("kafka:", "  sasl.password: ${PASSWORD:-hunter2}"),
+        ("kafka:", "  sasl.password: ${PASSWORD}hunter2"),
+        ("kafka:", "  sasl.password: $${hunter2}"),
+        ("kafka:", "  sasl.password: ${PASSWORD}, hunter2"),
+        ("sink:", "  password: ${PASSWORD}, hunter2"),
+        ("sink:", "  password: ${PASSWORD}  # hunter2"),
+        ("sink:", "  password: ${PASSWORD}, {hunter2: 1}"),
+        ("sink:", "  with: {password: ${PASSWORD}, token: hunter2}"),
+        ("sink:", "  with: {dsn: 'postgresql://${USER}:hunter2@h/d'}"),
+        ("kafka:", "  hunter2: ${PASSWORD} ${hunter2}"),
+        ("kafka: {}", "kafka: {sasl.password: ${PASSWORD}, hunter2}"),
+    ],
+)
+def test_what_stands_beside_a_variable_is_hidden(section: str, line: str) -> None:
+    for key in ("sasl.password", "with"):
+        loc = (section.partition(":")[0], key)
+        assert "hunter2" not in excerpt([section, line], Mark(2, 3), loc)
