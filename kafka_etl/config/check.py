@@ -210,8 +210,8 @@ def _as_use(document: Document, key: str, at: Loc) -> str:
     if at not in {("source",), ("sink",)} and not (len(at) == 2 and at[0] == "operators"):  # noqa: PLR2004
         return ""
     part: Any = document.data
-    for step in at:
-        part = part[step]
+    for key_or_number in at:
+        part = part[key_or_number]
     if "use" in part:
         return f"settings of `{part['use']}` belong under `with`"
     inner = "{where: …}" if key == "filter" else "{…}"
