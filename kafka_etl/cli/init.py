@@ -16,6 +16,9 @@ _COMMON: Final = "common"
 _HIDDEN: Final = ("gitignore", "github")
 """Names that begin with a dot in a project; among the templates they would act on themselves."""
 
+_PACKAGES: Final = ("operator", "sink")
+"""Templates whose plug-in is found once it is installed."""
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,60}")
 
 Template = Literal["kafka", "postgres", "objects", "tasks", "operator", "sink"]
@@ -51,9 +54,8 @@ def init(
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
         typer.echo(folder / path)
-    typer.echo(
-        f"Next: cd {folder}, and see README.md; or at once: kafka-etl test {folder}", err=True
-    )
+    at_once = "pip install -e ." if template in _PACKAGES else f"kafka-etl test {folder}"
+    typer.echo(f"Next: cd {folder}, and see README.md; or at once: {at_once}", err=True)
 
 
 def _is_taken(module: str) -> bool:

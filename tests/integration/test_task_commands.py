@@ -541,6 +541,9 @@ def test_a_plan_is_for_what_the_dry_run_has_shown(topics: TaskTopics) -> None:
         assert refused.returncode == 2
         assert f"plan {plan} is for: stop of {topics.name}" in refused.stderr
     assert "knows no plan 0" in tasks("stop", topics, "--plan", "0").stderr
+    named = tasks("stop", topics, "t000", "t001", "--dry-run").stdout.splitlines()
+    assert named[0] == f"stop 2 tasks of {topics.name}: named by their ids"
+    assert named[-1].startswith("plan: ")
     assert topics.words() == []
     with Owner(topics) as owner:
         owner.heads |= {each.id: each for each in heads}

@@ -61,7 +61,9 @@ class Request:
 
     @property
     def words(self) -> str:
-        """The filter in words; empty: the tasks are named one by one."""
+        """The request in words."""
+        if self.ids:
+            return "named by their ids"
         parts = [f"state {' or '.join(self.states)}"] if self.states else []
         parts += [f"where {self.where}"] if self.where is not None else []
         return ", ".join(parts)

@@ -171,7 +171,7 @@ def _give(found: TaskPipeline, order: Order, request: Request, manner: Manner) -
     from kafka_etl.task_history.orders import give
 
     found.partitions()
-    choose = _named if request.ids else _planned
+    choose = _named if request.ids and not manner.dry_run else _planned
     chosen = choose(found, order, request, manner)
     if manner.dry_run:
         return
@@ -194,7 +194,7 @@ def _named(found: TaskPipeline, order: Order, request: Request, _manner: Manner)
 
 
 def _planned(found: TaskPipeline, order: Order, request: Request, manner: Manner) -> Chosen:
-    """The tasks that fit a filter, previewed and confirmed; a plan is a confirmation.
+    """The tasks that fit a filter, previewed and confirmed, or of a dry run; a plan confirms.
 
     Raises:
         SelectionRefused: Nobody has confirmed, or there is no such plan.
