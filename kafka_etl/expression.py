@@ -481,7 +481,8 @@ class _Rewriter(ast.NodeTransformer):
             unknown = comparison.unknown_word(self._vocabulary)
             if unknown is not None:
                 raise self._error(*unknown)
-        if len(compared) == 1 and compared[0].is_by_ending(self._vocabulary):
+        is_one = len(compared) == len(node.ops) == 1
+        if is_one and compared[0].is_by_ending(self._vocabulary):
             return self._by_ending(node, compared[0])
         return self.generic_visit(node)
 

@@ -45,7 +45,8 @@ def redacted(data: Any, names: Collection[str]) -> Any:
         return [redacted(part, names) for part in data]
     if not is_mapping(data):
         return data
-    if data.keys() == {"name", "value"} and is_secret(data["name"]):  # a header
+    is_header = "name" in data and data.keys() <= {"name", "value", "value_hex"}
+    if is_header and is_secret(data["name"]):
         return {"name": data["name"], "value": HIDDEN}
     return {name: HIDDEN if is_secret(name) else redacted(d, names) for name, d in data.items()}
 

@@ -31,6 +31,8 @@ PATIENCE: Final = 30.0
 _MODULE: Final = "kafka_etl.runtime.examiner"
 _STARTED_WITHIN: Final = 60.0
 _TOLD_WITHIN: Final = 0.5
+_SERVERS_WITHIN: Final = 90.0
+"""Seconds that a step takes at least where servers are asked: a client waits 30 s for an answer."""
 _FRAME: Final = re.compile(r'^  File "([^"]+)", line (\d+)', re.MULTILINE)
 _LIBRARIES: Final = (
     str(Path(__file__).parents[1]),
@@ -114,7 +116,8 @@ def _one_run(task: ExaminationTask, patience: float) -> tuple[Begun | None, Exam
         child = OperatorChild(_MODULE, trace.fileno())
         try:
             child.send(replace(task, trace=trace.fileno()))
-            while child.connection.poll(patience if begun else _STARTED_WITHIN):
+            limit = max(patience, _SERVERS_WITHIN) if task.connects else patience
+            while child.connection.poll(limit if begun else _STARTED_WITHIN):
                 said: Begun | Examined = child.connection.recv()
                 if isinstance(said, Examined):
                     return begun, said
@@ -122,7 +125,8 @@ def _one_run(task: ExaminationTask, patience: float) -> tuple[Begun | None, Exam
             from kafka_etl.units import show_duration  # noqa: PLC0415 - likewise
 
             place = _place_of(child, trace)
-            return begun, f"did not end within {show_duration(patience)}{place}"
+            within = show_duration(limit if begun else _STARTED_WITHIN)
+            return begun, f"did not end within {within}{place}"
         except (EOFError, OSError):
             status = _exit_status(child)
             how = (

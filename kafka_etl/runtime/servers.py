@@ -27,6 +27,7 @@ from kafka_etl.functions.value_fields import misfits
 from kafka_etl.runtime.worker import preflight
 
 _AWAY = "Start it, or correct `registry.url`; a pipeline that runs would wait for it."
+_OTHER_KIND = "Name the codec of that kind, or correct the subject's schema."
 _UNCHANGED = ("filter",)
 """Operators behind which a value is what it was before."""
 
@@ -108,6 +109,8 @@ class Look:
                 self._not_compared(operator, away)
             except KafkaEtlError as error:
                 self._object(error, ("source", "with", "value"))
+            except TypeError as error:  # a schema of another kind than the codec's
+                self._object(SchemaMissing(str(error), _OTHER_KIND), ("source", "with", "value"))
             else:
                 self._find_misfits(operator, topic, fields, loc)
 
@@ -145,6 +148,8 @@ class Look:
                 self._object(RegistryRefused(away.reason, _AWAY), ("registry",))
         except KafkaEtlError as error:
             self._object(error, loc)
+        except TypeError as error:
+            self._object(SchemaMissing(str(error), _OTHER_KIND), loc)
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:
         self._add(self.document.finding(error.code, error.what, loc, hint=error.next_step))

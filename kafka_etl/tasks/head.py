@@ -15,6 +15,8 @@ _WORDS: Final = 16
 _ATTEMPTS: Final = 10
 _SUSPECT_FROM: Final = 2
 """Joint deaths from which on a task is a suspect; one is chance."""
+_ONLY_FROM: Final = 6
+"""Joint deaths from which on a task is the only suspect, long before the last that it may have."""
 
 
 class _Part(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -282,11 +284,14 @@ class Head(_Part, frozen=True, kw_only=True):
     def most_suspects(self, slots: int) -> int:
         """Suspects that may run together on an executor with so many slots, if this one does.
 
-        They are half as many after each further death. So one that does bring executors down is
-        soon the only one, whatever the number of the others, and these have ended; where hosts die
+        They are half as many after each further death, and in the end one. So a task that does
+        bring executors down does so alone, or with tasks that have seen few deaths; where hosts die
         for other reasons, hardly a task ever waits for that.
         """
-        return max(1, slots >> (self.attempts.joint - 1)) if self.is_suspect else slots
+        if not self.is_suspect:
+            return slots
+        deaths = self.attempts.joint
+        return 1 if deaths >= _ONLY_FROM else max(1, slots >> (deaths - 1))
 
     def with_line(self, line: HistoryLine) -> tuple[tuple[HistoryLine, ...], int]:
         """The last fifty lines, this one among them, and how many there were before."""

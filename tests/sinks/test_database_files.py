@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,6 +258,27 @@ def test_a_look_makes_no_table_and_no_file(made: MakeFile) -> None:
     assert not (file.path.parent / "new.db").exists()
     with pytest.raises(SinkFailed, match="no table t"):
         file.look()
+
+
+def test_a_look_at_a_file_in_use_is_a_note(made: MakeFile, name: str) -> None:
+    file = made("CREATE TABLE t (id INTEGER)")
+    holder = (
+        f"import {'duckdb' if name == 'duckdb' else 'sqlite3'} as base\n"
+        f"held = base.connect({str(file.path)!r})\n"
+        f"held.execute({'SELECT 1' if name == 'duckdb' else 'BEGIN EXCLUSIVE'!r})\n"
+        "print(flush=True)\ninput()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            quickly = {"lock_timeout": "100ms"} if name == "sqlite" else {}
+            (note,) = file.look(**quickly).notes
+            assert note == f"{file.path} is in use, so nobody has looked at it"
+        finally:
+            other.kill()
 
 
 def test_a_view_is_refused_before_the_start(made: MakeFile) -> None:

@@ -216,3 +216,8 @@ def test_a_duration_becomes_a_time_in_the_filter_in_words() -> None:
         "'é' in error.message and time > '2026-11-28T10:00:00.000Z' and value.a == '2h ago'"
     )
     assert Where(where.text).text == where.text
+
+
+def test_a_chained_comparison_is_left_as_it_is_written() -> None:
+    assert selects("error.type == 'NoRate'")
+    assert not selects("error.type == 'NoRate' < 'A'")

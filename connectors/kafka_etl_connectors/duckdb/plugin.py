@@ -57,6 +57,8 @@ def _check(settings: DuckdbSettings, deployment: Deployment) -> Preflight:
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         if schema.is_held(said):
+            if deployment.looks_only:
+                return Preflight(notes=(f"{path} is in use, so nobody has looked at it",))
             raise Unreachable(f"DuckDB: {said}") from error
         raise SinkFailed(f"{path} cannot be used: {said}", "Correct `path`.") from error
     return replace(Preflight(), columns=found, notes=made)

@@ -42,6 +42,8 @@ def _check(settings: SqliteSettings, deployment: Deployment) -> Preflight:
             connection.close()
     except sqlite3.Error as error:
         if is_held(error):
+            if deployment.looks_only:
+                return Preflight(notes=(f"{path} is in use, so nobody has looked at it",))
             raise Unreachable(f"SQLite: {error}") from error
         raise SinkFailed(
             f"{path} cannot be used: {error}", "Correct `path`, or its rights, or free the file."

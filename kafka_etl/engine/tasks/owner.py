@@ -316,7 +316,11 @@ class OwnerSink:
             self._grant(now)
             for tp, book in self._books.items():
                 self._grant_elsewhere(tp, book, now)
-        is_idle = not paused and all(book.next_waiting() is None for book in self._books.values())
+        is_idle = not paused and all(
+            book.next_waiting(suspect=suspect) is None
+            for book in self._books.values()
+            for suspect in (True, False)
+        )
         self._keeper.offer(is_idle=is_idle)
         self._measures.look(self._books.values(), now)
 

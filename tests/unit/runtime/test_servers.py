@@ -153,3 +153,15 @@ def test_a_place_that_may_not_be_asked_is_left_out(tmp_path: Path) -> None:
     other = Look(look.document, look.pipeline, lambda _loc: False)
     other.run()
     assert (other.findings, other.notes) == ([], [])
+
+
+@pytest.mark.parametrize("part", ["fields", "schema"])
+def test_a_schema_of_another_kind_is_named(tmp_path: Path, part: str) -> None:
+    def ask(*_topic: str) -> Any:
+        raise TypeError("schema 7 is of kind JSON, not AVRO")
+
+    (finding,) = looked(tmp_path, **{part: ask}).findings
+    assert (finding.code, finding.message) == (
+        SchemaMissing.code,
+        "schema 7 is of kind JSON, not AVRO",
+    )

@@ -26,7 +26,7 @@ from kafka_etl.metrics import Counters
 from kafka_etl.record import Offsets, Partition, SourceRecord, offset_of
 from kafka_etl.retry import Backoff
 from kafka_etl.tasks import words as w
-from kafka_etl.tasks.head import Failure, Head, Input, StopNote, decode_head, encode_head
+from kafka_etl.tasks.head import Attempts, Failure, Head, Input, StopNote, decode_head, encode_head
 from kafka_etl.tasks.journal import head_key
 from kafka_etl.tasks.keeping import (
     Attach,
@@ -879,6 +879,14 @@ def test_suspects_run_in_ever_smaller_groups_and_a_death_alone_counts() -> None:
     assert held(bench) == ["t2"]
     bench.run("t2", w.Result(token=bench.head("t2").token), encode_rows([]))
     assert held(bench) == ["t3", "t4"], "they have died two times only"
+
+
+@pytest.mark.parametrize(
+    ("joint", "most"), [(0, 1024), (1, 1024), (2, 512), (3, 256), (5, 64), (6, 1), (9, 1)]
+)
+def test_so_many_suspects_run_beside_each_other(joint: int, most: int) -> None:
+    head = Head(id="t", state=State.ENQUEUED, attempts=Attempts(joint=joint))
+    assert head.most_suspects(1024) == most
 
 
 def test_nobody_but_a_suspect_waits_for_a_suspect() -> None:

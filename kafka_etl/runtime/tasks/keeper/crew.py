@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from time import monotonic
 from typing import Final, Protocol
@@ -26,8 +27,8 @@ from kafka_etl.units import show_duration
 _RENEWED_AFTER: Final = 10_000
 """Attempts after which a process is renewed: user code may lose memory."""
 _STARTS_A_CORE: Final = 4
-"""Processes that start at the same time, for each core: more would keep the keeper itself from
-running, and would not be ready sooner."""
+"""Processes that start at the same time, for each core: the imports of more would keep the keeper
+itself from running. Operators whose `open` waits for something else are ready later for that."""
 _STARTS_WITHIN: Final = 300.0
 """Seconds that a process may take for imports and for the operator's `open`."""
 _LEAVES_WITHIN: Final = 5.0
@@ -85,7 +86,7 @@ class Crew:
         self._loop = loop
         self._task = task
         self._most = slots + 1 if task.is_fresh else slots
-        self._most_starting = _STARTS_A_CORE * (os.cpu_count() or 1)
+        self._most_starting = _STARTS_A_CORE * _cores()
         self._listener = listener
         self._groups = groups
         self._runners: dict[int, RunnerProcess] = {}
@@ -291,6 +292,13 @@ class Crew:
         for runner in gone:
             runner.close()
             self._listener.gone(runner)
+
+
+def _cores() -> int:
+    """Number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def death_of(runner: RunnerProcess) -> Failure:
