@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from pydantic import AliasChoices, AliasPath, BaseModel
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    PlainValidator,
+    WrapValidator,
+)
 
 from kafka_etl.contracts import Fields
 from kafka_etl.functions.value_types import fits, shown, types_of
@@ -22,6 +29,7 @@ _READ_FROM: Final[Mapping[type, tuple[type, ...]]] = {
     float: (bytes,),
 }
 """Type -> further types that classes with fields may make of its values, by reading them."""
+_EARLY: Final = (BeforeValidator, PlainValidator, WrapValidator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ def misfits(annotation: Any, given: Fields) -> Iterator[str]:
         wanted = _fields(annotation)
     except NameError:  # annotations of fields that resolve for type checkers only
         return
-    known: set[str] = set()
+    known: set[str | None] = {_tag_of(annotation)}
     for field in wanted or ():
         known.update(field.names)
         name = next((name for name in field.names if name in given), None)
@@ -85,7 +93,7 @@ def _fields(annotation: Any) -> list[Field] | None:
     of_pydantic = getattr(cls, "__pydantic_fields__", None)
     if of_pydantic is not None:
         return [
-            Field(_names(cls, name, info), _annotation(info), info.is_required())
+            Field(_names(cls, name, info), _annotation(cls, name, info), info.is_required())
             for name, info in of_pydantic.items()
         ]
     hints = typing.get_type_hints(cls)
@@ -105,11 +113,27 @@ def _fields_of_dict(annotation: Any) -> Iterator[Field]:
         yield Field((name,), hints[name], is_required and said is not typing.NotRequired)
 
 
-def _annotation(info: Any) -> Any:
-    """The annotation of a field of pydantic; of one that is found within another, nothing."""
+def _annotation(cls: Any, name: str, info: Any) -> Any:
+    """The annotation of a field of pydantic; of one that reads in its own way, nothing."""
     alias = info.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    return Any if any(isinstance(one, AliasPath) for one in choices) else info.annotation
+    is_inner = any(isinstance(one, AliasPath) for one in choices)
+    if is_inner or _reads_itself(cls, name, info) or _config(cls).get("coerce_numbers_to_str"):
+        return Any
+    return info.annotation
+
+
+def _reads_itself(cls: Any, name: str, info: Any) -> bool:
+    """Whether a validator sees a field's value before the value is checked."""
+    declared = cls.__pydantic_decorators__.field_validators.values()
+    early = [one.info for one in declared if one.info.mode != "after"]
+    return any(isinstance(one, _EARLY) for one in info.metadata) or any(
+        name in one.fields or "*" in one.fields for one in early
+    )
+
+
+def _config(cls: type) -> Mapping[str, Any]:
+    return getattr(cls, "model_config", getattr(cls, "__pydantic_config__", None)) or {}
 
 
 def _names(cls: type, name: str, info: Any) -> tuple[str, ...]:
@@ -117,11 +141,17 @@ def _names(cls: type, name: str, info: Any) -> tuple[str, ...]:
     alias = info.validation_alias or info.alias
     if alias is None:
         return (name,)
-    config: Any = getattr(cls, "model_config", getattr(cls, "__pydantic_config__", None)) or {}
+    config = _config(cls)
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     names = [str(one.path[0]) if isinstance(one, AliasPath) else one for one in choices]
     return (*names, name) if by_name else tuple(names)
+
+
+def _tag_of(annotation: Any) -> str | None:
+    """The field by which msgspec tells a class from others; it is none of the class."""
+    config = getattr(annotation, "__struct_config__", None)
+    return None if config is None else config.tag_field
 
 
 def _has_no_default(field: Any) -> bool:

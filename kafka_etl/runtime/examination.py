@@ -160,6 +160,7 @@ def _place_in(trace: IO[str]) -> str:
     """The innermost place in code of the user that a trace names: `, at FILE, line N`."""
     trace.seek(0)
     for file, line in _FRAME.findall(trace.read()):
-        if file.endswith(".py") and not file.startswith(_LIBRARIES):
+        is_library = any(Path(file).is_relative_to(folder) for folder in _LIBRARIES)
+        if file.endswith(".py") and not is_library:
             return f", at {file}, line {line}"
     return ""

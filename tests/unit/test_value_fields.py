@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 import pydantic
@@ -115,6 +115,32 @@ class Reads(pydantic.BaseModel):
         return given
 
 
+class ReadsFields(pydantic.BaseModel):
+    id: Annotated[str, pydantic.BeforeValidator(str)]
+    tags: int
+
+    @pydantic.field_validator("tags", mode="before")
+    @classmethod
+    def count(cls, given: Any) -> int:
+        return len(given)
+
+
+class Texts(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(coerce_numbers_to_str=True)
+    id: str
+
+
+class Tagged(msgspec.Struct, tag="order", tag_field="currency", forbid_unknown_fields=True):
+    id: int
+    amount: float | None
+    tags: list[str]
+    labels: dict[str, str]
+    buyer: Any
+    seller: Any
+    at: Any
+    raw: Any
+
+
 @dataclass
 class Unresolved:
     price: Nowhere  # noqa: F821
@@ -135,6 +161,9 @@ class Typed(TypedDict):
         (Fits | None, []),
         (Reads, []),
         (Either, []),
+        (ReadsFields, []),
+        (Texts, []),
+        (Tagged, []),
         (Unresolved, []),
         (Data, ["field `id` is int, not list", "field `price` is missing"]),
         (Checked, ["field `cost` is missing"]),

@@ -38,7 +38,7 @@ from kafka_etl.engine.tasks.measures import Measures
 from kafka_etl.engine.tasks.reading import read_word
 from kafka_etl.engine.tasks.rejects import Rejects
 from kafka_etl.engine.tasks.takeover import TakeOver
-from kafka_etl.engine.tasks.turns import in_turn
+from kafka_etl.engine.tasks.turns import by_turns
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import DeadLetter, ErrorInfo, Settlement, Tenure
 from kafka_etl.log import get_logger
@@ -332,7 +332,7 @@ class OwnerSink:
 
     def _grant(self, now: int) -> None:
         """Give free slots to the tasks that wait longest, whatever partition they are in."""
-        waiting = in_turn(self._books, self._keeper.has_room_for)
+        waiting = by_turns(self._books, self._keeper.has_room_for)
         for _ in range(_MOST_GRANTS):
             found = next(waiting, None) if self._keeper.free > 0 else None
             if found is None:

@@ -10,7 +10,7 @@ from kafka_etl.record import Partition
 from kafka_etl.tasks.head import Head
 
 
-def in_turn(
+def by_turns(
     books: Mapping[Partition, Book], has_room_for: Callable[[Head], bool]
 ) -> Iterator[tuple[Partition, Head]]:
     """Yield the tasks that wait, that first which waits longest; each begins before the next.
