@@ -136,7 +136,7 @@ def test_unknown_topics_are_named_before_anything_runs(tmp_path: Path, kafka: Ka
     assert done.process.returncode == 1
     assert f'"code":"E302","error":"source topic {near} does not exist' in done.said()
     assert f"Did you mean {project.source}? " in done.said()
-    assert f"--create --topic {near} " in done.said()
+    assert f"kafka-etl send {near} FILE --create --partitions N" in done.said()
     missing = kafka.name()
     done = run_to_end(tmp_path, str(project.file), "--set", f"source.with.topics=[{missing}]")
     assert done.process.returncode == 1
