@@ -39,11 +39,13 @@ class Acl(NamedTuple):
         principal: Whom the ACL is about, such as "User:etl".
         operation: Right that the ACL is about, by Kafka's name.
         allows: Whether the ACL grants the right, rather than denying it.
+        host: The address that the ACL is about; `*`: all.
     """
 
     principal: str
     operation: str
     allows: bool
+    host: str = "*"
 
 
 class Told(NamedTuple):
@@ -106,7 +108,8 @@ def _acls(client: Any, kind: Any, name: str) -> tuple[Acl, ...]:
     found = client.describe_acls(wanted, request_timeout=_REQUEST).result()
     allow = _api.AclPermissionType.ALLOW
     return tuple(
-        Acl(acl.principal, acl.operation.name, acl.permission_type == allow) for acl in found
+        Acl(acl.principal, acl.operation.name, acl.permission_type == allow, acl.host)
+        for acl in found
     )
 
 
@@ -123,8 +126,10 @@ def grant_of(told: Told) -> Grant:
         return Grant.HIDDEN
     writes = [acl for acl in told.acls if acl.operation in _WRITES]
     mine = told.about_user(writes)
-    if any(not acl.allows for acl in mine):
+    if any(not acl.allows and acl.host == "*" for acl in mine):
         return Grant.DENIED
+    if any(acl.host != "*" for acl in mine):
+        return Grant.HIDDEN  # by which address the brokers know this host, nobody can tell
     # An ACL that denies the right to somebody may be about a user of unknown name.
     if mine and (told.user is not None or all(acl.allows for acl in writes)):
         return Grant.GRANTED

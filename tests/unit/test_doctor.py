@@ -404,6 +404,8 @@ BROKER = READER | {"CLUSTER_ACTION"}
         (Told("etl", READER, (ALL_MAY, MAY_NOT)), Grant.DENIED),
         (Told("other", READER, (MAY,)), Grant.MISSING),
         (Told("etl", READER, (Acl("User:etl", "DESCRIBE", allows=True),)), Grant.MISSING),
+        (Told("etl", READER, (MAY, MAY_NOT._replace(host="10.0.0.1"))), Grant.HIDDEN),
+        (Told("etl", READER, (MAY._replace(host="10.0.0.1"),)), Grant.HIDDEN),
         (Told("etl", READER), Grant.MISSING),
         (Told("etl", frozenset()), Grant.HIDDEN),
         (Told(None, READER, (MAY,)), Grant.HIDDEN),

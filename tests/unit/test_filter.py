@@ -113,6 +113,11 @@ def test_it_is_a_plain_function_of_one_argument(where: str) -> None:
     [
         ("value.status == 'a'", [{"status": "a"}], "value is a list, so it has no field `status`"),
         ("value.a.b > 1", {"a": "text"}, "value.a is text, so it has no field `b`"),
+        (
+            "(value.k == 'x' and value.a.b == 1) or value.n + 1 > 2",
+            {"k": "y", "a": None, "n": "text"},
+            'can only concatenate str (not "int") to str',
+        ),
         ("value.a.b > 1", {"a": None}, "value.a is null, so it has no field `b`"),
         ("value['a-b'].c", {"a-b": 5}, "value['a-b'] is a number, so it has no field `c`"),
         ("topic == '' or value.a.b.c", {"a": {"b": []}}, "value.a.b is a list, so it has no field"),

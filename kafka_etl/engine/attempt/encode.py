@@ -268,7 +268,7 @@ class Encode:
         for at, error in failed:
             if is_nobodys(error):
                 raise error
-            if self.key is BYTES:
+            if self.key is BYTES and type(error) is TypeError:
                 error = not_bytes(objects[at], "key")  # noqa: PLW2901 - the same error, of a key
             keys[chosen[at]] = None  # `apply` drops the outputs of failed records at the end
             fault = Fault(error, Condition.ENCODE_ERROR, f"key codec {self.key.name}")

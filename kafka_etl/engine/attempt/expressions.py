@@ -38,24 +38,34 @@ def _explained(
     """Say of which part a field was wanted that has no fields; other errors stay as they are."""
     if type(error) is not TypeError:
         return error
-    for owner, field in _fields(code):
+    for wanted, owner, field in _fields(code):
         with suppress(Exception):
             found: object = _part(call, owner, argument)
-            if not hasattr(found, "keys"):
+            # Of two parts that fail, the error tells which one was asked for.
+            if not hasattr(found, "keys") and _error_of(call, wanted, argument) == str(error):
                 kind = _KINDS.get(type(found), f"of type {type(found).__name__}")
                 said = f"{_written(owner)} is {kind}, so it has no field `{field}`"
                 return TypeError(said).with_traceback(error.__traceback__)
     return error
 
 
-def _fields(code: ast.expr) -> Iterator[tuple[ast.expr, str]]:
-    """Yield each part of an expression of which a field is wanted, the innermost first."""
+def _fields(code: ast.expr) -> Iterator[tuple[ast.expr, ast.expr, str]]:
+    """Yield each field that an expression wants, of which part, and its name; innermost first."""
     for node in reversed(list(ast.walk(code))):
         match node:
             case ast.Subscript(value=owner, slice=ast.Constant(value=str() as field)):
-                yield owner, field
+                yield node, owner, field
             case _:
                 pass
+
+
+def _error_of(call: FunctionType, part: ast.expr, argument: Any) -> str | None:
+    """The text of the TypeError that a part raises; None: it raises none."""
+    try:
+        _part(call, part, argument)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def _part(call: FunctionType, part: ast.expr, argument: Any) -> Any:
