@@ -93,8 +93,12 @@ def _keep(fixture: Path, record: SourceRecord, redact: Collection[str]) -> None:
     from kafka_etl.readable import as_json
 
     kept = orjson.dumps(redacted(orjson.loads(as_json(record)), redact))
-    with fixture.open("ab") as file:
-        file.write(kept + b"\n")
+    try:
+        with fixture.open("ab") as file:
+            file.write(kept + b"\n")
+    except OSError as error:
+        said = f"{fixture} cannot be written: {error.strerror}"
+        raise typer.BadParameter(said, param_hint="--record") from None
 
 
 def _kinds(cluster: Cluster, admin: Admin) -> dict[str, str]:

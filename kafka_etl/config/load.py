@@ -57,7 +57,12 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
+        try:
+            found = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
+        except OSError as error:
+            message = f"the folder cannot be read: {error.strerror}"
+            findings.append(Finding(Code.UNREADABLE_FILE, message, path))
+            continue
         found = [p for p in found if not p.stem.endswith(CASES)]
         yield from found
         if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,14 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
     assert [document.path for document in found.documents] == [good]
     assert [finding.path for finding in found.findings] == [bad, gone]
     assert found.findings[0].code == Code.INVALID_YAML
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (finding,) = load([tmp_path], env={}).findings
+    assert finding.message == "the folder cannot be read: Permission denied"
