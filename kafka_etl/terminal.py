@@ -52,12 +52,19 @@ def is_narrow(width: int | None) -> bool:
     return width is not None and width < NARROW
 
 
-def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """The lines of a text that fit into a width, by whole words: a long one is left whole."""
+def wrapped(text: str, width: int, indent: str = "", head: str | None = None) -> list[str]:
+    """The lines of a text that fit into a width, by whole words: a long one is left whole.
+
+    Args:
+        text: The text.
+        width: Number of columns.
+        indent: What each line begins with.
+        head: What the first line begins with; None: as the others.
+    """
     return textwrap.wrap(
         text,
         width,
-        initial_indent=indent,
+        initial_indent=indent if head is None else head,
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

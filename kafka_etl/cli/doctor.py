@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
@@ -12,7 +11,7 @@ import typer
 
 from kafka_etl.cli.cluster import KafkaOption
 from kafka_etl.cli.options import Sets, StateDir, parse_sets
-from kafka_etl.terminal import is_narrow
+from kafka_etl.terminal import is_narrow, wrapped
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.config.build import Pipeline
@@ -104,14 +103,7 @@ def rendered(results: list[Result], width: int) -> Iterator[str]:
             yield head.rstrip()
             head = indent
         first, *others = result.what.splitlines()  # excerpts of a file keep their columns
-        yield from textwrap.wrap(
-            first,
-            width,
-            initial_indent=head,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        yield from wrapped(first, width, indent, head)
         yield from (f"{indent}{line}".rstrip() for line in others)
         if result.fix:
             yield f"{indent}fix: {result.fix}"

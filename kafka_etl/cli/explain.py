@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from kafka_etl.terminal import wrapped
 
 if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for them
     from kafka_etl.explanations import Example, Explanation
@@ -60,27 +61,20 @@ def rendered(explanation: Explanation, width: int) -> Iterator[str]:
     """Yield the lines of an explanation, for a terminal of this width."""
     yield f"{explanation.code}: {explanation.title}"
     yield ""
-    yield from _wrapped(explanation.text, width)
+    yield from _paragraphs(explanation.text, width)
     yield ""
     yield "What to do:"
-    yield from _wrapped(explanation.next_step, width, "  ")
+    yield from _paragraphs(explanation.next_step, width, "  ")
     if explanation.wrong:
         yield ""
         yield from _compared(explanation.wrong, explanation.right, width)
 
 
-def _wrapped(text: str, width: int, indent: str = "") -> Iterator[str]:
+def _paragraphs(text: str, width: int, indent: str = "") -> Iterator[str]:
     for number, paragraph in enumerate(text.split("\n\n")):
         if number:
             yield ""
-        yield from textwrap.wrap(
-            paragraph,
-            width,
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        yield from wrapped(paragraph, width, indent)
 
 
 def _compared(wrong: Sequence[Example], right: Sequence[Example], width: int) -> Iterator[str]:

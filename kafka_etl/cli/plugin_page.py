@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -19,6 +18,7 @@ from kafka_etl.contracts import Settings, SinkSettings
 from kafka_etl.docstrings import summary_of
 from kafka_etl.errors import BrokenPlugin
 from kafka_etl.plugins import Plugin, PluginRegistry
+from kafka_etl.terminal import wrapped
 
 _WIDEST: Final = 100
 _DEFS: Final = "#/$defs/"
@@ -76,12 +76,12 @@ def page(plugin: Plugin, registry: PluginRegistry, width: int) -> Iterator[str]:
     yield f"{plugin.kind[:-1]} {plugin.name}, of {plugin.distribution} {plugin.version}".rstrip()
     width = min(width, _WIDEST)
     for paragraph in _summary(plugin, registry).split("\n\n"):
-        yield from _wrapped(paragraph, width, "  ")
+        yield from wrapped(paragraph, width, "  ")
     sample = sample_of(model)
     if plugin.kind == "sinks" and (promise := _promise(plugin, registry, model, sample)):
-        yield from _wrapped(f"guarantee: {promise}", width, "  ")
+        yield from wrapped(f"guarantee: {promise}", width, "  ")
     if (missing := registry.lacks(plugin)) is not None:
-        yield from _wrapped(f"{missing.what}. {missing.next_step}", width, "  ")
+        yield from wrapped(f"{missing.what}. {missing.next_step}", width, "  ")
     yield ""
     yield from _use(plugin, sample.settings).splitlines()
     yield ""
@@ -89,7 +89,7 @@ def page(plugin: Plugin, registry: PluginRegistry, width: int) -> Iterator[str]:
     yield "Settings, under `with`:" if listed else "There are no settings."
     for setting in listed:
         yield f"  {setting.line}"
-        yield from _wrapped(setting.told, width, "      ")
+        yield from wrapped(setting.told, width, "      ")
 
 
 def settings_of(model: type[Settings]) -> Iterator[Setting]:
@@ -185,14 +185,3 @@ def _promise(
         if not sample.has_placeholders:
             raise
         return ""
-
-
-def _wrapped(text: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

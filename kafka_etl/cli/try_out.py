@@ -100,9 +100,9 @@ def try_out(  # noqa: PLR0913 - one parameter per option
         if not records:
             typer.echo("there are no records", err=True)
             return
-        watched = None if is_pipeline else to_any_topic
-        trial = run_trial(pipeline, records, RealClock(), watched)
-        rounds = _timed(pipeline, records, repeat, watched) if repeat else []
+        changed = None if is_pipeline else to_any_topic
+        trial = run_trial(pipeline, records, RealClock(), changed)
+        rounds = _timed(pipeline, records, repeat, changed) if repeat else []
     outputs, letters = trial.settlement.outputs, trial.settlement.dead_letters
     print_outputs(outputs, pipeline.sink_settings.topics, json=json)
     print_dropped(trial)
@@ -200,14 +200,14 @@ def _timed(
     pipeline: Pipeline,
     records: Sequence[SourceRecord],
     rounds: int,
-    watched: Callable[[Chain], Chain] | None,
+    changed: Callable[[Chain], Chain] | None,
 ) -> list[float]:
     """Return the seconds of each round; operators stay open, and retries wait for nothing."""
     from kafka_etl.trial.clock import FakeClock
     from kafka_etl.trial.run import opened
 
     seconds: list[float] = []
-    with opened(pipeline, FakeClock(), watched) as run:
+    with opened(pipeline, FakeClock(), changed) as run:
         for _ in range(rounds):
             began = time.perf_counter()
             run(records)

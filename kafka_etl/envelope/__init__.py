@@ -20,7 +20,7 @@ from kafka_etl.envelope.families import (
     taken_apart,
     told,
 )
-from kafka_etl.envelope.fingerprints import fingerprint_of, is_library, normalised, own_frame
+from kafka_etl.envelope.fingerprints import fingerprint_of, is_users, normalised, own_frame
 from kafka_etl.envelope.raw import (
     Encoded,
     Provenance,
@@ -45,7 +45,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_of",
     "fingerprint_of_failure",
-    "is_library",
+    "is_users",
     "normalised",
     "number_in",
     "own_frame",

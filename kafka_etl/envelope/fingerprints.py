@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final
 
 _MESSAGE: Final = 500
@@ -18,6 +18,7 @@ _FRAME: Final = re.compile(
     r'^\s*File "(?P<path>[^"\n]*)", line (?P<line>\d+), in (?P<function>.*)$', re.MULTILINE
 )
 _LIBRARY: Final = re.compile(r"[/\\](?:site-packages|dist-packages|lib[/\\]python3[^/\\]*)[/\\]|^<")
+_FRAMEWORK: Final = Path(__file__).parents[1]
 _NAMES_IN_QUOTES: Final = re.compile(
     r"(?:Key|Attribute|Name|UnboundLocal|Type|Import|NotFound)Error$"
 )
@@ -69,6 +70,11 @@ def normalised(message: str, error_type: str = "") -> str:
 def is_library(path: str) -> bool:
     """Whether a file of code is a library's, or no file at all, and so not the user's own."""
     return _LIBRARY.search(path) is not None
+
+
+def is_users(path: str) -> bool:
+    """Whether a file of code is the user's own: no library's, and none of the framework."""
+    return not is_library(path) and not Path(path).is_relative_to(_FRAMEWORK)
 
 
 def own_frame(traceback: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sysconfig
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,10 +33,6 @@ _TOLD_WITHIN: Final = 0.5
 _SERVERS_WITHIN: Final = 90.0
 """Seconds that a step takes at least where servers are asked: a client waits 30 s for an answer."""
 _FRAME: Final = re.compile(r'^  File "([^"]+)", line (\d+)', re.MULTILINE)
-_LIBRARIES: Final = (
-    str(Path(__file__).parents[1]),
-    *map(sysconfig.get_path, ("stdlib", "purelib")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +153,10 @@ def _place_of(child: OperatorChild, trace: IO[str]) -> str:
 
 def _place_in(trace: IO[str]) -> str:
     """The innermost place in code of the user that a trace names: `, at FILE, line N`."""
+    from kafka_etl.envelope import is_users  # noqa: PLC0415 - likewise
+
     trace.seek(0)
     for file, line in _FRAME.findall(trace.read()):
-        is_library = any(Path(file).is_relative_to(folder) for folder in _LIBRARIES)
-        if file.endswith(".py") and not is_library:
+        if file.endswith(".py") and is_users(file):
             return f", at {file}, line {line}"
     return ""

@@ -6,8 +6,10 @@ offset or schema is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 
 from kafka_etl.config.build import Pipeline
@@ -27,6 +29,7 @@ from kafka_etl.functions.value_fields import misfits
 from kafka_etl.runtime.worker import preflight
 
 _AWAY = "Start it, or correct `registry.url`; a pipeline that runs would wait for it."
+_REGISTER = "Register it, or correct the sink."
 _OTHER_KIND = "Name the codec of that kind, or correct the subject's schema."
 _UNCHANGED = ("filter",)
 """Operators behind which a value is what it was before."""
@@ -103,23 +106,15 @@ class Look:
             return
         loc: Loc = ("operators", number, "use")
         for topic in topics:
-            try:
-                fields = described(topic) if self.may_ask((*loc, topic)) else None
-            except Unavailable as away:
-                self._not_compared(operator, away)
-            except KafkaEtlError as error:
-                self._object(error, ("source", "with", "value"))
-            except TypeError as error:  # a schema of another kind than the codec's
-                self._object(SchemaMissing(str(error), _OTHER_KIND), ("source", "with", "value"))
-            else:
-                self._find_misfits(operator, topic, fields, loc)
+            if not self.may_ask((*loc, topic)):
+                continue
+            fields: Fields | None = None
+            with self._asking(("source", "with", "value"), partial(self._not_compared, operator)):
+                fields = described(topic)
+            self._find_misfits(operator, topic, fields, loc)
 
-    def _not_compared(self, operator: BoundOperator, away: Unavailable) -> None:
-        if away.of_record:
-            said = f"{away.reason}: operator {operator.name} was not compared with its fields"
-            self.notes.append(said)
-        else:
-            self._object(RegistryRefused(away.reason, _AWAY), ("registry",))
+    def _not_compared(self, operator: BoundOperator, why: str) -> None:
+        self.notes.append(f"{why}: operator {operator.name} was not compared with its fields")
 
     def _find_misfits(
         self, operator: BoundOperator, topic: str, fields: Fields | None, loc: Loc
@@ -139,16 +134,22 @@ class Look:
     def _ask(self, loc: Loc, look: Callable[[], object] | None) -> None:
         if look is None or not self.may_ask(loc):
             return
-        try:
+        with self._asking(loc, lambda why: self._object(SchemaMissing(why, _REGISTER), loc)):
             look()
+
+    @contextmanager
+    def _asking(self, loc: Loc, missing: Callable[[str], None]) -> Generator[None]:
+        """Find what keeps the schema registry from an answer; `missing` is told of no schema."""
+        try:
+            yield
         except Unavailable as away:
             if away.of_record:
-                self._object(SchemaMissing(away.reason, "Register it, or correct the sink."), loc)
+                missing(away.reason)
             else:
                 self._object(RegistryRefused(away.reason, _AWAY), ("registry",))
         except KafkaEtlError as error:
             self._object(error, loc)
-        except TypeError as error:
+        except TypeError as error:  # a schema of another kind than the codec's
             self._object(SchemaMissing(str(error), _OTHER_KIND), loc)
 
     def _object(self, error: KafkaEtlError, loc: Loc) -> None:

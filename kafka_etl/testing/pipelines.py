@@ -141,13 +141,13 @@ def _run(
     records: Iterable[Any],
     clock: Clock | None,
     plugins: PluginRegistry | None = None,
-    watched: Callable[[Chain], Chain] | None = None,
+    changed: Callable[[Chain], Chain] | None = None,
 ) -> PipelineRun:
     timed = clock or FakeClock()
     with building(document, plugins) as built:
         pipeline = built()
         given = [_stored(record, i, pipeline, timed) for i, record in enumerate(records)]
-        trial = run_trial(pipeline, given, timed, watched)
+        trial = run_trial(pipeline, given, timed, changed)
         settlement = trial.settlement
         return PipelineRun(
             list(outputs_of(pipeline, settlement.outputs)),

@@ -80,7 +80,7 @@ def built_for_trial(document: Document) -> Generator[Pipeline]:
 
 @contextlib.contextmanager
 def opened(
-    pipeline: Pipeline, clock: Clock, watched: Callable[[Chain], Chain] | None = None
+    pipeline: Pipeline, clock: Clock, changed: Callable[[Chain], Chain] | None = None
 ) -> Generator[Callable[[Sequence[SourceRecord]], Trial]]:
     """Open the operators, and yield a function that runs one invocation, as a worker would.
 
@@ -89,12 +89,12 @@ def opened(
     Args:
         pipeline: The pipeline.
         clock: Tells the time, and waits before further attempts.
-        watched: Takes the chain, and gives the chain that is run; None: the chain itself.
+        changed: Takes the chain, and gives the chain that is run; None: the chain itself.
     """
     pools = Pools(pipeline.operators, tick=lambda: None)
     place = deployment_of(pipeline, "try", Preflight())
     chain = make_chain(pipeline, place, lambda _stage: None, pools)
-    chain = chain if watched is None else watched(chain)
+    chain = chain if changed is None else changed(chain)
     invoker = Invoker(chain, pipeline.retry, pipeline.retries, clock.now_ms, clock.random)
 
     def run(records: Sequence[SourceRecord]) -> Trial:
@@ -121,7 +121,7 @@ def run_trial(
     pipeline: Pipeline,
     records: Sequence[SourceRecord],
     clock: Clock,
-    watched: Callable[[Chain], Chain] | None = None,
+    changed: Callable[[Chain], Chain] | None = None,
 ) -> Trial:
     """Run one invocation, as a worker would, with retries; see `opened`.
 
@@ -129,7 +129,7 @@ def run_trial(
         TryEnded: A system that a codec or an operator needs is away.
         KafkaEtlError: The pipeline would pause or stop.
     """
-    with opened(pipeline, clock, watched) as run:
+    with opened(pipeline, clock, changed) as run:
         return run(records)
 
 

@@ -6,15 +6,12 @@ import linecache
 import reprlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any, Final
 
-import kafka_etl
-from kafka_etl.envelope import is_library
+from kafka_etl.envelope import is_users
 from kafka_etl.invocation import CAUSE, CONTEXT, SUPPRESSED, TRACEBACK, described
 
-_OWN: Final = str(Path(kafka_etl.__file__).parent)
 _FIRST: Final = 5
 _LAST: Final = 20
 """Frames at the start and at the end of a traceback that are rendered: recursion makes many."""
@@ -95,8 +92,7 @@ def _frames(error: BaseException, hide: Hide) -> Iterator[str]:
 
 
 def _is_users(frame: FrameType) -> bool:
-    path = frame.f_code.co_filename
-    return not is_library(path) and not path.startswith(_OWN)
+    return is_users(frame.f_code.co_filename)
 
 
 def _locals(frame: FrameType, hide: Hide) -> Iterator[str]:

@@ -139,6 +139,7 @@ class LocalKeeper:
                 has_told = True
             elif isinstance(message, Said) and message.partition not in self._own:
                 self._running.pop(message.last, None)
+                self._suspects.pop(message.last, None)
         was_connected, self._was_connected = self._was_connected, self._link.connected
         if self._was_connected and not was_connected:
             self.attach()

@@ -27,7 +27,7 @@ _LOOK: Final = 5.0
 """Seconds for which a look waits for a sink's target."""
 
 
-class Look(Protocol):
+class MakeCheck(Protocol):
     """Makes one check of a preflight that only looks, and keeps its problem."""
 
     def __call__(self, loc: Loc, check: Callable[[], Preflight]) -> Preflight:
@@ -35,7 +35,9 @@ class Look(Protocol):
         ...
 
 
-def check(pipeline: Pipeline, member: str, waiting: Pulse, look: Look | None = None) -> Checked:
+def check(
+    pipeline: Pipeline, member: str, waiting: Pulse, look: MakeCheck | None = None
+) -> Checked:
     """Check source, sink and place of dead letters, and create the topics that are missing.
 
     Args:
@@ -48,7 +50,7 @@ def check(pipeline: Pipeline, member: str, waiting: Pulse, look: Look | None = N
     Raises:
         KafkaEtlError: The first problem found.
     """
-    at: Look = look or _made
+    at: MakeCheck = look or _made
     patience = None if look is None else _LOOK
     deployment = replace(deployment_of(pipeline, member, Preflight()), looks_only=look is not None)
     # The first check needs no broker; the last check adds the brokers' size limits.
@@ -94,7 +96,7 @@ def _sink(
 
 
 def _with_letters(
-    pipeline: Pipeline, deployment: Deployment, found: Preflight, at: Look
+    pipeline: Pipeline, deployment: Deployment, found: Preflight, at: MakeCheck
 ) -> Preflight:
     """Add what is found of the topics of dead letters and of their hooks."""
     letters = pipeline.spec.dead_letter
