@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from kafka_etl.broker.ports import free_ports
+from tests.kit.sessions import end_all
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,7 @@ class Target:
         ready.set()
         await self._over.wait()
         server.close()
-        await asyncio.sleep(0.01)  # the loop brings what was accepted just now
-        for writer in self._writers:
-            writer.transport.abort()
-        for task in list(self._tasks):
-            task.cancel()
-        ends = [writer.wait_closed() for writer in self._writers]
-        await asyncio.gather(*ends, return_exceptions=True)
+        await end_all(self._tasks, self._writers)
         self._writers.clear()
 
     def stop(self) -> None:

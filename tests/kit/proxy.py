@@ -18,6 +18,7 @@ from typing import Final, Self, TypeVar
 
 from kafka_etl.broker import Cluster
 from kafka_etl.broker.ports import LOOPBACK, free_ports
+from tests.kit.sessions import end_all
 
 INIT_PRODUCER_ID: Final = 22
 TXN_OFFSET_COMMIT: Final = 28
@@ -82,7 +83,7 @@ class _Session:
         self._late: dict[bytes, threading.Event] = {}
 
     async def run(self, client: asyncio.StreamReader) -> None:
-        answers, self._broker = await asyncio.open_connection(LOOPBACK, self._proxy.broker_port)
+        answers, self._broker = await self._proxy.connect()
         both = [
             asyncio.create_task(self._requests(client)),
             asyncio.create_task(self._answers(answers)),
@@ -155,7 +156,8 @@ class Proxy:
         self.delay = 0.0
         self.counts: Counter[int] = Counter()
         self._faults: list[Fault] = []
-        self._sessions = set[asyncio.Task[None] | None]()
+        self._sessions = set[asyncio.Task[None]]()
+        self._writers = list[asyncio.StreamWriter]()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -196,19 +198,28 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = asyncio.current_task()
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the broker."""
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.broker_port)
+        self._writers.append(writer)
+        return reader, writer
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        session = self._loop.create_task(self._serve(reader, writer))
         self._sessions.add(session)  # nothing else holds on to one whose client has left
-        with suppress(OSError, asyncio.CancelledError):  # the server logs a cancelled session
-            await _Session(self, writer).run(reader)
-        self._sessions.discard(session)
+        session.add_done_callback(self._sessions.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, asyncio.CancelledError):  # a cancelled session would be logged
+                await _Session(self, writer).run(reader)
+        finally:
+            writer.close()
 
     async def _stop(self) -> None:
         self._server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.wait(others, timeout=5) if others else None
+        await end_all(self._sessions, self._writers)
 
 
 @contextmanager
