@@ -687,6 +687,40 @@ def test_processes_that_belong_to_the_operator_itself_are_kept(tmp_path: Path) -
         assert not is_running(first["helper"])
 
 
+def test_only_so_many_runners_start_at_the_same_time(tmp_path: Path) -> None:
+    """More starts at once would take the cores from the keeper, and its daemon would kill it."""
+    code = f"""
+        import os, time
+        from pathlib import Path
+
+        FOLDER = Path({str(tmp_path)!r})
+        FOLDER.joinpath("starts", str(os.getpid())).touch()
+        while not FOLDER.joinpath("go").exists():
+            time.sleep(0.01)
+
+        def job(value: dict) -> dict:
+            time.sleep(1)
+            return {{}}
+    """
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    most = 4 * len(os.sched_getaffinity(0))
+    with RunningKeeper(tmp_path, code, slots=most + 4) as keeper:
+        end = keeper.owner()
+        tokens = [f"t{number}" for number in range(most + 4)]
+        for token in tokens:
+            end.grant(token, {})
+        until = time.monotonic() + 30
+        while len(list(starts.iterdir())) < most:
+            assert time.monotonic() < until, "the runners do not start"
+            time.sleep(0.05)
+        end.listen(1)
+        assert len(list(starts.iterdir())) == most
+        (tmp_path / "go").touch()
+        assert all(isinstance(end.last(token).word, Result) for token in tokens)
+        assert len(list(starts.iterdir())) > most
+
+
 def test_async_operators_are_cancelled(tmp_path: Path) -> None:
     code = """
         import asyncio

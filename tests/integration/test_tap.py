@@ -73,7 +73,15 @@ def _tap(*words: str, at: Path | None) -> Generator[subprocess.Popen[str]]:
 
 
 def test_headers_that_are_secrets_are_hidden_too() -> None:
-    record = {"headers": [{"name": "Authorization", "value": "x"}, {"name": "id", "value": "1"}]}
-    assert redacted(record, []) == {
-        "headers": [{"name": "Authorization", "value": "***"}, {"name": "id", "value": "1"}]
+    headers = [
+        {"name": "Authorization", "value": "x"},
+        {"name": "api-token", "value_hex": "00ff"},
+        {"name": "id", "value": "1"},
+    ]
+    assert redacted({"headers": headers}, []) == {
+        "headers": [
+            {"name": "Authorization", "value": "***"},
+            {"name": "api-token", "value": "***"},
+            {"name": "id", "value": "1"},
+        ]
     }
