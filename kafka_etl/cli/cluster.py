@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.config.model import PipelineSpec
-    from kafka_etl.kafka.admin import Admin
+    from kafka_etl.kafka.cluster.admin import Admin
     from kafka_etl.kafka.settings import KafkaSourceSettings
 
 DEFAULT_KAFKA = "localhost:9092"
@@ -97,7 +97,7 @@ def read_one(path: Path, overrides: Mapping[str, str], name: str | None = None) 
         ConfigError: The file is not valid, the folder holds several pipelines, or the file none of
             this name.
     """
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.daemon.run import read_pipelines
     from kafka_etl.errors import ConfigError
 
     read = read_pipelines([path], dict(overrides))

@@ -126,7 +126,7 @@ def _examined(
     from dataclasses import replace
 
     from kafka_etl.cli.cluster import find_cluster
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.daemon.run import read_pipelines
     from kafka_etl.doctor.gather import with_cluster
     from kafka_etl.errors import ConfigError
 

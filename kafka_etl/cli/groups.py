@@ -62,7 +62,7 @@ class Unloaded(TyperCommand):
     """A command, or a group of them, that is imported when it is called.
 
     Attributes:
-        at: `module:attribute` of the command's function, or of the group.
+        at: `module:attribute` of the command's function, or of the group; below `kafka_etl.cli`.
     """
 
     at: ClassVar[str]
@@ -70,7 +70,7 @@ class Unloaded(TyperCommand):
     def load(self) -> Any:
         """The command itself."""
         module, _, attribute = self.at.partition(":")
-        found = getattr(import_module(module), attribute)
+        found = getattr(import_module(f"{__package__}.{module}"), attribute)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(**_PLAIN)
             app.command(cls=Command)(found)
@@ -95,7 +95,7 @@ def add(app: typer.Typer, name: str, place: str, summary: str) -> None:
     Args:
         app: Group that gets it.
         name: Its name.
-        place: `module:attribute` of the command's function, or of the group.
+        place: `module:attribute` of the command's function, or of the group; below `kafka_etl.cli`.
         summary: A line for the help of `app`.
     """
 

@@ -43,7 +43,7 @@ from kafka_etl.contracts import (
 from kafka_etl.errors import Code, ConfigError, ExtraMissing, KafkaEtlError
 from kafka_etl.functions.bind import BoundOperator, bind, settings_of
 from kafka_etl.functions.context import Context
-from kafka_etl.kafka.task_settings import TaskDeliverySettings
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings
 from kafka_etl.plugins import Kind, PluginRegistry, import_object
 from kafka_etl.retry import NEVER, RetryPolicy
 

@@ -16,7 +16,7 @@ from kafka_etl.config.parse import is_list, is_mapping
 from kafka_etl.config.report import CLIENTS, KAFKA_EXAMPLE, Finding, Loc, show_loc
 from kafka_etl.contracts import Settings
 from kafka_etl.errors import Code
-from kafka_etl.kafka.allowed_settings import is_known
+from kafka_etl.kafka.client.allowed_settings import is_known
 from kafka_etl.spelling import did_you_mean
 from kafka_etl.units import parse_duration, show_duration
 

@@ -16,7 +16,7 @@ from kafka_etl.config.compatibility import Find
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import KAFKA_EXAMPLE
 from kafka_etl.errors import Code
-from kafka_etl.kafka.allowed_settings import (
+from kafka_etl.kafka.client.allowed_settings import (
     ALLOWED,
     CHOICES,
     MAX_POLL,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from kafka_etl.errors import Code, ConfigError
-from kafka_etl.kafka.allowed_settings import ALLOWED
+from kafka_etl.kafka.client.allowed_settings import ALLOWED
 from kafka_etl.spelling import did_you_mean
 
 _SHORT_LIST: Final = 24

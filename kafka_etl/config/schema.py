@@ -22,7 +22,7 @@ from kafka_etl.config.task_model import FailureSpec, SuccessSpec, TaskOperatorSp
 from kafka_etl.contracts import Settings, UseSettings
 from kafka_etl.docstrings import settings_described, summary_of
 from kafka_etl.errors import KafkaEtlError
-from kafka_etl.kafka.allowed_settings import ALLOWED, CHOICES, SECTIONS
+from kafka_etl.kafka.client.allowed_settings import ALLOWED, CHOICES, SECTIONS
 from kafka_etl.plugins import KINDS, Kind, PluginRegistry
 from kafka_etl.schema_registry import client_settings as registry_settings
 from kafka_etl.units import show_duration, show_size

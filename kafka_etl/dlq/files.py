@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from kafka_etl.errors import ExtraMissing, NoSuchLetter
-from kafka_etl.kafka.topics import Ranges
+from kafka_etl.kafka.cluster.topics import Ranges
 from kafka_etl.record import Headers, Partition
 
 _ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".txt")

@@ -27,8 +27,8 @@ from kafka_etl.dlq.store import SAMPLE, Counted, Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.errors import IndexUnusable
 from kafka_etl.index_files import IndexFiles, damage_explained, default_folder
-from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.topics import Ranges, existing_partitions, read_ranges, whole
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.cluster.topics import Ranges, existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
 
 Progress = Callable[[str], None]

@@ -9,8 +9,8 @@ from typing import Any, Final
 from kafka_etl.dead_letters import Place, StoredLetter
 from kafka_etl.dead_letters.cuts import cut_parts, restored
 from kafka_etl.errors import NoSuchLetter
-from kafka_etl.kafka.admin import reached
-from kafka_etl.kafka.topics import (
+from kafka_etl.kafka.cluster.admin import reached
+from kafka_etl.kafka.cluster.topics import (
     existing_partitions,
     first_records,
     last_records,

@@ -16,9 +16,9 @@ from kafka_etl.dead_letters.statuses import (
     status_record,
     status_topic,
 )
-from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.atomic_writer import AtomicWriter
-from kafka_etl.kafka.topics import read
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.cluster.topics import read
+from kafka_etl.kafka.transactions.atomic_writer import AtomicWriter
 
 _CONFIG: Final[Mapping[str, Any]] = {"cleanup.policy": "compact"}
 

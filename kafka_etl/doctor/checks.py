@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from kafka_etl.doctor.facts import Facts, TopicFacts, TopicNeeds
-from kafka_etl.kafka.acls import Grant
+from kafka_etl.kafka.cluster.acls import Grant
 from kafka_etl.units import show_duration
 
 Status = Literal["ok", "warn", "fail", "skip"]

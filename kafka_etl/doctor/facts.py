@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kafka_etl.errors import Problem
-from kafka_etl.kafka.acls import Grant
+from kafka_etl.kafka.cluster.acls import Grant
 
 Use = Literal["source", "sink", "dead letters", "inbox", "journal", "deliveries", "logs"]
 """What a pipeline does with a topic; the last four are topics of tasks."""

@@ -25,15 +25,15 @@ from kafka_etl.doctor.facts import (
     Use,
 )
 from kafka_etl.errors import BrokersUnreachable, KafkaEtlError, KafkaRefused, Problem
-from kafka_etl.kafka.acls import Grant, ask_grant
-from kafka_etl.kafka.admin import Admin, reached
-from kafka_etl.kafka.api_versions import ask_versions
-from kafka_etl.kafka.client_settings import client_versions
-from kafka_etl.kafka.offsets import standings
+from kafka_etl.kafka.client.api_versions import ask_versions
+from kafka_etl.kafka.client.settings import client_versions
+from kafka_etl.kafka.cluster.acls import Grant, ask_grant
+from kafka_etl.kafka.cluster.admin import Admin, reached
+from kafka_etl.kafka.cluster.offsets import standings
 from kafka_etl.kafka.preflight import nearest
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
-from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
-from kafka_etl.kafka.task_topics import DELIVERIES, INBOX, JOURNAL, LOGS, look_at_history
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings, TaskInboxSettings
+from kafka_etl.kafka.tasks.topics import DELIVERIES, INBOX, JOURNAL, LOGS, look_at_history
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Partition
 from kafka_etl.tasks.limits import AROUND_RESULT

@@ -23,53 +23,53 @@ from kafka_etl.contracts import (
     SourcePlugin,
 )
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings, ReplaySettings
-from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings, TaskInboxSettings
 
 
 def _build_source(settings: KafkaSourceSettings, deployment: Deployment, pulse: Pulse) -> Source:
-    from kafka_etl.kafka.source import KafkaSource
+    from kafka_etl.kafka.source.source import KafkaSource
 
     return KafkaSource(settings, deployment, pulse)
 
 
 def _build_replay(settings: ReplaySettings, deployment: Deployment, pulse: Pulse) -> Source:
-    from kafka_etl.kafka.replay_source import ReplaySource
+    from kafka_etl.kafka.replay.source import ReplaySource
 
     return ReplaySource(settings, deployment, pulse)
 
 
 def _check_replay(settings: ReplaySettings, deployment: Deployment) -> Preflight:
-    from kafka_etl.kafka.replay_source import check_replay
+    from kafka_etl.kafka.replay.source import check_replay
 
     return check_replay(settings, deployment)
 
 
 def _replay_accounts(settings: ReplaySettings, reader: ClientSettings) -> Accounts:
-    from kafka_etl.kafka.replay_accounts import ReplayAccounts
+    from kafka_etl.kafka.replay.accounts import ReplayAccounts
 
     return ReplayAccounts(settings, reader)
 
 
 def _build_inbox(settings: TaskInboxSettings, deployment: Deployment, pulse: Pulse) -> Source:
-    from kafka_etl.kafka.source import KafkaSource
+    from kafka_etl.kafka.source.source import KafkaSource
 
     return KafkaSource(settings, deployment, pulse)
 
 
 def _check_inbox(settings: TaskInboxSettings, deployment: Deployment) -> Preflight:
-    from kafka_etl.kafka.task_topics import check_tasks
+    from kafka_etl.kafka.tasks.topics import check_tasks
 
     return check_tasks(settings, deployment)
 
 
 def _check_deliveries(settings: TaskDeliverySettings, deployment: Deployment) -> Preflight:
-    from kafka_etl.kafka.task_topics import check_deliveries
+    from kafka_etl.kafka.tasks.topics import check_deliveries
 
     return check_deliveries(settings, deployment)
 
 
 def _build_sink(settings: KafkaSinkSettings, deployment: Deployment) -> Sink:
-    from kafka_etl.kafka.sink import KafkaSink
+    from kafka_etl.kafka.sink.sink import KafkaSink
 
     return KafkaSink(settings.topic, deployment)
 

@@ -13,15 +13,15 @@ from confluent_kafka import Consumer, Producer
 
 from kafka_etl.contracts import Deployment, Preflight
 from kafka_etl.errors import TopicMissing, TopicNotCreated
-from kafka_etl.kafka.admin import Admin, connect, listed
-from kafka_etl.kafka.client_settings import (
+from kafka_etl.kafka.client.settings import (
     admin_settings,
     consumer_settings,
     make_client,
     producer_settings,
 )
-from kafka_etl.kafka.membership import enter
+from kafka_etl.kafka.cluster.admin import Admin, connect, listed
 from kafka_etl.kafka.settings import CreateSettings, KafkaSinkSettings, KafkaSourceSettings
+from kafka_etl.kafka.source.membership import enter
 from kafka_etl.record import Partition
 
 _DEFAULT_LIMIT: Final = 1_048_588

@@ -16,8 +16,8 @@ import msgspec
 
 from kafka_etl.errors import IndexUnusable, JournalUnreadable
 from kafka_etl.index_files import IndexFiles, damage_explained, default_folder
-from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.cluster.topics import existing_partitions, read_ranges, whole
 from kafka_etl.record import Partition, SourceRecord, offset_of
 from kafka_etl.task_history.rows import Task, TaskRow, row_of, unreadable
 from kafka_etl.task_history.store import Store

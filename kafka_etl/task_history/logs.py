@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from kafka_etl.errors import AttemptSilent, NoAttempt
-from kafka_etl.kafka.tail import Tail
-from kafka_etl.kafka.topics import existing_partitions, read_ranges
+from kafka_etl.kafka.cluster.tail import Tail
+from kafka_etl.kafka.cluster.topics import existing_partitions, read_ranges
 from kafka_etl.record import Partition, SourceRecord, headers_of
 from kafka_etl.task_history.pipeline import Everything, TaskPipeline
 from kafka_etl.task_history.sending import Addressed, largest_word, send_words

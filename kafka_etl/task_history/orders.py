@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from kafka_etl.errors import RequestRefused
-from kafka_etl.kafka.topics import record_at
+from kafka_etl.kafka.cluster.topics import record_at
 from kafka_etl.record import Headers, Partition, headers_of
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.rows import TaskRow

@@ -11,10 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from kafka_etl.errors import NoSuchTask
-from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.open_tasks import Crowd, look
-from kafka_etl.kafka.task_meta import read_meta
-from kafka_etl.kafka.topics import existing_partitions, record_at
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.cluster.topics import existing_partitions, record_at
+from kafka_etl.kafka.tasks.meta import read_meta
+from kafka_etl.kafka.tasks.open_tasks import Crowd, look
 from kafka_etl.readable import plain
 from kafka_etl.record import Partition
 from kafka_etl.task_history.index import Index, open_index

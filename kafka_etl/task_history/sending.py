@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kafka_etl.errors import RecordsNotSent
-from kafka_etl.kafka.topics import Sender
+from kafka_etl.kafka.cluster.topics import Sender
 from kafka_etl.task_history.pipeline import TaskPipeline
 from kafka_etl.task_history.watch import Watch
 from kafka_etl.tasks.words import WordRecord

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from kafka_etl.kafka.tail import Tail
+from kafka_etl.kafka.cluster.tail import Tail
 from kafka_etl.record import Partition, SourceRecord
 from kafka_etl.task_history.index import Place, mark_of
 from kafka_etl.tasks.head import Head, decode_head

@@ -11,9 +11,9 @@ FUNCTION_LINES = 60
 """Without the docstring: nobody saves space by explaining less."""
 
 LARGE = {
-    ("kafka_etl/cli/run.py", "run"): "one parameter for each option of the command",
+    ("kafka_etl/cli/daemon/run.py", "run"): "one parameter for each option of the command",
     ("kafka_etl/cli/dlq/replay.py", "replay"): "one parameter for each option of the command",
-    ("kafka_etl/cli/try_out.py", "try_out"): "one parameter for each option of the command",
+    ("kafka_etl/cli/trial/try_out.py", "try_out"): "one parameter for each option of the command",
 }
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from kafka_etl.broker import Cluster
 from kafka_etl.dead_letters.statuses import LetterStatus, Statuses, status_topic
-from kafka_etl.kafka.topics import read
+from kafka_etl.kafka.cluster.topics import read
 from tests.kit.daemon import COMMAND, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project

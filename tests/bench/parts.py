@@ -29,7 +29,7 @@ from kafka_etl.contracts import Preflight
 from kafka_etl.engine.attempt.chain import Chain
 from kafka_etl.engine.pools.pools import Pools
 from kafka_etl.functions.signature import TABLES
-from kafka_etl.kafka.produce import produce_outputs
+from kafka_etl.kafka.transactions.produce import produce_outputs
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.runtime.worker.chains import make_chain
 from kafka_etl.runtime.worker.deployments import deployment_of

@@ -23,9 +23,9 @@ from kafka_etl.engine.tasks.offers import OwnOffers
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.admin import Admin
-from kafka_etl.kafka.task_log import KafkaTaskLog
-from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.tasks.log import KafkaTaskLog
+from kafka_etl.kafka.tasks.settings import TaskInboxSettings
 from kafka_etl.metrics import Counters
 from kafka_etl.record import Partition
 from kafka_etl.tasks import words as w

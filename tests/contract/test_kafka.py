@@ -12,8 +12,8 @@ from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.invocation import Outputs, Settlement
 from kafka_etl.kafka.settings import KafkaSourceSettings
-from kafka_etl.kafka.sink import KafkaSink
-from kafka_etl.kafka.source import KafkaSource
+from kafka_etl.kafka.sink.sink import KafkaSink
+from kafka_etl.kafka.source.source import KafkaSource
 from kafka_etl.record import Headers, Offsets, Partition, SourceRecord
 from kafka_etl.testing import SinkContract, SourceContract, StoredRecord
 from tests.kit.kafka import Kafka, Stored

@@ -28,7 +28,7 @@ from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import encode_raw
 from kafka_etl.expression import ExpressionError
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
-from kafka_etl.kafka.admin import reached
+from kafka_etl.kafka.cluster.admin import reached
 from kafka_etl.testing import StoredRecord
 from tests.kit.daemon import command, run_to_end
 from tests.kit.kafka import Kafka

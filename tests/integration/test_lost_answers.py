@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kafka_etl.contracts import Aborted, Deployment
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.client_settings import producer_settings
-from kafka_etl.kafka.transactions import Transactions
+from kafka_etl.kafka.client.settings import producer_settings
+from kafka_etl.kafka.transactions.transactions import Transactions
 from tests.kit.daemon import Daemon
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from kafka_etl.broker import Cluster
-from kafka_etl.kafka.acls import Grant, ask_grant
+from kafka_etl.kafka.cluster.acls import Grant, ask_grant
 from tests.kit.daemon import COMMAND, Daemon, command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.listener import tls_listener

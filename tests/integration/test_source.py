@@ -18,11 +18,11 @@ from kafka_etl.contracts import Aborted, Deployment
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import GroupTaken, OffsetsLost, TopicGone
 from kafka_etl.invocation import Outputs, Settlement
-from kafka_etl.kafka import membership, subscribed_topics
-from kafka_etl.kafka import source as source_module
 from kafka_etl.kafka.settings import KafkaSourceSettings
-from kafka_etl.kafka.sink import KafkaSink
-from kafka_etl.kafka.source import KafkaSource
+from kafka_etl.kafka.sink.sink import KafkaSink
+from kafka_etl.kafka.source import membership, subscribed_topics
+from kafka_etl.kafka.source import source as source_module
+from kafka_etl.kafka.source.source import KafkaSource
 from kafka_etl.record import Batch, Partition, offset_of, partition_of
 from tests.kit.kafka import Kafka, Stored
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.kafka.admin import reached
+from kafka_etl.kafka.cluster.admin import reached
 from kafka_etl.task_history.index import Index, open_index
 from kafka_etl.tasks import words as w
 from kafka_etl.tasks.head import Destination, Failure, Head, HistoryLine, Submitted

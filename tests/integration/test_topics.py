@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.admin import connections
+from kafka_etl.kafka.cluster.admin import connections
 from kafka_etl.kafka.preflight import check_source
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from tests.kit.kafka import Kafka

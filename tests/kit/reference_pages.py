@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from kafka_etl.cli.app import app
 from kafka_etl.cli.groups import Unloaded
-from kafka_etl.cli.plugin_page import Setting, settings_of
+from kafka_etl.cli.plugins.page import Setting, settings_of
 from kafka_etl.config.model import OperatorUseSpec, PipelineSpec
 from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.contracts import Settings

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from kafka_etl.dead_letters.statuses import Statuses, status_topic
-from kafka_etl.kafka.topics import read
+from kafka_etl.kafka.cluster.topics import read
 from tests.kit.daemon import COMMAND
 from tests.kit.pipeline import Project
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.cli.plugin_page import settings_of
+from kafka_etl.cli.plugins.page import settings_of
 from kafka_etl.config.task_model import TaskSpec
 from kafka_etl.contracts import Settings, SinkPlugin
 from kafka_etl_connectors.duckdb import SINK as DUCKDB

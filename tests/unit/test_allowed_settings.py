@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.allowed_settings import (
+from kafka_etl.kafka.client.allowed_settings import (
     ALLOWED,
     CHOICES,
     MAX_POLL,
@@ -22,7 +22,7 @@ from kafka_etl.kafka.allowed_settings import (
     poll_interval,
     value_objection,
 )
-from kafka_etl.kafka.client_settings import consumer_settings, producer_settings
+from kafka_etl.kafka.client.settings import consumer_settings, producer_settings
 
 CASES = [(section, name) for section in SECTIONS for name in sorted(ALLOWED[section])]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.kafka import broker_clock as module
-from kafka_etl.kafka.broker_clock import BrokerClock
+from kafka_etl.kafka.client import broker_clock as module
+from kafka_etl.kafka.client.broker_clock import BrokerClock
 from kafka_etl.tasks.keeping import Instant
 
 HOUR = 3600.0

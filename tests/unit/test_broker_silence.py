@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from kafka_etl.kafka import broker_silence as module
-from kafka_etl.kafka.broker_silence import BrokerSilence
+from kafka_etl.kafka.client import broker_silence as module
+from kafka_etl.kafka.client.broker_silence import BrokerSilence
 
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)
 ONE_DOWN = KafkaError(KafkaError._TRANSPORT)

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from kafka_etl.errors import KafkaEtlError, NotAuthorized, OffsetsLost, UnreadableBatch
-from kafka_etl.kafka import classify
+from kafka_etl.kafka.client import classify
 
 
 @pytest.mark.parametrize(

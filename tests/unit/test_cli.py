@@ -26,11 +26,11 @@ import pytest
 import structlog
 import typer
 
-from kafka_etl.cli import control
-from kafka_etl.cli.demo import demo_orders
+from kafka_etl.cli.daemon import control
+from kafka_etl.cli.daemon.progress import Progress
+from kafka_etl.cli.daemon.status_table import look, remarks, table
+from kafka_etl.cli.demo.demo import demo_orders
 from kafka_etl.cli.options import parse_address, parse_sets, program
-from kafka_etl.cli.progress import Progress
-from kafka_etl.cli.status_table import look, remarks, table
 from kafka_etl.errors import Permanent, Problem
 from kafka_etl.expression import Expression
 from kafka_etl.log import configure
@@ -154,7 +154,7 @@ def test_help_comes_at_once(words: tuple[str, ...]) -> None:
 
 def test_help_of_a_group_imports_none_of_its_commands() -> None:
     assert "kafka_etl.cli.groups" in imported_for("--help")
-    assert "kafka_etl.cli.run" not in imported_for("--help")
+    assert "kafka_etl.cli.daemon.run" not in imported_for("--help")
     assert "kafka_etl.cli.tasks.list" not in imported_for("tasks", "--help")
 
 
@@ -899,7 +899,7 @@ def test_the_end_says_what_became_of_each_pipeline(monkeypatch: pytest.MonkeyPat
 
 RUN = """
 import os, sys, time
-from kafka_etl.cli.progress import Progress
+from kafka_etl.cli.daemon.progress import Progress
 from kafka_etl.log import configure, get_logger
 from tests.unit.runtime.orders import status
 from tests.unit.test_cli import view

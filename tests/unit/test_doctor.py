@@ -25,8 +25,8 @@ from kafka_etl.doctor.facts import (
 )
 from kafka_etl.doctor.gather import _target
 from kafka_etl.errors import Problem, SinkFailed
-from kafka_etl.kafka.acls import Acl, Grant, Told, grant_of, user_of
-from kafka_etl.kafka.api_versions import ask_versions
+from kafka_etl.kafka.client.api_versions import ask_versions
+from kafka_etl.kafka.cluster.acls import Acl, Grant, Told, grant_of, user_of
 from kafka_etl.testing import deployment
 from kafka_etl_connectors.sqlite import SINK as SQLITE
 from tests.kit.daemon import command, free_port

@@ -10,9 +10,9 @@ import pytest
 from kafka_etl.contracts import Deployment, Unavailable
 from kafka_etl.envelope import Provenance
 from kafka_etl.errors import BrokersUnreachable, NotAuthorized, SinkBlocked, TopicNotCreated
-from kafka_etl.kafka import found_topics
-from kafka_etl.kafka.found_topics import FoundTopics
 from kafka_etl.kafka.settings import KafkaSinkSettings, KafkaSourceSettings
+from kafka_etl.kafka.sink import found_topics
+from kafka_etl.kafka.sink.found_topics import FoundTopics
 
 
 class Cluster:

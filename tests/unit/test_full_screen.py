@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from kafka_etl.cli import control, daemon_address
-from kafka_etl.cli.full_screen import FullScreen
+from kafka_etl.cli.daemon import address as daemon_address
+from kafka_etl.cli.daemon import control
+from kafka_etl.cli.daemon.full_screen import FullScreen
 from kafka_etl.errors import DaemonUnreachable
 
 

@@ -10,11 +10,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from kafka_etl.contracts import Arrival, Deployment, Reconnect
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka import committed_offsets
-from kafka_etl.kafka.broker_silence import BrokerSilence
-from kafka_etl.kafka.committed_offsets import CommittedOffsets
+from kafka_etl.kafka.client.broker_silence import BrokerSilence
 from kafka_etl.kafka.settings import KafkaSourceSettings
-from kafka_etl.kafka.source import KafkaSource
+from kafka_etl.kafka.source import committed_offsets
+from kafka_etl.kafka.source.committed_offsets import CommittedOffsets
+from kafka_etl.kafka.source.source import KafkaSource
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord
 

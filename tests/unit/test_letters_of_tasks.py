@@ -10,7 +10,7 @@ import pytest
 from kafka_etl.cli.cluster import Cluster, read_one
 from kafka_etl.cli.dlq.finding import LetterTopic, tasks_of
 from kafka_etl.errors import NotAuthorized
-from kafka_etl.kafka.admin import Admin
+from kafka_etl.kafka.cluster.admin import Admin
 
 TASKS = """
 name: films

@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from kafka_etl.errors import BrokersUnreachable
-from kafka_etl.kafka import admin as module
-from kafka_etl.kafka.listener import mismatch, speaks_tls
+from kafka_etl.kafka.client.listener import mismatch, speaks_tls
+from kafka_etl.kafka.cluster import admin as module
 from tests.kit.listener import plain_listener, tls_listener
 
 

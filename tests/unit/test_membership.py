@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 
 from kafka_etl.errors import ClientUnsupported, GroupTaken, KafkaRefused
-from kafka_etl.kafka import membership
-from kafka_etl.kafka.membership import Membership, enter, generation
+from kafka_etl.kafka.source import membership
+from kafka_etl.kafka.source.membership import Membership, enter, generation
 
 FOREIGN = KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL)
 TOO_SLOW = KafkaError(KafkaError._MAX_POLL_EXCEEDED)

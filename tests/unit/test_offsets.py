@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kafka_etl.cli.stored_offsets import Keeper, as_kept
+from kafka_etl.cli.topics.stored_offsets import Keeper, as_kept
 from kafka_etl.contracts import StoredOffset
 from kafka_etl.engine.sinks.stored import StoreIdentity
 from kafka_etl.errors import OffsetsUnclear
-from kafka_etl.kafka.admin import Committed
-from kafka_etl.kafka.offsets import Standing, Target, parse_target, planned
+from kafka_etl.kafka.cluster.admin import Committed
+from kafka_etl.kafka.cluster.offsets import Standing, Target, parse_target, planned
 from kafka_etl.record import Partition
 from kafka_etl.testing import MemoryStore, MemoryTarget
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kafka_etl.kafka.open_tasks import Crowd, Told, crowd
+from kafka_etl.kafka.tasks.open_tasks import Crowd, Told, crowd
 from kafka_etl.tasks.open_note import OpenNote
 
 

@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 from pydantic import Field
 
-from kafka_etl.cli.plugin_page import Setting, in_words, page, settings_of
+from kafka_etl.cli.plugins.page import Setting, in_words, page, settings_of
 from kafka_etl.config.parse import parse
 from kafka_etl.config.schema import pipeline_schema
 from kafka_etl.contracts import (

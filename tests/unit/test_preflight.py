@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 
 from kafka_etl.contracts import Deployment
 from kafka_etl.errors import BrokersUnreachable, KafkaRefused
-from kafka_etl.kafka import admin
+from kafka_etl.kafka.cluster import admin
 from kafka_etl.kafka.preflight import check_producer, check_source
 from kafka_etl.kafka.settings import KafkaSourceSettings
 from kafka_etl.record import Partition

@@ -12,7 +12,7 @@ from kafka_etl.cli.cluster import is_file
 from kafka_etl.cli.dlq.finding import Wanted, parse_id
 from kafka_etl.cli.dlq.rendering import as_json as letter_as_json
 from kafka_etl.cli.dlq.rendering import brief
-from kafka_etl.cli.send import Line
+from kafka_etl.cli.topics.send import Line
 from kafka_etl.dead_letters import StoredLetter
 from kafka_etl.dead_letters.raw import decode_raw
 from kafka_etl.readable import as_json, as_text, shown, time_of, value_of

@@ -34,7 +34,7 @@ from kafka_etl.dlq.selection import Found, LeftOut, Selection, select
 from kafka_etl.envelope import encode_raw
 from kafka_etl.errors import SelectionRefused
 from kafka_etl.invocation import DeadLetter
-from kafka_etl.kafka.replay_accounts import RELEASED, ReplayAccounts
+from kafka_etl.kafka.replay.accounts import RELEASED, ReplayAccounts
 from kafka_etl.kafka.settings import ReplaySettings
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord

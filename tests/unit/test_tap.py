@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kafka_etl.cli.tap import unseen
+from kafka_etl.cli.topics.tap import unseen
 from kafka_etl.config.build import read_spec
 from kafka_etl.config.load import load
 from kafka_etl.config.model import PipelineSpec

@@ -10,8 +10,8 @@ import pytest
 
 from kafka_etl.config.load import load
 from kafka_etl.config.task_documents import stream_documents
-from kafka_etl.kafka.task_settings import TaskInboxSettings
-from kafka_etl.kafka.task_topics import notes_on_results
+from kafka_etl.kafka.tasks.settings import TaskInboxSettings
+from kafka_etl.kafka.tasks.topics import notes_on_results
 
 BROKERS_LIMIT = 1_048_588
 FILE = """

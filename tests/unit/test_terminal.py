@@ -15,11 +15,11 @@ import pytest
 import typer
 
 from kafka_etl.cli.app import app
+from kafka_etl.cli.daemon.full_screen import FullScreen
 from kafka_etl.cli.dlq.filters import ProgressLine
 from kafka_etl.cli.dlq.kind_table import letter_line
 from kafka_etl.cli.dlq.kind_table import table as table_of_kinds
 from kafka_etl.cli.doctor import rendered
-from kafka_etl.cli.full_screen import FullScreen
 from kafka_etl.cli.groups import Unloaded
 from kafka_etl.cli.tasks.table import table as table_of_tasks
 from kafka_etl.dlq.index import Index

@@ -11,9 +11,9 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown
-from kafka_etl.kafka import transactions as module
-from kafka_etl.kafka.lost_answers import LostAnswers
-from kafka_etl.kafka.transactions import Transactions
+from kafka_etl.kafka.transactions import transactions as module
+from kafka_etl.kafka.transactions.lost_answers import LostAnswers
+from kafka_etl.kafka.transactions.transactions import Transactions
 from tests.kit.listener import plain_listener
 
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "", retriable=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kafka_etl.errors import BrokersUnreachable
-from kafka_etl.kafka import unowned
-from kafka_etl.kafka.unowned import UnownedPartitions
+from kafka_etl.kafka.source import unowned
+from kafka_etl.kafka.source.unowned import UnownedPartitions
 from kafka_etl.record import Partition
 
 A, B, C = Partition("in", 0), Partition("in", 1), Partition("other", 0)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
     from kafka_etl.dlq.rows import LetterRow
     from kafka_etl.dlq.selection import Found, Selection
     from kafka_etl.dlq.status_topic import StatusTopic
-    from kafka_etl.kafka.topics import Ranges
+    from kafka_etl.kafka.cluster.topics import Ranges
 
 _SAMPLE: Final = 5
 _WITHOUT_ASKING: Final = 100
@@ -87,7 +87,7 @@ class Letters:
 
     def ranges(self, places: Collection[LetterPlace]) -> Ranges:
         """The ranges of the topic that hold these places."""
-        from kafka_etl.kafka.topics import ranges_of
+        from kafka_etl.kafka.cluster.topics import ranges_of
 
         return ranges_of(self.topic, places)
 

@@ -61,8 +61,8 @@ def show_transformed(
     order: ReplayOrder,
 ) -> None:
     """Show what the operators of `--transform` make of some of the letters."""
-    from kafka_etl.cli.run import read_pipelines
-    from kafka_etl.cli.trial import RealClock
+    from kafka_etl.cli.daemon.run import read_pipelines
+    from kafka_etl.cli.trial.rendering import RealClock
     from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.replay import transform_document
     from kafka_etl.trial.run import built_for_trial, run_trial

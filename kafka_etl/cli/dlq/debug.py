@@ -48,8 +48,8 @@ def debug(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq debug pipeline.yaml orders/1/421
     """
-    from kafka_etl.cli.run import read_operators
-    from kafka_etl.cli.trial import RealClock, print_outputs
+    from kafka_etl.cli.daemon.run import read_operators
+    from kafka_etl.cli.trial.rendering import RealClock, print_outputs
     from kafka_etl.config.secrets import hiding
     from kafka_etl.dead_letters.replayed import ReplayedRecord
     from kafka_etl.dlq.source_records import with_all_parts

@@ -86,7 +86,7 @@ def _lines(
     from kafka_etl.dead_letters.decode import decode_letter
     from kafka_etl.dead_letters.statuses import LetterPlace
     from kafka_etl.dlq.exchange import line_of
-    from kafka_etl.kafka.topics import read_ranges
+    from kafka_etl.kafka.cluster.topics import read_ranges
 
     ranges = letters.found.ranges if places is None else letters.ranges(places)
     for record in read_ranges(letters.found.cluster.consumer, ranges):

@@ -17,8 +17,8 @@ from kafka_etl.cli.cluster import Cluster, accepts_tasks, find_cluster, has_jour
 if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for them
     from kafka_etl.dead_letters import StoredLetter
     from kafka_etl.dlq.files import LetterFiles
-    from kafka_etl.kafka.admin import Admin
-    from kafka_etl.kafka.topics import Ranges
+    from kafka_etl.kafka.cluster.admin import Admin
+    from kafka_etl.kafka.cluster.topics import Ranges
     from kafka_etl.record import SourceRecord
 
 _NAME: Final = r"[^\s\[\]]+"
@@ -167,7 +167,7 @@ class LetterTopic(LetterSource):
     admin: Admin
 
     def read(self, ranges: Ranges) -> Iterator[SourceRecord]:
-        from kafka_etl.kafka.topics import read_ranges
+        from kafka_etl.kafka.cluster.topics import read_ranges
 
         return read_ranges(self.cluster.consumer, ranges)
 
@@ -276,8 +276,8 @@ def find_topic(
         TopicMissing: The topic does not exist.
     """
     from kafka_etl.errors import NoSuchLetter
-    from kafka_etl.kafka.admin import reached
-    from kafka_etl.kafka.topics import existing_partitions, whole
+    from kafka_etl.kafka.cluster.admin import reached
+    from kafka_etl.kafka.cluster.topics import existing_partitions, whole
 
     if letters is None and _names_files(where):
         raise NoSuchLetter(

@@ -48,7 +48,7 @@ def import_letters(  # noqa: PLR0913 - one parameter per option
 
     Example: kafka-etl dlq import letters.jsonl -t orders.dlq
     """
-    from kafka_etl.kafka.letter_writer import write_letters
+    from kafka_etl.kafka.transactions.letter_writer import write_letters
 
     if create:
         _create(find_cluster(kafka, pipeline, {}), topic)
@@ -67,7 +67,7 @@ def import_letters(  # noqa: PLR0913 - one parameter per option
 
 def _create(cluster: Cluster, topic: str) -> None:
     """Create the topic if it is missing, with one partition."""
-    from kafka_etl.kafka.admin import reached
+    from kafka_etl.kafka.cluster.admin import reached
 
     admin = reached(cluster.admin)
     if topic not in admin.topics([topic], "WRITE"):

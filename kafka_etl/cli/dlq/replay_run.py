@@ -108,7 +108,7 @@ def _through_daemon(  # noqa: PLR0913, PLR0917 - the parts of a replay
     state_dir: Path | None,
 ) -> tuple[int, int]:
     """Run the daemon; return its exit status, and the number of records that failed again."""
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.daemon.run import read_pipelines
     from kafka_etl.dead_letters.statuses import ActionState, claims_of
     from kafka_etl.dlq.replay import replay_document
 

@@ -144,7 +144,7 @@ def _codecs(
     Raises:
         typer.BadParameter: Avro is wanted, and no pipeline says how to read it.
     """
-    from kafka_etl.cli.run import read_operators
+    from kafka_etl.cli.daemon.run import read_operators
     from kafka_etl.config.build import build_source_codecs
     from kafka_etl.errors import KafkaEtlError
     from kafka_etl.plugins import PluginRegistry

@@ -66,7 +66,7 @@ def find_pipeline(
         BrokersUnreachable: No broker answers.
     """
     from kafka_etl.errors import TopicMissing
-    from kafka_etl.kafka.admin import reached
+    from kafka_etl.kafka.cluster.admin import reached
     from kafka_etl.task_history.pipeline import TaskPipeline
 
     file = Path(given) if is_file(given) else None
@@ -82,7 +82,7 @@ def find_pipeline(
 
 def _logs_topic(file: Path | None, overrides: Mapping[str, str]) -> str:
     """The topic of logs that a pipeline file names; without a file, the usual one."""
-    from kafka_etl.cli.run import read_pipelines
+    from kafka_etl.cli.daemon.run import read_pipelines
     from kafka_etl.tasks.log_records import TOPIC
 
     read = [] if file is None else read_pipelines([file], dict(overrides))

@@ -17,7 +17,7 @@ from kafka_etl.config.document import Document
 from kafka_etl.contracts import Codec, Unavailable
 from kafka_etl.expression import Expression
 from kafka_etl.functions.declare import operator
-from kafka_etl.kafka.open_tasks import OpenTasks, OwnersNotes
+from kafka_etl.kafka.tasks.open_tasks import OpenTasks, OwnersNotes
 from kafka_etl.plugins import PluginRegistry
 from kafka_etl.record import Headers, Record, offset_of, partition_of
 from kafka_etl.tasks.head import Failure, Origin

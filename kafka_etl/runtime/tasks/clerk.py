@@ -31,8 +31,8 @@ from kafka_etl.errors import (
 )
 from kafka_etl.expression import ExpressionError
 from kafka_etl.invocation import ErrorInfo
-from kafka_etl.kafka.admin import reached
-from kafka_etl.kafka.tail import Tail
+from kafka_etl.kafka.cluster.admin import reached
+from kafka_etl.kafka.cluster.tail import Tail
 from kafka_etl.log import configure, get_logger
 from kafka_etl.runtime.child import next_task, task_of_child
 from kafka_etl.runtime.tasks.requests import Answered, Asked

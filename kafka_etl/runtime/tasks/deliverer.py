@@ -15,8 +15,8 @@ from kafka_etl.engine.tasks.delivery_sink import Deliverer, FollowedDelivery, St
 from kafka_etl.envelope import Encoded, encode_letter
 from kafka_etl.errors import SinkFailed
 from kafka_etl.invocation import DeadLetter
-from kafka_etl.kafka.delivery_ledger import DeliveryLedger
-from kafka_etl.kafka.task_settings import TaskDeliverySettings
+from kafka_etl.kafka.tasks.delivery_ledger import DeliveryLedger
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings
 from kafka_etl.tasks.deliveries import Receipts
 
 Door = Sink | Sender | Writer | Store

@@ -13,14 +13,14 @@ from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
 from kafka_etl.engine.tasks.offers import OwnOffers
 from kafka_etl.engine.tasks.owner import OwnerSink
 from kafka_etl.engine.tasks.takeover import TakeOver
-from kafka_etl.kafka.broker_clock import BrokerClock
-from kafka_etl.kafka.head_tail import KafkaHeadTail
-from kafka_etl.kafka.log_relay import LogRelay
-from kafka_etl.kafka.open_tasks import OwnersNotes
+from kafka_etl.kafka.client.broker_clock import BrokerClock
 from kafka_etl.kafka.settings import KafkaSinkSettings
-from kafka_etl.kafka.task_log import KafkaTaskLog
-from kafka_etl.kafka.task_settings import TaskInboxSettings
-from kafka_etl.kafka.word_relay import WordRelay
+from kafka_etl.kafka.tasks.head_tail import KafkaHeadTail
+from kafka_etl.kafka.tasks.log import KafkaTaskLog
+from kafka_etl.kafka.tasks.log_relay import LogRelay
+from kafka_etl.kafka.tasks.open_tasks import OwnersNotes
+from kafka_etl.kafka.tasks.settings import TaskInboxSettings
+from kafka_etl.kafka.tasks.word_relay import WordRelay
 from kafka_etl.metrics import Counters
 from kafka_etl.runtime.tasks.link import KeeperSocket
 from kafka_etl.runtime.tasks.place import archives_of, socket_of

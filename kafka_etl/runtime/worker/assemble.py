@@ -37,8 +37,8 @@ from kafka_etl.engine.stream.pace import Pace
 from kafka_etl.envelope import Encoded, encode_failure, encode_letter
 from kafka_etl.errors import BrokenPlugin, BrokersUnreachable, KafkaEtlError, SinkFailed
 from kafka_etl.invocation import DeadLetter
-from kafka_etl.kafka.ledger import Ledger
-from kafka_etl.kafka.task_settings import TaskDeliverySettings, TaskInboxSettings
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings, TaskInboxSettings
+from kafka_etl.kafka.transactions.ledger import Ledger
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters
 from kafka_etl.record import SourceRecord, offset_of, partition_of

@@ -69,7 +69,7 @@ def make_last_stage(pipeline: Pipeline, deployment: Deployment) -> LastStage:
     partitions = dict(deployment.partitions)
     look_up: LookUp | None = None
     if isinstance(settings, KafkaSinkSettings) and settings.patterns:
-        from kafka_etl.kafka.found_topics import FoundTopics  # noqa: PLC0415 - imports the client
+        from kafka_etl.kafka.sink.found_topics import FoundTopics  # noqa: PLC0415 - imports the client
 
         found = FoundTopics(settings, pipeline.source_settings, deployment, size_limits, partitions)
         look_up = found.refused

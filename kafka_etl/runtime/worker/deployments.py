@@ -12,9 +12,9 @@ from importlib.metadata import version
 from kafka_etl.config.build import Pipeline
 from kafka_etl.contracts import Deployment, Preflight, Pulse
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.allowed_settings import MAX_POLL, poll_interval
+from kafka_etl.kafka.client.allowed_settings import MAX_POLL, poll_interval
 from kafka_etl.kafka.settings import ReplaySettings
-from kafka_etl.kafka.task_settings import TaskDeliverySettings
+from kafka_etl.kafka.tasks.settings import TaskDeliverySettings
 from kafka_etl.table_settings import TableSettings
 
 

@@ -18,8 +18,8 @@ import orjson
 
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import Provenance
-from kafka_etl.kafka.admin import reached
-from kafka_etl.kafka.topics import existing_partitions, read_ranges, whole
+from kafka_etl.kafka.cluster.admin import reached
+from kafka_etl.kafka.cluster.topics import existing_partitions, read_ranges, whole
 from kafka_etl.log import get_logger
 
 _NEWEST: Final = 10_000

@@ -226,7 +226,7 @@ def write(settings: Mapping[str, Any], topic: str, key: bytes, document: bytes) 
         Refused: The record has not arrived.
         KafkaRefused: The client does not take its settings.
     """
-    from kafka_etl.kafka.topics import Sender  # noqa: PLC0415 - few have a hook
+    from kafka_etl.kafka.cluster.topics import Sender  # noqa: PLC0415 - few have a hook
 
     sender = Sender({**settings, "message.timeout.ms": int(TIMEOUT * 1000)}, topic, 0)
     sender.send(document, key, [])

@@ -10,7 +10,7 @@ from kafka_etl.config.build import Pipeline
 from kafka_etl.config.report import Loc
 from kafka_etl.contracts import Deployment, Label, Preflight, Pulse
 from kafka_etl.errors import SinkFailed
-from kafka_etl.kafka.admin import connections
+from kafka_etl.kafka.cluster.admin import connections
 from kafka_etl.kafka.preflight import check_producer, check_topics
 from kafka_etl.runtime.messages import Checked
 from kafka_etl.runtime.worker.assemble import make_letter_door

@@ -45,7 +45,7 @@ def install(folder: Path) -> None:
     """Wrap the commits and the merges of the owner."""
     from kafka_etl import failpoints  # noqa: PLC0415 - other processes must not pay for it
     from kafka_etl.engine.tasks.owner import OwnerSink  # noqa: PLC0415
-    from kafka_etl.kafka.task_log import KafkaTaskLog  # noqa: PLC0415
+    from kafka_etl.kafka.tasks.log import KafkaTaskLog  # noqa: PLC0415
 
     plain_commit, plain_merge, plain_standing = (
         KafkaTaskLog.commit,

@@ -9,7 +9,7 @@ import pytest
 
 from kafka_etl.config.report import OPEN, Finding, config_error, without_echoes
 from kafka_etl.errors import Code
-from kafka_etl.kafka.allowed_settings import ALLOWED
+from kafka_etl.kafka.client.allowed_settings import ALLOWED
 from kafka_etl.plugins import PluginRegistry
 from tests.unit.config.project import MARK, findings_in, pipeline, place_of, places, without
 

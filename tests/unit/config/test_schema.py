@@ -41,7 +41,7 @@ PAGES = [
 
 def blocks() -> Iterator[tuple[str, str]]:
     """Pipeline files and parts of some, wherever the project shows them."""
-    for path in [*EXAMPLES, *(ROOT / "kafka_etl/cli/demo_files").rglob("*.yaml")]:
+    for path in [*EXAMPLES, *(ROOT / "kafka_etl/cli/demo/files").rglob("*.yaml")]:
         yield str(path.relative_to(ROOT)), path.read_text()
     for page in PAGES:
         for number, text in enumerate(BLOCK.findall(page.read_text()), 1):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from kafka_etl.cli import control
-from kafka_etl.cli.daemon_address import candidate
+from kafka_etl.cli.daemon import control
+from kafka_etl.cli.daemon.address import candidate
 from kafka_etl.errors import DaemonUnreachable
 from kafka_etl.runtime.daemon.control_socket import listen_in, path_in
 from kafka_etl.runtime.daemon.daemon import Verb

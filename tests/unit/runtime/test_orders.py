@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kafka_etl.cli.run import read_pipelines, read_what_is_good
+from kafka_etl.cli.daemon.run import read_pipelines, read_what_is_good
 from kafka_etl.errors import BreakerTripped, ConfigError, KafkaEtlError, NameChanged, SchemaMissing
 from kafka_etl.runtime.daemon.daemon import Daemon, DaemonOptions
 from kafka_etl.runtime.daemon.order import Order, Verb

@@ -13,7 +13,7 @@ from kafka_etl.config.document import Document
 from kafka_etl.config.load import load
 from kafka_etl.config.report import Finding, show_loc
 from kafka_etl.config.task_documents import all_documents, stream_documents
-from kafka_etl.kafka.task_settings import TaskInboxSettings
+from kafka_etl.kafka.tasks.settings import TaskInboxSettings
 from kafka_etl.plugins import PluginRegistry, importable
 from kafka_etl.tasks.states import State
 

@@ -17,8 +17,8 @@ from kafka_etl.contracts import Aborted
 from kafka_etl.engine.tasks.book import Book, HeadChange
 from kafka_etl.engine.tasks.deliveries import Destinations, Outside
 from kafka_etl.errors import TaskTopicsUnfit
-from kafka_etl.kafka.task_settings import TaskInboxSettings
-from kafka_etl.kafka.task_topics import check_meta
+from kafka_etl.kafka.tasks.settings import TaskInboxSettings
+from kafka_etl.kafka.tasks.topics import check_meta
 from kafka_etl.record import Record
 from kafka_etl.retry import Backoff
 from kafka_etl.runtime.tasks.accept import submit

@@ -1,0 +1,1 @@
+"""Commands that run a daemon, and that ask a running one."""

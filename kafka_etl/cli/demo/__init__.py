@@ -1,0 +1,1 @@
+"""`kafka-etl demo`: what works, shown on a real Kafka."""

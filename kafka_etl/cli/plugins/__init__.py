@@ -1,0 +1,1 @@
+"""`kafka-etl plugins`: the installed plug-ins, and the settings of each."""

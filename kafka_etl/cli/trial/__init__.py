@@ -1,0 +1,1 @@
+"""Commands that run a pipeline without Kafka: `try` and `test`."""

@@ -1,0 +1,1 @@
+"""Clients of librdkafka: their settings, and the meaning of their errors."""

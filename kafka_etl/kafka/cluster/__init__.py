@@ -1,0 +1,1 @@
+"""Requests to a cluster outside of pipelines, for preflight and for commands."""

@@ -1,0 +1,1 @@
+"""The source of a replay, and the statuses that move with its offsets."""

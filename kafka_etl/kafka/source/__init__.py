@@ -1,0 +1,1 @@
+"""The Kafka source, and its membership in a group."""

@@ -1,0 +1,1 @@
+"""Inbox, journal and logs of tasks, in Kafka."""

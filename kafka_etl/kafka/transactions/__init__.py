@@ -1,0 +1,1 @@
+"""Transactions: outputs, dead letters and offsets that become durable together."""
