@@ -15,8 +15,8 @@ from kafka_etl.dlq.exchange import LetterLine, line_of, lines_in, write_parquet
 from kafka_etl.envelope import Encoded, encode_failure, encode_raw
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import ABOUT, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import ABOUT, letter
 
 data = st.none() | st.binary(max_size=40) | st.text(max_size=20).map(str.encode)
 names = st.text(max_size=10) | st.sampled_from(["kafka_etl.context", "kafka_etl.x", "traceparent"])

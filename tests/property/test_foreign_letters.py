@@ -10,7 +10,7 @@ from kafka_etl.envelope import FOREIGN, Family
 from kafka_etl.envelope.families import RETRY_TOPIC
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_envelope import ABOUT, encode, letter
+from tests.unit.dead_letters.test_envelope import ABOUT, encode, letter
 
 EVERY_NAME = frozenset(name for family in FOREIGN for name in family.names)
 PREFIXES = (

@@ -18,8 +18,8 @@ from kafka_etl.dead_letters.raw import decode_raw
 from kafka_etl.readable import as_json, as_text, shown, time_of, value_of
 from kafka_etl.testing import StoredRecord
 from tests.kit.pages import blocks
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import encode, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import encode, letter
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from kafka_etl.runtime.worker.notices import Hook, Notices, Refused, make_hook
 from kafka_etl.testing import StoredRecord
 from tests.kit.daemon import free_port
 from tests.kit.http_target import HANGS, Reply, target
-from tests.unit.test_envelope import ABOUT, letter
+from tests.unit.dead_letters.test_envelope import ABOUT, letter
 
 
 def until(what: Callable[[], object], seconds: float = 10) -> None:

@@ -92,7 +92,7 @@ def test_a_letter_that_the_topic_refuses_leaves_none(folder: Path, kafka: Kafka)
     assert kafka.read(small) == []
 
 
-PAGE = Path(__file__).parents[2] / "docs/dead-letters/other-systems.md"
+PAGE = Path(__file__).parents[3] / "docs/dead-letters/other-systems.md"
 
 
 def test_an_archive_in_files_is_listed_and_brought_back_for_a_replay(

@@ -11,8 +11,8 @@ from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dlq.rows import Group, LetterRow, Own, Payload
 from kafka_etl.dlq.where import Where
 from kafka_etl.expression import ExpressionError
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import encode, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import encode, letter
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 AT_TEN = int(datetime(2026, 11, 28, 10, tzinfo=UTC).timestamp() * 1000)

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from tests.integration.test_replay import MENDED, PICKY, failed, ids, kind, replay, statuses
+from tests.integration.dead_letters.test_replay import (
+    MENDED,
+    PICKY,
+    failed,
+    ids,
+    kind,
+    replay,
+    statuses,
+)
 from tests.kit.daemon import command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from tests.integration.test_replay import THREES, failed, ids, kind, replay, statuses
+from tests.integration.dead_letters.test_replay import THREES, failed, ids, kind, replay, statuses
 from tests.kit.daemon import command
 from tests.kit.kafka import Kafka
 from tests.kit.replaying import Replaying, action_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from tests.integration.test_replay import MENDED, PICKY, ids, replay, statuses
+from tests.integration.dead_letters.test_replay import MENDED, PICKY, ids, replay, statuses
 from tests.kit.daemon import COMMAND, command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project, orders

@@ -20,8 +20,8 @@ from kafka_etl.errors import IndexUnusable
 from kafka_etl.index_files import IndexFiles, default_folder
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import encode, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import encode, letter
 
 EUR = Group("aa", "OperatorError", "to_eur", "v1", "NoRate", "shop", "orders", "kafka_etl")
 EUR_2 = EUR._replace(version="v2")

@@ -116,8 +116,8 @@ def test_a_daemon_that_stops_interrupts_and_the_next_one_goes_on(tasks: Tasks) -
     assert tasks.outputs() == {"long": 1}
 
 
-PAGE = Path(__file__).parents[2] / "docs/tasks/pipelines.md"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs/tasks/pipelines.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def block(text: str, language: str, after: str = "") -> str:

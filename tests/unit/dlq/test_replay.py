@@ -38,8 +38,8 @@ from kafka_etl.kafka.replay.accounts import RELEASED, ReplayAccounts
 from kafka_etl.kafka.settings import ReplaySettings
 from kafka_etl.record import Partition
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import ABOUT, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import ABOUT, letter
 
 DLQ = "orders.dlq"
 IN = Partition("orders", 3)

@@ -19,8 +19,8 @@ from kafka_etl.dlq.index import Index, index_in_memory
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import encode_failure, encode_raw
 from kafka_etl.errors import BrokersUnreachable, NoSuchLetter
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import ABOUT, ERROR, PLENTY, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import ABOUT, ERROR, PLENTY, letter
 
 LINES = [encode_failure(letter(b"%d" % n, headers=[("h", b"\xff")]), ABOUT, PLENTY) for n in (1, 2)]
 

@@ -15,7 +15,7 @@ import pytest
 
 from kafka_etl.dead_letters.statuses import LetterStatus
 from kafka_etl_connectors.objects.read import committed_objects
-from tests.integration.test_replay import PICKY, replay, statuses
+from tests.integration.dead_letters.test_replay import PICKY, replay, statuses
 from tests.kit import mns, valkey
 from tests.kit.daemon import run_to_end
 from tests.kit.http_target import HANGS, OK, target

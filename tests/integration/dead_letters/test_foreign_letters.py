@@ -11,7 +11,7 @@ import pytest
 from tests.kit.daemon import command, run_to_end
 from tests.kit.kafka import Kafka, Stored
 from tests.kit.pipeline import PICKY, Project
-from tests.unit.test_foreign_letters import recorded
+from tests.unit.dead_letters.test_foreign_letters import recorded
 
 CONNECT = "__connect.errors."
 

@@ -28,7 +28,7 @@ from tests.kit.registry import register, stand_in
 
 __all__ = ["folder"]
 
-PAGE = Path(__file__).parents[2] / "docs/dead-letters/look.md"
+PAGE = Path(__file__).parents[3] / "docs/dead-letters/look.md"
 
 
 def show(folder: Path, *arguments: str) -> Done:

@@ -12,7 +12,15 @@ from kafka_etl.envelope import Encoded, encode_letter, encode_raw
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_envelope import ABOUT, DEAD_LETTERS, PLENTY, context, cuts, huge, letter
+from tests.unit.dead_letters.test_envelope import (
+    ABOUT,
+    DEAD_LETTERS,
+    PLENTY,
+    context,
+    cuts,
+    huge,
+    letter,
+)
 
 OWN: Headers = [("trace", b"\x00\xff"), ("__connect.errors.note", b"mine")]
 PREFIX = "__connect.errors."

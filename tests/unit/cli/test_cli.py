@@ -45,7 +45,7 @@ from tests.unit.config.project import pipeline
 from tests.unit.runtime.orders import NOW, status
 
 Done = subprocess.CompletedProcess[str]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 
 KAFKA_LABEL = "exactly_once (outputs and offsets in one Kafka transaction)"
@@ -902,7 +902,7 @@ import os, sys, time
 from kafka_etl.cli.daemon.progress import Progress
 from kafka_etl.log import configure, get_logger
 from tests.unit.runtime.orders import status
-from tests.unit.test_cli import view
+from tests.unit.cli.test_cli import view
 
 configure({"": "info"})
 progress, log = Progress(until_end=True), get_logger("worker")

@@ -11,8 +11,8 @@ from kafka_etl.dead_letters.replayed import ReplayedRecord
 from kafka_etl.envelope import Encoded, encode_failure
 from kafka_etl.record import Headers, Record, SourceRecord
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import ABOUT, encode, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import ABOUT, encode, letter
 
 HEADERS: Headers = [("a", b"\xff"), ("a", None), ("kafka", b"1")]
 LARGE = b"\xff" * 50_000

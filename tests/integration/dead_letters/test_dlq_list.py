@@ -33,9 +33,9 @@ from kafka_etl.testing import StoredRecord
 from tests.kit.daemon import command, run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import PICKY, Project, orders
-from tests.unit.test_envelope import ABOUT
+from tests.unit.dead_letters.test_envelope import ABOUT
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 Done = subprocess.CompletedProcess[str]
 LATE = 4
 """Every fourth letter is of a service that was late; the others have no rate."""

@@ -15,7 +15,7 @@ from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.envelope import FOREIGN
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_envelope import DEAD_LETTERS, ERROR, encode, letter
+from tests.unit.dead_letters.test_envelope import DEAD_LETTERS, ERROR, encode, letter
 
 DATA = Path(__file__).with_name("data")
 OWN: Headers = [("trace", b"\x00\xff"), ("none", None), ("trace", b"again")]
@@ -409,7 +409,7 @@ def test_a_letter_without_connects_context_headers_is_none() -> None:
 
 
 def test_the_page_names_every_family_and_every_mark() -> None:
-    page = (Path(__file__).parents[2] / "docs/dead-letters/other-systems.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/dead-letters/other-systems.md").read_text()
     for family in FOREIGN:
         assert f"`{family.name}`: " in page
         for name in family.marks | family.one_of:

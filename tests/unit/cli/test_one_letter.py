@@ -24,8 +24,8 @@ from kafka_etl.dlq.source_records import Neighbours
 from kafka_etl.envelope import Encoded, encode_failure
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_dead_letters import in_topic
-from tests.unit.test_envelope import ABOUT, encode, letter
+from tests.unit.dead_letters.test_dead_letters import in_topic
+from tests.unit.dead_letters.test_envelope import ABOUT, encode, letter
 
 OWN: Headers = [("traceparent", b"00-ab-cd-01"), ("h\x1b", b"\xff")]
 VALUE = b'{"id": 1, "price": 1.10}'

@@ -10,7 +10,7 @@ from kafka_etl.envelope import Encoded, fingerprint
 from kafka_etl.invocation import Condition, DeadLetter, ErrorInfo, Failure
 from kafka_etl.record import Headers
 from kafka_etl.testing import StoredRecord
-from tests.unit.test_envelope import ABOUT, ERROR, encode, letter
+from tests.unit.dead_letters.test_envelope import ABOUT, ERROR, encode, letter
 
 
 def in_topic(encoded: Encoded) -> StoredRecord:
