@@ -1267,7 +1267,7 @@ def test_a_task_that_has_ended_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) 
             book.take(f"t{n}", w.Stop(expect=0), Moment(n, n))
         book.merge(book.changes())
         book.forget_old(n)
-    assert len(book._timers) <= 20  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - memory
+    assert len(book._timers) <= 20  # pyright: ignore[reportPrivateUsage] - memory
     book.tell_time(7 + 86_400_000)
     assert [(c.task, c.after and c.after.state) for c in book.changes()] == [("t7", State.EXPIRED)]
 

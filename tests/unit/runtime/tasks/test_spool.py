@@ -129,11 +129,11 @@ def test_a_full_disk_costs_no_descriptors(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "_LARGE", 0)
     spool = filled(tmp_path, *"abcdefgh")
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     monkeypatch.setattr(os, "fdatasync", full)
     for token in "abcdefg":
         spool.acknowledge(token)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
     assert [word.last for word in spool.words()] == ["h"]
 
 
