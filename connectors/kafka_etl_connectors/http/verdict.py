@@ -141,7 +141,7 @@ def wait_of(retry_after: str | None, now: datetime) -> float:
         return min(float(text[:9]), _MOST_WAIT)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if until.tzinfo is None:  # `-0000`: UTC of a source that does not know its own zone
         until = until.replace(tzinfo=UTC)

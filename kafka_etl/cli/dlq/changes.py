@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shlex
 import subprocess
@@ -50,7 +51,10 @@ def edited(letters: Letters, selection: Selection) -> dict[LetterPlace, bytes]:
     changes = {name: value for name, value in after.items() if value != before[name]}
     for name, value in changes.items():
         _show_difference(name, before[name], value)
-    return {places[name]: _as_bytes(value) for name, value in changes.items()}
+    return {
+        places[name]: _as_bytes(value, in_place_of=found.get(name))
+        for name, value in changes.items()
+    }
 
 
 def show_transformed(
@@ -86,21 +90,30 @@ def show_transformed(
 def _from_editor(before: dict[str, Any]) -> dict[str, Any]:
     from kafka_etl.errors import SelectionRefused
 
-    lines = [orjson.dumps({"id": name, "value": value}) for name, value in before.items()]
+    lines = [_dumped({"id": name, "value": value}) for name, value in before.items()]
     with tempfile.TemporaryDirectory(prefix="kafka-etl-") as folder:
         path = Path(folder) / "letters.jsonl"
         path.write_bytes(b"\n".join(lines) + b"\n")
-        command = [*shlex.split(os.environ.get("EDITOR") or _EDITOR), str(path)]
-        if subprocess.call(command) != 0:  # noqa: S603 - the user's own editor
-            raise SelectionRefused(f"{command[0]} has not ended well: nothing was taken over")
+        editor = os.environ.get("EDITOR") or _EDITOR
+        try:
+            status = subprocess.call([*shlex.split(editor), str(path)])  # noqa: S603 - the user's
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise SelectionRefused(
+                f"the editor `{editor}` cannot be run: {said}",
+                "Set EDITOR to the command of an editor that is installed here.",
+            ) from error
+        if status != 0:
+            raise SelectionRefused(f"{editor} has not ended well: nothing was taken over")
         after: dict[str, Any] = {}
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
-                entry = orjson.loads(line)
+                entry = _loaded(line)
                 name, value = entry["id"], entry["value"]
-            except (orjson.JSONDecodeError, LookupError, TypeError) as error:
+                is_known = name in before
+            except (ValueError, LookupError, TypeError) as error:
                 raise SelectionRefused(f"line {number} of the edited letters: {error}") from error
-            if name not in before:
+            if not is_known:
                 raise SelectionRefused(f"line {number}: {name} is none of the letters")
             after[name] = value
     return after
@@ -117,8 +130,8 @@ def _as_json(name: str, value: bytes | None) -> Any:
     if value is None:
         return None
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return _loaded(value)
+    except ValueError:
         pass
     try:
         return value.decode()
@@ -129,9 +142,29 @@ def _as_json(name: str, value: bytes | None) -> Any:
         ) from error
 
 
-def _as_bytes(value: Any) -> bytes:
-    """What the user has written: text as it is, anything else as JSON."""
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+def _as_bytes(value: Any, *, in_place_of: bytes | None) -> bytes:
+    """What the user has written: text as it is, where there was no JSON; anything else as JSON."""
+    if isinstance(value, str):
+        try:
+            _loaded(in_place_of or b"")
+        except ValueError:
+            return value.encode()
+    return _dumped(value)
+
+
+def _loaded(data: bytes) -> Any:
+    """The value of JSON, with each integer as it is, however large.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    orjson.loads(data)  # is strict, and makes large integers floats
+    return json.loads(data)
+
+
+def _dumped(value: Any, indent: int | None = None) -> bytes:
+    separators = (",", ": " if indent else ":")
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators).encode()
 
 
 def _read(value: bytes | None) -> Any:
@@ -158,4 +191,4 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
 
 
 def _lines(value: Any) -> list[str]:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().splitlines()
+    return _dumped(value, indent=2).decode().splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -117,7 +118,8 @@ def _write(output: Path, lines: Iterator[LetterLine]) -> int:
         said = error.strerror or str(error)
         raise typer.BadParameter(f"{output}: {said}", param_hint="--output") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, or nothing was ever written there
+            draft.unlink()
     return count
 
 

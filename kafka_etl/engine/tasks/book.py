@@ -33,7 +33,10 @@ from kafka_etl.tasks.states import FINAL, HELD, OPEN, State
 from kafka_etl.tasks.table import apply
 
 _AT_ONCE: Final = 100
-"""Final tasks that one look forgets at most, so that a downtime makes no storm."""
+"""Final tasks that one look forgets at most, so that a downtime makes no storm; besides, for each
+task that has ended since the last look, the two steps in which one is forgotten."""
+_FEW_TIMERS: Final = 10_000
+"""Timers that are not worth a look at which of them are void."""
 _RECENT: Final = 5_000
 """Final tasks that wait to be put into the archive."""
 _READ: Final = 4_000
@@ -108,6 +111,8 @@ _FINAL: Final = frozenset(state.value for state in FINAL)  # texts, which are ha
 _SUCCEEDED: Final = State.SUCCEEDED.value
 _Place = tuple[int, str, int]
 """The place of a task in a queue: offset of its submission, its id, its generation."""
+_Timer = tuple[int, str, int]
+"""When a task is to be told the time: milliseconds since the epoch, its id, its generation."""
 _glance: Final = msgspec.json.Decoder(_Glance).decode
 
 
@@ -140,9 +145,10 @@ class Book:
         self._unsaved: set[str] = set()
         self._overlay: dict[str, Head | None] = {}
         self._queues: dict[bool, list[_Place]] = {False: [], True: []}
-        self._timers: list[tuple[int, str, int]] = []
+        self._timers: list[_Timer] = []
         self._routes = Routes(self._has_place)
         self._has_called = False
+        self._ended = 0
         self.unreadable: set[str] = set()
         self.broken: dict[str, Broken] = {}
         self.ignored = 0
@@ -317,7 +323,7 @@ class Book:
             head = self.head(task)
             if head is None or head.generation != generation:
                 continue
-            if head.state is State.RETRYING:
+            if head.due is not None and head.due.at_ms <= now_ms:
                 self.take(task, w.IsDue(), at)
             elif head.expires_ms and head.expires_ms <= now_ms:
                 self.take(task, w.IsTooOld(), at)
@@ -325,11 +331,13 @@ class Book:
     def forget_old(self, now_ms: int) -> None:
         """Forget final tasks whose time is over, or all of them but their ids; and too many."""
         self._put_recent()
-        at = Moment(now_ms)
-        for task in self._archive.due(now_ms, _AT_ONCE):
+        self._leave_out_timers()
+        at, most = Moment(now_ms), _AT_ONCE + 2 * self._ended
+        self._ended = 0
+        for task in self._archive.due(now_ms, most):
             if not self.take(task, w.WindowOver(), at):
                 self.take(task, w.HistoryOver(), at)
-        too_many = min(_AT_ONCE, self._archive.finals - self._most)
+        too_many = min(most, self._archive.finals - self._most)
         if too_many > 0:
             for task in self._archive.oldest(too_many):
                 self.take(task, w.OneTooMany(), at)
@@ -430,7 +438,9 @@ class Book:
 
     def merge(self, changes: Iterable[HeadChange]) -> None:
         """These changes of the overlay are durable."""
-        for task, _, head, value in changes:
+        for change in changes:
+            task, _, head, value = change
+            self._ended += change.ends
             del self._overlay[task]
             before = self._let_go(task)
             self.unreadable.discard(task)
@@ -498,6 +508,21 @@ class Book:
             self._enqueue(head)
         if head.expires_ms and head.state in {State.ENQUEUED, State.RETRYING}:
             heappush(self._timers, (head.expires_ms, head.id, head.generation))
+
+    def _leave_out_timers(self) -> None:
+        """Leave out void timers: those of tasks that have ended may be due in days only."""
+        if len(self._timers) > _FEW_TIMERS + 4 * (len(self._open) + len(self._overlay)):
+            self._timers = sorted(set(filter(self._is_set, self._timers)))
+
+    def _is_set(self, timer: _Timer) -> bool:
+        at_ms, task, generation = timer
+        heads = self._open.get(task), self._overlay.get(task)
+        return any(
+            head is not None
+            and head.generation == generation
+            and (head.expires_ms == at_ms or (head.due is not None and head.due.at_ms == at_ms))
+            for head in heads
+        )
 
     def _enqueue(self, head: Head) -> None:
         heappush(self._queues[head.is_suspect], (head.seq, head.id, head.generation))

@@ -426,6 +426,7 @@ class Executors:
         known = self._boots.get((tp, word.executor))
         if known is not None and known != word.boot:
             self._past.add(known)
+            self._heard.pop((tp, word.executor, known), None)
         # In another partition there may still be a result of the earlier boot before this word.
         self._boots[tp, word.executor] = word.boot
         self._heard[tp, word.executor, word.boot] = self._clock()
@@ -475,8 +476,9 @@ class Executors:
             self._known[tp] = probe[1]
 
     def forget(self, tp: Partition) -> None:
-        """The partition has left."""
+        """The partition has left: its executors may begin anew before it comes back."""
         self._offers.forget(tp)
+        self._boots = {key: boot for key, boot in self._boots.items() if key[0] != tp}
         self._heard = {key: at for key, at in self._heard.items() if key[0] != tp}
         self._probes.pop(tp, None)
         self._known.pop(tp, None)

@@ -9,6 +9,8 @@ from typing import Final, Generic, TypeVar
 from kafka_etl.record import Partition, SourceRecord, offset_of
 
 _AHEAD: Final = 200
+_AHEAD_BYTES: Final = 16 * 1024 * 1024
+"""Bytes beyond which nothing is read ahead: it would take the place of what is wanted sooner."""
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 T = TypeVar("T")
@@ -54,18 +56,22 @@ class Kept(Generic[T]):
     def get(self, tp: Partition, at: int) -> T | None:
         """The value of a record; None: the record is gone, or has none.
 
-        What is not kept is read together with the records behind it, which are wanted next, and is
-        there however large those are. There is nothing at -1.
+        What is not kept is read together with some records behind it, which are wanted next. There
+        is nothing at -1.
         """
         if at < 0:
             return None
         if (tp, at) in self._kept:
             return self._kept[tp, at][0]
         wanted: T | None = None
+        read = 0
         for record in self._read(tp, at, at + _AHEAD):
-            value, offset = self._make(record), offset_of(record)
+            value, offset, size = self._make(record), offset_of(record), len(record.value() or b"")
             if value is not None:
-                self.keep(tp, offset, value, len(record.value() or b""))
+                self.keep(tp, offset, value, size)
             if offset == at:
                 wanted = value
+            read += size
+            if read >= _AHEAD_BYTES:
+                break
         return wanted

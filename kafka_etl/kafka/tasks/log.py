@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from time import monotonic
 from typing import Any, Final
@@ -204,9 +204,9 @@ class KafkaTaskLog:
                     halve=False,
                 )
 
-    def inputs(self, partition: Partition, begin: int, end: int) -> Iterable[SourceRecord]:
+    def inputs(self, partition: Partition, begin: int, end: int) -> Iterator[SourceRecord]:
         try:
-            return list(read_ranges(self._reader, {partition: (begin, end)}))
+            yield from read_ranges(self._reader, {partition: (begin, end)})
         except BrokersUnreachable as away:
             raise OutcomeUnknown(away.what, halve=False) from away
 

@@ -39,8 +39,9 @@ class WordRelay:
         self, settings: Mapping[str, Any], inbox: str, clock: BrokerClock, largest: int = 0
     ) -> None:
         config = {
-            "message.max.bytes": max(1_000_000, largest),
             **settings,
+            # A word that is larger than the user allows could not be written, and not be left out.
+            "message.max.bytes": max(1_000_000, largest, int(settings.get("message.max.bytes", 0))),
             "enable.idempotence": True,
             "linger.ms": 1,
             "message.timeout.ms": 120_000,

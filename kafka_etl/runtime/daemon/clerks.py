@@ -71,6 +71,9 @@ class Clerks:
         child: OperatorChild | None = None
         while True:
             asked, told = self._errands.get()
+            if child is not None and child.exit_status() is not None:  # it has died in between
+                self._end(child)
+                child = None
             try:
                 child = child or self._start()
             except (OSError, ClerkBusy) as error:

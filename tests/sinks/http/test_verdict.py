@@ -74,6 +74,7 @@ def test_what_is_gone_already_is_deleted(status):
         ("Sat, 28 Nov 2026 12:00:09 -0000", 9),
         ("Sat, 28 Nov 2026 11:59:00 GMT", 0),
         ("Sun, 29 Nov 2026 12:00:00 GMT", 300),
+        ("Sun, 29 Nov 99999999999 12:00:00 GMT", 0),
         ("-3", 0),
         ("1.5", 0),
         ("²", 0),

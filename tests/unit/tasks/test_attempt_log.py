@@ -152,3 +152,15 @@ def test_logs_of_ended_attempts_that_nobody_takes_shrink_to_a_note() -> None:
 
 def test_where_logs_are_off_nothing_is_taken() -> None:
     assert Logs(0, lambda _piece: True).begin(grant(), 0.0) is None
+
+
+def test_the_number_of_bytes_left_out_stays_what_it_is() -> None:
+    log = attempt_log()
+    log.write("out", b"x" * 100_000)
+    log.end()
+    log.shrink()
+    log.shrink()
+
+    gap, end = taken(log)
+    assert (gap.stream, end.stream) == ("gap", "end")
+    assert gap.data == b"\n[100,000 bytes are left out here]\n"

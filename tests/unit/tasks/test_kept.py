@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -74,3 +74,22 @@ def test_nothing_is_left_of_a_partition_that_has_left() -> None:
 @pytest.mark.parametrize("at", [-1, 10])
 def test_where_there_is_no_record_there_is_nothing(at: int) -> None:
     assert made(Inbox()).get(TP, at) is None
+
+
+def test_what_is_large_is_read_once_and_not_again_for_each_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MOST_BYTES", 40)
+    monkeypatch.setattr(module, "_AHEAD_BYTES", 20)
+    read: list[int] = []
+
+    def inbox(_tp: Partition, begin: int, end: int) -> Iterator[SourceRecord]:
+        for at in range(begin, min(end, 10)):
+            read.append(at)
+            yield StoredRecord(b"%010d" % at, offset=at)
+
+    kept: Kept[bytes] = Kept(inbox, lambda record: record.value())
+    for at in range(10):
+        assert kept.get(TP, at) == b"%010d" % at
+        kept.drop(TP, at)
+    assert read == list(range(10))

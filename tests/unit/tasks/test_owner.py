@@ -13,7 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from kafka_etl.contracts import Aborted, OutcomeUnknown, Refusal
+from kafka_etl.engine.tasks import book as book_module
 from kafka_etl.engine.tasks.archive import Archive, Archives
+from kafka_etl.engine.tasks.book import Book
 from kafka_etl.engine.tasks.deliveries import Destinations, Letters
 from kafka_etl.engine.tasks.dividing import commit_divided
 from kafka_etl.engine.tasks.executors import Executors, LocalKeeper
@@ -43,7 +45,7 @@ from kafka_etl.tasks.keeping import (
 from kafka_etl.tasks.log import Entry, FoundHead, JournalRecord, Ranges
 from kafka_etl.tasks.open_note import OpenNote
 from kafka_etl.tasks.placing import partition_of as home_of
-from kafka_etl.tasks.policy import Policy
+from kafka_etl.tasks.policy import Moment, Policy
 from kafka_etl.tasks.rows import Row, encode_rows
 from kafka_etl.tasks.states import FINAL, State
 from kafka_etl.tasks.table import TABLE
@@ -599,6 +601,22 @@ def test_a_late_word_of_an_earlier_boot_ends_nothing() -> None:
     bench.say("ex", w.Alive(executor="ex", boot="b0"))
     bench.turn()
     assert bench.state("t1") is State.DEQUEUED
+
+
+def test_an_executor_that_began_anew_while_its_partition_was_elsewhere_is_no_other() -> None:
+    bench = Bench()
+    bench.say("ex", w.Hello(executor="ex", boot="b0"))
+    bench.turn()
+    away = Bench(log=bench.log)  # the partition is there for a while, and so is a new keeper
+    away.keeper.says = [holding(1, "b1")]
+    away.say("ex", w.Hello(executor="ex", boot="b1"))
+    away.submit("t1")
+    away.turn()
+    bench.keeper.says = [holding(1, "of this host")]
+    bench.owner.tick(lambda: Tenure("lease", frozenset({P0})), final=False, leaving=[P0])
+    bench.read = bench.owner.standing({P0: bench.log.committed})[P0]
+    bench.turn()
+    assert (bench.state("t1"), bench.head("t1").attempts.total) == (State.DEQUEUED, 0)
 
 
 def found(head: Head, partition: int = 0) -> FoundHead:
@@ -1226,6 +1244,50 @@ def test_beyond_the_most_the_oldest_that_has_succeeded_is_forgotten() -> None:
     assert sorted(key for key in bench.log.heads if key[:1] == b"t") == [b"tbad", b"tt3"]
     finish(bench, "t1")
     assert bench.head("t1").generation == 1
+
+
+def test_as_many_are_forgotten_as_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "_AT_ONCE", 1)
+    bench = Bench(dataclasses.replace(POLICY, history_max=2))
+    for n in range(30):
+        finish(bench, f"t{n}")
+        finish(bench, f"u{n}")
+        bench.now += 1_000
+        bench.turn()
+    left = [key for key in bench.log.heads if key[:1] == b"t"]
+    assert len(left) <= 6
+
+
+def test_a_task_that_has_ended_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "_FEW_TIMERS", 5)
+    book = Book(Policy(max_age_ms=86_400_000))
+    for n in range(50):
+        book.take(f"t{n}", w.Submit(word="", accepted_ms=n), Moment(n, n))
+        if n != 7:
+            book.take(f"t{n}", w.Stop(expect=0), Moment(n, n))
+        book.merge(book.changes())
+        book.forget_old(n)
+    assert len(book._timers) <= 20  # pyright: ignore[reportPrivateUsage] - memory
+    book.tell_time(7 + 86_400_000)
+    assert [(c.task, c.after and c.after.state) for c in book.changes()] == [("t7", State.EXPIRED)]
+
+
+def test_the_wait_of_an_earlier_failure_does_not_cut_the_next_one_short() -> None:
+    bench = Bench(Policy(max_attempts=9, backoff=Backoff(60, 1, 60, "none")))
+    bench.submit("t1")
+    bench.turn()
+    error = Failure("ValueError", "no")
+    bench.run("t1", w.Ended(token=bench.head("t1").token, why="error", error=error))
+    bench.now += 30_000
+    bench.say("t1", w.Retry(word="r", expect=0))
+    bench.turn()
+    bench.run("t1", w.Ended(token=bench.head("t1").token, why="error", error=error))
+    bench.now += 59_000
+    bench.turn()
+    assert bench.state("t1") is State.RETRYING
+    bench.now += 1_000
+    bench.turn()
+    assert bench.state("t1") is State.DEQUEUED
 
 
 def test_what_is_past_its_history_is_a_stub_and_then_forgotten() -> None:

@@ -114,9 +114,9 @@ class AttemptLog:
 
     def shrink(self) -> None:
         """Leave out what has not gone out: nobody takes it fast enough."""
-        left_out = sum(len(text.data) for text in self._live)
+        self._left_out += sum(len(text.data) for text in self._live if text.stream != "gap")
         self._live.clear()
-        self._live.append(self._gap(left_out))
+        self._live.append(self._gap(self._left_out))
         self._live.append(_Text("end", self._now_ms(), b""))
 
     @property
@@ -151,8 +151,11 @@ class AttemptLog:
         self._seq += 1
         if self._stacks:
             self._stacks.popleft()
-        else:
-            self._allowed -= self._live.popleft().cost
+            return
+        text = self._live.popleft()
+        self._allowed -= text.cost
+        if text.stream == "gap":
+            self._left_out = 0
 
     def _next(self, now: float) -> _Text | None:
         if self._stacks:

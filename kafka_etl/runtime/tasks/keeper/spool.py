@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -137,10 +138,7 @@ class Spool:
         data = b"".join(map(pack, self._words.values()))
         new = self._path.with_suffix(".new")
         try:
-            file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            os.pwrite(file, data, 0)
-            os.fdatasync(file)
-            new.replace(self._path)
+            file = _replaced(self._path, new, data)
         except OSError as error:
             _log.error("last words stay in a large file", path=str(self._path), error=str(error))
             return
@@ -148,6 +146,24 @@ class Spool:
         self._file, self._size = file, len(data)
         self._unwritten.clear()
         self._large = max(_LARGE, 4 * len(data))
+
+
+def _replaced(path: Path, new: Path, data: bytes) -> int:
+    """Write a file in place of another, and return its descriptor.
+
+    Raises:
+        OSError: The other file is still there.
+    """
+    file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if os.pwrite(file, data, 0) < len(data):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        os.fdatasync(file)
+        new.replace(path)
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 def _end_of(data: bytes, at: int) -> int | None:

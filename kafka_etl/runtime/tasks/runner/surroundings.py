@@ -11,8 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from kafka_etl.runtime.tasks.exchange import STACKS
+
 _OURS: Final = (signal.SIGTERM, signal.SIGINT)
 _STANDARD: Final = (0, 1, 2)
+_ERRORS: Final = 2
 _FIXED: Final = {signal.SIGKILL, signal.SIGSTOP}
 Handlers = Mapping[int, Any]
 
@@ -70,8 +73,8 @@ class Surroundings:
             if handler is not None:
                 signal.signal(number, handler)
         if changed.keys() - set(_OURS):
-            faulthandler.enable()
-            faulthandler.register(signal.SIGUSR1)
+            faulthandler.enable(_ERRORS)  # not what stands in place of `sys.stderr` by now
+            faulthandler.register(signal.SIGUSR1, file=STACKS)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
 
 

@@ -121,3 +121,32 @@ def test_a_word_that_kafka_has_soon_is_never_synced(
     assert spool.sync_at == pytest.approx(100.5), "the oldest counts"
     spool.sync()
     assert spool.sync_at is None
+
+
+def test_a_full_disk_costs_no_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_file: int) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(module, "_LARGE", 0)
+    spool = filled(tmp_path, *"abcdefgh")
+    before = len(list(Path("/dev/fd").iterdir()))
+    monkeypatch.setattr(os, "fdatasync", full)
+    for token in "abcdefg":
+        spool.acknowledge(token)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert [word.last for word in spool.words()] == ["h"]
+
+
+def test_a_file_that_was_written_in_part_takes_nobodys_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(file: int, data: bytes, at: int) -> int:
+        return write(file, data[: len(data) // 2], at)
+
+    write = os.pwrite
+    monkeypatch.setattr(module, "_LARGE", 0)
+    spool = filled(tmp_path, "a", "b", "c")
+    monkeypatch.setattr(os, "pwrite", half)
+    spool.acknowledge("a")
+    monkeypatch.undo()
+    assert {"b", "c"} <= set(left(tmp_path))
