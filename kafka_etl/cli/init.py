@@ -27,7 +27,7 @@ Template = Literal["kafka", "postgres", "objects", "tasks", "operator", "sink"]
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
     *,
-    template: Annotated[Template, typer.Option(help="What the project is about.")] = "kafka",
+    template: Annotated[Template, typer.Option(help="What to create.")] = "kafka",
 ) -> None:
     """Make a project: a pipeline, an operator with type hints, tests, README, and CI on GitHub.
 

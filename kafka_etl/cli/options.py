@@ -23,7 +23,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one place of the files, such as source.with.group=other.",
+        help="Override a setting of the files, such as source.with.group=other.",
     ),
 ]
 HttpOfDaemon = Annotated[

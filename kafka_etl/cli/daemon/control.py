@@ -45,14 +45,14 @@ def status(
 def top(
     *,
     every: Annotated[
-        float, typer.Option(min=0.2, metavar="SECONDS", help="Between two looks.")
+        float, typer.Option(min=0.2, metavar="SECONDS", help="Seconds between two updates.")
     ] = 1.0,
     http: HttpOfDaemon = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Show the pipelines of a daemon on the whole terminal, again each second; ends by Ctrl-C.
+    """Show the pipelines of a daemon on the whole terminal, updated each second, until Ctrl-C.
 
-    In a pipe, the tables follow each other. A daemon that goes away is waited for.
+    In a pipe, the tables follow each other. If the daemon stops, the command waits for it.
 
     Example: kafka-etl top --every 5
     """
@@ -101,7 +101,7 @@ def resume(
 def restart(
     name: Name, *, wait: Wait = _WAIT, http: HttpOfDaemon = None, state_dir: StateDir = None
 ) -> None:
-    """Restart a pipeline from its file; if the file's check fails, the old version runs on."""
+    """Restart a pipeline from its file; if the check fails, the old version keeps running."""
     _order(http, state_dir, name, "restart", wait)
 
 

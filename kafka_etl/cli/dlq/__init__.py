@@ -5,7 +5,7 @@ from __future__ import annotations
 from kafka_etl.cli.groups import add, group
 
 app = group("Dead letters: records that failed for good, and why.")
-add(app, "list", "dlq.list:list_letters", "List the kinds, the commonest first.")
+add(app, "list", "dlq.list:list_letters", "List the kinds, the most frequent first.")
 add(app, "show", "dlq.show:show", "Show everything about one, or the newest ones.")
 add(app, "debug", "dlq.debug:debug", "Run the operators on the record of one.")
 add(app, "replay", "dlq.replay:replay", "Put them back, each exactly once.")

@@ -39,13 +39,13 @@ Ids = Annotated[
     list[str], typer.Argument(metavar="[ID]...", help="IDs of dead letters, or of records.")
 ]
 Where = Annotated[
-    str | None, typer.Option("--where", metavar="EXPRESSION", help="Those that fit a filter.")
+    str | None, typer.Option("--where", metavar="EXPRESSION", help="Letters that match a filter.")
 ]
 Fingerprint = Annotated[
-    list[str], typer.Option("--fingerprint", metavar="F", help="Those of a kind.")
+    list[str], typer.Option("--fingerprint", metavar="F", help="Letters of a kind.")
 ]
 Again = Annotated[
-    bool, typer.Option("--again", help="Also those that were replayed or dropped before.")
+    bool, typer.Option("--again", help="Include letters that were already replayed or dropped.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
 Plan = Annotated[

@@ -48,7 +48,7 @@ def drop(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Mark dead letters as dropped: they stay in the topic, and are open no more.
+    """Mark dead letters as dropped: they stay in the topic, but are no longer open.
 
     Example: kafka-etl dlq drop orders.dlq --where "value.test == true" --reason "test data"
     """
@@ -74,7 +74,7 @@ def drop(  # noqa: PLR0913 - one parameter per option
 def actions(
     given: Given,
     *,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006

@@ -41,7 +41,7 @@ class StatusChoice(StrEnum):
         return None if self is StatusChoice.ALL else LetterStatus(self.value)
 
 
-StatusOption = Annotated[StatusChoice, typer.Option("--status", help="Those of a status.")]
+StatusOption = Annotated[StatusChoice, typer.Option("--status", help="Letters with this status.")]
 
 
 def parse_where(text: str | None) -> Where | None:

@@ -48,10 +48,10 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     fingerprint: Annotated[
-        str | None, typer.Option("--fingerprint", metavar="F", help="Those of one kind.")
+        str | None, typer.Option("--fingerprint", metavar="F", help="Letters of one kind.")
     ] = None,
     status: StatusOption = StatusChoice.OPEN,
-    each: Annotated[bool, typer.Option("--each", help="The letters, one a line.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="The letters themselves, one per line.")] = False,
     form: Annotated[
         Format, typer.Option("--format", help="json: one object a line.")
     ] = Format.TABLE,
@@ -60,13 +60,13 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
         typer.Option("-n", min=1, help=f"How many at most; default of the table: {_SHOWN}."),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make the local index anew from the topic.")
+        bool, typer.Option("--rebuild", help="Rebuild the local index from the topic.")
     ] = False,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """List the kinds of dead letters, the commonest first; changes nothing.
+    """List the kinds of dead letters, the most frequent first; change nothing.
 
     Example: kafka-etl dlq list pipeline.yaml --where "time > '2h ago' and value.amount > 100"
     """

@@ -54,13 +54,13 @@ def replay(  # noqa: PLR0913 - one parameter per option
     transform: Annotated[
         list[str],
         typer.Option(
-            "--transform", metavar="OPERATOR", help="An operator before those of the pipeline."
+            "--transform", metavar="OPERATOR", help="An operator to run before those of the pipeline."
         ),
     ] = [],  # noqa: B006
     edit: Annotated[
-        bool, typer.Option("--edit", help="Correct the values in $EDITOR before; at most 100.")
+        bool, typer.Option("--edit", help="Correct the values in $EDITOR first; at most 100.")
     ] = False,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Records a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="At most this many records a second.")] = None,
     reset_attempts: Annotated[
         bool,
         typer.Option(
@@ -68,7 +68,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
         ),
     ] = False,
     max_failures: Annotated[
-        int, typer.Option(min=1, help="Leave records alone that have failed so often.")
+        int, typer.Option(min=1, help="Skip records that have already failed this many times.")
     ] = 10,
     again: Again = False,
     dry_run: DryRun = False,
@@ -76,7 +76,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     yes: Confirmed = False,
     reason: Reason = "",
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="ACTION", help="Go on with a stopped replay.")
+        str | None, typer.Option("--resume", metavar="ACTION", help="Continue a replay that was stopped.")
     ] = None,
     topic: LettersOption = None,
     state_dir: Annotated[
@@ -84,7 +84,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     ] = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Put dead letters back, each exactly once: by id, fingerprint or filter.
+    """Replay dead letters, each exactly once: by id, fingerprint or filter.
 
     The record and its new status move in one transaction, so that a replay that was killed goes on
     where it was: give the same command again, or `--resume`. A record that fails again becomes a

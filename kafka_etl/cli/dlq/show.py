@@ -44,13 +44,13 @@ def show(  # noqa: PLR0913 - one parameter per option
     *,
     form: Annotated[
         Form | None,
-        typer.Option("--as", help="How key and value are shown; default: as fits best."),
+        typer.Option("--as", help="How to show key and value; default: whatever fits best."),
     ] = None,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     status: StatusOption = StatusChoice.OPEN,
     count: Annotated[int, typer.Option("-n", min=1, help="How many dead letters.")] = 10,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
     """Show everything about one dead letter, or the newest open ones in brief; changes nothing.

@@ -21,7 +21,7 @@ Given = Annotated[
 ]
 WhereOption = Annotated[
     str | None,
-    typer.Option("--where", metavar="EXPRESSION", help="Those that fit a filter."),
+    typer.Option("--where", metavar="EXPRESSION", help="Letters that match a filter."),
 ]
 
 

@@ -54,7 +54,7 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
         typer.Option("-n", min=1, help=f"How many at most; default of the table: {_SHOWN}."),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make the local index anew from the journal.")
+        bool, typer.Option("--rebuild", help="Rebuild the local index from the journal.")
     ] = False,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,

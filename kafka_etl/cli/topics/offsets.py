@@ -52,7 +52,7 @@ def show(  # noqa: PLR0913 - one parameter per option
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     topics: Topics = [],  # noqa: B006 - typer reads it, nobody changes it
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Show a group's committed offsets and lag, by partition.

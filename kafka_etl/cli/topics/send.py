@@ -46,7 +46,7 @@ class Line(NamedTuple):
 def send(  # noqa: PLR0913 - one parameter per option
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.")],
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="One record a line; -: standard input.")
+        str, typer.Argument(metavar="[FILE|-]", help="One record per line; -: standard input.")
     ] = "-",
     *,
     kafka: KafkaOption = None,
@@ -56,7 +56,7 @@ def send(  # noqa: PLR0913 - one parameter per option
         typer.Option(
             "--key-separator",
             metavar="TEXT",
-            help="Lines are KEY, TEXT, VALUE; TAB stands for a tab.",
+            help="Lines are KEY, this text, VALUE; TAB stands for a tab.",
         ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="The key of all records.")] = None,
@@ -64,12 +64,12 @@ def send(  # noqa: PLR0913 - one parameter per option
         list[str], typer.Option("--header", metavar="NAME=VALUE", help="A header of all records.")
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
     null: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="This value stands for none: a tombstone.")
+        str | None, typer.Option(metavar="TEXT", help="The text that stands for a null value, a tombstone.")
     ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="Create the topic if it is missing.")
     ] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Of a topic that is created.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Number of partitions, if the topic is created.")] = 1,
 ) -> None:
     """Send lines to a topic, one record each, and print the number of records that arrived.
 

@@ -29,7 +29,7 @@ def show(  # noqa: PLR0913 - one parameter per option
         int | None,
         typer.Option(min=0, help="Begin here; of a topic with one partition, or with --partition."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """Show committed records of a topic; joins no group, writes nothing.
 

@@ -39,7 +39,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     *,
     file: Annotated[
         str | None,
-        typer.Option("--file", "-f", metavar="FILE|-", help="Records: one value a line."),
+        typer.Option("--file", "-f", metavar="FILE|-", help="Records: one value per line."),
     ] = None,
     whole: Annotated[
         bool,
@@ -69,7 +69,7 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     ] = False,
     repeat: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Run the records so often, and tell the time."),
+        typer.Option(min=1, max=1_000_000, help="Run the records this many times, and report the time."),
     ] = None,
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006
