@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kafka_etl.kafka.broker_clock import BrokerClock
-from kafka_etl.kafka.word_relay import WordRelay
+from kafka_etl.kafka.client.broker_clock import BrokerClock
+from kafka_etl.kafka.tasks.word_relay import WordRelay
 from kafka_etl.tasks.keeping import Said
 
 
