@@ -24,8 +24,14 @@ ALLOWED = {
     ("kafka_etl/engine/pools/event_loop.py", "event_loop"): "asyncio's own",
     ("kafka_etl/engine/stream/loop.py", "step"): "StreamEngine.step is the design's own",
     ("kafka_etl/expression.py", "handler"): "pydantic's",
-    ("kafka_etl/kafka/source/source.py", "event"): "of the client: the end of a partition, an error",
-    ("kafka_etl/kafka/source/source.py", "messages"): "the client's objects, before they are records",
+    (
+        "kafka_etl/kafka/source/source.py",
+        "event",
+    ): "of the client: the end of a partition, an error",
+    (
+        "kafka_etl/kafka/source/source.py",
+        "messages",
+    ): "the client's objects, before they are records",
     ("kafka_etl/log.py", "event"): "structlog's",
     ("kafka_etl/log.py", "handlers"): "the standard library's",
     ("kafka_etl/runtime/daemon/http.py", "handlers"): "of HTTP requests",
