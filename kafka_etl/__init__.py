@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kafka_etl.errors import Permanent, RecordErrors, Retry
     from kafka_etl.functions.context import Context
-    from kafka_etl.functions.declare import DROP, operator
+    from kafka_etl.functions.declare import DROP, Drop, operator
     from kafka_etl.record import Record
 
-__all__ = ["DROP", "Context", "Permanent", "Record", "RecordErrors", "Retry", "operator"]
+__all__ = ["DROP", "Context", "Drop", "Permanent", "Record", "RecordErrors", "Retry", "operator"]
 
 _HOMES = {
     "DROP": "functions.declare",
     "Context": "functions.context",
+    "Drop": "functions.declare",
     "Permanent": "errors",
     "Record": "record",
     "RecordErrors": "errors",

@@ -24,7 +24,9 @@ _FORM: Final = re.compile(r"[A-Z]*\[?E?(\d{3})\]?:?")
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="A code such as E104; without one, all codes are listed."),
+        typer.Argument(
+            metavar="CODE", help="A code such as E104; without one, all codes are listed."
+        ),
     ] = None,
 ) -> None:
     """Explain an error code: what has happened, why, what to do, and an example.

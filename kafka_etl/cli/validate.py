@@ -36,7 +36,8 @@ def validate(  # noqa: PLR0913 - one parameter per option
         ),
     ] = Format.TEXT,
     watch: Annotated[
-        bool, typer.Option("-w", "--watch", help="Check again whenever a file changes, until Ctrl-C.")
+        bool,
+        typer.Option("-w", "--watch", help="Check again whenever a file changes, until Ctrl-C."),
     ] = False,
     imports: Annotated[
         bool,
@@ -54,7 +55,9 @@ def validate(  # noqa: PLR0913 - one parameter per option
     patience: Annotated[
         str | None,
         typer.Option(
-            "--import-timeout", metavar="DURATION", help="The longest time for an import; default: 30s."
+            "--import-timeout",
+            metavar="DURATION",
+            help="The longest time for an import; default: 30s.",
         ),
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it

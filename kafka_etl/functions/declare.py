@@ -18,14 +18,16 @@ from typing import Any, Final, Literal, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Drop(enum.Enum):
+class Drop(enum.Enum):
+    """The type of `DROP`, for annotations: `-> Record | Drop`."""
+
     DROP = "DROP"
 
     def __repr__(self) -> str:
         return "DROP"
 
 
-DROP: Final = _Drop.DROP
+DROP: Final = Drop.DROP
 """Returned by an operator: this record ends here on purpose. Counted, never silent."""
 
 

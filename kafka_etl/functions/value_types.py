@@ -18,7 +18,7 @@ from collections.abc import (
 )
 from typing import Any, Final
 
-from kafka_etl.functions.declare import DROP
+from kafka_etl.functions.declare import DROP, Drop
 from kafka_etl.record import Record
 from kafka_etl.value_classes import is_typed, reads_only_mappings
 
@@ -40,7 +40,7 @@ def types_of(hint: Any) -> ValueTypes:
     if typing.get_origin(hint) is typing.Literal:
         return _joined(types_of(type(it)) for it in typing.get_args(hint) if it is not DROP)
     kind = typing.get_origin(hint) or hint
-    if kind is types.NoneType:
+    if kind in (types.NoneType, Drop):
         return frozenset()
     found = _type_of(kind)
     return None if found is None else frozenset((found,))

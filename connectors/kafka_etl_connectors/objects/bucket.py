@@ -179,6 +179,12 @@ def _in_memory(_url: str) -> MemoryStore:
     return MemoryStore()
 
 
+def is_missing(url: str) -> bool:
+    """Whether a URL is one of a local folder that does not exist."""
+    parts = urlsplit(url)
+    return parts.scheme == "file" and not Path(unquote(parts.path)).exists()
+
+
 def address(url: str, path: str) -> str:
     """What other tools call an object: a path for a folder, else a URL."""
     parts = urlsplit(url)

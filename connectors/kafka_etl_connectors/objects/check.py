@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from kafka_etl.contracts import Deployment, Preflight, Unreachable
 from kafka_etl.errors import SinkFailed
-from kafka_etl_connectors.objects.bucket import Bucket
+from kafka_etl_connectors.objects.bucket import Bucket, is_missing
 from kafka_etl_connectors.objects.settings import ObjectsSettings, ObjectTarget, ParquetSettings
 
 _SMALL: Final = 8 * 1024 * 1024
@@ -34,7 +32,7 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
     try:
         if not deployment.looks_only:
             _probe(Bucket(settings, deployment.folder), settings.url)
-        elif _is_missing(settings.url):
+        elif is_missing(settings.url):
             notes.append(f"folder {settings.url} would be made")
         else:
             Bucket(settings, deployment.folder).paths(f"{_PROBES}/")
@@ -53,12 +51,6 @@ def check(settings: ObjectsSettings | ParquetSettings, deployment: Deployment) -
         notes.append(small)
     columns = settings.table_columns if isinstance(settings, ParquetSettings) else ()
     return Preflight(columns=columns, notes=tuple(notes))
-
-
-def _is_missing(url: str) -> bool:
-    """Whether a URL is one of a local folder that does not exist."""
-    parts = urlsplit(url)
-    return parts.scheme == "file" and not Path(unquote(parts.path)).exists()
 
 
 def _probe(bucket: Bucket, url: str) -> None:

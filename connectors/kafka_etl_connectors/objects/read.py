@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kafka_etl_connectors.objects.bucket import Bucket, address
+from pydantic import ValidationError
+
+from kafka_etl.contracts import Unreachable
+from kafka_etl_connectors.objects.bucket import Bucket, address, is_missing
 from kafka_etl_connectors.objects.manifests import Chains
 from kafka_etl_connectors.objects.settings import BucketSettings
 
@@ -29,10 +32,12 @@ def committed_objects(url: str, name: str, *, topic: str | None = None, **access
         remembers what it has read finds what is new by the difference.
 
     Raises:
-        Unreachable: The store is away, or refuses the account.
+        Unreachable: The store is away, or refuses the account; or there is no such folder.
         ValidationError: An argument is wrong.
     """
     settings = BucketSettings.model_validate({"url": url, **access})
+    if is_missing(url):
+        raise Unreachable(f"there is no folder {address(url, '')}", mend=True)
     chains = Chains(Bucket(settings, Path()), name, "")
     return [address(url, held.path) for link in chains.all(topic) for held in link.objects]
 
@@ -43,7 +48,15 @@ def _main(arguments: Sequence[str]) -> int:
     except ValueError:
         sys.stderr.write("usage: python -m kafka_etl_connectors.objects.read URL NAME\n")
         return 2
-    sys.stdout.writelines(f"{path}\n" for path in committed_objects(url, name))
+    try:
+        found = committed_objects(url, name)
+    except ValidationError as error:
+        sys.stderr.write(f"{url}: {'; '.join(one['msg'] for one in error.errors())}\n")
+        return 2
+    except Unreachable as away:
+        sys.stderr.write(f"{url}: {away.reason}\n")
+        return 1
+    sys.stdout.writelines(f"{path}\n" for path in found)
     return 0
 
 

@@ -22,6 +22,7 @@ _TIMES: Final = f"       {'FIRST':<19}  LAST"
 _INDENT: Final = " " * 11
 _FAILURE: Final = 300
 _PERCENT: Final = 100
+_LINE_END: Final = "\r\n"
 
 
 def table(kinds: Iterable[Kind], total: int, topic: str, width: int | None) -> Iterator[str]:
@@ -128,11 +129,11 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def csv_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line of names, then one for each row; a list is joined by blanks."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="")
+    writer = csv.writer(buffer, lineterminator=_LINE_END)  # cells that hold any of it are quoted
     for number, row in enumerate(rows):
         for cells in ([*row], [*row.values()]) if number == 0 else ([*row.values()],):
             writer.writerow(_cell(cell) for cell in cells)
-            yield buffer.getvalue()
+            yield buffer.getvalue().removesuffix(_LINE_END)
             buffer.seek(0)
             buffer.truncate()
 

@@ -51,7 +51,9 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option("--fingerprint", metavar="F", help="Letters of one kind.")
     ] = None,
     status: StatusOption = StatusChoice.OPEN,
-    each: Annotated[bool, typer.Option("--each", help="The letters themselves, one per line.")] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="The letters themselves, one per line.")
+    ] = False,
     form: Annotated[
         Format, typer.Option("--format", help="json: one object a line.")
     ] = Format.TABLE,

@@ -28,7 +28,9 @@ def tap(  # noqa: PLR0913 - one parameter per option
         ),
     ],
     *,
-    count: Annotated[int | None, typer.Option("-n", min=1, help="End after this many records.")] = None,
+    count: Annotated[
+        int | None, typer.Option("-n", min=1, help="End after this many records.")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option("--for", min=0.1, metavar="SECONDS", help="End after this time.")
     ] = None,

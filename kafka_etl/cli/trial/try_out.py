@@ -69,7 +69,9 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     ] = False,
     repeat: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Run the records this many times, and report the time."),
+        typer.Option(
+            min=1, max=1_000_000, help="Run the records this many times, and report the time."
+        ),
     ] = None,
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006

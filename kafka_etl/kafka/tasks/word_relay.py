@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from secrets import token_hex
+from time import monotonic
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -21,12 +22,15 @@ from kafka_etl.tasks.words import Probe, encode_word
 _TOLD_WITHIN: Final = 5.0
 """Seconds to wait for the time; without, the host's clock counts until a word is acknowledged."""
 
+_AGAIN_AFTER: Final = 10.0
+"""Seconds after which a last word is written again that Kafka has not taken in two minutes."""
+
 
 class WordRelay:
     """See `kafka_etl.runtime.tasks.relaying.Relay`.
 
-    A word that Kafka does not take is written again by the keeper, which keeps a last word until
-    Kafka has acknowledged it.
+    A last word that Kafka does not take is written again and again: its keeper, which keeps it
+    until Kafka has acknowledged it, says it once more only to another owner.
 
     Args:
         settings: Settings of producers.
@@ -50,6 +54,7 @@ class WordRelay:
         self._inbox = inbox
         self._clock = clock
         self._acknowledged: deque[Acknowledged] = deque()
+        self._again: deque[tuple[float, Said]] = deque()
         self._log = get_logger("owner")
 
     def ask_the_time(self) -> None:
@@ -64,7 +69,7 @@ class WordRelay:
         headers: Any = record.headers  # the client accepts more types than its type hint
         waits = bool(said.last or said.number)
         done = Acknowledged(said.last, said.partition, said.number) if waits else None
-        told = partial(self._told, done)
+        told = partial(self._told, said, done)
         while True:
             try:
                 self._producer.produce(
@@ -79,9 +84,13 @@ class WordRelay:
             except BufferError:
                 self._producer.poll(0.05)
 
-    def _told(self, done: Acknowledged | None, error: KafkaError | None, record: Message) -> None:
+    def _told(
+        self, said: Said, done: Acknowledged | None, error: KafkaError | None, record: Message
+    ) -> None:
         if error is not None:
             self._log.warning("a word was not written", error=classify.said(error))
+            if said.last:
+                self._again.append((monotonic() + _AGAIN_AFTER, said))
             return
         self._clock.told(record)
         if done is not None:
@@ -89,6 +98,8 @@ class WordRelay:
 
     def acknowledged(self) -> list[Acknowledged]:
         self._producer.poll(0)
+        while self._again and self._again[0][0] <= monotonic():
+            self.write(self._again.popleft()[1])
         # Another thread may append meanwhile: whoever writes may be told as well.
         return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
 

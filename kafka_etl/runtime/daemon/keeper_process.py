@@ -55,9 +55,7 @@ class KeeperProcess:
         """Start the process if that is due, and see whether it has ended."""
         if self._child is None:
             if self._start_at is not None and now >= self._start_at:
-                self._child = Child(_MODULE)
-                self._child.send(self._task)
-                self._began, self._heard_at = now, None
+                self._start(now)
             return
         if self._kill_at is not None and now >= self._kill_at:
             self.kill()
@@ -70,11 +68,23 @@ class KeeperProcess:
         self._child = None
         if self._start_at is None:
             return
+        self._begin_anew(now, "the keeper died", describe_exit(status))
+
+    def _start(self, now: float) -> None:
+        self._began, self._heard_at = now, None
+        try:
+            self._child = Child(_MODULE)
+        except OSError as error:  # the host has no room for another process: that may pass
+            self._begin_anew(now, "the keeper cannot be started", str(error))
+            return
+        self._child.send(self._task)
+
+    def _begin_anew(self, now: float, what: str, reason: str) -> None:
+        """Start the process again after a while."""
         self._deaths = 1 if now - self._began >= _PROVEN else self._deaths + 1
         wait = RESTARTS.delay(self._deaths, random.random)
         self._start_at = now + wait
-        restart_in = show_duration(round(wait, 3))
-        self._log.error("the keeper died", reason=describe_exit(status), restart_in=restart_in)
+        self._log.error(what, reason=reason, restart_in=show_duration(round(wait, 3)))
 
     def _watch(self, child: Child, now: float) -> None:
         """Kill a keeper that says nothing any more; it is begun anew as any that has died."""

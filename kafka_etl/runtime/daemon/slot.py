@@ -29,6 +29,8 @@ _SLACK: Final = 0.5
 _AFTER_BLAME: Final = 0.2
 _PROVEN: Final = 60.0
 """Seconds a worker lives before its slot is trusted again after deaths nobody could explain."""
+_NO_ROOM: Final = 5.0
+"""Seconds before a worker is started that could not be."""
 _GARBLED: Final = "user code wrote into the connection to the daemon"
 _LATER: Final = frozenset({"settle", "commit", "gather", "wait"})
 
@@ -194,12 +196,19 @@ class WorkerSlot:
     # Life and death
 
     def _start(self, now: float) -> None:
+        try:
+            child = self._next_child or Child(WORKER)
+        except OSError as error:  # the host has no room for another process: that may pass
+            self._death = f"a worker cannot be started: {error}"
+            self._start_at = now + _NO_ROOM
+            restart_in = show_duration(_NO_ROOM)
+            self._log.error("a worker cannot be started", error=str(error), restart_in=restart_in)
+            return
         task = replace(self._make_task(self._evidence), cautious=self._cautious)
         self._started_at = now
         self._killed_for = self._last_word = None
         self._recorder.close()  # the worker creates a file that somebody deleted
-        self._child = self._next_child or Child(WORKER)
-        self._next_child = None
+        self._child, self._next_child = child, None
         self._child.send(task)
         if self._deaths:
             self._counters.add("worker_restarts")

@@ -48,9 +48,13 @@ class KeeperSocket:
         return bool(self._unsent)
 
     def fileno(self) -> int | None:
-        """The socket's descriptor; None: there is no connection."""
+        """The socket's descriptor; None: there is no connection.
+
+        Another thread may be losing the connection at this moment.
+        """
         ours = self._socket
-        return None if ours is None else ours.fileno()
+        file = -1 if ours is None else ours.fileno()
+        return file if file >= 0 else None
 
     def send(self, message: FromOwner) -> None:
         if self._socket is None:

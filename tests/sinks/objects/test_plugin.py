@@ -244,6 +244,20 @@ def test_the_command_prints_paths(tmp_path):
     assert Path(path).exists()
 
 
+def test_the_command_tells_mistakes_and_makes_no_folder(tmp_path):
+    misspelt = tmp_path / "a lade"
+    for url, status, said in (
+        (f"file://{misspelt}", 1, f"there is no folder {misspelt}"),
+        ("lake", 2, "should begin with one of"),
+    ):
+        command = [sys.executable, "-m", "kafka_etl_connectors.objects.read", url, "app"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (status, "")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not misspelt.exists()
+
+
 # Errors
 
 

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from typing_extensions import TypeAliasType
 
-from kafka_etl import DROP, Context, Record
+from kafka_etl import DROP, Context, Drop, Record
 from kafka_etl.functions.bind import bind, settings_of
 from kafka_etl.functions.value_types import ValueTypes, fits, shown, types_of, types_of_outputs
 
@@ -91,6 +91,7 @@ Text = TypeAliasType("Text", str)
         (Colour, {str}),
         (Literal["a", "b"], {str}),
         (Literal["a", DROP], {str}),
+        (dict | Drop, {dict}),
         (None.__class__, set()),
         (dict | Any, None),
         (Any, None),

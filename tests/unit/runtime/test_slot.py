@@ -286,3 +286,23 @@ def test_a_worker_that_writes_what_is_no_value_is_ended(
     assert children[0].status == KILLED
     slot.tick(2)
     assert slot.trouble == "a worker died: user code wrote into the connection to the daemon"
+
+
+def test_a_host_without_room_for_a_process_is_asked_again(
+    slot: WorkerSlot, children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_module: str) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    slot.tick(0)
+    children[0].status = KILLED
+    slot.tick(1)
+    with monkeypatch.context() as full:
+        full.setattr(module, "Child", no_room)
+        slot.tick(100)
+        assert "Resource temporarily unavailable" in (slot.trouble or "")
+        assert not slot.over
+    slot.tick(101)
+    assert children[1].given == []
+    slot.tick(105)
+    assert len(children[1].given) == 1

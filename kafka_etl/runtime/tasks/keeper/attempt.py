@@ -8,6 +8,8 @@ that a result.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from kafka_etl.runtime.tasks.exchange import Answer, Made
@@ -16,6 +18,9 @@ from kafka_etl.runtime.tasks.keeper.sayings import LastWord
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.keeping import Grant, Said
 from kafka_etl.tasks.words import Ended, Result, Why
+
+_KILL_AGAIN: Final = 1.0
+"""Seconds between two SIGKILL: the kernel may take a while for a large process."""
 
 
 class Attempt:
@@ -30,7 +35,8 @@ class Attempt:
         started: The word `started`; None: the operator has not begun.
         progress: The latest word `progress`.
         timeout_at: When the attempt is out of time; None: never, or the attempt is decided.
-        kill_at: When all that belongs to the attempt gets SIGKILL; None: no signal was sent.
+        kill_at: When all that belongs to the attempt gets SIGKILL, or gets it once more; None: no
+            signal was sent.
     """
 
     def __init__(self, grant: Grant, now: float, timeout: float | None) -> None:
@@ -100,6 +106,13 @@ class Attempt:
             return False
         self._decide(sayings.ended(self.grant, why, failure, seconds=now - self._given_at))
         self.kill_at = now + grace
+        return True
+
+    def outlives(self, now: float) -> bool:
+        """Whether the attempt gets SIGKILL now; the next one follows after a while."""
+        if self.kill_at is None or now < self.kill_at:
+            return False
+        self.kill_at = now + _KILL_AGAIN
         return True
 
     def last_word(self, stderr: str) -> Said:

@@ -418,7 +418,7 @@ class Keeper:
                 self._signal(
                     token, "timeout", failure=Failure("Timeout", f"it took longer than {took}")
                 )
-            if attempt.kill_at is not None and now >= attempt.kill_at:
+            if attempt.outlives(now):
                 self._runners[token].kill()
             self._end_without_lease(token, attempt)
         while self._begun and now >= next(iter(self._begun.values())):

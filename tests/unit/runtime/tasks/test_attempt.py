@@ -115,3 +115,12 @@ def test_words_about_one_event_have_one_id() -> None:
     signal(first)
     second.answers(MADE)
     assert last(first).word == last(second).word == "t.last"
+
+
+def test_what_survives_is_killed_again_a_second_later_and_not_all_the_time() -> None:
+    attempt = begun()
+    assert not attempt.outlives(1_000.0)
+    signal(attempt)
+    killed = [now for now in (114.9, 115.0, 115.001, 115.9, 116.0) if attempt.outlives(now)]
+    assert killed == [115.0, 116.0]
+    assert attempt.was_signalled

@@ -69,3 +69,20 @@ def test_a_loss_while_sending_is_told(keeper: Keeper) -> None:
         keeper.link.send(Acknowledged("t"))  # nobody is there: dropped
         keeper.ends_after()
     assert [line["reason"] for line in logs] == ["it has closed the connection"]
+
+
+def test_who_waits_for_a_connection_that_another_thread_closes_is_told_of_none(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int | None] = []
+    close = socket.socket.close
+
+    def closed(ours: socket.socket) -> None:
+        close(ours)
+        seen.append(keeper.link.fileno())
+
+    keeper.link.exchange()
+    monkeypatch.setattr(socket.socket, "close", closed)
+    keeper.link.close()
+    monkeypatch.undo()
+    assert seen == [None]
