@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from kafka_etl.log import get_logger
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _NOWHERE: Final = ":memory:"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _OLDEST_MS: Final = 12 * 3_600_000
@@ -33,7 +33,12 @@ CREATE TABLE heads (
 CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 """
-_INDEX: Final = "CREATE INDEX by_due ON heads (due_ms)"
+_INDEXES: Final = """
+CREATE INDEX by_due ON heads (due_ms);
+CREATE INDEX by_due_succeeded ON heads (due_ms) WHERE succeeded = 1;
+"""
+_OLDEST: Final = "SELECT task FROM heads WHERE due_ms > 0 AND {} ORDER BY due_ms LIMIT ?"
+_SUCCEEDED_FIRST: Final = (_OLDEST.format("succeeded = 1"), _OLDEST.format("succeeded = 0"))
 _PUT: Final = """
 INSERT INTO heads (task, due_ms, succeeded, head) VALUES (?, ?, ?, ?) ON CONFLICT (task)
 DO UPDATE SET due_ms = excluded.due_ms, succeeded = excluded.succeeded, head = excluded.head
@@ -153,11 +158,9 @@ class Archive:
 
     def oldest(self, limit: int) -> list[str]:
         """Final tasks in the order in which they are given up: those that have succeeded first."""
-        query = "SELECT task FROM heads WHERE due_ms > 0 AND succeeded = ? ORDER BY due_ms LIMIT ?"
         found: list[str] = []
-        for succeeded in (1, 0):
-            rows = self._base.execute(query, (succeeded, limit - len(found)))
-            found += [task for (task,) in rows]
+        for query in _SUCCEEDED_FIRST:
+            found += [task for (task,) in self._base.execute(query, (limit - len(found),))]
         return found
 
     def change(self, rows: Iterable[Row], gone: Iterable[str] = ()) -> None:
@@ -169,8 +172,8 @@ class Archive:
         """Keep what was changed; all of it up to this place is in the archive."""
         if self._is_new:
             self._is_new = False
-            self._base.execute(_INDEX)
             self._base.commit()
+            self._base.executescript(_INDEXES)
             self._base.execute("PRAGMA journal_mode = WAL")
         notes = {
             "identity": self._identity,

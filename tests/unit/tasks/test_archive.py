@@ -129,3 +129,20 @@ def test_the_oldest_are_those_that_have_succeeded_before_others() -> None:
         assert made.oldest(2) == ["f0", "f2"]
         assert made.oldest(9) == ["f0", "f2", "f4", "f1", "f3", "f5"]
         assert made.due(NOW + 3, 10) == ["f0", "f1", "f2", "f3"]
+
+
+def test_the_oldest_are_found_without_a_look_at_all_others(tmp_path: Path) -> None:
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    made = archives(tmp_path).open(3, 0, 0)
+    failed = (Row(f"f{n}", NOW + n, succeeded=False, head=b"") for n in range(5_000))
+    made.change([*failed, Row("s", NOW + 9_000, succeeded=True, head=b"")])
+    made.save(Place(50, b"mark"), NOW)
+    with closing(made):
+        made._base.set_progress_handler(step, 10)  # pyright: ignore[reportPrivateUsage] - its work
+        assert made.oldest(3) == ["s", "f0", "f1"]
+    assert steps < 50
