@@ -397,12 +397,13 @@ class Book:
 
     def changes(self) -> list[HeadChange]:
         """The changes that are to be committed."""
-        return [
-            HeadChange(
-                task, self._committed(task), after, None if after is None else encode_head(after)
-            )
-            for task, after in self._overlay.items()
-        ]
+        return [self.change(task) for task in self._overlay]
+
+    def change(self, task: str) -> HeadChange:
+        """The change of one task that is to be committed."""
+        after = self._overlay[task]
+        value = None if after is None else encode_head(after)
+        return HeadChange(task, self._committed(task), after, value)
 
     def refuse(self, task: str, destination: str, why: str, now_ms: int) -> None:
         """What destinations were to get of a task in the overlay is refused for good.

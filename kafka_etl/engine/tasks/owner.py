@@ -438,7 +438,7 @@ class OwnerSink:
         for tells in (True, False) if has_result else (False,):
             self._tell_refused(change.task, refusal)
             self._books[tp].refuse(change.task, refusal.code, refusal.message, self._now_ms())
-            changed = [(tp, c) for c in self._books[tp].changes() if c.task == change.task]
+            changed = [(tp, self._books[tp].change(change.task))]
             try:
                 self._write(changed, self._part(changed, lease), tells=tells)
             except Aborted as aborted:

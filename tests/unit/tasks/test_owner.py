@@ -1365,6 +1365,26 @@ def ended(bench: Bench, count: int) -> None:
     bench.turn()
 
 
+def test_a_refused_result_costs_no_look_at_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[Head] = []
+
+    def encode(head: Head) -> bytes:
+        encoded.append(head)
+        return encode_head(head)
+
+    bench = Bench(slots=60)
+    for n in range(60):
+        bench.submit(f"t{n}")
+    bench.turn()
+    for grant in bench.grants:
+        bench.say(grant.task, w.Result(token=grant.token), encode_rows([Row("", b"k", b"v", [])]))
+    bench.log.refuses = lambda entry: bool(entry.rows)
+    monkeypatch.setattr(book_module, "encode_head", encode)
+    bench.take_in()
+    assert {bench.state(f"t{n}") for n in range(60)} == {State.FAILED}
+    assert len(encoded) <= 60 * 3
+
+
 def test_a_refused_result_fails_its_task_and_no_other() -> None:
     bench = Bench(slots=7)
     bench.log.refuses = lambda entry: any(row.value == b"3" for row in entry.rows)
