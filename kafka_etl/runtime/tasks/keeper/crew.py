@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -17,7 +18,7 @@ from kafka_etl.runtime.messages import RunnerTask
 from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready
 from kafka_etl.runtime.tasks.keeper.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.keeper.loop import Loop
-from kafka_etl.runtime.tasks.keeper.runner_process import Pipe, RunnerProcess
+from kafka_etl.runtime.tasks.keeper.runner_process import DESCRIPTORS, Pipe, RunnerProcess
 from kafka_etl.runtime.tasks.keeper.runner_starts import RunnerStarts
 from kafka_etl.runtime.tasks.orphans import Orphans
 from kafka_etl.tasks.head import Failure
@@ -38,6 +39,8 @@ _ENDS_WITHIN: Final = 0.2
 _LAST_READS: Final = 16
 """Reads of some MiB for a result that has not arrived completely when its process has ended."""
 _SWEEP_EVERY: Final = 0.02
+_OTHER_DESCRIPTORS: Final = 256
+"""Descriptors beside those of runners: owners, files, and what is open while a runner starts."""
 _CUT_OFF: Final = ", since it had closed its connection, file descriptor 3, or had written to it"
 _LATE: Final = f", since it had not started after {show_duration(_STARTS_WITHIN)}"
 _BY_OTHERS: Final = ", and not by us: the kernel does that when memory is short"
@@ -86,6 +89,7 @@ class Crew:
         self._loop = loop
         self._task = task
         self._most = slots + 1 if task.is_fresh else slots
+        allow_descriptors(DESCRIPTORS * self._most + _OTHER_DESCRIPTORS)
         self._most_starting = _STARTS_A_CORE * _cores()
         self._listener = listener
         self._groups = groups
@@ -292,6 +296,14 @@ class Crew:
         for runner in gone:
             runner.close()
             self._listener.gone(runner)
+
+
+def allow_descriptors(number: int) -> None:
+    """Have the system allow this process so many descriptors, as far as it lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _cores() -> int:

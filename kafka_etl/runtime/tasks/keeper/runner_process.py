@@ -20,6 +20,9 @@ from kafka_etl.tasks.log_records import Stream
 
 _OUT_OF_THE_WAY: Final = 16
 """From this number on, a descriptor of the keeper is in no place of the runner's."""
+_STREAMS: Final[tuple[Stream, ...]] = ("out", "err", "log", "stack")
+DESCRIPTORS: Final = 1 + len(_STREAMS)
+"""Descriptors that a keeper has of each runner."""
 _AT_ONCE: Final = 65536
 _MOST_AT_ONCE: Final = 1024 * 1024
 _TAIL: Final = 4096
@@ -39,8 +42,13 @@ class Pipe:
 
     def __init__(self, stream: Stream) -> None:
         self.file, theirs = os.pipe()
-        self.theirs = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
-        os.close(theirs)
+        try:
+            self.theirs = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY)
+        except OSError:
+            os.close(self.file)
+            raise
+        finally:
+            os.close(theirs)
         os.set_blocking(self.file, False)
         self.stream: Final[Stream] = stream
         self.tap: Callable[[Stream, bytes], None] | None = None
@@ -95,11 +103,13 @@ class RunnerProcess:
     """
 
     def __init__(self, task: RunnerTask, starts: RunnerStarts) -> None:
+        self.group: ControlGroup | None = None
+        self.pipes: Final[list[Pipe]] = []
         ours, theirs = socket.socketpair()
         self.mailbox: Final = Mailbox(ours)
-        self.errors = Pipe("err")
-        self.pipes: Final = (Pipe("out"), self.errors, Pipe("log"), Pipe("stack"))
         try:
+            for stream in _STREAMS:
+                self.pipes.append(Pipe(stream))
             self.pid = starts.start(theirs.fileno(), *(pipe.theirs for pipe in self.pipes))
         except OSError:
             self.close()
@@ -108,6 +118,7 @@ class RunnerProcess:
             theirs.close()
             for pipe in self.pipes:
                 os.close(pipe.theirs)
+        _, self.errors, *_ = self.pipes
         self.mailbox.send(task)
         self.attempt: Attempt | None = None
         self.served = 0
@@ -117,7 +128,6 @@ class RunnerProcess:
         self.exit_status: int | None = None
         self.was_late = self.has_hung_up = False
         self.is_grown = False
-        self.group: ControlGroup | None = None
 
     @property
     def is_idle(self) -> bool:
