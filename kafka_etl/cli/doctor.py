@@ -53,7 +53,8 @@ def doctor(  # noqa: PLR0913 - one parameter per option
     ] = "table",
     state_dir: StateDir = None,
     instance: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The instance that will run it, as for `run`.")
+        str | None,
+        typer.Option(metavar="NAME", help="The instance that will run it, as for `run`."),
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:

@@ -24,10 +24,12 @@ _FORM: Final = re.compile(r"[A-Z]*\[?E?(\d{3})\]?:?")
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="A code such as E104; without one, all codes are listed."),
+        typer.Argument(
+            metavar="CODE", help="A code such as E104; without one, all codes are listed."
+        ),
     ] = None,
 ) -> None:
-    """Explain an error code: what has happened, why, what to do, and an example.
+    """Explain an error code: what happened, why, what to do, and an example.
 
     Example: kafka-etl explain E104
     """

@@ -50,7 +50,8 @@ def run(  # noqa: PLR0913 - one parameter per option
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
     fail_on_dead_letter: Annotated[
-        bool, typer.Option("--fail-on-dead-letter", help="Exit with 3 if there were any dead letters.")
+        bool,
+        typer.Option("--fail-on-dead-letter", help="Exit with 3 if there were any dead letters."),
     ] = False,
     log_level: Annotated[
         list[str],

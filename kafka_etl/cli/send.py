@@ -64,12 +64,15 @@ def send(  # noqa: PLR0913 - one parameter per option
         list[str], typer.Option("--header", metavar="NAME=VALUE", help="A header of all records.")
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
     null: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The text that stands for a null value, a tombstone.")
+        str | None,
+        typer.Option(metavar="TEXT", help="The text that stands for a null value, a tombstone."),
     ] = None,
     create: Annotated[
         bool, typer.Option("--create", help="Create the topic if it is missing.")
     ] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Number of partitions, if the topic is created.")] = 1,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Number of partitions, if the topic is created.")
+    ] = 1,
 ) -> None:
     """Send lines to a topic, one record each, and print the number of records that arrived.
 

@@ -64,16 +64,18 @@ def try_out(  # noqa: PLR0913 - one parameter per option
     ] = False,
     repeat: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="Run the records this many times, and report the time."),
+        typer.Option(
+            min=1, max=1_000_000, help="Run the records this many times, and report the time."
+        ),
     ] = None,
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Run operators on records: show outputs, drops and dead letters; write nothing.
 
-    Outputs go to standard output, all else to standard error. The command joins no group, commits
-    no offset and registers no schema. All operators run in this process, also those with
-    `isolation`; their own side effects, such as requests to a service, do happen.
+    Outputs go to standard output, everything else to standard error. The command joins no group,
+    commits no offset and registers no schema. All operators run in this process, also those with
+    `isolation`; their own side effects, such as requests to a service, do take place.
 
     Example: kafka-etl try shop:to_eur -f orders.jsonl --with rate=0.92
     """

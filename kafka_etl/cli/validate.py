@@ -36,7 +36,8 @@ def validate(  # noqa: PLR0913 - one parameter per option
         ),
     ] = Format.TEXT,
     watch: Annotated[
-        bool, typer.Option("-w", "--watch", help="Check again whenever a file changes, until Ctrl-C.")
+        bool,
+        typer.Option("-w", "--watch", help="Check again whenever a file changes, until Ctrl-C."),
     ] = False,
     imports: Annotated[
         bool,
@@ -54,14 +55,17 @@ def validate(  # noqa: PLR0913 - one parameter per option
     patience: Annotated[
         str | None,
         typer.Option(
-            "--import-timeout", metavar="DURATION", help="The longest time for an import; default: 30s."
+            "--import-timeout",
+            metavar="DURATION",
+            help="The longest time for an import; default: 30s.",
         ),
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Check pipeline files without Kafka; name all problems at once.
+    """Check pipeline files without Kafka; report all problems at once.
 
-    Operators are imported in a process of its own: one that hangs or dies is a problem, too.
+    Operators are imported in a process of its own, so one that hangs or dies is reported like any
+    other problem.
 
     Example: kafka-etl validate pipelines --format github
     """

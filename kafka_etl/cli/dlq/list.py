@@ -44,14 +44,18 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     where: Annotated[
         str | None,
         typer.Option(
-            "--where", metavar="EXPRESSION", help="Those that fit, such as error.type == 'KeyError'"
+            "--where",
+            metavar="EXPRESSION",
+            help="Letters that match, such as error.type == 'KeyError'",
         ),
     ] = None,
     fingerprint: Annotated[
         str | None, typer.Option("--fingerprint", metavar="F", help="Letters of one kind.")
     ] = None,
     status: StatusOption = StatusChoice.OPEN,
-    each: Annotated[bool, typer.Option("--each", help="The letters themselves, one per line.")] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="The letters themselves, one per line.")
+    ] = False,
     form: Annotated[
         Format, typer.Option("--format", help="json: one object a line.")
     ] = Format.TABLE,

@@ -54,13 +54,17 @@ def replay(  # noqa: PLR0913 - one parameter per option
     transform: Annotated[
         list[str],
         typer.Option(
-            "--transform", metavar="OPERATOR", help="An operator to run before those of the pipeline."
+            "--transform",
+            metavar="OPERATOR",
+            help="An operator to run before those of the pipeline.",
         ),
     ] = [],  # noqa: B006
     edit: Annotated[
         bool, typer.Option("--edit", help="Correct the values in $EDITOR first; at most 100.")
     ] = False,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="At most this many records a second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="At most this many records a second.")
+    ] = None,
     reset_attempts: Annotated[
         bool,
         typer.Option(
@@ -76,7 +80,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
     yes: Confirmed = False,
     reason: Reason = "",
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="ACTION", help="Continue a replay that was stopped.")
+        str | None,
+        typer.Option("--resume", metavar="ACTION", help="Continue a replay that was stopped."),
     ] = None,
     topic: LettersOption = None,
     state_dir: Annotated[
@@ -86,9 +91,9 @@ def replay(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Replay dead letters, each exactly once: by id, fingerprint or filter.
 
-    The record and its new status move in one transaction, so that a replay that was killed goes on
-    where it was: give the same command again, or `--resume`. A record that fails again becomes a
-    dead letter with its whole history.
+    The record and its new status move in one transaction, so a replay that was killed can be
+    continued: give the same command again, or `--resume`. A record that fails again becomes a dead
+    letter with its whole history.
 
     Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c9a8e7d6b5a43
     """
