@@ -704,7 +704,7 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done.stderr == (
         f"error[E503]: {address} cannot be served: Address already in use\n"
         "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon "
-        "needs an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance "
+        "needs its own address and name: `--http HOST:PORT` (or `off`) and `--instance "
         "NAME`. A run with `--until-end` needs neither.\n"
     )
     assert_readable(done)
