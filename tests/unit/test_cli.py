@@ -528,7 +528,7 @@ def test_an_order_is_not_waited_for_for_ever(tmp_path: Path) -> None:
         done = command("pause", "orders", "--wait", "0", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
     assert "error[E508]: `pause orders` is still under way after 0 s: pausing" in done.stderr
-    assert "`kafka-etl status` shows how it went" in done.stderr
+    assert "`kafka-etl status` shows the result" in done.stderr
 
 
 STATUS: dict[str, Any] = {
