@@ -242,7 +242,7 @@ class UnknownPlugin(KafkaEtlError):
 class BrokenPlugin(KafkaEtlError):
     code: ClassVar[str] = Code.BROKEN_PLUGIN
     exit_status = 2
-    advice = "Mend the import named above; only pipelines that use this plug-in are affected."
+    advice = "Fix the import named above; only pipelines that use this plug-in are affected."
 
 
 class OperatorSignatureError(KafkaEtlError):
@@ -262,8 +262,8 @@ class BrokersUnreachable(KafkaEtlError):
 class TopicMissing(KafkaEtlError):
     code = "E302"
     advice = (
-        "Create the topic, or have it created: `create: {partitions: N}` beside the `topic` of the "
-        "sink or of `dead_letter`."
+        "Create the topic, or let kafka-etl create it: `create: {partitions: N}` next to the "
+        "`topic` of the sink or of `dead_letter`."
     )
 
 
@@ -275,9 +275,9 @@ class NotAuthorized(KafkaEtlError):
 class OffsetsLost(KafkaEtlError):
     code = "E304"
     advice = (
-        "Records were deleted before they were read. `kafka-etl offsets show FILE` says how many; "
-        "decide where to go on, stop the pipeline's daemons, `kafka-etl offsets reset FILE --to "
-        "earliest` (or an offset, or a time), and start the pipeline again."
+        "Records were deleted before they were read. `kafka-etl offsets show FILE` says how "
+        "many. Decide where to continue, stop the pipeline's daemons, run `kafka-etl offsets "
+        "reset FILE --to earliest` (or an offset, or a time), and start the pipeline again."
     )
 
 
@@ -294,9 +294,10 @@ class KafkaRefused(KafkaEtlError):
 class UnreadableBatch(KafkaEtlError):
     code = "E307"
     advice = (
-        "The broker's copy of this batch cannot be unpacked. Find out who wrote it; to go on "
-        "without it, stop the pipeline's daemons, `kafka-etl offsets reset FILE --topic "
-        "TOPIC:PARTITION --to OFFSET` with an offset past it, and start the pipeline again."
+        "The broker's copy of this batch cannot be decompressed. Find out who wrote it. To "
+        "continue without it, stop the pipeline's daemons, run `kafka-etl offsets reset FILE "
+        "--topic TOPIC:PARTITION --to OFFSET` with an offset past it, and start the pipeline "
+        "again."
     )
 
 
@@ -339,7 +340,7 @@ class SchemaRefused(KafkaEtlError):
 class GroupTaken(KafkaEtlError):
     code = "E320"
     advice = (
-        "Stop the other clients of this group, or give the pipeline a group of its own with "
+        "Stop the other clients of this group, or give the pipeline its own group with "
         "source.with.group, and start it again."
     )
 
@@ -358,21 +359,24 @@ class RecordsNotSent(KafkaEtlError):
     code = "E330"
     advice = (
         "Correct what is named above, and send only the lines that are not in the topic: "
-        "`kafka-etl show TOPIC` shows the last that are."
+        "`kafka-etl show TOPIC` shows the last ones that are."
     )
 
 
 class GroupInUse(KafkaEtlError):
     code = "E331"
     advice = (
-        "Stop the members named above, and reset again. A static member of a daemon that was "
-        "stopped stays for its session timeout: wait 10 s."
+        "Stop the members named above, and reset again. After a daemon has stopped, its static "
+        "members stay in the group for their session timeout: wait 10 s."
     )
 
 
 class GroupUnknown(KafkaEtlError):
     code = "E332"
-    advice = "Name the pipeline file, or the group as `source.with.group` or `name` has it."
+    advice = (
+        "Give the pipeline file, or the name of the group: `source.with.group`, or by default "
+        "`name`."
+    )
 
 
 class NoSuchLetter(KafkaEtlError):
@@ -382,14 +386,14 @@ class NoSuchLetter(KafkaEtlError):
 
 class NotKafka(KafkaEtlError):
     code = "E334"
-    advice = "Name a pipeline whose source is `kafka`."
+    advice = "Give a pipeline whose source is `kafka`."
 
 
 class OffsetsUnclear(KafkaEtlError):
     code = "E335"
     exit_status = 2
     advice = (
-        "Say `earliest`, `latest`, an offset, `+N` or `-N` records, `-1h`, or a time such as "
+        "Give `earliest`, `latest`, an offset, `+N` or `-N` records, `-1h`, or a time such as "
         "2026-05-17T08:00:00Z."
     )
 
@@ -398,12 +402,12 @@ class TryEnded(KafkaEtlError):
     """Raised by a run on records in memory: a system that the pipeline needs is away."""
 
     code = "E336"
-    advice = "Nothing was written. Try again when what is named above answers."
+    advice = "Nothing was written. Try again when the system named above answers."
 
 
 class StatusesTaken(KafkaEtlError):
     code = "E337"
-    advice = "Run the command again: what it has done so far stays done."
+    advice = "Run the command again: what it has already done is kept."
 
 
 class SelectionRefused(KafkaEtlError):
@@ -415,8 +419,9 @@ class SelectionRefused(KafkaEtlError):
 class IndexUnusable(KafkaEtlError):
     code = "E339"
     advice = (
-        "Make room, or let this user write there, or set KAFKA_ETL_CACHE to another folder; "
-        "`--rebuild` of `kafka-etl dlq list` or `tasks list` makes the index anew from the topic."
+        "Free some space, or let this user write there, or set KAFKA_ETL_CACHE to another "
+        "folder; `--rebuild` of `kafka-etl dlq list` or `tasks list` rebuilds the index from "
+        "the topic."
     )
 
 
@@ -439,27 +444,27 @@ class TaskTopicsUnfit(KafkaEtlError):
 class NoAttempt(KafkaEtlError):
     code = "E346"
     exit_status = 2
-    advice = "`kafka-etl tasks show PIPELINE ID` shows the task's attempts, and what it does now."
+    advice = "`kafka-etl tasks show PIPELINE ID` shows the task's attempts and its current state."
 
 
 class AttemptSilent(KafkaEtlError):
     code = "E347"
     advice = (
-        "Ask again, with a larger --timeout; see whether the pipeline runs, with `kafka-etl "
-        "status` on its host. Tasks whose `history.logs` is off have no way to answer."
+        "Ask again with a larger --timeout; check with `kafka-etl status` on its host whether "
+        "the pipeline runs. Tasks cannot answer if `history.logs` is off."
     )
 
 
 class TasksFull(KafkaEtlError):
     code = "E348"
     exit_status = 5
-    advice = "Submit it again when tasks have ended, or raise `max_open` of the pipeline."
+    advice = "Submit the task again when others have ended, or raise `max_open` of the pipeline."
 
 
 class RecordFailed(KafkaEtlError):
     code = "E401"
     advice = (
-        "Add `dead_letter: {topic: NAME}` to the pipeline, or mend the operator, and start the "
+        "Add `dead_letter: {topic: NAME}` to the pipeline, or fix the operator, and start the "
         "pipeline again."
     )
 
@@ -479,9 +484,9 @@ class BreakerTripped(KafkaEtlError):
     code = "E404"
     pauses = True
     advice = (
-        "Mend the cause, then `kafka-etl restart NAME`; `kafka-etl resume NAME` lets the slice in "
-        "hand pass, about a second's work, and counts anew. After `--until-end`, run it again; a "
-        "higher limit under `dead_letter.limit` lets it pass."
+        "Fix the cause, then run `kafka-etl restart NAME`. `kafka-etl resume NAME` lets the "
+        "current slice pass, about a second's work, and counts from zero again. After "
+        "`--until-end`, run it again; a higher limit under `dead_letter.limit` lets it pass."
     )
 
 
@@ -494,7 +499,7 @@ class SinkFailed(KafkaEtlError):
     """Raised by a sink: nobody but a person can mend this; the pipeline stops."""
 
     code = "E406"
-    advice = "The offsets have not moved; mend the sink and start the pipeline again."
+    advice = "The offsets have not moved; fix the sink and start the pipeline again."
 
 
 class SinkBlocked(KafkaEtlError):
@@ -509,33 +514,33 @@ class SinkBlocked(KafkaEtlError):
 class StoreOffsetsUnclear(KafkaEtlError):
     code = "E408"
     advice = (
-        "Decide where to go on: `kafka-etl offsets show FILE` shows both, `kafka-etl offsets reset "
-        "FILE --to PLACE --yes` sets both and begins a new generation."
+        "Decide where to continue: `kafka-etl offsets show FILE` shows both offsets, `kafka-etl"
+        " offsets reset FILE --to PLACE --yes` sets both and begins a new generation."
     )
 
 
 class TaskHistoryLost(KafkaEtlError):
     code = "E409"
     advice = (
-        "Nothing was run, since tasks that have ended might run once more. Put the topic back as "
-        "it was; or begin anew, which forgets all tasks: delete the inbox, the journal and the "
-        "consumer group of the tasks (the pipeline's name with `.tasks`) with Kafka's own tools."
+        "Nothing was run, because tasks that have ended might run again. Restore the topic; or "
+        "start over, which forgets all tasks: delete the inbox, the journal and the consumer "
+        "group of the tasks (the pipeline's name with `.tasks`) with Kafka's own tools."
     )
 
 
 class WordsUnreadable(KafkaEtlError):
     code = "E410"
     advice = (
-        "Find out who writes to the inbox what is no word: `on_failure` has the records, as they "
-        "are. Then start the pipeline again, which goes on behind them."
+        "Find out who writes other records to the inbox: `on_failure` has these records, as "
+        "they are. Then start the pipeline again, which continues after them."
     )
 
 
 class InstanceInUse(KafkaEtlError):
     code = "E501"
     advice = (
-        "Stop the other daemon, or give this one a name and an address of its own: `--instance "
-        "NAME --http HOST:PORT`. A run with `--until-end` needs neither."
+        "Stop the other daemon, or give this one its own name and address: `--instance NAME "
+        "--http HOST:PORT`. A run with `--until-end` needs neither."
     )
 
 
@@ -554,8 +559,8 @@ class StateFolderUnusable(KafkaEtlError):
 class AddressInUse(KafkaEtlError):
     code = "E503"
     advice = (
-        "If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon needs an "
-        "address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance NAME`. A run "
+        "If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon needs "
+        "its own address and name: `--http HOST:PORT` (or `off`) and `--instance NAME`. A run "
         "with `--until-end` needs neither."
     )
 
@@ -563,8 +568,8 @@ class AddressInUse(KafkaEtlError):
 class DaemonUnreachable(KafkaEtlError):
     code = "E504"
     advice = (
-        "Check that the daemon runs, and pass its `--state-dir DIR` or `--http HOST:PORT`. It ends "
-        "with its last pipeline: `kafka-etl run PATH` starts it again."
+        "Check that the daemon runs, and pass its `--state-dir DIR` or `--http HOST:PORT`. A "
+        "daemon ends with its last pipeline: `kafka-etl run PATH` starts it again."
     )
 
 
@@ -581,20 +586,21 @@ class OrderRefused(KafkaEtlError):
 class NameChanged(KafkaEtlError):
     code = "E507"
     advice = (
-        "Put the old name back and restart, or stop the daemon and run it again: by a new name "
-        "the pipeline reads in a new group, from `start` on, unless `source.with.group` says else."
+        "Restore the old name and restart, or stop the daemon and run it again: with a new name"
+        " the pipeline reads in a new group, from `start` on, unless `source.with.group` is "
+        "set."
     )
 
 
 class OutcomeOpen(KafkaEtlError):
     code = "E508"
-    advice = "The daemon goes on with the order; `kafka-etl status` shows how it went."
+    advice = "The daemon continues with the order; `kafka-etl status` shows the result."
 
 
 class RequestRefused(KafkaEtlError):
     code = "E509"
     exit_status = 2
-    advice = "docs/tasks/http.md says what a request has."
+    advice = "docs/tasks/http.md lists what a request may contain."
 
 
 class ClerkBusy(KafkaEtlError):
@@ -604,7 +610,7 @@ class ClerkBusy(KafkaEtlError):
 
 class DownloadFailed(KafkaEtlError):
     code = "E601"
-    advice = "Run the same command again: it goes on where it stopped."
+    advice = "Run the same command again: it continues where it stopped."
 
 
 class BrokerNotStarted(KafkaEtlError):

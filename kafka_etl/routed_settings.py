@@ -26,7 +26,7 @@ class RoutedSettings(SinkSettings):
     """Base of the settings of a sink that has many places for rows.
 
     Attributes:
-        set: Where rows go, by expression.
+        set: Where rows go, set by an expression.
     """
 
     set: RowSettings | None = None

@@ -47,7 +47,7 @@ class FileSettings(SqlTableSettings):
     """Settings of every sink whose target is a table in a database file.
 
     Attributes:
-        path: The database file; a relative path begins at the pipeline file.
+        path: The database file; a relative path starts at the folder of the pipeline file.
         types: Column -> the database's type, for `create` and `evolve`.
         offsets: Where the offsets are.
     """

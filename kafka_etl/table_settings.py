@@ -22,7 +22,7 @@ class OffsetTableSettings(OffsetSettings):
     """Where a store keeps the offsets, beside its table.
 
     Attributes:
-        table: Table of the offsets; made if it is missing.
+        table: Table of the offsets; created if it is missing.
     """
 
     table: str = Field(default="kafka_etl_offsets", min_length=1)
@@ -32,7 +32,7 @@ class TableSettings(SinkSettings):
     """Settings of every sink whose target is a table.
 
     Attributes:
-        table: Name of the table, with its schema if need be.
+        table: Name of the table, with its schema if necessary.
         columns: Column -> expression for its value, over `value`, `key`, `headers`, `topic`,
             `partition`, `offset` and `timestamp`; None: the fields of the value by their names.
         extra: Fields of a value without a column, where `columns` is left out. `error`: a dead

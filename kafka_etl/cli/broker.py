@@ -30,7 +30,7 @@ Folder = Annotated[
 def start(folder: Folder = None) -> None:
     """Start the broker, downloading Kafka the first time; prints its address.
 
-    Its port is the one that it had last, at first 9092; where that is taken, any free one.
+    Its port is the one that it had last, at first 9092; if that is taken, any free one.
     """
     from kafka_etl.broker import local
 

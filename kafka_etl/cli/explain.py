@@ -29,7 +29,7 @@ def explain(
         ),
     ] = None,
 ) -> None:
-    """Explain an error code: what has happened, why, what to do, and an example.
+    """Explain an error code: what happened, why, what to do, and an example.
 
     Example: kafka-etl explain E104
     """

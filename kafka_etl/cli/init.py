@@ -29,7 +29,7 @@ def init(
     *,
     template: Annotated[Template, typer.Option(help="What to create.")] = "kafka",
 ) -> None:
-    """Make a project: a pipeline, an operator with type hints, tests, README, and CI on GitHub.
+    """Create a project: a pipeline, an operator with type hints, tests, README, and CI on GitHub.
 
     The name of the folder becomes the name of the pipeline, or of the package. The templates are:
     kafka, from topic to topic; postgres, into a table; objects, into Parquet files; tasks, long

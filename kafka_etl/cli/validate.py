@@ -62,9 +62,10 @@ def validate(  # noqa: PLR0913 - one parameter per option
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Check pipeline files without Kafka; name all problems at once.
+    """Check pipeline files without Kafka; report all problems at once.
 
-    Operators are imported in a process of its own: one that hangs or dies is a problem, too.
+    Operators are imported in a process of its own, so one that hangs or dies is reported like any
+    other problem.
 
     Example: kafka-etl validate pipelines --format github
     """

@@ -216,6 +216,6 @@ class _Encoder:
 PLUGIN: Final = CodecPlugin(
     JsonSchemaSettings,
     _build,
-    "JSON that holds to a JSON Schema from a Confluent-compatible registry",
+    "JSON that conforms to a JSON Schema from a Confluent-compatible registry",
     require=_require,
 )

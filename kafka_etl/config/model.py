@@ -71,12 +71,12 @@ class OperatorUseSpec(UseSettings):
         timeout: Time that a call may take for one record. After the timeout the call of an async
             operator is cancelled, the process of an operator with `isolation` is killed, and for
             any other operator the worker is killed.
-        concurrency: Number of records that an operator of single records processes at the same
-            time, in threads, or as tasks if the operator is async.
+        concurrency: Number of records that an operator on single records processes at the same
+            time, in threads, or as asyncio tasks if the operator is async.
         order: Records that are processed one after the other: records of one key, records of one
             partition, or none. Outputs keep the order of the source in any case.
         isolation: `process`: the operator runs in `concurrency` processes of its own, and the death
-            of such a process costs only the record in its hand.
+            of such a process affects only the record in progress.
         retry: Retry policy of the operator; None: the pipeline's.
     """
 
@@ -101,14 +101,14 @@ class LimitSpec(Settings):
 
     Attributes:
         max_consecutive: Number of dead letters in a row that pauses the pipeline.
-        max_ratio: Share of dead letters, from above 0 to 1, among the last `window` records that
-            pauses the pipeline; None: no limit.
-        window: Number of the last records among which `max_ratio` is judged.
+        max_ratio: Share of dead letters among the last `window` records that pauses the pipeline,
+            above 0 and at most 1; None: no limit.
+        window: Number of the last records to which `max_ratio` applies.
         min_records: Number of records, since the start or the last resume, before which `max_ratio`
-            is not judged.
-        new_kinds_within: For so long after a change of an operator or of the configuration, a dead
-            letter with a fingerprint that the dead-letter topic does not have yet pauses the
-            pipeline; None: a new kind pauses nothing.
+            does not apply.
+        new_kinds_within: Time after a change of an operator or of the configuration during which a
+            dead letter with a fingerprint that is new in the dead-letter topic pauses the pipeline;
+            None: a new kind pauses nothing.
     """
 
     max_consecutive: int = Field(default=1000, ge=1)
@@ -168,14 +168,15 @@ class DeadLetterSpec(Settings):
         with_: Settings of that sink.
         format: `raw`: the original record, with the data of its failure in headers, by default in a
             topic. `envelope`: one JSON document with everything, by default in other places.
-        compat: `connect`: a dead letter in a topic has Kafka Connect's headers beside our own, for
-            tools that read Connect's dead letters.
-        claim_check: URL of a folder or bucket that keeps whole documents, where they are too large
-            for a message of `use`; None: they are cut.
-        create: Settings with which preflight creates a missing topic, also one of `hooks`, by
-            default with the source's number of partitions; False: a missing topic is an error.
+        compat: `connect`: a dead letter in a topic has Kafka Connect's headers in addition to our
+            own, for tools that read Connect's dead letters.
+        claim_check: URL of a folder or bucket that keeps whole documents that are too large for a
+            message of `use`; None: they are cut.
+        create: Settings with which preflight creates a missing topic, including those of `hooks`,
+            by default with the source's number of partitions; False: a missing topic is an error.
         limit: Limits of the breaker.
-        hooks: Places that are told when the breaker opens, or a new kind of dead letter appears.
+        hooks: Places that are notified when the breaker opens, or when a new kind of dead letter
+            appears.
     """
 
     topic: Topic | None = None
@@ -250,7 +251,7 @@ class PipelineSpec(Settings):
         retry: Retry policy of all operators without their own.
         dead_letter: Place of dead letters; None: a record that fails for good stops the pipeline.
         workers: Number of worker processes, each one member of the consumer group.
-        drain_timeout: Time that a stopping worker may take to finish the records in hand.
+        drain_timeout: Time that a stopping worker may take to finish the records in progress.
         tests: Cases for `kafka-etl test`; nothing else reads them.
     """
 

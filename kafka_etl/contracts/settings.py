@@ -58,7 +58,7 @@ class BatchSettings(Settings):
 
     Attributes:
         max_records: Records in a batch.
-        max_bytes: Bytes of their values; a larger record travels alone.
+        max_bytes: Bytes of their values; a larger record is a batch of its own.
         max_wait: How long to fill a batch, counted from when the last one was full: an idle
             pipeline does not wait at all.
     """
@@ -72,7 +72,7 @@ class OffsetSettings(Settings):
     """Where a store keeps the offsets.
 
     Attributes:
-        name: Name under which they stand; None: the consumer group.
+        name: Name under which they are kept; None: the consumer group.
     """
 
     name: str | None = Field(default=None, min_length=1)

@@ -104,7 +104,7 @@ REPLAY: Final = SourcePlugin(
     settings=ReplaySettings,
     build=_build_replay,
     check=_check_replay,
-    summary="dead letters that `dlq replay` puts back; not for pipeline files",
+    summary="dead letters that `dlq replay` replays; not for pipeline files",
     accounts=_replay_accounts,
 )
 INBOX: Final = SourcePlugin(

@@ -14,15 +14,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 _BEGIN = """# Errors
 
-Each has a code that stays, says what happened with the names involved, and what to do next.
-`kafka-etl explain CODE` says more about one, and this page about all of them.
+Every error has a permanent code. It says what happened, with the names involved, and what to do
+next. `kafka-etl explain CODE` explains one error; this page explains all of them.
 
-`validate` finds E100 to E203 and E603 without Kafka, all at once, with their lines; `--connect`
-finds those of the others that show without a change. A running pipeline that meets one of them
-waits until it is over, pauses until `kafka-etl resume NAME`, or stops, and
-`kafka-etl status` shows which and why. The daemon's other pipelines run on, and `kafka-etl restart
-NAME` starts one again. With the last of them the daemon ends, too, and says why: then it is for
-`kafka-etl run`. What is wrong with single records has no code: it stands in their dead letters.
+`kafka-etl validate` finds E100 to E203 and E603 without Kafka, all at once, with their lines;
+`--connect` also finds those of the others that show without changing anything. A running pipeline
+with an error waits until it is over, pauses until `kafka-etl resume NAME`, or stops; `kafka-etl
+status` shows which, and why. The other pipelines of the daemon keep running, and `kafka-etl restart
+NAME` starts a stopped one again. When the last pipeline stops, the daemon ends, too, and says why:
+then use `kafka-etl run`. Failures of single records have no codes: they are in the dead letters.
 
 This page is made from `kafka_etl/explanations` and `kafka_etl/errors.py`: `python -m
 tests.kit.error_page`.
@@ -33,9 +33,9 @@ tests.kit.error_page`.
 |---|---|
 """
 _RUNNING = """
-## Beyond them
+## Elsewhere
 
-| code | | then |
+| code | | a running pipeline |
 |---|---|---|
 """
 

@@ -50,7 +50,7 @@ def pipeline_file() -> str:
         f"{_MADE}\nDurations are written as `500ms`, `10s`, `5m`, `1h` or `7d`, sizes as `64KiB`. "
         "`source` and `sink` have `use`, the name of a plug-in, and `with`, its "
         "[settings](plug-ins.md). `${NAME}` is a variable of the environment: "
-        "[other forms](../how-to/tls-and-secrets.md). `kafka-etl schema` says the same to "
+        "[other forms](../how-to/tls-and-secrets.md). `kafka-etl schema` gives the same to "
         "[an editor](../how-to/while-you-write.md). Keys of the top level that begin with `x-` are "
         "free, for parts that YAML aliases refer to.\n"
     )
@@ -64,7 +64,7 @@ def pipeline_file() -> str:
 def plug_ins() -> str:
     registry = PluginRegistry.installed()
     begin = (
-        f"# Plug-ins\n\n`kafka-etl plugins NAME` says the same of those of others. {_MADE}\n"
+        f"# Plug-ins\n\n`kafka-etl plugins NAME` also shows those of other packages. {_MADE}\n"
         "More about [sinks](../sinks/README.md), [operators](../operators.md) and "
         "[codecs](../schema-registry.md).\n"
     )
@@ -115,7 +115,7 @@ def commands() -> str:
     group = typer.main.get_command(app)
     context = group.context_class(group, info_name="kafka-etl")
     found = "\n".join(_section(context, command) for context, command in _leaves(context, group))
-    begin = f"# Commands\n\nWhat they end with: [exit codes](../exit-codes.md). {_MADE}"
+    begin = f"# Commands\n\nExit statuses: [exit codes](../exit-codes.md). {_MADE}"
     return f"{begin}\n{found}"
 
 

@@ -171,7 +171,7 @@ def test_a_failure_names_host_jar_cause_and_what_is_there(mirror, cache):
         "127.0.0.1 did not give org.example.five:five:1.0: it has no such file, or refuses it; "
         "4 of 5 jars are there"
     )
-    assert "goes on where it stopped" in caught.value.next_step
+    assert "continues where it stopped" in caught.value.next_step
 
 
 @pytest.mark.usefixtures("cache")

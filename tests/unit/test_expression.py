@@ -549,12 +549,12 @@ def test_its_schema_is_a_string_both_ways() -> None:
 
 def test_the_page_lists_what_expressions_may_hold() -> None:
     page = (ROOT / "docs/reference/expressions.md").read_text()
-    functions = page.split("| function | |\n")[1].split("\n\n")[0]
+    functions = page.split("| function | result |\n")[1].split("\n\n")[0]
     assert set(re.findall(r"\b(\w+)\(", functions)) == set(_FUNCTIONS)
-    rows = page.split("\n| | |\n")[1].split("\n\n")[0].splitlines()[1:]
+    rows = page.split("\n| to | write |\n")[1].split("\n\n")[0].splitlines()[1:]
     of_row = {row.split(" | ")[0].strip("| "): re.findall(r"`([^`]+)`", row) for row in rows}
     for sign in (*of_row["compare"], *of_row["compute"][:-1]):
         right = "" if "null" in sign else "[1, 2]" if "in" in sign else "2"
         Expression(f"value.a {sign} {right}".strip())
-    for whole in of_row["write"]:
+    for whole in of_row["give a constant"]:
         Expression(whole)

@@ -52,8 +52,8 @@ class FilesSettings(ByteSinkSettings):
     """Settings of the sink `files`.
 
     Attributes:
-        folder: Where the files are; a relative path begins at the pipeline file.
-        suffix: Ending of the files' names.
+        folder: Where the files are; a relative path starts at the folder of the pipeline file.
+        suffix: End of the file names.
         sync: Whether a commit waits until the disk has the lines.
         offsets: Where the offsets are.
     """

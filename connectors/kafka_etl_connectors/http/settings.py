@@ -160,13 +160,13 @@ class HttpSettings(RoutedSettings, ByteSinkSettings):
         headers: Further headers.
         content_type: Content type; None: by `mode` and by the codec of `value`.
         key_header: Header that gets the record's key; None: none does. `mode: record` only.
-        auth: What proves who is asking.
+        auth: Credentials.
         tls: TLS of an `https` address.
         mode: `record`: one request for each record. `array`: one request for each set, a JSON
             array. `lines`: likewise, one record a line.
         max_rows: Records in a set of `array` and `lines`.
-        max_bytes: Bytes of the values of such a set; a larger record travels alone.
-        concurrency: Requests on their way at once in `mode: record`.
+        max_bytes: Bytes of the values in such a set; a larger record is sent alone.
+        concurrency: Requests in flight in `mode: record`.
         order: `key`: records of one key are sent one after the other. `none`: all at once.
         idempotent: Whether the server recognises a record that comes again. In `mode: record`
             every request then carries `idempotency_header`; in the other modes the server has to
@@ -176,7 +176,7 @@ class HttpSettings(RoutedSettings, ByteSinkSettings):
         tombstone: What becomes of a record without a value. `refuse`: a dead letter. `send`: an
             empty body; in `array` and `lines` a `null`. `delete`: a DELETE without a body to the
             record's `path`; `mode: record` only.
-        timeout: How long one request may take as a whole.
+        timeout: Time that a whole request may take.
         success: Statuses that acknowledge.
         refuse: Further statuses that make a dead letter of a record, beside 400, 413 and 422.
         check: A request at the start; None: none is made.

@@ -67,7 +67,7 @@ class PostgresSettings(SqlTableSettings):
         user: User.
         password: Password.
         service: Entry of the service file.
-        sslmode: How TLS is used; libpq's word.
+        sslmode: How TLS is used, as libpq names it.
         sslrootcert: File with the certificates of the authorities to trust, or `system`.
         sslcert: File with the client's own certificate.
         sslkey: File with the key of `sslcert`.

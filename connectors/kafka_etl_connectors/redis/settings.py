@@ -38,7 +38,7 @@ class RedisSettings(RoutedSettings, ByteSinkSettings):
             `hash`: fields, named by the record's key. `string`: a Redis key each.
         name: Redis key of the stream, list, set or hash.
         prefix: Text before the record's key; both are the Redis key. `into: string` only.
-        maxlen: Entries that a stream keeps, nearly; None: all.
+        maxlen: Approximate number of entries that a stream keeps; None: all.
         offsets: Where the offsets are.
     """
 

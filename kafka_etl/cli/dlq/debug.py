@@ -39,11 +39,11 @@ def debug(  # noqa: PLR0913 - one parameter per option
     kafka: KafkaOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Run the operators on the record of a dead letter, as they are now; writes nothing.
+    """Run the current operators on the record of a dead letter; write nothing.
 
-    Prints the outputs if the record passes now, else the traceback with the values of your code's
-    variables. The operators' own side effects, such as requests to a service, do happen. All of
-    them run in this process, also those with `isolation`. The exit status is 0 if the record
+    Prints the outputs if the record passes now, otherwise the traceback with the values of your
+    code's variables. The operators' own side effects, such as requests to a service, do take place.
+    All of them run in this process, also those with `isolation`. The exit status is 0 if the record
     passes, 1 if it fails.
 
     Example: kafka-etl dlq debug pipeline.yaml orders/1/421

@@ -41,10 +41,10 @@ def export(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006 - likewise
 ) -> None:
-    """Write dead letters as rows of flat columns; changes nothing in Kafka.
+    """Write dead letters as rows of flat columns; change nothing in Kafka.
 
-    Key and value are text where they are UTF-8, else base64, as the columns `key_encoding` and
-    `value_encoding` say. `kafka-etl dlq import` makes the same dead letters of the rows.
+    Key and value are text if they are UTF-8, otherwise base64, as the columns `key_encoding` and
+    `value_encoding` say. `kafka-etl dlq import` turns the rows into the same dead letters again.
 
     Example: kafka-etl dlq export pipeline.yaml -o letters.parquet --status open
     """

@@ -44,7 +44,8 @@ def import_letters(  # noqa: PLR0913 - one parameter per option
     """Write the dead letters of a file into a topic: all of them, or none.
 
     Key, value and headers are the same bytes as before the export; a row that was removed from the
-    file is not written. The topic's time of writing is now, so that retention keeps the letters.
+    file is not written. Their timestamp is the time of the import, so that retention keeps the
+    letters.
 
     Example: kafka-etl dlq import letters.jsonl -t orders.dlq
     """

@@ -44,7 +44,9 @@ def list_letters(  # noqa: PLR0913 - one parameter per option
     where: Annotated[
         str | None,
         typer.Option(
-            "--where", metavar="EXPRESSION", help="Those that fit, such as error.type == 'KeyError'"
+            "--where",
+            metavar="EXPRESSION",
+            help="Letters that match, such as error.type == 'KeyError'",
         ),
     ] = None,
     fingerprint: Annotated[

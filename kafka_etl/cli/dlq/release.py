@@ -22,7 +22,7 @@ def release(
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Give up a replay that was stopped: the letters that are left are open again.
+    """Give up a replay that was stopped: the remaining letters are open again.
 
     A replay that still runs on another host ends before its next commit; on this host, stop it
     first. What it has replayed stays replayed.

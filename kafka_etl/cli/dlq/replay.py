@@ -91,9 +91,9 @@ def replay(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Replay dead letters, each exactly once: by id, fingerprint or filter.
 
-    The record and its new status move in one transaction, so that a replay that was killed goes on
-    where it was: give the same command again, or `--resume`. A record that fails again becomes a
-    dead letter with its whole history.
+    The record and its new status move in one transaction, so a replay that was killed can be
+    continued: give the same command again, or `--resume`. A record that fails again becomes a dead
+    letter with its whole history.
 
     Example: kafka-etl dlq replay pipeline.yaml --fingerprint 1f0c9a8e7d6b5a43
     """

@@ -53,9 +53,9 @@ def show(  # noqa: PLR0913 - one parameter per option
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Show everything about one dead letter, or the newest open ones in brief; changes nothing.
+    """Show everything about one dead letter, or the newest open ones in brief; change nothing.
 
-    With a pipeline file, values in Avro and the like are decoded as the pipeline decodes them.
+    With a pipeline file, Avro and similar values are decoded as in the pipeline.
 
     Example: kafka-etl dlq show pipeline.yaml orders/1/421
     """

@@ -60,14 +60,14 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """List tasks, that which changed last first; changes nothing, and needs no daemon.
+    """List tasks, the last changed first; change nothing. Needs no daemon.
 
     Example: kafka-etl tasks list transcode --state failed --where "error.type == 'OSError'"
 
     Objects of json, and columns of csv, have the fields id, state, outcome, generation, attempts,
     counted, submitted, changed, started, finished, due, by, source, size, executor, progress,
     progress_text, duplicates, error_type, error_message, reason, partition. Times are in UTC,
-    progress is from 0 to 1, and what there is not is null.
+    progress is from 0 to 1, and missing values are null.
     """
     wanted, test, since_ms = parse_states(states), parse_where(where), _parse_since(since)
     found = find_pipeline(given, kafka, pipeline, parse_sets(sets))

@@ -47,10 +47,10 @@ def logs(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Print what an attempt has printed and logged; changes nothing, and needs no daemon here.
+    """Print what an attempt has printed and logged; change nothing. Needs no daemon here.
 
-    What the attempt wrote to standard error goes to standard error. Of a long log there are the
-    beginning and the end. With -f, further attempts follow, each announced by a line.
+    What the attempt wrote to standard error goes to standard error. A long log has only its
+    beginning and its end. With -f, further attempts follow, each announced by a line.
 
     Example: kafka-etl tasks logs transcode a.mov -f
     """
@@ -81,9 +81,9 @@ def stack(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Print the Python stacks of the running attempt of a task, which runs on.
+    """Print the Python stacks of the running attempt of a task, without stopping it.
 
-    The question goes the way of all words: through the inbox to the owner, and to the process.
+    The request goes through the inbox to the owner, and from there to the process.
 
     Example: kafka-etl tasks stack transcode a.mov
     """

@@ -64,7 +64,7 @@ def stop(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--force", help="Kill running attempts at once, without stop_grace.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Tell the destinations of on_failure nothing.")
+        bool, typer.Option("--quiet", help="Send nothing to the destinations of on_failure.")
     ] = False,
     dry_run: DryRun = False,
     plan: PlanOption = None,
@@ -74,10 +74,10 @@ def stop(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Stop tasks, by id or all that fit, and print `ID STATE` of each; needs no daemon here.
+    """Stop tasks, by id or by filter, and print `ID STATE` of each; needs no daemon here.
 
-    What waits never starts; what runs is told to end, and is Stopping until it has. The exit status
-    is 3 if a task that was named had ended before.
+    A task that waits never starts; a task that runs is told to end, and is Stopping until it has.
+    The exit status is 3 if a task that was named had already ended.
 
     Example: kafka-etl tasks stop transcode a.mov --reason "wrong film"
     """
@@ -117,10 +117,10 @@ def retry(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Run tasks once more, by id or all that fit, and print `ID STATE` of each.
+    """Run tasks once more, by id or by filter, and print `ID STATE` of each.
 
     A retry names the generation that this command has seen: given twice, it has an effect once.
-    The exit status is 3 if a task that was named was left alone.
+    The exit status is 3 if a task that was named was left unchanged.
 
     Example: kafka-etl tasks retry transcode --where "error.type == 'Timeout'" --reason "disk full"
     """
@@ -154,8 +154,8 @@ def forget(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Forget tasks that have ended or are Unreadable, and print `ID Forgotten` of each.
 
-    Their history is gone, and their ids may be used anew. The exit status is 3 if a task that was
-    named was left alone.
+    Their history is deleted, and their ids can be used again. The exit status is 3 if a task that
+    was named was left unchanged.
 
     Example: kafka-etl tasks forget transcode --state unreadable
     """

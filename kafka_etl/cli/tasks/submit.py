@@ -51,8 +51,8 @@ def submit(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Submit a task, print its id, and say whether an owner has taken it; needs no daemon here.
 
-    The exit status is 3 if the id is taken: that task stays as it is. It is 5 if as many tasks are
-    open as `max_open` of the pipeline allows: nothing was submitted. With --wait it is that of
+    The exit status is 3 if the id is taken: that task stays as it is. It is 5 if the number of open
+    tasks has reached the pipeline's `max_open`: nothing was submitted. With --wait it is that of
     `kafka-etl tasks wait`.
 
     Example: kafka-etl tasks submit transcode -d '{"object": "a.mov"}' --id a.mov

@@ -38,11 +38,11 @@ def wait(  # noqa: PLR0913 - one parameter per option
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Wait until tasks have ended, and print `ID STATE` as each does; changes nothing.
+    """Wait until tasks have ended, and print `ID STATE` as each does; change nothing.
 
-    The exit status is 0 if all have Succeeded; else 4 if one had not ended in time, 1 if one has
-    Failed, 3 if one is Stopped, Expired or Invalid; and 2 for an id that no task has, or if
-    Kafka cannot be asked.
+    The exit status is 0 if all have Succeeded; otherwise 4 if one did not end in time, 1 if one has
+    Failed, 3 if one is Stopped, Expired or Invalid. It is 2 if there is no task with an id, or if
+    Kafka is unavailable.
 
     Example: kafka-etl tasks wait transcode a.mov b.mov --timeout 1h
     """

@@ -92,12 +92,12 @@ def reset(  # noqa: PLR0913 - one parameter per option
         ),
     ],
     topics: Topics = [],  # noqa: B006 - typer reads it, nobody changes it
-    yes: Annotated[bool, typer.Option("--yes", help="Do it, unasked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     kafka: KafkaOption = None,
     pipeline: PipelineOption = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
-    """Set the offsets of a group without members; shows the changes first.
+    """Set the offsets of a group without members; show the changes first.
 
     Example: kafka-etl offsets reset pipeline.yaml --to -1h --topic orders:3
     """

@@ -50,12 +50,12 @@ def tap(  # noqa: PLR0913 - one parameter per option
     http: HttpOfDaemon = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Show records that go into a pipeline, its outputs and dead letters, as they come.
+    """Show the input of a pipeline, its outputs and its dead letters, as they arrive.
 
     The command reads the topics of the file, joins no group and writes nothing to Kafka. A name
-    stands for the file that the daemon reads; where the daemon has got `--set` or variables of the
-    environment, give them here too. A fixture has records as `show --json` prints them; fields
-    whose names sound like secrets are hidden.
+    stands for the file that the daemon reads; if the daemon was started with `--set` or environment
+    variables, give them here, too. A fixture contains records in the format of `show --json`;
+    fields whose names suggest secrets are hidden.
 
     Example: kafka-etl tap pipeline.yaml -n 20 --record orders.jsonl --redact email
     """

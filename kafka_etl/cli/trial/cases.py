@@ -25,9 +25,9 @@ def run_cases(
     ] = None,
     sets: Sets = [],  # noqa: B006 - typer reads it, nobody changes it
 ) -> None:
-    """Run the cases of pipelines without Kafka, and say what differs.
+    """Run the cases of pipelines without Kafka, and show what differs.
 
-    Cases stand under `tests:` in the pipeline file, or in NAME.tests.yaml beside NAME.yaml. Waits
+    Cases are under `tests:` in the pipeline file, or in NAME.tests.yaml next to NAME.yaml. Waits
     before retries take no time. The exit status is 1 if a case fails.
 
     Example: kafka-etl test pipeline.yaml --junit results.xml

@@ -78,9 +78,9 @@ def try_out(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Run operators on records: show outputs, drops and dead letters; write nothing.
 
-    Outputs go to standard output, all else to standard error. The command joins no group, commits
-    no offset and registers no schema. All operators run in this process, also those with
-    `isolation`; their own side effects, such as requests to a service, do happen.
+    Outputs go to standard output, everything else to standard error. The command joins no group,
+    commits no offset and registers no schema. All operators run in this process, also those with
+    `isolation`; their own side effects, such as requests to a service, do take place.
 
     Example: kafka-etl try shop:to_eur -f orders.jsonl --with rate=0.92
     """

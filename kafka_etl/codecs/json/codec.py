@@ -124,6 +124,6 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
             return ()
 
 
-PLUGIN: Final = CodecPlugin(JsonSettings, _build, "JSON, one value a record")
+PLUGIN: Final = CodecPlugin(JsonSettings, _build, "JSON, one value per record")
 JSON: Final = PLUGIN.build(JsonSettings(), CodecContext("source", "value"))
 """The codec `json` with default settings."""

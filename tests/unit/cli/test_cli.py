@@ -528,7 +528,7 @@ def test_an_order_is_not_waited_for_for_ever(tmp_path: Path) -> None:
         done = command("pause", "orders", "--wait", "0", "--http", address, cwd=tmp_path)
     assert done.returncode == 1
     assert "error[E508]: `pause orders` is still under way after 0 s: pausing" in done.stderr
-    assert "`kafka-etl status` shows how it went" in done.stderr
+    assert "`kafka-etl status` shows the result" in done.stderr
 
 
 STATUS: dict[str, Any] = {
@@ -704,7 +704,7 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     assert done.stderr == (
         f"error[E503]: {address} cannot be served: Address already in use\n"
         "  next: If a daemon is there, `kafka-etl status` shows its pipelines. A second daemon "
-        "needs an address and a name of its own: `--http HOST:PORT` (or `off`) and `--instance "
+        "needs its own address and name: `--http HOST:PORT` (or `off`) and `--instance "
         "NAME`. A run with `--until-end` needs neither.\n"
     )
     assert_readable(done)

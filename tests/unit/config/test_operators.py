@@ -132,7 +132,7 @@ USES = [
     Mistake("ops.text", Code.UNKNOWN_PLUGIN, "there is no operator", "did you mean `ops:text`?"),
     Mistake("queue:f", Code.UNKNOWN_PLUGIN, "module queue has no `f`"),
     # the module
-    Mistake("typo:f", Code.BROKEN_PLUGIN, "importing module typo failed", "Mend the import"),
+    Mistake("typo:f", Code.BROKEN_PLUGIN, "importing module typo failed", "Fix the import"),
     Mistake("raises:f", Code.BROKEN_PLUGIN, "line 2, in <module>: KeyError: 'USD'"),
     Mistake("quits:f", Code.BROKEN_PLUGIN, "importing module quits failed"),
     Mistake("syntax:f", Code.BROKEN_PLUGIN, "SyntaxError: expected ':'"),
