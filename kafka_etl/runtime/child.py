@@ -48,12 +48,15 @@ class _Process:
     Args:
         module: The module to run.
         shared: File descriptors that the process inherits under the same numbers.
+
+    Raises:
+        OSError: The host has no room for another process.
     """
 
     def __init__(self, module: str, *shared: int) -> None:
         self._socket, theirs = socket.socketpair()
         self._family = process_family.member()
-        with theirs:
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -61,6 +64,11 @@ class _Process:
                 pass_fds=[theirs.fileno(), *shared],
                 start_new_session=True,
             )
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -131,6 +139,17 @@ class Child(_Process):
 
     def close(self) -> None:
         self.mailbox.close()
+
+
+def worker_in_advance() -> Child | None:
+    """A worker's process that waits for its task; None: the host has no room for another process.
+
+    Whoever needs the worker then starts it later.
+    """
+    try:
+        return Child(WORKER)
+    except OSError:
+        return None
 
 
 class OperatorChild(_Process):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kafka_etl.errors import Problem
-from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.child import Child, worker_in_advance
 from kafka_etl.runtime.daemon.order import Order
 from kafka_etl.runtime.daemon.preflight_process import PreflightProcess
 from kafka_etl.runtime.daemon.version import Version
@@ -31,7 +31,7 @@ class NewVersion:
     checking: PreflightProcess
     paused: bool
     checked: Checked | None = None
-    warm: list[Child] = field(default_factory=list[Child])
+    warm: list[Child | None] = field(default_factory=list[Child | None])
 
     def check(self, now: float) -> Problem | None:
         """Take in the preflight's answer; return a problem if the version cannot be started."""
@@ -46,16 +46,18 @@ class NewVersion:
         if answer is not None:
             self.order.progress = "the new version is good; draining the running one"
             self.checked = answer
-            self.warm = [Child(WORKER) for _ in range(self.version.workers - 1)]
+            self.warm = [worker_in_advance() for _ in range(self.version.workers - 1)]
         return None
 
-    def children(self) -> list[Child]:
+    def children(self) -> list[Child | None]:
         """Return a process for each worker; a process that died while waiting is replaced."""
-        waited = [child for child in (self.checking.child, *self.warm) if child is not None]
-        return [child if child.exit_status() is None else Child(WORKER) for child in waited]
+        return [
+            child if child is not None and child.exit_status() is None else worker_in_advance()
+            for child in (self.checking.child, *self.warm)
+        ]
 
     def end(self) -> None:
         """Kill the processes of the new version."""
         self.checking.end()
-        for child in self.warm:
+        for child in filter(None, self.warm):
             child.end()

@@ -13,7 +13,7 @@ from kafka_etl.engine.poison.crash_suspects import Evidence
 from kafka_etl.errors import Fenced, Problem, WorkerUnstable
 from kafka_etl.log import get_logger
 from kafka_etl.metrics import Counters, gauges_of_all
-from kafka_etl.runtime.child import WORKER, Child
+from kafka_etl.runtime.child import Child, worker_in_advance
 from kafka_etl.runtime.daemon.keeper_process import KeeperProcess
 from kafka_etl.runtime.daemon.new_version import NewVersion
 from kafka_etl.runtime.daemon.order import Order
@@ -105,7 +105,7 @@ class ManagedPipeline:
         self._log = get_logger("daemon", pipeline=version.spec.name)
         self._checking: PreflightProcess | None = None
         self._checked: Checked | None = None
-        self._warm: list[Child] = []
+        self._warm: list[Child | None] = []
         self._slots: list[WorkerSlot] = []
         self._keeper: KeeperProcess | None = None
         self._paused = False
@@ -123,7 +123,7 @@ class ManagedPipeline:
         """Begin the preflight; the workers start once the preflight has succeeded."""
         self._forget_slots()
         self._checked = None
-        first, *self._warm = [Child(WORKER) for _ in range(self._version.workers)]
+        first, *self._warm = [worker_in_advance() for _ in range(self._version.workers)]
         give_up_after = _GIVE_UP_AFTER if self._version.options.until_end else None
         task = self._version.preflight_task()
         self._checking = PreflightProcess(task, first, give_up_after, self._log)
@@ -162,7 +162,7 @@ class ManagedPipeline:
             return
         order.progress = "checking the new version"
         task = version.preflight_task()
-        checking = PreflightProcess(task, Child(WORKER), _GIVE_UP_AFTER, self._log)
+        checking = PreflightProcess(task, worker_in_advance(), _GIVE_UP_AFTER, self._log)
         self._new = NewVersion(version, order, checking, paused)
 
     def refuse(self, problem: Problem) -> None:
@@ -193,7 +193,7 @@ class ManagedPipeline:
                 self._drain_slots()
             if self._checking is not None:
                 self._checking.end()
-            for child in self._warm:
+            for child in filter(None, self._warm):
                 child.end()
             self._warm = []
             self._checking = None
@@ -322,7 +322,7 @@ class ManagedPipeline:
             self._start(answer, [checking.child, *self._warm])
             self._warm = []
 
-    def _start(self, checked: Checked, children: Sequence[Child]) -> None:
+    def _start(self, checked: Checked, children: Sequence[Child | None]) -> None:
         self._checked = checked
         for note in checked.preflight.notes:
             self._log.info(note)
@@ -372,7 +372,7 @@ class ManagedPipeline:
             self._new.end()
             self._new = None
 
-    def _slot(self, number: int, preflight: Preflight, child: Child) -> WorkerSlot:
+    def _slot(self, number: int, preflight: Preflight, child: Child | None) -> WorkerSlot:
         version = self._version
 
         def make_task(evidence: Evidence | None) -> WorkerTask:

@@ -24,14 +24,14 @@ class PreflightProcess:
 
     Args:
         task: The task of the process.
-        child: A process that waits for its task.
+        child: A process that waits for its task; None: one is started as soon as that is possible.
         give_up_after: Kills in a row after which the preflight fails; with a number here,
             unreachable brokers fail the preflight as well. None: repeat without limit.
         log: Logger of the pipeline.
     """
 
     def __init__(
-        self, task: PreflightTask, child: Child, give_up_after: int | None, log: Logger
+        self, task: PreflightTask, child: Child | None, give_up_after: int | None, log: Logger
     ) -> None:
         self._task = task
         self._give_up_after = give_up_after
@@ -40,7 +40,8 @@ class PreflightProcess:
         self._start_at = 0.0
         self._trouble = Trouble()
         self.child: Child | None = child
-        child.send(task)
+        if child is not None:
+            child.send(task)
 
     def answer(self, now: float) -> Checked | Problem | None:
         """Return the result or the problem of the preflight; None while neither is known.
@@ -49,10 +50,7 @@ class PreflightProcess:
             now: Time on the monotonic clock, in seconds.
         """
         if self.child is None:
-            if now >= self._start_at:
-                self.child = Child(WORKER)
-                self.child.send(self._task)
-            return None
+            return self._start(now) if now >= self._start_at else None
         status = self.child.exit_status()
         for said in self.child.received():  # read after the status: the child may send, then exit
             if not isinstance(said, Snapshot):
@@ -69,6 +67,19 @@ class PreflightProcess:
         """Kill the process of the preflight."""
         if self.child is not None:
             self.child.end()
+
+    def _start(self, now: float) -> Problem | None:
+        try:
+            self.child = Child(WORKER)
+        except OSError as error:  # the host has no room for another process: that may pass
+            what = f"preflight cannot be started: {error}"
+            if self._failures + 1 == self._give_up_after:
+                return WorkerUnstable(what).problem
+            again_in = self._begin_again(what, now)
+            self._log.error("preflight cannot be started", error=str(error), again_in=again_in)
+        else:
+            self.child.send(self._task)
+        return None
 
     def _judged(self, said: object, now: float) -> Checked | Problem | None:
         """Judge the process's answer; None: the problem may pass, and the preflight is repeated."""

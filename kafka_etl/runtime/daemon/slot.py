@@ -75,7 +75,7 @@ class WorkerSlot:
         make_task: Makes the task of the next process from the evidence of a predecessor's death.
         recorder: Path of the flight recorder's file.
         watch: Limits on a worker's standstill.
-        first: A process that waits for its task.
+        first: A process that waits for its task; None: the slot starts one.
         log: Logger of the pipeline.
 
     Attributes:
@@ -90,7 +90,7 @@ class WorkerSlot:
         make_task: Callable[[Evidence | None], WorkerTask],
         recorder: Path,
         watch: Watch,
-        first: Child,
+        first: Child | None,
         log: Logger,
     ) -> None:
         self._make_task = make_task

@@ -73,6 +73,39 @@ def begun(
     return PreflightProcess(TASK, cast("Child", first), give_up_after, get_logger("daemon"))
 
 
+def test_a_host_without_room_for_a_process_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter([None, None, FakeChild(None, ANSWER)])
+
+    def start(_module: str) -> FakeChild:
+        child = next(tries)
+        if child is None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return child
+
+    monkeypatch.setattr(checking, "Child", start)
+    run = PreflightProcess(TASK, None, None, get_logger("daemon"))
+    now = 0.0
+    assert run.answer(now) is None
+    assert "preflight cannot be started: [Errno 11]" in str(run.trouble)
+    while (answer := run.answer(now)) is None:
+        now += 0.1
+    assert answer == ANSWER
+
+
+def test_a_run_to_the_end_gives_up_where_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_module: str) -> FakeChild:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(checking, "Child", start)
+    run = PreflightProcess(TASK, None, 2, get_logger("daemon"))
+    assert run.answer(0.0) is None
+    problem = run.answer(1000.0)
+    assert isinstance(problem, Problem)
+    assert "cannot be started" in problem.what
+
+
 def test_its_answer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked(monkeypatch, FakeChild(None, ANSWER)) == (ANSWER, 0.0)
     assert checked(monkeypatch, FakeChild(KILLED, ANSWER)) == (ANSWER, 0.0)
