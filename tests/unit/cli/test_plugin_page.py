@@ -198,7 +198,7 @@ def test_parts_of_settings_have_names_with_dots() -> None:
         "size",
         '"16MiB"',
         required=False,
-        told="Bytes of their values; a larger record travels alone.",
+        told="Bytes of their values; a larger record is a batch of its own.",
     )
 
 
