@@ -13,7 +13,8 @@ import pytest
 from kafka_etl.config.document import Document
 from kafka_etl.contracts import Guarantee, Label, Preflight
 from kafka_etl.errors import Problem
-from kafka_etl.runtime.daemon import new_version, pipelines, preflight_process, slot
+from kafka_etl.runtime import child
+from kafka_etl.runtime.daemon import preflight_process, slot
 from kafka_etl.runtime.messages import Checked, Ended, PreflightTask, Snapshot, WorkerTask
 
 GOOD = Checked(Preflight(), Label(Guarantee.EXACTLY_ONCE, "one transaction"))
@@ -101,7 +102,7 @@ class FakeWorkers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.verdict: Callable[[Document], Checked | Problem | None] = lambda _document: GOOD
         self.all: list[FakeWorker] = []
-        for module in (new_version, pipelines, preflight_process, slot):
+        for module in (child, preflight_process, slot):
             monkeypatch.setattr(module, "Child", self._start)
 
     def at_work(self) -> list[FakeWorker]:
