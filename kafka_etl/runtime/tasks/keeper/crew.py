@@ -19,7 +19,7 @@ from kafka_etl.runtime.tasks.exchange import FromRunner, NotReady, Ready
 from kafka_etl.runtime.tasks.keeper.control_groups import ControlGroups
 from kafka_etl.runtime.tasks.keeper.loop import Loop
 from kafka_etl.runtime.tasks.keeper.runner_process import DESCRIPTORS, Pipe, RunnerProcess
-from kafka_etl.runtime.tasks.keeper.runner_starts import RunnerStarts
+from kafka_etl.runtime.tasks.keeper.runner_starts import ForkServerLost, RunnerStarts
 from kafka_etl.runtime.tasks.orphans import Orphans
 from kafka_etl.tasks.head import Failure
 from kafka_etl.tasks.limits import out_of_memory
@@ -183,7 +183,7 @@ class Crew:
 
     def _start(self) -> None:
         try:
-            runner = RunnerProcess(self._task, self._starts)
+            runner = self._started()
         except OSError as error:
             self._start_failed(NotReady("error", Failure("OSError", str(error))))
             return
@@ -194,6 +194,12 @@ class Crew:
         self._watch(runner)
         for pipe in runner.pipes:
             self._watch_pipe(pipe)
+
+    def _started(self) -> RunnerProcess:
+        try:
+            return RunnerProcess(self._task, self._starts)
+        except ForkServerLost:
+            return RunnerProcess(self._task, self._starts)
 
     def _group(self, runner: RunnerProcess, groups: ControlGroups) -> None:
         """Give a new process its control group, before it has started anything."""

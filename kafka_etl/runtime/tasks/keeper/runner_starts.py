@@ -22,6 +22,13 @@ _LONGEST: Final = 16
 _log = get_logger("keeper")
 
 
+class ForkServerLost(OSError):
+    """The fork server has not answered, and is ended.
+
+    A process that it has made after all has these files: the next start needs others.
+    """
+
+
 class RunnerStarts:
     """Starts runners.
 
@@ -49,6 +56,7 @@ class RunnerStarts:
 
         Raises:
             OSError: The system has no room for another process.
+            ForkServerLost: The start is to be repeated, with other files.
         """
         files = {1: output, 2: errors, CONNECTION: connection, LOG: log, STACKS: stacks}
         return self._fork([*files.values()]) or _spawn(_RUNNER, files)
@@ -75,14 +83,31 @@ class RunnerStarts:
                 self._is_ready = bool(self._socket.recv(_LONGEST))
             self._socket.settimeout(_ANSWERS_WITHIN)
             socket.send_fds(self._socket, [b"runner"], files)
-            answer = self._socket.recv(_LONGEST)
         except BlockingIOError:
             return None
         except OSError as error:
-            _log.warning("the fork server does not answer", error=str(error))
-            self.close()
+            self._lose(self._socket, str(error))
             return None
-        return int.from_bytes(answer, "big") or None
+        return self._answer(self._socket)
+
+    def _answer(self, server: socket.socket) -> int:
+        """The id of the process that the fork server has made."""
+        try:
+            answer = server.recv(_LONGEST)
+        except OSError as error:
+            self._lose(server, str(error))
+            raise ForkServerLost(str(error)) from error
+        if not answer:
+            self._lose(server, "it has ended")
+            raise ForkServerLost
+        return int.from_bytes(answer, "big")
+
+    def _lose(self, server: socket.socket, why: str) -> None:
+        """End a fork server; another is started once its end is seen."""
+        _log.warning("the fork server does not answer", error=why)
+        self.close()
+        server.close()
+        self._socket, self._is_ready = None, False
 
     def _start_server(self) -> None:
         if sys.platform != "linux" or self.server is not None:
