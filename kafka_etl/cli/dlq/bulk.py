@@ -333,7 +333,10 @@ def check_statuses(selection: Selection, statuses: Statuses, *, again: bool) -> 
     now = select(selection.words, selection.letters, statuses, again=again)
     if now.left_out:
         changed = ", ".join(f"{count:,} {reason}" for reason, count in now.left_out.items())
-        raise SelectionRefused(f"letters have changed since the preview: {changed}")
+        raise SelectionRefused(
+            f"letters have changed since the preview: {changed}",
+            "Make a new dry run; if the one before was with --again, give --again here, too.",
+        )
 
 
 def new_action(
@@ -380,18 +383,28 @@ def go_on(letters: Letters, action: BulkAction) -> str:
     """The command that goes on with a replay that was stopped."""
     target = () if action.to == "pipeline" else ("--to", action.to)
     operators = [part for operator in action.transform for part in ("--transform", operator)]
-    options = ["--resume", action.id, *target, *operators]
+    reset = ("--reset-attempts",) if action.reset else ()
+    options = ["--resume", action.id, *target, *operators, *reset, *_letters_option(letters)]
     return shlex.join(["kafka-etl", "dlq", "replay", _file(letters), *options])
 
 
 def give_back(letters: Letters, action: BulkAction) -> str:
     """The command that opens the letters of a replay again that was stopped."""
-    return shlex.join(["kafka-etl", "dlq", "release", _file(letters), action.id])
+    return shlex.join(
+        ["kafka-etl", "dlq", "release", _file(letters), action.id, *_letters_option(letters)]
+    )
 
 
 def _file(letters: Letters) -> str:
     """The pipeline file, or a word for the file where the user has named a topic."""
     return letters.given if letters.pipeline else "FILE"
+
+
+def _letters_option(letters: Letters) -> Sequence[str]:
+    """The option that names the topic of dead letters, where it is not the pipeline's own."""
+    spec = letters.found.cluster.spec
+    own = spec.dead_letter.topic if spec is not None and spec.dead_letter is not None else None
+    return () if spec is None or letters.topic == own else ("--letters", letters.topic)
 
 
 def actor() -> str:

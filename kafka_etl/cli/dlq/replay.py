@@ -142,6 +142,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
             pipeline=letters.pipeline,
             to=order.to,
             transform=tuple(order.transform),
+            reset=order.reset,
         )
         _claim(letters, selection, action, sources, edits, again=again)
     raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
@@ -231,7 +232,7 @@ def _stopped_before(
     )
 
 
-def _claim(
+def _claim(  # noqa: PLR0913 - what was previewed
     letters: Letters,
     selection: Selection,
     action: BulkAction,

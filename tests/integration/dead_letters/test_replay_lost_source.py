@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kafka_etl.dead_letters.statuses import LetterStatus
-from tests.integration.dead_letters.test_replay import failed, ids, kind, replay, statuses, THREES
+from tests.integration.dead_letters.test_replay import THREES, failed, ids, kind, replay, statuses
 from tests.kit.daemon import run_to_end
 from tests.kit.kafka import Kafka
 from tests.kit.pipeline import Project
