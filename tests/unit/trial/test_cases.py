@@ -298,6 +298,9 @@ def failing(folder: Path) -> Path:
 
 
 def test_the_command_names_what_failed_and_ends_with_1(failing: Path) -> None:
+    nowhere = command("test", ".", "--junit", "none/results.xml", cwd=failing)
+    assert nowhere.returncode == 2
+    assert "none/results.xml cannot be written: No such file" in nowhere.stderr
     done = command("test", ".", "--junit", "results.xml", cwd=failing)
     assert done.returncode == 1
     line = GOOD.count("\n") + 2
