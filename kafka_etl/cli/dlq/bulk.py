@@ -143,7 +143,7 @@ class Request:
     def _found(self, letters: Letters) -> list[Found]:
         where = parse_where(self.where)
         with opened_index(letters.found) as index:
-            ids = self._places(index) if self.ids else None
+            ids = self.places(index) if self.ids else None
             kinds = self.fingerprints or (None,)
             rows = {
                 row.place: row
@@ -152,11 +152,11 @@ class Request:
             }
         return [_found(row) for row in rows.values()]
 
-    def _places(self, index: Index) -> list[LetterPlace]:
+    def places(self, index: Index) -> list[LetterPlace]:
         """The places that the IDs name; of a record that failed several times, the newest.
 
         Raises:
-            SelectionRefused: An ID names no letter.
+            SelectionRefused: An ID names no letter, or letters of several records.
         """
         from kafka_etl.errors import SelectionRefused
 
@@ -168,6 +168,9 @@ class Request:
             rows = index.find(wanted.topic, wanted.partition, wanted.offset)
             if not rows:
                 raise SelectionRefused(f"{index.topic} has no letter {text}, nor one of a record")
+            if len({row.source if row.source_topic else row.place for row in rows}) > 1:
+                ids = ", ".join(f"{index.topic}/{row.place}" for row in rows[:_SAMPLE])
+                raise SelectionRefused(f"`{text}` may be any of {ids}", "Name one of these.")
             places.append(max(rows, key=lambda row: row.written_ms).place)
         return places
 

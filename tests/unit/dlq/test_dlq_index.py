@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import pytest
 
+from kafka_etl.cli.dlq.bulk import Request
 from kafka_etl.dead_letters.decode import decode_letter
 from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Status, status_record
 from kafka_etl.dlq import index as dlq_index
@@ -19,7 +20,7 @@ from kafka_etl.dlq.rows import Group, Own, row_of
 from kafka_etl.dlq.store import Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import Encoded
-from kafka_etl.errors import IndexUnusable
+from kafka_etl.errors import IndexUnusable, SelectionRefused
 from kafka_etl.index_files import IndexFiles, default_folder
 from kafka_etl.kafka.cluster.admin import Admin
 from kafka_etl.kafka.cluster.topics import Ranges
@@ -280,6 +281,13 @@ def test_a_letter_is_found_by_its_own_place_and_by_its_record(store: Store) -> N
 
 
 # Files
+
+
+def test_an_id_that_names_letters_of_several_records_is_refused(store: Store) -> None:
+    store.add([(EUR, own(0, 10))])  # the letter of record 0/100; that of record 0/10 is 0/1
+    with pytest.raises(SelectionRefused, match="`0/10` may be any of dlq/0/1, dlq/0/10"):
+        Request(["0/10"]).places(index(store))
+    assert Request(["dlq/0/10", "orders/0/10"]).places(index(store)) == [at(0, 10), at(0, 1)]
 
 
 def files(tmp_path: Path, topic_id: str = "id-1") -> IndexFiles[Store]:
