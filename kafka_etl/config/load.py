@@ -58,7 +58,7 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
             yield path
             continue
         try:
-            found = sorted(p for p in path.iterdir() if _is_pipeline(p.name))
+            found = sorted(p for p in path.iterdir() if is_yaml(p.name))
         except OSError as error:
             message = f"the folder cannot be read: {error.strerror}"
             findings.append(Finding(Code.UNREADABLE_FILE, message, path))
@@ -70,8 +70,8 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
             findings.append(Finding(Code.NO_PIPELINE, message, path))
 
 
-def _is_pipeline(name: str) -> bool:
-    """Whether a file of a folder is a pipeline; hidden ones are an editor's, or of other tools."""
+def is_yaml(name: str) -> bool:
+    """Whether a file of a folder is ours to read: hidden ones are an editor's, or other tools'."""
     return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 

@@ -298,6 +298,7 @@ def failing(folder: Path) -> Path:
 
 
 def test_the_command_names_what_failed_and_ends_with_1(failing: Path) -> None:
+    (failing / ".#eur.tests.yaml").symlink_to("me@here.1234")  # as Emacs marks a file
     nowhere = command("test", ".", "--junit", "none/results.xml", cwd=failing)
     assert nowhere.returncode == 2
     assert "none/results.xml cannot be written: No such file" in nowhere.stderr
