@@ -67,6 +67,8 @@ class PayloadSpec(Settings):
             given = sorted(n for n in self.model_fields_set if n.split("_")[0] == part)
             if len(given) > 1:
                 raise ValueError(f"needs one of {' and '.join(f'`{name}`' for name in given)}")
+            if given and given != [part] and getattr(self, given[0]) is None:
+                raise ValueError(f"`{given[0]}` needs a text; `{part}: null` is none at all")
         return self
 
     def has(self, part: str) -> bool:

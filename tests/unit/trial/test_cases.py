@@ -187,6 +187,15 @@ def test_large_cases_are_in_files(folder: Path) -> None:
     assert problems(folder, "given: nope.jsonl", "expect: []") == [
         f"given: {folder}/nope.jsonl: No such file or directory"
     ]
+    assert problems(folder, f"given: [{USD}]", "expect: [{value_file: nope}]") == [
+        f"value_file: {folder}/nope: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("form", ["value_hex", "value_text", "value_file", "key_hex"])
+def test_a_form_without_a_text_is_a_finding(folder: Path, form: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{form}` needs a text"):
+        problems(folder, f"given: [{{{form}: null}}]", "expect: []")
 
 
 def test_what_an_operator_prints_is_kept_with_its_case(folder: Path) -> None:
