@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
 
 _LEAST: Final = 30
 _WIDEST: Final = 120
-_OF_KAFKA: Final = frozenset({"kafka", "task_inbox", "task_deliveries"})
 _ANY_INSTANCE: Final = "INSTANCE"
 """Stands for the name of an instance that has not started yet: ACLs of a prefix hold for it too."""
 
@@ -142,9 +141,8 @@ def _examined(
     except ConfigError as error:
         yield replace(host, problem=error.problem)
         return
-    for document, spec in read:
-        if spec.source.use in _OF_KAFKA:
-            yield _of_pipeline(surroundings, document)
+    for document, _ in read:
+        yield _of_pipeline(surroundings, document)
 
 
 def _of_pipeline(surroundings: _Surroundings, document: Document) -> Facts:

@@ -51,8 +51,12 @@ def init(
             f"{folder} has {', '.join(known)} already: nothing was written", param_hint="DIR"
         )
     for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+        try:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            said = f"{folder / path} cannot be written: {error.strerror}"
+            raise typer.BadParameter(said, param_hint="DIR") from error
         typer.echo(folder / path)
     at_once = "pip install -e ." if template in _PACKAGES else f"kafka-etl test {folder}"
     typer.echo(f"Next: cd {folder}, and see README.md; or at once: {at_once}", err=True)

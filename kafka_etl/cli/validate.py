@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -136,11 +137,10 @@ def _watch(paths: Sequence[Path]) -> None:
 
 def _changes(paths: Sequence[Path]) -> dict[Path, int]:
     """File -> when the file was changed, of all files beside the pipeline files."""
-    folders = {path if path.is_dir() else path.parent for path in paths}
-    files = (
-        file
-        for folder in folders
-        for ending in ("yaml", "yml", "py")
-        for file in folder.glob(f"*.{ending}")
-    )
-    return {file: file.stat().st_mtime_ns for file in files}
+    found: dict[Path, int] = {}
+    for folder in {path if path.is_dir() else path.parent for path in paths}:
+        for ending in ("yaml", "yml", "py"):
+            for file in folder.glob(f"*.{ending}"):
+                with suppress(FileNotFoundError):  # editors have files that come and go
+                    found[file] = file.stat().st_mtime_ns
+    return found

@@ -43,6 +43,7 @@ class PayloadSpec(Settings):
         value_hex: Value in hex.
         value_file: File with the value, beside the file of the case.
         key: Key as data, likewise.
+        key_text: Key as text that no codec touches.
         key_hex: Key in hex.
         headers: Name -> value, or a list of `name` and `value`.
         topic: Topic of the record.
@@ -54,6 +55,7 @@ class PayloadSpec(Settings):
     value_hex: str | None = None
     value_file: str | None = None
     key: Any = None
+    key_text: str | None = None
     key_hex: str | None = None
     headers: HeadersSpec = Field(default_factory=dict[str, str | None])
     topic: str | None = None
@@ -65,6 +67,8 @@ class PayloadSpec(Settings):
             given = sorted(n for n in self.model_fields_set if n.split("_")[0] == part)
             if len(given) > 1:
                 raise ValueError(f"needs one of {' and '.join(f'`{name}`' for name in given)}")
+            if given and given != [part] and getattr(self, given[0]) is None:
+                raise ValueError(f"`{given[0]}` needs a text; `{part}: null` is none at all")
         return self
 
     def has(self, part: str) -> bool:

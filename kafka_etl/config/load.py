@@ -34,7 +34,7 @@ class Loaded:
 def load(
     paths: Iterable[Path], *, env: Mapping[str, str], overrides: Mapping[str, str] | None = None
 ) -> Loaded:
-    """Read pipeline files, and of folders all files `*.yaml` and `*.yml` but those of cases.
+    """Read pipeline files, and of folders all files `*.yaml` and `*.yml` but cases and hidden ones.
 
     Args:
         paths: Files and folders.
@@ -58,7 +58,7 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
             yield path
             continue
         try:
-            found = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
+            found = sorted(p for p in path.iterdir() if is_yaml(p.name))
         except OSError as error:
             message = f"the folder cannot be read: {error.strerror}"
             findings.append(Finding(Code.UNREADABLE_FILE, message, path))
@@ -68,6 +68,11 @@ def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
         if not found:
             message = "there is no pipeline file (*.yaml or *.yml) here"
             findings.append(Finding(Code.NO_PIPELINE, message, path))
+
+
+def is_yaml(name: str) -> bool:
+    """Whether a file of a folder is ours to read: hidden ones are an editor's, or other tools'."""
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".")
 
 
 def _read(path: Path, findings: list[Finding]) -> Document | None:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from kafka_etl.record import Headers
+
+_LARGEST: Final = 2**63 - 1
+
+
+def number_in(text: str | None) -> int:
+    """A number that a header tells; -1: none, or one that is too large for Kafka."""
+    try:
+        number = int(text or "")
+    except ValueError:
+        return -1
+    return number if abs(number) <= _LARGEST else -1
 
 
 class Place(msgspec.Struct, frozen=True):

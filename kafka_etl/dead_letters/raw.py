@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from kafka_etl.dead_letters.document import as_object
-from kafka_etl.dead_letters.letter import Place, StoredLetter
+from kafka_etl.dead_letters.letter import Place, StoredLetter, number_in
 from kafka_etl.envelope import PREFIX, Encoded, Provenance, encode_raw, taken_apart, told
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.record import SourceRecord, headers_of, offset_of, partition_of
@@ -47,7 +47,9 @@ def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | Non
     return StoredLetter(
         at=at,
         source=Place(
-            texts.get("topic", ""), _number(texts.get("partition")), _number(texts.get("offset"))
+            texts.get("topic", ""),
+            number_in(texts.get("partition")),
+            number_in(texts.get("offset")),
         ),
         written_ms=written_ms,
         pipeline=texts.get("pipeline", ""),
@@ -56,8 +58,8 @@ def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | Non
         error_type=texts.get("error.type", ""),
         error_text=texts.get("error.message", ""),
         fingerprint=texts.get("fingerprint", ""),
-        attempts=max(0, _number(texts.get("attempts"))),
-        record_ms=_number(texts.get("timestamp")),
+        attempts=max(0, number_in(texts.get("attempts"))),
+        record_ms=number_in(texts.get("timestamp")),
         version=texts.get("operator.version", ""),
         key=encoded.key,
         value=encoded.value,
@@ -75,11 +77,3 @@ def _with_failures(
     history: object = context.get("history")
     earlier = cast("Sequence[Any]", history) if isinstance(history, list) else ()
     return {**context, "history": [*earlier, *elsewhere]}
-
-
-def _number(text: str | None) -> int:
-    """A number in a header; -1 where there is none."""
-    try:
-        return int(text or "")
-    except ValueError:
-        return -1

@@ -7,6 +7,7 @@ with the key `action/ID` is the account of one bulk action: who, why, which filt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from kafka_etl.record import SourceRecord, offset_of, partition_of
 
 SUFFIX: Final = ".status"
 _ACTION: Final = b"action/"
+_NUMBER: Final = re.compile(rb"[0-9]{1,18}")
 _LONGEST: Final = 249
 """Characters of the longest name of a topic that Kafka takes."""
 
@@ -85,6 +87,7 @@ class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
         pipeline: Name of the pipeline that replays; empty: none.
         to: Where records are replayed to: `pipeline`, or a topic.
         transform: Operators before those of the pipeline.
+        reset: Whether records that go to a topic lose the history of their failures.
         replayed: Number of dead letters that were replayed so far.
         failed: Number of these that failed again.
     """
@@ -102,6 +105,7 @@ class BulkAction(msgspec.Struct, frozen=True, omit_defaults=True):
     pipeline: str = ""
     to: str = "pipeline"
     transform: tuple[str, ...] = ()
+    reset: bool = False
     ended_ms: int = 0
     replayed: int = 0
     failed: int = 0
@@ -192,7 +196,7 @@ def key_of(place: LetterPlace) -> bytes:
 def place_from(key: bytes) -> LetterPlace | None:
     """The place in a key of a status; None: the key is none."""
     partition, slash, offset = key.partition(b"/")
-    if not (slash and partition.isdigit() and offset.isdigit()):
+    if not (slash and _NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
         return None
     return LetterPlace(int(partition), int(offset))
 

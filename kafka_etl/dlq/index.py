@@ -344,7 +344,7 @@ class _Update:
         self._progress = progress
 
     def run(self, partitions: list[Partition]) -> None:
-        begins = self._take_in(partitions, self._add, _WHAT)
+        begins = self._take_in(partitions, self._add, self._store.forget_before, _WHAT)
         self._take_in_statuses()
         for partition, begin in begins.items():
             self._store.forget_before(partition.number, begin)
@@ -359,12 +359,14 @@ class _Update:
             self._store.set_note(_ID, present if exists else "")
         if exists:
             numbers = range(exists[topic])
-            self._take_in([Partition(topic, n) for n in numbers], self._set, "statuses")
+            forget = partial(self._forget_statuses, topic)
+            self._take_in([Partition(topic, n) for n in numbers], self._set, forget, "statuses")
 
     def _take_in(
         self,
         partitions: list[Partition],
         take: Callable[[list[SourceRecord]], None],
+        forget: Callable[[int, int], None],
         what: str,
     ) -> Mapping[Partition, int]:
         """Take in all records since the last time; returns the first offsets that are there."""
@@ -375,7 +377,7 @@ class _Update:
         for partition, (begin, end) in present.items():
             position = known.get(partition.number, 0)
             if position > end:  # the cluster has lost records: what is there now are others
-                self._store.forget_before(partition.number, position)
+                forget(partition.number, position)
                 position = begin
             ranges[partition] = (max(begin, position), end)
         total, done = sum(end - begin for begin, end in ranges.values()), 0
@@ -391,6 +393,9 @@ class _Update:
         self._store.set_positions(topic, {tp.number: end for tp, (_, end) in ranges.items()})
         self._store.commit()
         return {partition: begin for partition, (begin, _) in present.items()}
+
+    def _forget_statuses(self, topic: str, _partition: int, _offset: int) -> None:
+        self._store.forget_statuses(topic)
 
     def _add(self, records: list[SourceRecord]) -> None:
         _add(self._store, records)

@@ -90,7 +90,7 @@ def with_parts(facts: Facts, pipeline: Pipeline, registry: PluginRegistry) -> Fa
 
 
 def with_topics(facts: Facts, pipeline: Pipeline, admin: Admin) -> Facts:
-    """Add facts about the topics and the group of a pipeline, whose source is Kafka.
+    """Add facts about the topics of a pipeline, and about its group if its source is Kafka.
 
     Raises:
         KafkaEtlError: The cluster does not answer any more.

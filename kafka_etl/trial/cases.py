@@ -15,7 +15,7 @@ from kafka_etl.config.build import Pipeline
 from kafka_etl.config.case_model import CaseSpec, CasesSpec, GivenSpec, LetterSpec, OutputSpec
 from kafka_etl.config.check import check
 from kafka_etl.config.document import Document
-from kafka_etl.config.load import CASES, load
+from kafka_etl.config.load import CASES, is_yaml, load
 from kafka_etl.config.model import PipelineSpec
 from kafka_etl.config.report import Finding, config_error
 from kafka_etl.config.task_documents import attempt_document, is_task_mode
@@ -148,7 +148,7 @@ def _strays(folders: Iterable[Path], read: Sequence[Path]) -> Iterator[Finding]:
     """Yield a finding for each file with cases in a folder that has no pipeline of its name."""
     for folder in filter(Path.is_dir, folders):
         for path in sorted(folder.iterdir()):
-            if path.suffix in _SUFFIXES and path.stem.endswith(CASES):
+            if is_yaml(path.name) and path.stem.endswith(CASES):
                 own = _pipeline_file(path)
                 if own not in read:
                     message = f"there is no pipeline file {own.name} for these cases"

@@ -20,6 +20,7 @@ from kafka_etl.contracts import Codec
 from kafka_etl.invocation import DeadLetter, Failure
 from kafka_etl.readable import shown, text_of, time_of
 from kafka_etl.record import Headers, headers_of, offset_of, partition_of
+from kafka_etl.trial.given import contents
 from kafka_etl.trial.matching import differences, pairs, show
 from kafka_etl.trial.payload import PLAIN, decoded, plain
 from kafka_etl.trial.run import Trial
@@ -78,7 +79,7 @@ class Payload:
         else:
             wanted = given.get(part)
             if f"{part}_file" in given:
-                whole = (self.folder / given[f"{part}_file"]).read_bytes()
+                whole = contents(self.folder / given[f"{part}_file"], f"{part}_file")
                 wanted = plain(decoded(whole, codec, []))
             elif codec.name in PLAIN and isinstance(wanted, int | float):
                 wanted = orjson.dumps(wanted).decode()  # the codec knows text only

@@ -33,7 +33,7 @@ def listed(entries: tuple[M, ...] | str, model: type[M], folder: Path, at: str) 
     """
     if not isinstance(entries, str):
         return entries
-    return entries_in(_contents(folder / entries, at), model, f"{at}: {entries}")
+    return entries_in(contents(folder / entries, at), model, f"{at}: {entries}")
 
 
 def entries_in(lines: bytes, model: type[M], name: str) -> list[M]:
@@ -100,7 +100,7 @@ def _bytes(  # noqa: PLR0913, PLR0917 - the parts of a value
         text: str = told[f"{part}_text"]
         return text.encode()
     if f"{part}_file" in told:
-        return _contents(folder / told[f"{part}_file"], f"{at}.{part}_file")
+        return contents(folder / told[f"{part}_file"], f"{at}.{part}_file")
     try:
         return encoded(told.get(part), codec, topic)
     except KafkaEtlError:
@@ -136,7 +136,12 @@ def _unhexed(text: str, at: str) -> bytes:
         raise Unreadable(f"{at}: no hex: {error}") from error
 
 
-def _contents(path: Path, at: str) -> bytes:
+def contents(path: Path, at: str) -> bytes:
+    """Return the content of a file that a case names.
+
+    Raises:
+        Unreadable: The file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -6,6 +6,7 @@ compared whole, and floats up to a rounding error.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -41,7 +42,10 @@ def differences(expected: Any, came: Any, at: str) -> Iterator[str]:
 
 def show(value: Any) -> str:
     """Show plain data as JSON on one line, cut where it is long."""
-    text = orjson.dumps(value, default=str).decode()
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except TypeError:  # an integer of more than 64 bits
+        text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 

@@ -473,14 +473,21 @@ def test_the_table_says_what_to_do_below_what_was_found() -> None:
     ]
 
 
-def test_without_a_broker_it_fails_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text(pipeline("sinkk: x"))
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("sinkk: x", "unknown key `sinkk`"),
+        ("source: {use: kafak, with: {topics: [orders]}}", "there is no source called `kafak`"),
+    ],
+)
+def test_without_a_broker_it_fails_and_says_so(tmp_path: Path, block: str, said: str) -> None:
+    (tmp_path / "p.yaml").write_text(pipeline(block))
     words = ("doctor", "p.yaml", "--state-dir", "state", "--format", "json")
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 1
     found = {each["check"]: each for each in json.loads(done.stdout)}
     assert found["pipeline file"]["status"] == "fail"
-    assert "unknown key `sinkk`" in found["pipeline file"]["what"]
+    assert said in found["pipeline file"]["what"]
     assert found["client"]["status"] == "ok"
 
 

@@ -138,7 +138,7 @@ def test_ids(text: str, wanted: Wanted) -> None:
     assert parse_id(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "-17", "a/b/c", "orders/1", "orders[1]", "a b/1/2"])
+@pytest.mark.parametrize("text", ["", "-17", "a/b/c", "orders/1", "orders[1]", "a b/1/2", "9" * 20])
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_id(text)

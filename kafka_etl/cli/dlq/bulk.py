@@ -143,7 +143,7 @@ class Request:
     def _found(self, letters: Letters) -> list[Found]:
         where = parse_where(self.where)
         with opened_index(letters.found) as index:
-            ids = self._places(index) if self.ids else None
+            ids = self.places(index) if self.ids else None
             kinds = self.fingerprints or (None,)
             rows = {
                 row.place: row
@@ -152,11 +152,11 @@ class Request:
             }
         return [_found(row) for row in rows.values()]
 
-    def _places(self, index: Index) -> list[LetterPlace]:
+    def places(self, index: Index) -> list[LetterPlace]:
         """The places that the IDs name; of a record that failed several times, the newest.
 
         Raises:
-            SelectionRefused: An ID names no letter.
+            SelectionRefused: An ID names no letter, or letters of several records.
         """
         from kafka_etl.errors import SelectionRefused
 
@@ -168,6 +168,9 @@ class Request:
             rows = index.find(wanted.topic, wanted.partition, wanted.offset)
             if not rows:
                 raise SelectionRefused(f"{index.topic} has no letter {text}, nor one of a record")
+            if len({row.source if row.source_topic else row.place for row in rows}) > 1:
+                ids = ", ".join(f"{index.topic}/{row.place}" for row in rows[:_SAMPLE])
+                raise SelectionRefused(f"`{text}` may be any of {ids}", "Name one of these.")
             places.append(max(rows, key=lambda row: row.written_ms).place)
         return places
 
@@ -333,7 +336,10 @@ def check_statuses(selection: Selection, statuses: Statuses, *, again: bool) -> 
     now = select(selection.words, selection.letters, statuses, again=again)
     if now.left_out:
         changed = ", ".join(f"{count:,} {reason}" for reason, count in now.left_out.items())
-        raise SelectionRefused(f"letters have changed since the preview: {changed}")
+        raise SelectionRefused(
+            f"letters have changed since the preview: {changed}",
+            "Make a new dry run; if the one before was with --again, give --again here, too.",
+        )
 
 
 def new_action(
@@ -380,18 +386,28 @@ def go_on(letters: Letters, action: BulkAction) -> str:
     """The command that goes on with a replay that was stopped."""
     target = () if action.to == "pipeline" else ("--to", action.to)
     operators = [part for operator in action.transform for part in ("--transform", operator)]
-    options = ["--resume", action.id, *target, *operators]
+    reset = ("--reset-attempts",) if action.reset else ()
+    options = ["--resume", action.id, *target, *operators, *reset, *_letters_option(letters)]
     return shlex.join(["kafka-etl", "dlq", "replay", _file(letters), *options])
 
 
 def give_back(letters: Letters, action: BulkAction) -> str:
     """The command that opens the letters of a replay again that was stopped."""
-    return shlex.join(["kafka-etl", "dlq", "release", _file(letters), action.id])
+    return shlex.join(
+        ["kafka-etl", "dlq", "release", _file(letters), action.id, *_letters_option(letters)]
+    )
 
 
 def _file(letters: Letters) -> str:
     """The pipeline file, or a word for the file where the user has named a topic."""
     return letters.given if letters.pipeline else "FILE"
+
+
+def _letters_option(letters: Letters) -> Sequence[str]:
+    """The option that names the topic of dead letters, where it is not the pipeline's own."""
+    spec = letters.found.cluster.spec
+    own = spec.dead_letter.topic if spec is not None and spec.dead_letter is not None else None
+    return () if spec is None or letters.topic == own else ("--letters", letters.topic)
 
 
 def actor() -> str:

@@ -23,8 +23,13 @@ if TYPE_CHECKING:  # imported when a command runs: `--help` must not wait for th
 
 _NAME: Final = r"[^\s\[\]]+"
 """Characters of a topic, or of the path of a file."""
-_SLASHES: Final = re.compile(rf"(?:(?:(?P<topic>{_NAME})/)?(?P<partition>\d+)/)?(?P<offset>\d+)")
-_BRACKETS: Final = re.compile(rf"(?P<topic>{_NAME})\[(?P<partition>\d+)\]@(?P<offset>\d+)")
+_NUMBER: Final = r"\d{1,18}"
+_SLASHES: Final = re.compile(
+    rf"(?:(?:(?P<topic>{_NAME})/)?(?P<partition>{_NUMBER})/)?(?P<offset>{_NUMBER})"
+)
+_BRACKETS: Final = re.compile(
+    rf"(?P<topic>{_NAME})\[(?P<partition>{_NUMBER})\]@(?P<offset>{_NUMBER})"
+)
 _NAMED: Final = 5
 """The most dead letters that the error about an ambiguous ID names."""
 

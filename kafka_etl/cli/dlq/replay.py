@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # imported when the command runs: `--help` must not wait for 
     from kafka_etl.dlq.replay import ReplayOrder
     from kafka_etl.dlq.selection import Found, Selection
 
+    Source = tuple[str, int, int]
+    """Topic, partition and offset of a record that failed."""
+
 
 def replay(  # noqa: PLR0913 - one parameter per option
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline file.")],
@@ -102,7 +105,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     from kafka_etl.cli.dlq.changes import edited, show_transformed
     from kafka_etl.cli.dlq.replay_run import run_replay
     from kafka_etl.dead_letters.statuses import ActionState
-    from kafka_etl.dlq.replay import ReplayOrder
+    from kafka_etl.dlq.replay import BACK, ReplayOrder
 
     overrides = parse_sets(sets)
     letters = find_letters(str(file), overrides, topic=topic)
@@ -124,6 +127,9 @@ def replay(  # noqa: PLR0913 - one parameter per option
         tell(f"replay {action.id} goes on: {left:,} of {action.count:,} are left")
     else:
         selection = wanted.select(letters, statuses)
+        sources = _sources_of(letters, selection)
+        if to == BACK:
+            _refuse_lost(letters, selection, sources)
         edits = edited(letters, selection) if edit else {}
         details = _details(order, edits)
         digest = preview(letters, selection, "replay", *details, dry_run=dry_run)
@@ -136,8 +142,9 @@ def replay(  # noqa: PLR0913 - one parameter per option
             pipeline=letters.pipeline,
             to=order.to,
             transform=tuple(order.transform),
+            reset=order.reset,
         )
-        _claim(letters, selection, action, edits, again=again)
+        _claim(letters, selection, action, sources, edits, again=again)
     raise typer.Exit(run_replay(file, overrides, letters, order, action, state_dir))
 
 
@@ -152,6 +159,38 @@ def _refuse_tasks(letters: Letters, file: Path) -> None:
     tasks = tasks_of(letters.found, str(file))
     if tasks is not None:
         raise SelectionRefused(f"{file} has `mode: task`, and {tasks.what}", tasks.advice)
+
+
+def _sources_of(letters: Letters, selection: Selection) -> dict[LetterPlace, Source]:
+    """Where the records were, of those letters whose source still has the partition."""
+    named = {found.source.topic for found in selection.letters} - {""}
+    partitions = letters.found.admin.topics(named, "READ")
+    return {
+        found.at: (at.topic, at.partition, at.offset)
+        for found in selection.letters
+        if 0 <= (at := found.source).partition < partitions.get(at.topic, 0) and at.offset >= 0
+    }
+
+
+def _refuse_lost(
+    letters: Letters, selection: Selection, sources: Mapping[LetterPlace, Source]
+) -> None:
+    """Refuse letters that cannot go back to their source, as the source is gone or not known.
+
+    Raises:
+        SelectionRefused: There are some.
+    """
+    from kafka_etl.errors import SelectionRefused
+    from kafka_etl.readable import counted
+
+    lost = [found for found in selection.letters if found.at not in sources]
+    if lost:
+        one = lost[0]
+        raise SelectionRefused(
+            f"{counted(len(lost), 'dead letter')} cannot go back: there is no {one.source}, of "
+            f"which {letters.topic}/{one.at} is",
+            "Name a topic, --to TOPIC, or leave them out.",
+        )
 
 
 def _details(order: ReplayOrder, edits: Mapping[LetterPlace, bytes]) -> list[str]:
@@ -193,10 +232,11 @@ def _stopped_before(
     )
 
 
-def _claim(
+def _claim(  # noqa: PLR0913 - what was previewed
     letters: Letters,
     selection: Selection,
     action: BulkAction,
+    sources: Mapping[LetterPlace, Source],
     edits: Mapping[LetterPlace, bytes],
     *,
     again: bool,
@@ -214,17 +254,13 @@ def _claim(
 
     change = letters.statuses.change()
     check_statuses(selection, change.statuses, again=again)
-    topics = {found.source.topic for found in selection.letters} - {""}
-    known = letters.found.admin.topics(topics, "READ")
 
     def claim(found: Found) -> Status:
-        source = found.source
-        is_known = source.topic in known and source.offset >= 0
         return Status(
             LetterStatus.REPLAYING,
             action.begun_ms,
             action.id,
-            (source.topic, source.partition, source.offset) if is_known else None,
+            sources.get(found.at),
             edits.get(found.at),
         )
 

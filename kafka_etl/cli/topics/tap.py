@@ -54,8 +54,9 @@ def tap(  # noqa: PLR0913 - one parameter per option
 
     The command reads the topics of the file, joins no group and writes nothing to Kafka. A name
     stands for the file that the daemon reads; if the daemon was started with `--set` or environment
-    variables, give them here, too. A fixture contains records in the format of `show --json`;
-    fields whose names suggest secrets are hidden.
+    variables, give them here, too. A fixture contains records in the format of `show --json`, but
+    with keys and plain values as `key_text` and `value_text`; fields whose names suggest secrets
+    are hidden.
 
     Example: kafka-etl tap pipeline.yaml -n 20 --record orders.jsonl --redact email
     """
@@ -89,18 +90,31 @@ def tap(  # noqa: PLR0913 - one parameter per option
 
 
 def _keep(fixture: Path, record: SourceRecord, redact: Collection[str]) -> None:
-    import orjson
-
-    from kafka_etl.config.secrets import redacted
-    from kafka_etl.readable import as_json
-
-    kept = orjson.dumps(redacted(orjson.loads(as_json(record)), redact))
     try:
         with fixture.open("ab") as file:
-            file.write(kept + b"\n")
+            file.write(kept(record, redact) + b"\n")
     except OSError as error:
         said = f"{fixture} cannot be written: {error.strerror}"
         raise typer.BadParameter(said, param_hint="--record") from None
+
+
+def kept(record: SourceRecord, redact: Collection[str]) -> bytes:
+    """The line of a fixture, without secrets, from which `try` and `test` make the record again.
+
+    A key, and a value that is no object or list, stand there as text: data would be encoded by the
+    pipeline's codec, which makes a JSON text of what is no JSON.
+    """
+    import orjson
+
+    from kafka_etl.config.secrets import HIDDEN, redacted
+    from kafka_etl.readable import as_json
+
+    parts = redacted(orjson.loads(as_json(record)), redact)
+    for part, data in (("key", record.key()), ("value", record.value())):
+        if data is not None and not isinstance(parts.get(part, {}), dict | list):
+            hidden = parts.pop(part) == HIDDEN
+            parts[f"{part}_text"] = HIDDEN if hidden else data.decode()
+    return orjson.dumps(parts)
 
 
 def _kinds(cluster: Cluster, admin: Admin) -> dict[str, str]:

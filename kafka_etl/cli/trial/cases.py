@@ -53,7 +53,11 @@ def run_cases(
     if junit is not None:
         from kafka_etl.cli.trial.junit import as_junit
 
-        junit.write_bytes(as_junit(results))
+        try:
+            junit.write_bytes(as_junit(results))
+        except OSError as error:
+            said = f"{junit} cannot be written: {error.strerror}"
+            raise typer.BadParameter(said, param_hint="--junit") from error
     if any(one.problems for _, ran in results for one in ran):
         raise typer.Exit(1)
 

@@ -231,7 +231,7 @@ class ReplaySource:
 
     def _record(self, claim: Claim, letter: StoredLetter, headers: Headers) -> ReplayedRecord | str:
         """The record of a claim, or why it cannot be replayed."""
-        whole = letter if claim.value is not None else self._whole(letter)
+        whole = letter if claim.value is not None else self._whole(claim, letter)
         if whole is None:
             return "parts of the record were too large for the letter, and the source lacks them"
         kept = headers if self._settings.keep_failures else None
@@ -240,11 +240,13 @@ class ReplaySource:
             return f"the record has failed {record.failures} times: raise --max-failures"
         return record
 
-    def _whole(self, letter: StoredLetter) -> StoredLetter | None:
+    def _whole(self, claim: Claim, letter: StoredLetter) -> StoredLetter | None:
         """The letter, with the parts that were cut from it; None: its source has them no more."""
         if not cut_parts(letter):
             return letter
         source = letter.source
+        if claim.record != source:  # it was not there any more when the letter was claimed
+            return None
         partition = Partition(source.topic, source.partition)
         record = record_at(self._reader, partition, source.offset)
         return None if record is None else restored(letter, record)

@@ -970,3 +970,10 @@ def test_where_no_command_reads_dead_letters_their_place_is_named() -> None:
     assert look("p.yaml", "table failed", "orders/1/2") == (
         "they are in table failed, such as that of orders/1/2"
     )
+
+
+def test_a_project_where_no_folder_can_be_made_is_an_error(tmp_path: Path) -> None:
+    written(tmp_path, "", "file")
+    done = command("init", "file/shop", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be written: Not a directory" in done.stderr

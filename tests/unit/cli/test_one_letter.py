@@ -125,6 +125,17 @@ def test_json_is_one_object_with_everything() -> None:
     assert parts["shown"]["value"]["form"] == "json"
 
 
+def test_numbers_that_kafka_cannot_have_are_none() -> None:
+    headers: Headers = [
+        ("kafka_etl.condition", b"OperatorError"),
+        ("kafka_etl.offset", b"9" * 30),
+        ("kafka_etl.timestamp", b"9" * 5_000),
+    ]
+    found = decode_letter(StoredRecord(b"v", b"k", headers))
+    assert found is not None
+    assert json.loads(as_json(everything(found)))["source"]["offset"] == -1
+
+
 def test_a_stranger_may_write_anything_into_the_context() -> None:
     odd: dict[str, Any] = {
         "invocation": {"attempts": [7, {"started_ms": "x"}], "deaths": "no"},

@@ -66,6 +66,7 @@ def test_standard_output_has_nothing_else(tmp_path: Path, form: str) -> None:
 def test_a_file_that_changes_is_checked_again(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("name: x\nsorce: {}\n")
+    (tmp_path / ".#p.yaml").symlink_to("me@here.1234")  # as Emacs marks a file that is edited
     with subprocess.Popen(
         [sys.executable, "-m", "kafka_etl", "validate", "-w", "p.yaml"],
         cwd=tmp_path,

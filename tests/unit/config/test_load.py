@@ -30,6 +30,15 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     assert not found.findings
 
 
+def test_hidden_files_of_a_folder_are_no_pipelines(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml")
+    write(tmp_path / ".pre-commit-config.yaml", "repos: []\n")
+    (tmp_path / ".#a.yaml").symlink_to("me@here.1234")  # as Emacs marks a file that is edited
+    found = loaded(tmp_path)
+    assert [document.path.name for document in found.documents] == ["a.yaml"]
+    assert not found.findings
+
+
 def test_a_file_may_be_called_anything(tmp_path: Path) -> None:
     assert len(loaded(write(tmp_path / "pipeline.conf")).documents) == 1
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, cast
 
 import pytest
 
+from kafka_etl.cli.dlq.bulk import Request
 from kafka_etl.dead_letters.decode import decode_letter
-from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus
-from kafka_etl.dlq.index import Index
+from kafka_etl.dead_letters.statuses import LetterPlace, LetterStatus, Status, status_record
+from kafka_etl.dlq import index as dlq_index
+from kafka_etl.dlq.index import Index, open_index
 from kafka_etl.dlq.rows import Group, Own, row_of
 from kafka_etl.dlq.store import Store
 from kafka_etl.dlq.where import Where
 from kafka_etl.envelope import Encoded
-from kafka_etl.errors import IndexUnusable
+from kafka_etl.errors import IndexUnusable, SelectionRefused
 from kafka_etl.index_files import IndexFiles, default_folder
-from kafka_etl.record import Headers
+from kafka_etl.kafka.cluster.admin import Admin
+from kafka_etl.kafka.cluster.topics import Ranges
+from kafka_etl.record import Headers, Partition, SourceRecord
 from kafka_etl.testing import StoredRecord
 from tests.unit.dead_letters.test_dead_letters import in_topic
 from tests.unit.dead_letters.test_envelope import encode, letter
@@ -53,6 +59,48 @@ def counted(store: Store) -> dict[str, dict[str, int]]:
         kind.fingerprint: {status.value: n for status, n in kind.counts.items()}
         for kind in index(store).kinds(status=None)
     }
+
+
+def test_a_status_topic_that_has_lost_records_takes_no_letter_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KAFKA_ETL_CACHE", str(tmp_path))
+    dlq, told = Partition("dlq", 0), Partition("dlq.status", 0)
+    replayed = Status(LetterStatus.REPLAYED, 1)
+    records: dict[Partition, list[SourceRecord]] = {
+        dlq: [at_offset(encode(letter()), "dlq", offset) for offset in range(3)],
+        told: [
+            at_offset(Encoded(*status_record(at(0, n % 3), replayed), []), "dlq.status", n)
+            for n in range(5)
+        ],
+    }
+
+    def read(_settings: object, ranges: Ranges) -> Iterator[SourceRecord]:
+        for tp, (begin, end) in ranges.items():
+            yield from records[tp][begin:end]
+
+    monkeypatch.setattr(dlq_index, "existing_partitions", lambda *_: [dlq])
+    monkeypatch.setattr(dlq_index, "whole", lambda _, tps: {t: (0, len(records[t])) for t in tps})
+    monkeypatch.setattr(dlq_index, "read_ranges", read)
+    admin = cast("Admin", FakeAdmin())
+    assert len(list(open_index({}, admin, "dlq").letters(status=LetterStatus.REPLAYED))) == 3
+    del records[told][2:]
+    found = open_index({}, admin, "dlq")
+    assert [row.status for row in found.letters(status=None)] == ["replayed", "replayed", "open"]
+
+
+class FakeAdmin:
+    """A cluster with a dead-letter topic and its statuses."""
+
+    cluster = "c"
+    topic_ids: Final = {"dlq": "1", "dlq.status": "2"}
+
+    def topics(self, names: list[str], _right: str) -> dict[str, int]:
+        return dict.fromkeys(names, 1)
+
+
+def at_offset(encoded: Encoded, topic: str, offset: int) -> SourceRecord:
+    return StoredRecord(encoded.value, encoded.key, encoded.headers, topic=topic, offset=offset)
 
 
 # Rows
@@ -233,6 +281,13 @@ def test_a_letter_is_found_by_its_own_place_and_by_its_record(store: Store) -> N
 
 
 # Files
+
+
+def test_an_id_that_names_letters_of_several_records_is_refused(store: Store) -> None:
+    store.add([(EUR, own(0, 10))])  # the letter of record 0/100; that of record 0/10 is 0/1
+    with pytest.raises(SelectionRefused, match="`0/10` may be any of dlq/0/1, dlq/0/10"):
+        Request(["0/10"]).places(index(store))
+    assert Request(["dlq/0/10", "orders/0/10"]).places(index(store)) == [at(0, 10), at(0, 1)]
 
 
 def files(tmp_path: Path, topic_id: str = "id-1") -> IndexFiles[Store]:

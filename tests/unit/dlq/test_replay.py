@@ -76,7 +76,7 @@ def test_the_last_status_counts_and_a_tombstone_opens_again() -> None:
 
 
 def test_foreign_records_change_nothing() -> None:
-    junk = [b"", b"\xff", b"1/", b"/1", b"1/x", b"action/", b"1/1"]
+    junk = [b"", b"\xff", b"1/", b"/1", b"1/x", b"action/", b"1/1", b"0/" + b"9" * 5_000]
     values: list[bytes | None] = [None, b"", b"{}", b"null", b"\xff", b'{"status": "odd"}', b"[1]"]
     statuses = written(*((key, value) for key in junk for value in values))
     assert (statuses.letters, statuses.actions) == ({}, {})

@@ -187,6 +187,15 @@ def test_large_cases_are_in_files(folder: Path) -> None:
     assert problems(folder, "given: nope.jsonl", "expect: []") == [
         f"given: {folder}/nope.jsonl: No such file or directory"
     ]
+    assert problems(folder, f"given: [{USD}]", "expect: [{value_file: nope}]") == [
+        f"value_file: {folder}/nope: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("form", ["value_hex", "value_text", "value_file", "key_hex"])
+def test_a_form_without_a_text_is_a_finding(folder: Path, form: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{form}` needs a text"):
+        problems(folder, f"given: [{{{form}: null}}]", "expect: []")
 
 
 def test_what_an_operator_prints_is_kept_with_its_case(folder: Path) -> None:
@@ -298,6 +307,10 @@ def failing(folder: Path) -> Path:
 
 
 def test_the_command_names_what_failed_and_ends_with_1(failing: Path) -> None:
+    (failing / ".#eur.tests.yaml").symlink_to("me@here.1234")  # as Emacs marks a file
+    nowhere = command("test", ".", "--junit", "none/results.xml", cwd=failing)
+    assert nowhere.returncode == 2
+    assert "none/results.xml cannot be written: No such file" in nowhere.stderr
     done = command("test", ".", "--junit", "results.xml", cwd=failing)
     assert done.returncode == 1
     line = GOOD.count("\n") + 2

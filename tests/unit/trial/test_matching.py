@@ -31,6 +31,7 @@ def test_what_came_may_have_more(expected: Any, came: Any) -> None:
         ({"a": 1}, {"a": 2}, "value.a: expected 1, got 2"),
         ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, "value.a[0].b: expected 1, got 2"),
         (True, 1, "value: expected true, got 1"),
+        (2**70, 1, f"value: expected {2**70}, got 1"),
         (0, False, "value: expected 0, got false"),
         ("1", 1, 'value: expected "1", got 1'),
         (1.0, "1.0", 'value: expected 1.0, got "1.0"'),
