@@ -112,6 +112,18 @@ def test_a_tombstone_deletes_where_the_key_is_the_records() -> None:
     assert ran.outputs.keys == [(0,), (1,)]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_a_key_is_never_null_whatever_the_table_takes(mode: str) -> None:
+    loose = (Column("id", Kind.INT), NAME)
+    chain = shaped(table=loose, mode=mode, key={"id": "value.id if value != null else null"})
+    made, ran = rows(chain, {"id": 1}, {"id": None}, {"id": None, "name": "a"})
+    assert made == [(1, None)]
+    assert all("column id (int) takes no null: None" in ran.failed[at] for at in (1, 2))
+    deleting = shaped(table=loose, mode=mode, key={"id": "get(key.id)"})
+    assert "takes no null" in rows(deleting, None)[1].failed[0]
+    assert rows(shaped(table=loose), {"id": None})[0] == [(None, None)]
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [({}, "`mode: insert`"), ({"mode": "upsert", "key": ["id"]}, "key: {id: key.id}")],
