@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +106,55 @@ def test_a_full_disk_is_to_be_mended(file: DatabaseFile) -> None:
     with pytest.raises(Unreachable, match="full") as away:
         store.commit(rows(*[(n, 1) for n in range(5000)]), {P0: Move(0, 5000)}, ())
     assert away.value.mend
+    store.close()
+
+
+_NUMBER_LIKE = [
+    *("7", "007", "+5", "-0", "1.10", "1.1", "5.", "5.0", ".5", " 12 ", "1e3", "1e400", "1e-400"),
+    *("9007199254740993", "9007199254740993.0", "99999999999999999999", "9223372036854775808"),
+    *("1234567890123456789.25", "12.50", "-3", "0.1234567890123456", "1e16", "2024-01-01", "0x10"),
+    *("1_000", "inf", "n/a", "", "1" * 5000, "1e99999999999999999999", "\u0667"),
+]
+
+
+@pytest.mark.parametrize("declared", ["STRING", "UUID", "DECIMAL(30, 2)", "JSON", "TEXT", "BLOB"])
+def test_text_that_looks_like_a_number_is_kept_or_refused(
+    file: DatabaseFile, declared: str
+) -> None:
+    file.execute("DROP TABLE t")
+    file.execute(f"CREATE TABLE t (id INTEGER, code {declared})")
+    store = file.opened()
+    given, at, refused = list(enumerate(_NUMBER_LIKE)), 0, set[int]()
+    for row in given:
+        try:
+            store.commit(rows(row), {P0: Move(at, at + 1)}, ())
+            at += 1
+        except RefusedRows as error:
+            assert error.rows[0].code == "NumberLike"
+            refused.add(row[0])
+    store.close()
+    kept = file.execute("SELECT id, code FROM t ORDER BY id")
+    assert [number for number, _ in kept] == [n for n, _ in given if n not in refused]
+    for number, found in kept:
+        text = _NUMBER_LIKE[number]
+        is_same = text == str(found) or (
+            declared in {"DECIMAL(30, 2)", "JSON"} and Decimal(text) == Decimal(str(found))
+        )
+        assert is_same, (text, found)
+    texts = {_NUMBER_LIKE[number] for number in refused}
+    assert ("007" in texts) is (declared in {"STRING", "UUID"})
+    assert ("1234567890123456789.25" in texts) is (declared not in {"TEXT", "BLOB"})
+    assert texts.isdisjoint({"7", "-3", "2024-01-01", "n/a", "", "9007199254740993", "1.1"})
+
+
+def test_a_deletion_by_a_key_that_looks_like_a_number_finds_its_row_alone(
+    file: DatabaseFile,
+) -> None:
+    file.execute("DROP TABLE t")
+    file.execute("CREATE TABLE t (code STRING UNIQUE, n INTEGER)")
+    store = file.opened(mode="upsert", key={"code": "key"})
+    given = rows(("7", 1), ("007", 2), None, keys=[("7",), ("007",), ("007",)])
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(given, {P0: Move(0, 3)}, ())
+    assert set(refused.value.rows) == {1, 2}
     store.close()
