@@ -129,8 +129,7 @@ def test_text_that_looks_like_a_number_is_kept_or_refused(
         try:
             store.commit(rows(row), {P0: Move(at, at + 1)}, ())
             at += 1
-        except RefusedRows as error:
-            assert error.rows[0].code == "NumberLike"
+        except RefusedRows:
             refused.add(row[0])
     store.close()
     kept = file.execute("SELECT id, code FROM t ORDER BY id")
