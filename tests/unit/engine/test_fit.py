@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,6 +138,17 @@ def test_one_bad_value_costs_itself() -> None:
 
 def test_a_long_decimal_takes_no_time() -> None:
     assert one(Column("c", Kind.DECIMAL, scale=2), "1." + "0" * 100_000)
+
+
+def test_zeros_beyond_the_scale_are_no_digits() -> None:
+    """Arrow has 38 digits; in DuckDB they are those of the whole column of a batch."""
+    column = Column("c", Kind.DECIMAL, precision=38, scale=2)
+    with localcontext(prec=5):
+        given = [Decimal(f"{'9' * 36}.00000"), Decimal(f"1.5{'0' * 40}"), Decimal("0E-99")]
+        fitted, bad = fit(column, given)
+    assert (fitted, dict(bad)) == (given, {})
+    assert pa.array(fitted, pa.decimal128(38, 2)).to_pylist() == fitted
+    assert pa.array(fitted).type == pa.decimal128(38, 2)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**70), 2**70), st.booleans(), st.text())))
