@@ -232,6 +232,8 @@ def _check_digits(value: Decimal, column: Column) -> None:
 
 
 def _text(value: Any, column: Column) -> str:
+    if column.kind is Kind.TEXT_FORM:
+        value = _text_form(value)
     if not isinstance(value, str):
         raise TypeError(f"takes text, not {_kind(value)}")
     text = str.__str__(value)
@@ -239,6 +241,15 @@ def _text(value: Any, column: Column) -> str:
     if column.length is not None and len(text) > column.length:
         raise ValueError(f"holds {column.length:,} characters, not {len(text):,}")
     return text
+
+
+def _text_form(value: Any) -> Any:
+    """The text of a time, a decimal or a UUID, of which there is one form; others as they are."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise ValueError("takes finite numbers")
+    return str(value) if isinstance(value, Decimal | UUID) else value
 
 
 def _check_text(text: str, *, nul: bool) -> None:
