@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -135,7 +136,8 @@ def mapped_columns(settings: TableSettings, columns: Sequence[Column]) -> tuple[
     """The columns that every row sets, in the order of the table.
 
     With `columns` (and `key` by expressions): the columns named there; otherwise every column that
-    rows may set.
+    rows may set. Columns that tell one row from another take no null, even where the table does:
+    `null = null` is not true, so that neither a row nor a deletion would find its row.
 
     Args:
         settings: Settings of the sink.
@@ -171,7 +173,12 @@ def mapped_columns(settings: TableSettings, columns: Sequence[Column]) -> tuple[
             f"table {settings.table} does not fit: {'; '.join(problems)}",
             "Correct sink.with, or the table.",
         )
-    return tuple(column for column in columns if column.name in chosen)
+    keys = set[str]() if settings.mode == "insert" else set(settings.key_columns)
+    return tuple(
+        replace(column, nullable=False, optional=False) if column.name in keys else column
+        for column in columns
+        if column.name in chosen
+    )
 
 
 def _unknown(name: str, by_name: Mapping[str, Column]) -> str:

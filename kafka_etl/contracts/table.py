@@ -10,7 +10,7 @@ class Kind(StrEnum):
     """What a column holds: a closed list. A target maps its own types onto these.
 
     `TEXT_FORM` is a type that the target parses from text itself, such as an enum, a domain or a
-    geometry: text is passed as it is.
+    geometry: text is passed as it is; times, decimals and UUIDs are passed as their text.
     """
 
     BOOL = "bool"

@@ -235,10 +235,18 @@ def _table(columns: Sequence[Column], values: Sequence[Any]) -> Any:
     by_column: list[Any] = list(zip(*values, strict=True)) or [()] * len(columns)
     arrow: Any = pa  # its stubs leave the columns open
     made = {
-        column.name: arrow.array(_plain(column, of_column))
+        column.name: arrow.array(_plain(column, of_column), _arrow_type(column))
         for column, of_column in zip(columns, by_column, strict=True)
     }
     return arrow.table(made)
+
+
+def _arrow_type(column: Column) -> pa.DataType | None:
+    """Arrow's type of a column; None: Arrow finds one, of instants by the zone of the first."""
+    if column.kind is not Kind.TIMESTAMP_TZ:
+        return None
+    instant = pa.timestamp("us", "UTC")  # Arrow has no offset with seconds, as of 1890 in Berlin
+    return pa.list_(instant) if column.many else instant
 
 
 def _plain(column: Column, values: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
@@ -160,7 +160,9 @@ class Exchange:
         secrets = [*self._credentials.secrets(), *(f.get_secret_value() for f in fields)]
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, "***")
+                # In an address, which servers like to quote, it is encoded.
+                for form in (secret, quote_plus(secret)):
+                    text = text.replace(form, "***")
         return text
 
 

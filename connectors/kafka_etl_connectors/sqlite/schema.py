@@ -19,7 +19,7 @@ _AFFINITIES: Final = (
     ("CLOB", Kind.TEXT),
     ("TEXT", Kind.TEXT),
     ("JSON", Kind.JSON),
-    ("UUID", Kind.TEXT),
+    ("UUID", Kind.UUID),
     ("BLOB", Kind.BYTES),
     ("REAL", Kind.FLOAT),
     ("FLOA", Kind.FLOAT),

@@ -25,6 +25,7 @@ from kafka_etl.contracts import (
 )
 from kafka_etl.record import Partition
 from kafka_etl.sql_tables import OffsetTable, on_conflict, quoted
+from kafka_etl_connectors.sqlite.numbers import changed, of_numbers
 from kafka_etl_connectors.sqlite.schema import letters_ddl, primary_code
 from kafka_etl_connectors.sqlite.settings import SqliteSettings
 
@@ -74,6 +75,10 @@ class SqliteStore(Store):
             for one in settings.each_table()
         }
         self._tables[None] = self._tables[settings.table]
+        keys = [
+            column for name in settings.key_columns for column in columns if column.name == name
+        ]
+        self._numbers, self._numbers_of_keys = of_numbers(columns), of_numbers(keys)
         self._connection: sqlite3.Connection | None = None
 
     def connect(self) -> None:
@@ -158,6 +163,7 @@ class SqliteStore(Store):
         values = _tuples(rows)
         if not values:
             return
+        self._check_kept(values, rows.keys)
         connection.execute("SAVEPOINT rows")
         places = rows.destinations or [None] * len(rows)
         try:
@@ -174,6 +180,25 @@ class SqliteStore(Store):
             if refused:
                 raise RefusedRows(refused) from error
         connection.execute("RELEASE rows")
+
+    def _check_kept(self, values: Sequence[Any], keys: Sequence[Any]) -> None:
+        """Check that SQLite makes no other values of texts that look like numbers.
+
+        Raises:
+            RefusedRows: Of some rows it would.
+        """
+        if not self._numbers:
+            return
+        refused: dict[int, Refused] = {}
+        for position, value in enumerate(values):
+            if value is not None:
+                verdict = changed(value, self._numbers)
+            else:
+                verdict = changed(keys[position], self._numbers_of_keys)
+            if verdict is not None:
+                refused[position] = verdict
+        if refused:
+            raise RefusedRows(refused)
 
     def _refused(
         self,

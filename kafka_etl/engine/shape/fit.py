@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from types import NoneType
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
@@ -35,6 +35,7 @@ _EXACT_32: Final = 2**24
 _LARGEST_32: Final = 3.4028235677973366e38
 """From here on a number is infinite as a float of 32 bits."""
 _DECIMAL: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
+_EXACTLY: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)
 _NANOSECONDS: Final = re.compile(r"[.,]\d{7}", re.ASCII)
 _NUL: Final = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _UUID: Final = re.compile(
@@ -206,7 +207,15 @@ def _decimal(value: Any, column: Column) -> Decimal:
     if not value.is_finite():
         raise ValueError("takes finite numbers")
     _check_digits(value, column)
-    return value
+    return _without_zeros(value, column.scale)
+
+
+def _without_zeros(value: Decimal, scale: int | None) -> Decimal:
+    """The same number without zeros beyond the scale: with them Arrow may have no room for it."""
+    exponent = value.as_tuple().exponent
+    if scale is None or not isinstance(exponent, int) or exponent >= -scale:
+        return value
+    return value.quantize(Decimal((0, (1,), -scale)), context=_EXACTLY)
 
 
 def _check_digits(value: Decimal, column: Column) -> None:
@@ -223,6 +232,8 @@ def _check_digits(value: Decimal, column: Column) -> None:
 
 
 def _text(value: Any, column: Column) -> str:
+    if column.kind is Kind.TEXT_FORM:
+        value = _text_form(value)
     if not isinstance(value, str):
         raise TypeError(f"takes text, not {_kind(value)}")
     text = str.__str__(value)
@@ -230,6 +241,15 @@ def _text(value: Any, column: Column) -> str:
     if column.length is not None and len(text) > column.length:
         raise ValueError(f"holds {column.length:,} characters, not {len(text):,}")
     return text
+
+
+def _text_form(value: Any) -> Any:
+    """The text of a time, a decimal or a UUID, of which there is one form; others as they are."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise ValueError("takes finite numbers")
+    return str(value) if isinstance(value, Decimal | UUID) else value
 
 
 def _check_text(text: str, *, nul: bool) -> None:

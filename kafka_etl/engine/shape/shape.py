@@ -12,9 +12,10 @@ import msgspec
 from pydantic import BaseModel
 
 from kafka_etl.contracts import Column
-from kafka_etl.engine.attempt.output_fields import checked_places
+from kafka_etl.engine.attempt.output_fields import checked_places, checked_timestamps
 from kafka_etl.engine.attempt.routing import Routing
-from kafka_etl.engine.columns.reading import TO
+from kafka_etl.engine.columns.meta_columns import extras
+from kafka_etl.engine.columns.reading import TIMESTAMP, TO
 from kafka_etl.engine.columns.tables import leave
 from kafka_etl.engine.rows.faults import Fault
 from kafka_etl.engine.rows.flow import NULL, Flow
@@ -23,7 +24,7 @@ from kafka_etl.engine.shape.arrow import table_of
 from kafka_etl.engine.shape.fit import fit
 from kafka_etl.expression import Expression
 from kafka_etl.invocation import Condition, Outputs
-from kafka_etl.record import Record
+from kafka_etl.record import KEEP, Record
 from kafka_etl.table_settings import TableSettings
 
 _MODES: Final = {
@@ -81,6 +82,7 @@ class Shape:
             values=rows,
             keys=keys,
             topics=sent,
+            timestamps=self._timestamps(flow),
             origins=flow.origins,
             size=sum(len(value or b"") for value in flow.read("value")),
         )
@@ -97,6 +99,14 @@ class Shape:
             fault = Fault(error, Condition.OPERATOR_ERROR, flow.set_by or self.operator or "sink")
             flow.fail(entry, fault)
         return sent
+
+    def _timestamps(self, flow: Flow) -> list[int] | None:
+        """The timestamps that operators have set, 0 for none; None: there are none at all."""
+        stamps, bad = _checked_timestamps(flow.extras.timestamps)
+        for entry, error in bad.items():
+            fault = Fault(error, Condition.ENCODE_ERROR, flow.set_by or self.operator)
+            flow.fail(entry, fault)
+        return stamps
 
     def _expressions(self) -> Mapping[str, Expression]:
         """Column -> the expression for its value."""
@@ -240,9 +250,7 @@ class Shape:
         sheet = flow.sheet
         if sheet is None or self._expressions() or sheet.aside or self.settings.mode != "insert":
             return None
-        if self.routing is not None:
-            return None
-        if TO in sheet.table.column_names:
+        if self.routing is not None or TO in sheet.table.column_names:
             return None  # an operator may have set where a row goes
         found = table_of(sheet.table, self.columns, self.settings.extra)
         if found is None:
@@ -251,7 +259,17 @@ class Shape:
         whole = isinstance(entries, range) and len(entries) == len(flow.source)
         if flow.origins is not None or flow.extras.topics is not None or flow.faults or not whole:
             return None
-        return Outputs(keys=flow.spread(flow.read("key"), None), table=table, size=table.nbytes)
+        stamps: list[int] | None = None
+        if flow.extras.timestamps is not None or TIMESTAMP in sheet.table.column_names:
+            stamps, bad = _checked_timestamps(extras(flow, sheet, entries).timestamps)
+            if bad:
+                return None
+        return Outputs(
+            keys=flow.spread(flow.read("key"), None),
+            table=table,
+            timestamps=stamps,
+            size=table.nbytes,
+        )
 
     def _blame(self, flow: Flow, present: Sequence[int], bad: Mapping[int, BaseException]) -> None:
         for at, error in bad.items():
@@ -261,6 +279,16 @@ class Shape:
         if is_nobodys(error):
             raise error
         flow.fail(entry, Fault(error, Condition.ENCODE_ERROR, self.operator))
+
+
+def _checked_timestamps(
+    column: Sequence[Any] | None,
+) -> tuple[list[int] | None, Mapping[int, BaseException]]:
+    """Timestamps with 0 for those that no operator has set, and entry -> error of bad ones."""
+    if column is None:
+        return None, {}
+    stamps, bad = checked_timestamps(column)
+    return [0 if one is KEEP else one for one in stamps], bad
 
 
 def _fields_of(objects: list[Mapping[str, Any]], name: str) -> list[Any]:

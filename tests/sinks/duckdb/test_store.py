@@ -84,6 +84,25 @@ def test_values_at_the_edge_arrive(file: DatabaseFile, declared: str, value: Any
     assert (found, nothing) == ((tuple(value) if declared == "INTEGER[3]" else value,), (None,))
 
 
+@pytest.mark.parametrize(
+    ("declared", "query"),
+    [
+        ("TIMESTAMPTZ", "SELECT epoch_us(value) FROM t"),
+        ("TIMESTAMPTZ[]", "SELECT epoch_us(value[1]) FROM t"),
+    ],
+)
+def test_instants_of_any_offset_arrive(file: DatabaseFile, declared: str, query: str) -> None:
+    texts = ["1890-01-01T00:53:28+00:53:28", "2026-07-01T12:00:00+02:00", "2026-07-01T12:00:00Z"]
+    instants: list[Any] = [datetime.fromisoformat(text) for text in texts]
+    file.execute(f"CREATE OR REPLACE TABLE t (value {declared})")
+    store = file.opened()
+    given = [([one],) if declared.endswith("]") else (one,) for one in instants]
+    store.commit(rows(*given), {P0: Move(0, 3)}, ())
+    store.close()
+    found = file.execute(query)
+    assert [at / 1e6 for (at,) in found] == [one.timestamp() for one in instants]
+
+
 def test_workers_that_are_killed_double_nothing(tmp_path: Path, kafka: Kafka) -> None:
     code = """
         import time

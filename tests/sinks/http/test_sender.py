@@ -193,11 +193,13 @@ def test_what_a_server_quotes_of_secrets_is_in_no_letter(sink, server):
         400, body=str(request.headers).encode() + request.path.encode()
     )
     writer = sink(
-        auth={"bearer": "token-7"}, headers={"X-Api-Key": "key-7"}, query={"sig": "query-7"}
+        auth={"bearer": "token-7"},
+        headers={"X-Api-Key": "key-7"},
+        query={"sig": "query-7", "pass": "que/ry 8+="},
     )
     message = writer.write(rows_of([None]))[0].message
     assert "x-api-key" in message
-    for secret in ("token-7", "key-7", "query-7"):
+    for secret in ("token-7", "key-7", "query-7", "que/ry", "que%2Fry"):
         assert secret not in message
 
 

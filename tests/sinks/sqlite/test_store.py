@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from kafka_etl.contracts import Move, RefusedRows, Unreachable
+from kafka_etl.engine.shape.fit import fit
 from kafka_etl.testing import StoreContract, rows
 from kafka_etl_connectors.sqlite import SINK
+from kafka_etl_connectors.sqlite.schema import columns_of
 from tests.kit.database_file import P0, TABLE, DatabaseFile, DatabaseFileSystem
 
 PAGE = "docs/sinks/sqlite.md"
@@ -106,3 +111,68 @@ def test_a_full_disk_is_to_be_mended(file: DatabaseFile) -> None:
         store.commit(rows(*[(n, 1) for n in range(5000)]), {P0: Move(0, 5000)}, ())
     assert away.value.mend
     store.close()
+
+
+_NUMBER_LIKE = [
+    *("7", "007", "+5", "-0", "1.10", "1.1", "5.", "5.0", ".5", " 12 ", "1e3", "1e400", "1e-400"),
+    *("9007199254740993", "9007199254740993.0", "99999999999999999999", "9223372036854775808"),
+    *("1234567890123456789.25", "12.50", "-3", "0.1234567890123456", "1e16", "2024-01-01", "0x10"),
+    *("1_000", "inf", "n/a", "", "1" * 5000, "1e99999999999999999999", "\u0667"),
+]
+
+
+@pytest.mark.parametrize("declared", ["STRING", "DECIMAL(30, 2)", "JSON", "TEXT", "BLOB"])
+def test_text_that_looks_like_a_number_is_kept_or_refused(
+    file: DatabaseFile, declared: str
+) -> None:
+    file.execute("DROP TABLE t")
+    file.execute(f"CREATE TABLE t (id INTEGER, code {declared})")
+    store = file.opened()
+    given, at, refused = list(enumerate(_NUMBER_LIKE)), 0, set[int]()
+    for row in given:
+        try:
+            store.commit(rows(row), {P0: Move(at, at + 1)}, ())
+            at += 1
+        except RefusedRows:
+            refused.add(row[0])
+    store.close()
+    kept = file.execute("SELECT id, code FROM t ORDER BY id")
+    assert [number for number, _ in kept] == [n for n, _ in given if n not in refused]
+    for number, found in kept:
+        text = _NUMBER_LIKE[number]
+        is_same = text == str(found) or (
+            declared in {"DECIMAL(30, 2)", "JSON"} and Decimal(text) == Decimal(str(found))
+        )
+        assert is_same, (text, found)
+    texts = {_NUMBER_LIKE[number] for number in refused}
+    assert ("007" in texts) is (declared == "STRING")
+    assert ("1234567890123456789.25" in texts) is (declared not in {"TEXT", "BLOB"})
+    assert texts.isdisjoint({"7", "-3", "2024-01-01", "n/a", "", "9007199254740993", "1.1"})
+
+
+def test_a_deletion_by_a_key_that_looks_like_a_number_finds_its_row_alone(
+    file: DatabaseFile,
+) -> None:
+    file.execute("DROP TABLE t")
+    file.execute("CREATE TABLE t (code STRING UNIQUE, n INTEGER)")
+    store = file.opened(mode="upsert", key={"code": "key"})
+    given = rows(("7", 1), ("007", 2), None, keys=[("7",), ("007",), ("007",)])
+    with pytest.raises(RefusedRows) as refused:
+        store.commit(given, {P0: Move(0, 3)}, ())
+    assert set(refused.value.rows) == {1, 2}
+    store.close()
+
+
+def test_times_decimals_and_uuids_are_text(file: DatabaseFile) -> None:
+    file.execute("DROP TABLE t")
+    file.execute("CREATE TABLE t (at DATETIME, paid DECIMAL(9, 2), id UUID)")
+    columns = columns_of(sqlite3.connect(file.path), "t")
+    given = [datetime(2026, 11, 30, tzinfo=UTC), Decimal("12.50"), UUID(int=7)]
+    fitted = [fit(column, [value]) for column, value in zip(columns, given, strict=True)]
+    assert not any(bad for _, bad in fitted)
+    store = file.opened()
+    store.commit(rows(tuple(values[0] for values, _ in fitted)), {P0: Move(0, 1)}, ())
+    store.close()
+    assert file.execute("SELECT at, paid, id FROM t") == [
+        ("2026-11-30T00:00:00+00:00", 12.5, "00000000-0000-0000-0000-000000000007")
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +65,10 @@ def one(column: Column, value: Any) -> Any:
         (Column("c", Kind.JSON), [Point(1), Struct(2), Model(x=3)], '[{"x":1},{"x":2},{"x":3.0}]'),
         (Column("c", Kind.JSON, nul=False), "\\u0000", '"\\\\u0000"'),
         (Column("c", Kind.TEXT_FORM), "red", "red"),
+        (Column("c", Kind.TEXT_FORM), NOON, "2026-05-17T12:00:00"),
+        (Column("c", Kind.TEXT_FORM), Decimal("12.50"), "12.50"),
+        (Column("c", Kind.TEXT_FORM), ID, str(ID)),
+        (Column("c", Kind.TEXT_FORM, many=True), [NOON.date(), None], ["2026-05-17", None]),
         (Column("c", Kind.INT, many=True), [1, None], [1, None]),
         (Column("c", Kind.INT), None, None),
     ],
@@ -98,6 +103,7 @@ def test_what_fits_is_passed_on(column: Column, value: Any, becomes: Any) -> Non
         (Column("c", Kind.TEXT, length=2), "abc", "2 characters, not 3"),
         (Column("c", Kind.TEXT), 5, "text, not int"),
         (Column("c", Kind.TEXT_FORM), 5, "text, not int"),
+        (Column("c", Kind.TEXT_FORM), Decimal("NaN"), "finite"),
         (Column("c", Kind.BYTES), "text", "bytes, not str"),
         (Column("c", Kind.BOOL), 1, "true or false"),
         (Column("c", Kind.DATE), NOON, "date, not datetime"),
@@ -137,6 +143,17 @@ def test_one_bad_value_costs_itself() -> None:
 
 def test_a_long_decimal_takes_no_time() -> None:
     assert one(Column("c", Kind.DECIMAL, scale=2), "1." + "0" * 100_000)
+
+
+def test_zeros_beyond_the_scale_are_no_digits() -> None:
+    """Arrow has 38 digits; in DuckDB they are those of the whole column of a batch."""
+    column = Column("c", Kind.DECIMAL, precision=38, scale=2)
+    with localcontext(prec=5):
+        given = [Decimal(f"{'9' * 36}.00000"), Decimal(f"1.5{'0' * 40}"), Decimal("0E-99")]
+        fitted, bad = fit(column, given)
+    assert (fitted, dict(bad)) == (given, {})
+    assert pa.array(fitted, pa.decimal128(38, 2)).to_pylist() == fitted
+    assert pa.array(fitted).type == pa.decimal128(38, 2)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**70), 2**70), st.booleans(), st.text())))

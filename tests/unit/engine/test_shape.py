@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from kafka_etl import operator
 from kafka_etl.codecs.json.codec import PLUGIN, JsonSettings
 from kafka_etl.contracts import CodecContext, Column, Kind
 from kafka_etl.engine.attempt.chain import Chain
@@ -112,6 +114,18 @@ def test_a_tombstone_deletes_where_the_key_is_the_records() -> None:
     assert ran.outputs.keys == [(0,), (1,)]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_a_key_is_never_null_whatever_the_table_takes(mode: str) -> None:
+    loose = (Column("id", Kind.INT), NAME)
+    chain = shaped(table=loose, mode=mode, key={"id": "value.id if value != null else null"})
+    made, ran = rows(chain, {"id": 1}, {"id": None}, {"id": None, "name": "a"})
+    assert made == [(1, None)]
+    assert all("column id (int) takes no null: None" in ran.failed[at] for at in (1, 2))
+    deleting = shaped(table=loose, mode=mode, key={"id": "get(key.id)"})
+    assert "takes no null" in rows(deleting, None)[1].failed[0]
+    assert rows(shaped(table=loose), {"id": None})[0] == [(None, None)]
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [({}, "`mode: insert`"), ({"mode": "upsert", "key": ["id"]}, "key: {id: key.id}")],
@@ -145,6 +159,32 @@ def test_where_rows_go_is_kept() -> None:
 
     chain = shaped(op, routes=["other"])
     assert rows(chain, {"id": 1})[1].outputs.topics == ["other"]
+
+
+def test_a_timestamp_that_an_operator_has_set_is_kept() -> None:
+    """Sinks of files choose the folder of a row by the timestamp."""
+
+    def op(record: Record) -> Record:
+        at = record.value["id"]
+        return record if at == 1 else record.replace(timestamp=at)
+
+    made, ran = rows(shaped(op), {"id": 1}, {"id": 5}, {"id": -7})
+    assert (made, set(ran.failed)) == ([(1, None), (5, None)], {2})
+    assert ran.outputs.timestamps == [0, 5]
+
+
+@pytest.mark.parametrize(("shift", "wanted"), [(0, None), (7, [6, 6])])
+def test_a_table_keeps_the_timestamps_that_an_operator_has_set(
+    shift: int, wanted: list[int] | None
+) -> None:
+    @operator(columns=["_timestamp"])
+    def op(table: pa.Table) -> pa.Table:
+        at: Any = pc.add(table["_timestamp"], shift)
+        return table.set_column(table.column_names.index("_timestamp"), "_timestamp", at)
+
+    _, ran = rows(shaped(op), {"id": 1, "name": "a"}, {"id": 2, "name": "b"})
+    assert ran.outputs.table.num_rows == 2
+    assert ran.outputs.timestamps == wanted
 
 
 def test_a_row_for_an_unknown_table_costs_its_record() -> None:
