@@ -80,7 +80,7 @@ def test_a_journal_that_is_gone_is_not_made_anew(rig: TaskRig) -> None:
     with rig.daemon("a") as daemon:
         said = refuses(daemon, "E409")
     assert f"topic {rig.journal} is gone" in said
-    assert "begin anew, which forgets all tasks" in said
+    assert "start over, which forgets all tasks" in said
     assert rig.journal not in rig.kafka.admin.list_topics(timeout=10).topics
 
 
