@@ -358,9 +358,13 @@ class _Update:
             self._store.forget_statuses(topic)
             self._store.set_note(_ID, present if exists else "")
         if exists:
-            numbers = range(exists[topic])
-            forget = partial(self._forget_statuses, topic)
-            self._take_in([Partition(topic, n) for n in numbers], self._set, forget, "statuses")
+            partitions = [Partition(topic, n) for n in range(exists[topic])]
+            self._take_in(
+                partitions,
+                self._set,
+                lambda _number, _position: self._store.forget_statuses(topic),
+                "statuses",
+            )
 
     def _take_in(
         self,
@@ -373,13 +377,14 @@ class _Update:
         topic = partitions[0].topic
         known = self._store.positions(topic)
         present = whole(self._admin, partitions)
+        lost = [tp.number for tp, (_, end) in present.items() if known.get(tp.number, 0) > end]
+        for number in lost:  # the cluster has lost records: what is there now are others
+            forget(number, known[number])
+        known = self._store.positions(topic)  # those of other partitions may be forgotten, too
         ranges: dict[Partition, tuple[int, int]] = {}
         for partition, (begin, end) in present.items():
             position = known.get(partition.number, 0)
-            if position > end:  # the cluster has lost records: what is there now are others
-                forget(partition.number, position)
-                position = begin
-            ranges[partition] = (max(begin, position), end)
+            ranges[partition] = (begin if position > end else max(begin, position), end)
         total, done = sum(end - begin for begin, end in ranges.values()), 0
         records = read_ranges(self._consumer, ranges)
         while batch := list(islice(records, _BATCH)):
@@ -393,9 +398,6 @@ class _Update:
         self._store.set_positions(topic, {tp.number: end for tp, (_, end) in ranges.items()})
         self._store.commit()
         return {partition: begin for partition, (begin, _) in present.items()}
-
-    def _forget_statuses(self, topic: str, _partition: int, _offset: int) -> None:
-        self._store.forget_statuses(topic)
 
     def _add(self, records: list[SourceRecord]) -> None:
         _add(self._store, records)

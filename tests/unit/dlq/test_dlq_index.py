@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -69,11 +69,41 @@ def test_a_status_topic_that_has_lost_records_takes_no_letter_along(
     replayed = Status(LetterStatus.REPLAYED, 1)
     records: dict[Partition, list[SourceRecord]] = {
         dlq: [at_offset(encode(letter()), "dlq", offset) for offset in range(3)],
-        told: [
-            at_offset(Encoded(*status_record(at(0, n % 3), replayed), []), "dlq.status", n)
-            for n in range(5)
-        ],
+        told: [said(at(0, n % 3), replayed, n) for n in range(5)],
     }
+    serve(monkeypatch, dlq, records)
+    admin = cast("Admin", FakeAdmin())
+    assert len(list(open_index({}, admin, "dlq").letters(status=LetterStatus.REPLAYED))) == 3
+    del records[told][2:]
+    found = open_index({}, admin, "dlq")
+    assert [row.status for row in found.letters(status=None)] == ["replayed", "replayed", "open"]
+
+
+def test_statuses_of_another_partition_than_the_one_that_has_lost_records_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KAFKA_ETL_CACHE", str(tmp_path))
+    dlq, lossy, whole = Partition("dlq", 0), Partition("dlq.status", 0), Partition("dlq.status", 1)
+    replayed = Status(LetterStatus.REPLAYED, 1)
+    records: dict[Partition, list[SourceRecord]] = {
+        dlq: [at_offset(encode(letter()), "dlq", offset) for offset in range(3)],
+        lossy: [said(at(0, 0), replayed, 0), said(at(0, 1), replayed, 1)],
+        whole: [said(at(0, 2), replayed, 0, partition=1)],
+    }
+    serve(monkeypatch, dlq, records)
+    admin = cast("Admin", FakeAdmin(statuses=2))
+    assert len(list(open_index({}, admin, "dlq").letters(status=LetterStatus.REPLAYED))) == 3
+    del records[lossy][1:]
+    found = open_index({}, admin, "dlq")
+    assert [row.status for row in found.letters(status=None)] == ["replayed", "open", "replayed"]
+
+
+def serve(
+    monkeypatch: pytest.MonkeyPatch,
+    dlq: Partition,
+    records: Mapping[Partition, Sequence[SourceRecord]],
+) -> None:
+    """Have the index read these records in place of a cluster's."""
 
     def read(_settings: object, ranges: Ranges) -> Iterator[SourceRecord]:
         for tp, (begin, end) in ranges.items():
@@ -82,11 +112,12 @@ def test_a_status_topic_that_has_lost_records_takes_no_letter_along(
     monkeypatch.setattr(dlq_index, "existing_partitions", lambda *_: [dlq])
     monkeypatch.setattr(dlq_index, "whole", lambda _, tps: {t: (0, len(records[t])) for t in tps})
     monkeypatch.setattr(dlq_index, "read_ranges", read)
-    admin = cast("Admin", FakeAdmin())
-    assert len(list(open_index({}, admin, "dlq").letters(status=LetterStatus.REPLAYED))) == 3
-    del records[told][2:]
-    found = open_index({}, admin, "dlq")
-    assert [row.status for row in found.letters(status=None)] == ["replayed", "replayed", "open"]
+
+
+def said(letter_at: LetterPlace, status: Status, offset: int, partition: int = 0) -> SourceRecord:
+    """A record of the status topic."""
+    encoded = Encoded(*status_record(letter_at, status), [])
+    return at_offset(encoded, "dlq.status", offset, partition)
 
 
 class FakeAdmin:
@@ -95,12 +126,17 @@ class FakeAdmin:
     cluster = "c"
     topic_ids: Final = {"dlq": "1", "dlq.status": "2"}
 
+    def __init__(self, statuses: int = 1) -> None:
+        self._statuses = statuses
+
     def topics(self, names: list[str], _right: str) -> dict[str, int]:
-        return dict.fromkeys(names, 1)
+        return dict.fromkeys(names, self._statuses)
 
 
-def at_offset(encoded: Encoded, topic: str, offset: int) -> SourceRecord:
-    return StoredRecord(encoded.value, encoded.key, encoded.headers, topic=topic, offset=offset)
+def at_offset(encoded: Encoded, topic: str, offset: int, partition: int = 0) -> SourceRecord:
+    return StoredRecord(
+        encoded.value, encoded.key, encoded.headers, topic=topic, partition=partition, offset=offset
+    )
 
 
 # Rows
