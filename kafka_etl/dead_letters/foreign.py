@@ -13,7 +13,7 @@ from typing import Final
 
 from kafka_etl.dead_letters.document import as_object
 from kafka_etl.dead_letters.java import JavaError, frames, simple, telling, without_data
-from kafka_etl.dead_letters.letter import Place, StoredLetter, number_in
+from kafka_etl.dead_letters.letter import Place, StoredLetter, told_number
 from kafka_etl.envelope import FOREIGN, Family, Texts, fingerprint_of, taken_apart, told
 from kafka_etl.invocation import Condition
 from kafka_etl.record import SourceRecord, headers_of, offset_of, partition_of
@@ -72,8 +72,8 @@ _KEEP_TIME: Final = frozenset(["connect", "streams"])
 def _source(family: Family, headers: Mapping[str, str]) -> Place:
     return Place(
         headers[family.topic],
-        number_in(headers[family.partition]),
-        number_in(headers[family.offset]),
+        told_number(headers[family.partition]),
+        told_number(headers[family.offset]),
     )
 
 
@@ -133,7 +133,7 @@ def _share_group(headers: Mapping[str, str]) -> _Failure:
         errors=(JavaError(kind, told["message"]),),
         condition=Condition.EXPIRED if kind == _EXCEEDED else Condition.OPERATOR_ERROR,
         pipeline=told["group"],
-        attempts=number_in(told["delivery.count"]),
+        attempts=told_number(told["delivery.count"]),
     )
 
 
@@ -156,8 +156,8 @@ def _spring_kafka(headers: Mapping[str, str]) -> _Failure:
         condition=Condition.DECODE_ERROR if told["key-exception-fqcn"] else None,
         pipeline=told["original-consumer-group"]
         or headers.get("kafka_dlt-original-consumer-group", ""),
-        attempts=number_in(attempts),
-        record_ms=number_in(told["original-timestamp"]),
+        attempts=told_number(attempts),
+        record_ms=told_number(told["original-timestamp"]),
     )
 
 
@@ -166,7 +166,7 @@ def _spring_cloud_stream(headers: Mapping[str, str]) -> _Failure:
     return _Failure(
         errors=(JavaError(told["exception-fqcn"], told["exception-message"]),),
         stacktrace=told["exception-stacktrace"],
-        record_ms=number_in(told["original-timestamp"]),
+        record_ms=told_number(told["original-timestamp"]),
     )
 
 
@@ -187,8 +187,8 @@ def _benthos(headers: Mapping[str, str]) -> _Failure:
     told = _Named(headers, "")
     name = next((name for name in (*_SAID, "error_reason", "dlq_reason") if told[name]), "error")
     text, component = _error_object(told[name])
-    stamp = number_in(told["kafka_timestamp_ms"])
-    seconds = number_in(told["kafka_timestamp_unix"])
+    stamp = told_number(told["kafka_timestamp_ms"])
+    seconds = told_number(told["kafka_timestamp_unix"])
     return _Failure(
         errors=(JavaError(name, text),),
         condition=Condition.REFUSED if name == "fallback_error" else None,

@@ -12,10 +12,10 @@ from kafka_etl.record import Headers
 _LARGEST: Final = 2**63 - 1
 
 
-def number_in(text: str | None) -> int:
+def told_number(value: str | bytes | None) -> int:
     """A number that a header tells; -1: none, or one that is too large for Kafka."""
     try:
-        number = int(text or "")
+        number = int(value or "")
     except ValueError:
         return -1
     return number if abs(number) <= _LARGEST else -1

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from kafka_etl.dead_letters.document import as_object
-from kafka_etl.dead_letters.letter import Place, StoredLetter, number_in
+from kafka_etl.dead_letters.letter import Place, StoredLetter, told_number
 from kafka_etl.envelope import PREFIX, Encoded, Provenance, encode_raw, taken_apart, told
 from kafka_etl.invocation import DeadLetter
 from kafka_etl.record import SourceRecord, headers_of, offset_of, partition_of
@@ -48,8 +48,8 @@ def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | Non
         at=at,
         source=Place(
             texts.get("topic", ""),
-            number_in(texts.get("partition")),
-            number_in(texts.get("offset")),
+            told_number(texts.get("partition")),
+            told_number(texts.get("offset")),
         ),
         written_ms=written_ms,
         pipeline=texts.get("pipeline", ""),
@@ -58,8 +58,8 @@ def _decoded(encoded: Encoded, at: Place, written_ms: int) -> StoredLetter | Non
         error_type=texts.get("error.type", ""),
         error_text=texts.get("error.message", ""),
         fingerprint=texts.get("fingerprint", ""),
-        attempts=max(0, number_in(texts.get("attempts"))),
-        record_ms=number_in(texts.get("timestamp")),
+        attempts=max(0, told_number(texts.get("attempts"))),
+        record_ms=told_number(texts.get("timestamp")),
         version=texts.get("operator.version", ""),
         key=encoded.key,
         value=encoded.value,

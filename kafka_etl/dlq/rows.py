@@ -9,6 +9,7 @@ import orjson
 
 from kafka_etl.dead_letters import StoredLetter
 from kafka_etl.dead_letters.decode import decode_letter
+from kafka_etl.dead_letters.letter import told_number
 from kafka_etl.dead_letters.statuses import LetterPlace
 from kafka_etl.envelope import PREFIX
 from kafka_etl.record import Headers, SourceRecord, headers_of, offset_of
@@ -153,7 +154,7 @@ def row_of(record: SourceRecord) -> tuple[Group, Own] | None:
         letter = decode_letter(record)
         return None if letter is None else _row_of_any(letter, record)
     group = _group(*[headers.get(name) for name in _NAMES])
-    partition, offset, attempts = [_number(headers.get(name)) for name in _NUMBERS]
+    partition, offset, attempts = [told_number(headers.get(name)) for name in _NUMBERS]
     own = Own(
         record.partition() or 0,
         offset_of(record),
@@ -207,14 +208,6 @@ def _text(value: bytes | None) -> str:
 def _storable(text: str) -> str:
     """The text without lone surrogates, which UTF-8 cannot tell."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _number(value: bytes | None) -> int:
-    """A number in a header; -1 where there is none."""
-    try:
-        return _bounded(int(value or b""))
-    except ValueError:
-        return -1
 
 
 def _bounded(number: int) -> int:

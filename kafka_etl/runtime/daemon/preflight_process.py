@@ -72,13 +72,9 @@ class PreflightProcess:
         try:
             self.child = Child(WORKER)
         except OSError as error:  # the host has no room for another process: that may pass
-            what = f"preflight cannot be started: {error}"
-            if self._failures + 1 == self._give_up_after:
-                return WorkerUnstable(what).problem
-            again_in = self._begin_again(what, now)
-            self._log.error("preflight cannot be started", error=str(error), again_in=again_in)
-        else:
-            self.child.send(self._task)
+            what = "preflight cannot be started"
+            return self._failed(f"{what}: {error}", what, str(error), now)
+        self.child.send(self._task)
         return None
 
     def _judged(self, said: object, now: float) -> Checked | Problem | None:
@@ -97,11 +93,18 @@ class PreflightProcess:
         return None
 
     def _died(self, status: int, now: float) -> Problem | None:
-        how = f"preflight ended without an answer ({describe_exit(status)})"
-        if status >= 0 or self._failures + 1 == self._give_up_after:
+        reason = describe_exit(status)
+        how = f"preflight ended without an answer ({reason})"
+        if status >= 0:
             return WorkerUnstable(how).problem
-        restart_in = self._begin_again(how, now)
-        self._log.error("preflight died", reason=describe_exit(status), restart_in=restart_in)
+        return self._failed(how, "preflight died", reason, now)
+
+    def _failed(self, trouble: str, what: str, reason: str, now: float) -> Problem | None:
+        """Begin again after a while, or return the problem of one failure too many."""
+        if self._failures + 1 == self._give_up_after:
+            return WorkerUnstable(trouble).problem
+        restart_in = self._begin_again(trouble, now)
+        self._log.error(what, reason=reason, restart_in=restart_in)
         return None
 
     def _begin_again(self, trouble: str, now: float) -> str:
