@@ -272,9 +272,13 @@ _OTHERS: set[int] = set()
 
 
 def children() -> list[int]:
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    pids = [int(pid) for task in tasks for pid in task.read_text().split()]
-    return [pid for pid in pids if pid not in _OTHERS]
+    while True:
+        tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        try:
+            pids = [int(pid) for task in tasks for pid in task.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread has just ended, and another one has its children now
+        return [pid for pid in pids if pid not in _OTHERS]
 
 
 def ids(count: int, keys: list[bytes | None] | None = None) -> list[StoredRecord]:
