@@ -60,6 +60,9 @@ _BUSY: Final = frozenset(
         "NOT_CONTROLLER",
         "LEADER_NOT_AVAILABLE",
         "NOT_LEADER_FOR_PARTITION",
+        "FENCED_LEADER_EPOCH",  # the client's metadata are older than the leader
+        "UNKNOWN_LEADER_EPOCH",  # the leader's are older than the client's
+        "OFFSET_NOT_AVAILABLE",  # a new leader has not caught up yet
         "REQUEST_TIMED_OUT",
         "UNSTABLE_OFFSET_COMMIT",
         "INVALID_REPLICATION_FACTOR",  # some brokers are not back yet

@@ -84,3 +84,20 @@ def test_a_record_that_is_refused_as_invalid_may_lack_a_key() -> None:
     refusal = classify.refusal(KafkaError(KafkaError.INVALID_RECORD, "no"))
     assert refusal is not None
     assert refusal.message == "no; a compacted topic takes no record without a key"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_busy"),
+    [
+        (KafkaError.NOT_LEADER_FOR_PARTITION, True),
+        (KafkaError.FENCED_LEADER_EPOCH, True),
+        (KafkaError.UNKNOWN_LEADER_EPOCH, True),
+        (KafkaError.OFFSET_NOT_AVAILABLE, True),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, False),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
+        (KafkaError.INVALID_CONFIG, False),
+    ],
+)
+def test_a_change_of_leaders_passes(code: int, is_busy: bool) -> None:
+    """As seen: a broker that came back during preflight answered FENCED_LEADER_EPOCH."""
+    assert classify.busy(KafkaError(code)) == is_busy
